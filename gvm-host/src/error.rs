@@ -1,0 +1,344 @@
+//! One error for the whole product.
+//!
+//! In: a code, a sentence, and how far the call had come. Out: the same three on the screen
+//! (`CODE: sentence`), on the wire, in `--json` and in Python. Must not know: wasmtime, capnp,
+//! the terminal; each of those maps to and from this type at its own door, once.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What went wrong, as a program can test it. The numbers are the wire's: never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum Code {
+    /// A fault of ours. Nothing the caller can do but report it.
+    Internal = 0,
+    /// No daemon answers in this home: `gpmd start`.
+    GpmdNotRunning = 1,
+    /// Something else listens on a port of gpmd: choose another, or 0.
+    PortInUse = 2,
+    /// A live node has this name: choose another.
+    NodeNameTaken = 3,
+    /// No live node has this name: `Node.discover()` lists those there are.
+    NodeNotFound = 4,
+    /// The node exists but is not connected: `Node.connect(name)` first.
+    NodeNotConnected = 5,
+    /// The other node's accept policy said no.
+    ConnectionDenied = 6,
+    /// The other node, or the connection to it, went away.
+    NodeDown = 7,
+    /// The other side does not hold this home's key.
+    AuthFailed = 8,
+    /// The session does not carry the right to do this.
+    NotPermitted = 9,
+    /// Others can read or write the home: `chmod 700`.
+    HomeInsecure = 10,
+    /// The disk refused: free some space; what was acknowledged is safe.
+    StorageFull = 11,
+    /// The two sides speak protocols too far apart: upgrade the older.
+    VersionMismatch = 12,
+    /// No such module or version in this home: `gpmd wasm list`.
+    ModuleNotFound = 13,
+    /// This name and version hold other bytes: take a new version.
+    ModuleExists = 14,
+    /// The bytes are no WebAssembly module or component that we can run.
+    ModuleInvalid = 15,
+    /// A stored file is not what was uploaded: upload it again.
+    ModuleCorrupt = 16,
+    /// The module has no such function; the message lists the near ones.
+    FunctionNotFound = 17,
+    /// Several interfaces have this function; the message lists the qualified names.
+    FunctionAmbiguous = 18,
+    /// The arguments do not fit the signature, which the message shows.
+    BadArguments = 19,
+    /// The signature holds a type that cannot cross (resource, stream, future, v128, reference).
+    UnsupportedType = 20,
+    /// The module imports what this node does not offer or has not granted.
+    ImportUnsatisfied = 21,
+    /// No live instance has this name, or it is gone.
+    InstanceNotFound = 22,
+    /// The guest trapped; the message carries its backtrace.
+    Trap = 23,
+    /// The guest left with a status other than 0.
+    GuestExit = 24,
+    /// A limit stopped the guest; the message says which and how much.
+    LimitExceeded = 25,
+    /// The call ran longer than it may.
+    Timeout = 26,
+    /// The caller took the call back.
+    Cancelled = 27,
+    /// Too many calls at once: wait and try again.
+    Overloaded = 28,
+    /// What was typed cannot be read; the message points at the place.
+    Syntax = 29,
+}
+
+/// Every code, in the order of their numbers.
+pub const CODES: [Code; 30] = [
+    Code::Internal,
+    Code::GpmdNotRunning,
+    Code::PortInUse,
+    Code::NodeNameTaken,
+    Code::NodeNotFound,
+    Code::NodeNotConnected,
+    Code::ConnectionDenied,
+    Code::NodeDown,
+    Code::AuthFailed,
+    Code::NotPermitted,
+    Code::HomeInsecure,
+    Code::StorageFull,
+    Code::VersionMismatch,
+    Code::ModuleNotFound,
+    Code::ModuleExists,
+    Code::ModuleInvalid,
+    Code::ModuleCorrupt,
+    Code::FunctionNotFound,
+    Code::FunctionAmbiguous,
+    Code::BadArguments,
+    Code::UnsupportedType,
+    Code::ImportUnsatisfied,
+    Code::InstanceNotFound,
+    Code::Trap,
+    Code::GuestExit,
+    Code::LimitExceeded,
+    Code::Timeout,
+    Code::Cancelled,
+    Code::Overloaded,
+    Code::Syntax,
+];
+
+impl Code {
+    /// The code as the screen and `--json` show it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::Internal => "INTERNAL",
+            Code::GpmdNotRunning => "GPMD_NOT_RUNNING",
+            Code::PortInUse => "PORT_IN_USE",
+            Code::NodeNameTaken => "NODE_NAME_TAKEN",
+            Code::NodeNotFound => "NODE_NOT_FOUND",
+            Code::NodeNotConnected => "NODE_NOT_CONNECTED",
+            Code::ConnectionDenied => "CONNECTION_DENIED",
+            Code::NodeDown => "NODE_DOWN",
+            Code::AuthFailed => "AUTH_FAILED",
+            Code::NotPermitted => "NOT_PERMITTED",
+            Code::HomeInsecure => "HOME_INSECURE",
+            Code::StorageFull => "STORAGE_FULL",
+            Code::VersionMismatch => "VERSION_MISMATCH",
+            Code::ModuleNotFound => "MODULE_NOT_FOUND",
+            Code::ModuleExists => "MODULE_EXISTS",
+            Code::ModuleInvalid => "MODULE_INVALID",
+            Code::ModuleCorrupt => "MODULE_CORRUPT",
+            Code::FunctionNotFound => "FUNCTION_NOT_FOUND",
+            Code::FunctionAmbiguous => "FUNCTION_AMBIGUOUS",
+            Code::BadArguments => "BAD_ARGUMENTS",
+            Code::UnsupportedType => "UNSUPPORTED_TYPE",
+            Code::ImportUnsatisfied => "IMPORT_UNSATISFIED",
+            Code::InstanceNotFound => "INSTANCE_NOT_FOUND",
+            Code::Trap => "TRAP",
+            Code::GuestExit => "GUEST_EXIT",
+            Code::LimitExceeded => "LIMIT_EXCEEDED",
+            Code::Timeout => "TIMEOUT",
+            Code::Cancelled => "CANCELLED",
+            Code::Overloaded => "OVERLOADED",
+            Code::Syntax => "SYNTAX",
+        }
+    }
+
+    /// The code with this wire number; a number of a later version is `Internal`.
+    pub fn from_number(number: u16) -> Code {
+        CODES.get(usize::from(number)).copied().unwrap_or(Code::Internal)
+    }
+
+    /// The wire number.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a failed call may have had effects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// The guest did not begin: safe to try again.
+    #[default]
+    NotStarted,
+    /// The guest ran, and failed.
+    RanAndFailed,
+    /// The connection went while it ran: it may have done its work, or some of it.
+    Unknown,
+}
+
+impl Effect {
+    /// The class as `--json` shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Effect::NotStarted => "not-started",
+            Effect::RanAndFailed => "ran-and-failed",
+            Effect::Unknown => "unknown",
+        }
+    }
+}
+
+/// A coded error. Cheap to move (one pointer), `Send + Sync`.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    code: Code,
+    effect: Effect,
+    message: Cow<'static, str>,
+    /// More for a person: a backtrace, a signature, a caret line. Shown below the sentence.
+    context: Option<String>,
+    /// The guest's status, with `GuestExit`.
+    exit: Option<i32>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of whatever can fail with a coded error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of a call that never began.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
+        Error(Box::new(Inner {
+            code,
+            effect: Effect::NotStarted,
+            message: message.into(),
+            context: None,
+            exit: None,
+            source: None,
+        }))
+    }
+
+    /// The same error, of a call that had come this far.
+    #[must_use]
+    pub fn with_effect(mut self, effect: Effect) -> Error {
+        self.0.effect = effect;
+        self
+    }
+
+    /// The same error with lines that help a person; lines already there stay above.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Error {
+        let context = context.into();
+        self.0.context = Some(match self.0.context.take() {
+            Some(above) => format!("{above}\n{context}"),
+            None => context,
+        });
+        self
+    }
+
+    /// The same error with the guest's exit status.
+    #[must_use]
+    pub fn with_exit(mut self, status: i32) -> Error {
+        self.0.exit = Some(status);
+        self
+    }
+
+    /// The same error with what caused it, for logs.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// Whether the call may have had effects.
+    pub fn effect(&self) -> Effect {
+        self.0.effect
+    }
+
+    /// The sentence, without the code.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Backtrace, signature or pointer lines, if there are any.
+    pub fn context(&self) -> Option<&str> {
+        self.0.context.as_deref()
+    }
+
+    /// The guest's exit status, with [`Code::GuestExit`].
+    pub fn exit(&self) -> Option<i32> {
+        self.0.exit
+    }
+
+    /// An input or output error of the operating system, said with the noun it was about.
+    pub fn io(what: impl fmt::Display, error: std::io::Error) -> Error {
+        use std::io::ErrorKind;
+        let code = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StorageFull,
+            _ => Code::Internal,
+        };
+        Error::new(code, format!("{what}: {error}")).with_source(error)
+    }
+
+    /// A fault of ours.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Error {
+        Error::new(Code::Internal, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code, self.0.message)?;
+        if let Some(context) = &self.0.context {
+            write!(f, "\n{context}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} [{}]", self.0.effect.as_str())?;
+        match &self.0.source {
+            Some(source) => write!(f, " ({source:?})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        self.code() == other.code()
+            && self.effect() == other.effect()
+            && self.message() == other.message()
+            && self.exit() == other.exit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_numbered_by_their_place() {
+        for (index, code) in CODES.iter().enumerate() {
+            assert_eq!(usize::from(code.number()), index);
+            assert_eq!(Code::from_number(code.number()), *code);
+        }
+        assert_eq!(Code::from_number(u16::MAX), Code::Internal);
+    }
+
+    #[test]
+    fn shows_code_sentence_and_context() {
+        let error = Error::new(Code::Trap, "integer division by zero").with_context("  at div");
+        assert_eq!(error.to_string(), "TRAP: integer division by zero\n  at div");
+    }
+}
