@@ -1,0 +1,140 @@
+@0xd3a97c15e08b6f42;
+# The port mapper daemon: the registry of the device's nodes and the keeper of its modules.
+# Authority is what you hold: the door gives nothing but `greet`.
+
+using Error = import "error.capnp".Error;
+using Hello = import "hello.capnp".Hello;
+using NodeInfo = import "hello.capnp".NodeInfo;
+
+# Bootstrap of the socket for nodes (port 5989).
+interface RegistryDoor {
+  greet @0 (hello :Hello) -> RegistryGreeting;
+}
+
+interface Registry {
+  # The registration lives until it, or the connection, is dropped. The answer carries the name and
+  # id as they now stand. A name of none asks for a default one (`node-` and digits).
+  register @0 (node :NodeInfo) -> Registered;
+  discover @1 () -> (nodes :List(NodeInfo));
+  lookUp @2 (name :Text) -> LookedUp;
+  # The subscriber has the index before this answers, and again before any change is acknowledged
+  # to whoever made it.
+  subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
+}
+
+# Dropping it unregisters.
+interface Registration {}
+
+# Dropping it ends the subscription.
+interface Subscription {}
+
+interface IndexSubscriber {
+  # The whole index as `ghost.modules.json` holds it.
+  changed @0 (revision :UInt64, index :Text) -> ();
+  # gpmd is about to leave in order.
+  goodbye @1 (reason :Text) -> ();
+}
+
+# Bootstrap of the socket for commands (port 1111).
+interface ControlDoor {
+  greet @0 (hello :Hello) -> ControlGreeting;
+}
+
+interface Control {
+  status @0 () -> (status :Status);
+  shutDown @1 (reason :Text) -> ();
+  # Announces a module; its bytes follow through the upload.
+  upload @2 (name :Text, version :Text, size :UInt64) -> UploadBegun;
+  # Version null: every version of the name.
+  remove @3 (name :Text, version :Text) -> Removed;
+  # Version null: back to the highest.
+  pin @4 (name :Text, version :Text) -> Pinned;
+}
+
+interface Upload {
+  write @0 (data :Data) -> stream;
+  # Answers once the module is durable and every subscriber has the new index. Dropping the upload
+  # before that leaves nothing behind.
+  finish @1 () -> Uploaded;
+}
+
+struct Status {
+  pid @0 :UInt32;
+  version @1 :Text;
+  home @2 :Text;
+  address @3 :Text;
+  commandAddress @4 :Text;
+  nodes @5 :List(NodeInfo);
+  modules @6 :UInt32;
+  since @7 :Int64;
+}
+
+# Answers.
+
+struct RegistryGreeting {
+  union {
+    ok :group {
+      hello @0 :Hello;
+      registry @1 :Registry;
+    }
+    error @2 :Error;
+  }
+}
+
+struct Registered {
+  union {
+    ok :group {
+      node @0 :NodeInfo;
+      registration @1 :Registration;
+    }
+    error @2 :Error;
+  }
+}
+
+struct LookedUp {
+  union {
+    node @0 :NodeInfo;
+    error @1 :Error;
+  }
+}
+
+struct ControlGreeting {
+  union {
+    ok :group {
+      hello @0 :Hello;
+      control @1 :Control;
+    }
+    error @2 :Error;
+  }
+}
+
+struct UploadBegun {
+  union {
+    upload @0 :Upload;
+    error @1 :Error;
+  }
+}
+
+struct Removed {
+  union {
+    removed @0 :List(Text);
+    error @1 :Error;
+  }
+}
+
+struct Pinned {
+  union {
+    ok @0 :Void;
+    error @1 :Error;
+  }
+}
+
+struct Uploaded {
+  union {
+    ok :group {
+      module @0 :Text;
+      created @1 :Bool;
+    }
+    error @2 :Error;
+  }
+}

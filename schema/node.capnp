@@ -1,0 +1,136 @@
+@0xf29e40b7c8d1563a;
+# Node to node. Connecting gives each side a session of the other; a running call is its promise:
+# dropping the promise cancels the call.
+
+using Error = import "error.capnp".Error;
+using Hello = import "hello.capnp".Hello;
+using Value = import "value.capnp".Value;
+using Type = import "value.capnp".Type;
+using FuncType = import "value.capnp".FuncType;
+
+# Bootstrap of a node's address.
+interface NodeDoor {
+  greet @0 (hello :Hello) -> NodeGreeting;
+}
+
+interface ConnectDoor {
+  # The asking side brings its own session and streams; the answer follows its accept policy.
+  connect @0 (session :Session, streams :Streams) -> Connected;
+}
+
+# What a session may do. Fields that are null or 0 do not narrow.
+struct Grant {
+  calls @0 :List(Text);            # patterns of targets that may be called
+  expires @1 :Int64;               # milliseconds since 1970
+}
+
+interface Session {
+  run @0 (call :Call) -> (outcome :Outcome);
+  # The signature of a function, or of none for a module's main.
+  describe @1 (target :Target) -> Described;
+  ping @2 () -> ();
+  # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`.
+  goodbye @3 (reason :Text) -> ();
+  # Room: @4 spawn, @5 instances, @6 bulk ticket.
+}
+
+# Streams of the calls that its owner has running on the other side, keyed by call id.
+interface Streams {
+  # Acknowledged once taken: what is not acknowledged is at most one chunk.
+  output @0 (call :Data, chunk :Chunk) -> ();
+  # Waits for at least one byte; no bytes mean the end.
+  input @1 (call :Data, most :UInt32) -> (data :Data);
+}
+
+struct Chunk {
+  stream @0 :Stream;
+  data @1 :Data;
+}
+
+enum Stream {
+  stdout @0;
+  stderr @1;
+}
+
+struct Target {
+  union {
+    module :group {
+      name @0 :Text;
+      version @1 :Text;            # null for the chosen one
+    }
+    bytes @2 :Data;                # a module that comes along
+    instance @3 :Text;             # a live instance by its name
+    # Room: hash, once modules are exchanged between devices.
+  }
+  interface @4 :Text;              # null where the function is found without
+  function @5 :Text;               # null for the module's main
+}
+
+struct Call {
+  id @0 :Data;                     # 16 bytes, a UUID
+  target @1 :Target;
+  args :union {
+    values @2 :List(Value);
+    text @3 :Text;                 # WAVE, read against the signature where the call runs
+    argv @4 :List(Text);           # of a module's main
+  }
+  limits @5 :Limits;
+  deadline @6 :UInt64;             # nanoseconds that remain; 0 for none
+  parent @7 :Data;                 # the call that made this one; null for none
+  depth @8 :UInt32;
+  hasInput @9 :Bool;               # whether standard input can be read through `Streams`
+  wantType @10 :Bool;              # whether the caller needs the result's type
+}
+
+# They narrow the limits of the node that runs the call and never widen them; 0 does not narrow.
+struct Limits {
+  timeout @0 :UInt64;              # nanoseconds
+  memory @1 :UInt64;               # bytes
+  output @2 :UInt64;               # bytes
+  fuel @3 :UInt64;
+}
+
+struct Outcome {
+  union {
+    none @0 :Void;                 # a function without result, or a main that ended well
+    value @1 :Value;
+    error @2 :Error;
+  }
+  type @3 :Type;                   # of the value, where wanted
+  output @4 :List(Chunk);          # what was written and not streamed yet
+  nanoseconds @5 :UInt64;          # that the call took where it ran
+}
+
+# Answers.
+
+struct NodeGreeting {
+  union {
+    ok :group {
+      hello @0 :Hello;
+      door @1 :ConnectDoor;
+    }
+    error @2 :Error;
+  }
+}
+
+struct Connected {
+  union {
+    ok :group {
+      session @0 :Session;
+      streams @1 :Streams;
+      grant @2 :Grant;
+    }
+    error @3 :Error;
+  }
+}
+
+struct Described {
+  union {
+    ok :group {
+      hash @0 :Data;
+      type @1 :FuncType;
+      name @2 :Text;
+    }
+    error @3 :Error;
+  }
+}
