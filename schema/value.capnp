@@ -31,8 +31,12 @@ struct Value {
     enum @20 :UInt32;
     none @21 :Void;                # option
     some @22 :Value;
-    ok @23 :Value;                 # result; null where that side has no type
-    err @24 :Value;
+    ok :group {                    # result; null where that side has no type
+      payload @23 :Value;
+    }
+    err :group {
+      payload @24 :Value;
+    }
     flags @25 :List(UInt32);       # 32 labels a word, the first label in bit 0
     # Room, taken by number only when built: @26 blob on the bulk connection,
     # @27 resource (a capability), @28 stream, @29 future.

@@ -1,0 +1,109 @@
+//! A call and its outcome: one plain value each, that means the same at every station.
+//!
+//! In: what the parser read, Python gave or a peer sent. Out: what the engine runs, or a session
+//! sends on. Must not know: where the call will run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::id::Name;
+use crate::limits::Limits;
+use crate::value::{Type, Value};
+
+/// Which module is meant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModuleRef {
+    /// One of the home's, in the version that is chosen there unless one is named.
+    Stored { name: Name, version: Option<semver::Version> },
+    /// One that comes along with the call.
+    Bytes(Arc<[u8]>),
+    /// A live instance, by the name it was given.
+    Instance(Name),
+}
+
+impl std::fmt::Display for ModuleRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ModuleRef::Stored { name, version: Some(version) } => write!(f, "{name}@{version}"),
+            ModuleRef::Stored { name, version: None } | ModuleRef::Instance(name) => write!(f, "{name}"),
+            ModuleRef::Bytes(bytes) => write!(f, "a module of {} bytes", bytes.len()),
+        }
+    }
+}
+
+/// What is called: a module's main, or a function of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub module: ModuleRef,
+    /// `iface`, `ns:pkg/iface` or `ns:pkg/iface@1.0.0`; none finds the function without.
+    pub interface: Option<String>,
+    /// None is the module's main.
+    pub function: Option<String>,
+}
+
+/// What the call is given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Args {
+    Values(Vec<Value>),
+    /// WAVE as it stands between the parentheses, read where the signature is known.
+    Text(String),
+    /// The arguments of a main; the first is the program's name.
+    Argv(Vec<String>),
+}
+
+/// One run of one function, wherever it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub id: Uuid,
+    pub target: Target,
+    pub args: Args,
+    /// They narrow the running node's and never widen them.
+    pub limits: Limits,
+    /// The call that made this one, and how many stand above it.
+    pub parent: Option<Uuid>,
+    pub depth: u32,
+    /// Whether the caller needs the result's type to show or convert it.
+    pub want_type: bool,
+}
+
+impl Call {
+    /// A call of one's own, with a new id.
+    pub fn new(target: Target, args: Args) -> Call {
+        Call { id: Uuid::new_v4(), target, args, limits: Limits::default(), parent: None, depth: 0, want_type: true }
+    }
+}
+
+/// How a call ended. Every call has exactly one.
+#[derive(Debug)]
+pub struct Outcome {
+    /// None where the function has no result, or a main ended well.
+    pub result: Result<Option<Value>, Error>,
+    /// The value's type, where it was wanted.
+    pub ty: Option<Type>,
+    /// What the run took where it ran.
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    /// The outcome of a call that failed.
+    pub fn failed(error: Error) -> Outcome {
+        Outcome { result: Err(error), ty: None, elapsed: Duration::ZERO }
+    }
+}
+
+/// Standard output or error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// A piece of what a guest wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    pub stream: Stream,
+    pub data: Vec<u8>,
+}

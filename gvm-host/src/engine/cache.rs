@@ -1,0 +1,151 @@
+//! Compiled code, kept by content: what the compiler made once, every process of the home maps.
+//!
+//! In: a module's hash, and its bytes where they must be compiled. Out: code that is mapped and ready.
+//! A file is named by the module's SHA-256 inside a folder named by the engine's compatibility hash;
+//! beside it stands its checksum. Damage, foreign versions and races cost a recompilation and nothing
+//! else. Must not know: names and versions of modules.
+
+use std::fs::{File, TryLockError};
+use std::hash::{Hash as _, Hasher};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use wasmtime::Engine;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::compiler::Compiler;
+use super::config::Kind;
+use super::module::Code as Compiled;
+use crate::error::{Code, Error, Result};
+use crate::id::Hash;
+
+/// The compiled code of one home for one engine.
+pub(super) struct Cache {
+    folder: PathBuf,
+    kind: Kind,
+    compiler: Compiler,
+}
+
+impl Cache {
+    pub fn new(root: &Path, engine: &Engine, kind: Kind, compiler: Compiler) -> Cache {
+        let mut hasher = Xxh3::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Cache { folder: root.join(format!("{:016x}", hasher.finish())), kind, compiler }
+    }
+
+    /// The module's code, if it is there and whole.
+    pub fn load(&self, engine: &Engine, hash: Hash, component: bool) -> Option<Compiled> {
+        let path = self.code(hash);
+        let expected = std::fs::read_to_string(self.sum(hash)).ok()?;
+        if checksum(&path)? != expected.trim() {
+            tracing::warn!(%hash, "compiled code is damaged and will be made again");
+            return None;
+        }
+        match map(engine, &path, component) {
+            Ok(code) => Some(code),
+            Err(error) => {
+                tracing::warn!(%hash, "compiled code does not load and will be made again: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// The module's code, compiled first where need be: once, whoever asks, in whichever process.
+    ///
+    /// # Errors
+    /// Those of [`Compiler::compile`]; `STORAGE_FULL` and `INTERNAL` of the disk.
+    pub async fn load_or_compile(
+        &self,
+        engine: &Engine,
+        hash: Hash,
+        component: bool,
+        bytes: &[u8],
+    ) -> Result<Compiled> {
+        if let Some(code) = self.load(engine, hash, component) {
+            return Ok(code);
+        }
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|error| Error::io(self.folder.display(), error))?;
+        let lock_path = self.folder.join(format!("{hash}.lock"));
+        let lock = acquire(&lock_path).await?;
+        // Whoever held the lock before may have made it.
+        let code = match self.load(engine, hash, component) {
+            Some(code) => Ok(code),
+            None => self.compile(engine, hash, component, bytes).await,
+        };
+        // Gone while it is still held: the next one sees that its lock is of no file (see `acquire`).
+        let _ = std::fs::remove_file(&lock_path);
+        drop(lock);
+        code
+    }
+
+    async fn compile(&self, engine: &Engine, hash: Hash, component: bool, bytes: &[u8]) -> Result<Compiled> {
+        let disk = |error| Error::io(self.folder.display(), error);
+        let work = tempfile::Builder::new().prefix(".compile-").tempdir_in(&self.folder).map_err(disk)?;
+        let wasm = work.path().join("wasm");
+        let code = work.path().join("code");
+        let sum = work.path().join("sum");
+        std::fs::write(&wasm, bytes).map_err(disk)?;
+        self.compiler.compile(self.kind, &wasm, &code).await?;
+        let checksum = checksum(&code).ok_or_else(|| Error::internal("the compiler left no code"))?;
+        std::fs::write(&sum, checksum).map_err(disk)?;
+        // The sum last: code without its sum, or with an older one, is made again.
+        std::fs::rename(&code, self.code(hash)).map_err(disk)?;
+        std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
+        map(engine, &self.code(hash), component).map_err(|error| {
+            Error::new(Code::Internal, format!("fresh code does not load: {error:#}")).with_source(error)
+        })
+    }
+
+    fn code(&self, hash: Hash) -> PathBuf {
+        self.folder.join(format!("{hash}.cwasm"))
+    }
+
+    fn sum(&self, hash: Hash) -> PathBuf {
+        self.folder.join(format!("{hash}.sum"))
+    }
+}
+
+/// Holds the file's lock, waiting without holding up the thread; a lock of a file that its last
+/// holder removed meanwhile is taken anew.
+async fn acquire(path: &Path) -> Result<File> {
+    let disk = |error| Error::io(path.display(), error);
+    loop {
+        let file = File::options().create(true).append(true).open(path).map_err(disk)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(TryLockError::Error(error)) => return Err(disk(error)),
+            }
+        }
+        let same = |meta: std::fs::Metadata| file.metadata().is_ok_and(|mine| mine.ino() == meta.ino());
+        if std::fs::metadata(path).is_ok_and(same) {
+            return Ok(file);
+        }
+    }
+}
+
+/// The checksum of a file and its length. Fast rather than cryptographic: the folder is private to
+/// its owner, and what it guards against is a failing disk and a torn write.
+fn checksum(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(format!("{:032x} {}", xxh3_128(&bytes), bytes.len()))
+}
+
+fn map(engine: &Engine, path: &Path, component: bool) -> wasmtime::Result<Compiled> {
+    if component {
+        // SAFETY: the file lies in a folder of mode 0700 of this user's home, was written there by
+        // our own compiler child for this very engine configuration, and has just passed its checksum.
+        let component = unsafe { wasmtime::component::Component::deserialize_file(engine, path)? };
+        Ok(Compiled::Component(component))
+    } else {
+        // SAFETY: as above.
+        let module = unsafe { wasmtime::Module::deserialize_file(engine, path)? };
+        Ok(Compiled::Core(module))
+    }
+}

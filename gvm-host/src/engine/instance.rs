@@ -1,0 +1,262 @@
+//! An instance: a store of its own, limited from its first instruction, in which a module runs.
+//!
+//! In: a module, limits, grants, streams; then entries and values. Out: values, or errors that say
+//! what stopped the guest. A trap poisons the store, so an instance that failed is never used again.
+//! Must not know: who calls, or from where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, Store, Val};
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use super::config::{Clocked, Ticking};
+use super::module::{Entry, Linked, Main, Module};
+use super::{canonical, fault, types};
+use crate::error::{Code, Effect, Error, Result};
+use crate::imports::{self, Grants, Stdio};
+use crate::limits::{self, Limits};
+use crate::value::Value;
+
+/// What belongs to one store: the guest's WASI context and its limits.
+pub struct State {
+    wasi: WasiP1Ctx,
+    pub(super) limiter: Limiter,
+}
+
+impl State {
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
+    }
+}
+
+/// Counts what a store's guests hold, all together.
+pub(super) struct Limiter {
+    most: u64,
+    held: u64,
+    /// The first growth that was refused: why a guest that traps afterwards did so.
+    pub refused: Option<Refused>,
+}
+
+/// A growth that a limit stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refused {
+    Memory { asked: u64, most: u64 },
+    Table { asked: usize },
+}
+
+impl Limiter {
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let grown = self.held.saturating_add(desired.saturating_sub(current) as u64);
+        if grown > self.most {
+            self.refused.get_or_insert(Refused::Memory { asked: grown, most: self.most });
+            return false;
+        }
+        self.held = grown;
+        true
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        // Beyond the guest's own maximum it fails by its own doing, and nothing is held.
+        Ok(most.is_some_and(|most| desired > most) || self.grow(current, desired))
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| desired > most) {
+            return Ok(true);
+        }
+        if desired > limits::TABLE_ELEMENTS {
+            self.refused.get_or_insert(Refused::Table { asked: desired });
+            return Ok(false);
+        }
+        Ok(self.grow(current * size_of::<usize>(), desired * size_of::<usize>()))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        limits::INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        limits::TABLES
+    }
+
+    fn memories(&self) -> usize {
+        limits::MEMORIES
+    }
+}
+
+/// A module's one life. Its calls run one after another.
+pub struct Instance {
+    module: Arc<Module>,
+    store: Store<State>,
+    body: Body,
+    timeout: Option<Duration>,
+    _ticking: Ticking,
+}
+
+enum Body {
+    Core(wasmtime::Instance),
+    Component(wasmtime::component::Instance),
+}
+
+/// All that an instance is made with.
+pub struct Setup<'a> {
+    pub limits: Limits,
+    pub grants: &'a Grants,
+    pub stdio: &'a Stdio,
+    pub argv: &'a [String],
+}
+
+impl Instance {
+    /// Makes one; the module's own start code runs within the same limits.
+    ///
+    /// # Errors
+    /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`, `TIMEOUT`…), `OVERLOADED` where the process
+    /// has no room for another instance.
+    pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
+        let most = setup.limits.memory.unwrap_or(limits::MEMORY);
+        let state = State {
+            wasi: imports::wasi(setup.grants, setup.stdio, setup.argv)?,
+            limiter: Limiter { most, held: 0, refused: None },
+        };
+        let mut store = Store::new(&clocked.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
+        store.set_max_component_handles(limits::HANDLES);
+        if let Some(fuel) = setup.limits.fuel {
+            store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}")))?;
+        }
+        let ticking = clocked.tick();
+        let timeout = setup.limits.timeout;
+        let made = bounded(timeout, instantiate(&module, &mut store)).await;
+        match made {
+            Ok(body) => Ok(Instance { module, store, body, timeout, _ticking: ticking }),
+            Err(stop) => Err(stop.explain(store.data(), &setup.limits)),
+        }
+    }
+
+    /// Runs an entry to its end. An instance that failed must not be used again.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT`, `LIMIT_EXCEEDED` and `TIMEOUT` after.
+    pub(super) async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
+        let timeout = self.timeout;
+        let ran = bounded(timeout, enter(&self.module, &self.body, &mut self.store, entry, args)).await;
+        match ran {
+            Ok(value) => Ok(value),
+            Err(Stop::Ours(error)) => Err(error),
+            Err(stop) => {
+                let error = stop.explain(self.store.data(), limits);
+                match (entry, error.exit()) {
+                    (Entry::Main, Some(0)) => Ok(None),
+                    _ if error.code() == Code::BadArguments => Err(error),
+                    _ => Err(error.with_effect(Effect::RanAndFailed)),
+                }
+            }
+        }
+    }
+}
+
+/// Why a guest stopped before its end.
+pub(super) enum Stop {
+    Guest(wasmtime::Error),
+    Ours(Error),
+    Time(Duration),
+}
+
+impl From<wasmtime::Error> for Stop {
+    fn from(error: wasmtime::Error) -> Stop {
+        Stop::Guest(error)
+    }
+}
+
+impl Stop {
+    fn explain(self, state: &State, limits: &Limits) -> Error {
+        match self {
+            Stop::Guest(error) => fault::explain(error, state.limiter.refused, limits),
+            Stop::Ours(error) => error,
+            Stop::Time(most) => Error::new(
+                Code::Timeout,
+                format!("the call was stopped after {}", humantime::format_duration(most)),
+            )
+            .with_effect(Effect::RanAndFailed),
+        }
+    }
+}
+
+async fn bounded<T>(
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    match timeout {
+        None => work.await,
+        Some(most) => match tokio::time::timeout(most, work).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Stop::Time(most)),
+        },
+    }
+}
+
+async fn instantiate(module: &Module, store: &mut Store<State>) -> Result<Body, Stop> {
+    match &module.linked {
+        Linked::Component(linked) => Ok(Body::Component(linked.instantiate_async(&mut *store).await?)),
+        Linked::Core(linked) => {
+            let instance = linked.instantiate_async(&mut *store).await?;
+            // A reactor's set-up; a command has `_start` instead, which is its main.
+            if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
+                initialize.call_async(&mut *store, ()).await?;
+            }
+            Ok(Body::Core(instance))
+        }
+    }
+}
+
+async fn enter(
+    module: &Module,
+    body: &Body,
+    store: &mut Store<State>,
+    entry: Entry,
+    args: Vec<Value>,
+) -> Result<Option<Value>, Stop> {
+    let gone = || Stop::Ours(Error::internal("the module lost a function it had"));
+    match (body, entry, module.main()) {
+        (Body::Core(instance), Entry::Main, _) => {
+            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+            start.call_async(&mut *store, ()).await?;
+            Ok(None)
+        }
+        (Body::Component(instance), Entry::Main, Some(Main::Run(index))) => {
+            let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, index)?;
+            match run.call_async(&mut *store, ()).await?.0 {
+                Ok(()) => Ok(None),
+                Err(()) => Err(Stop::Guest(wasmtime_wasi::I32Exit(1).into())),
+            }
+        }
+        (Body::Core(instance), Entry::Function(_), _) => {
+            let function = module.function(entry).ok_or_else(gone)?;
+            let callee = instance.get_func(&mut *store, &function.name).ok_or_else(gone)?;
+            let params = types::to_core(&args).map_err(Stop::Ours)?;
+            let mut results = vec![Val::I32(0); callee.ty(&*store).results().len()];
+            callee.call_async(&mut *store, &params, &mut results).await?;
+            types::from_core(&results).map_err(Stop::Ours)
+        }
+        (Body::Component(instance), Entry::Function(_), _) => {
+            let index = module.function(entry).and_then(|function| function.index.as_ref()).ok_or_else(gone)?;
+            let callee = instance.get_func(&mut *store, index).ok_or_else(gone)?;
+            Ok(canonical::typed(callee).call_async(&mut *store, canonical::Args(args)).await?.0)
+        }
+        (Body::Component(_), Entry::Main, _) => Err(gone()),
+    }
+}

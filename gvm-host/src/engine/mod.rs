@@ -1,0 +1,198 @@
+//! From a module's bytes and a call to its outcome.
+//!
+//! In: bytes by their hash, entries, values, limits, grants, streams. Out: values and coded errors.
+//! `wasmtime` is named here and in `imports/` only. Must not know: names of modules, nodes, sockets,
+//! the terminal.
+//!
+//! The data's path: `cache` and `compiler` make code, `module` links it, `lookup` finds a function,
+//! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
+
+mod cache;
+mod canonical;
+pub mod compiler;
+mod config;
+mod fault;
+mod instance;
+mod lookup;
+mod module;
+pub mod streams;
+mod types;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::OnceCell;
+
+pub use self::compiler::Compiler;
+pub use self::instance::{Instance, Setup, State};
+pub use self::module::{Entry, Function, Module};
+
+use self::cache::Cache;
+use self::config::{Clocked, Kind};
+use crate::error::{Error, Result};
+use crate::id::Hash;
+use crate::imports::Linkers;
+use crate::limits::{self, Limits};
+use crate::value::Value;
+
+/// What an engine needs to know of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether calls come often enough to keep slots ready for them.
+    pub pooling: bool,
+    /// The folder for compiled code, private to its owner.
+    pub compiled: PathBuf,
+    pub compiler: Compiler,
+}
+
+/// Loads modules and runs them. Cheap to clone; clones share what is loaded.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    plain: OnceLock<Lane>,
+    fuelled: OnceLock<Lane>,
+}
+
+/// One kind of engine with what is loaded in it.
+struct Lane {
+    clocked: Clocked,
+    linkers: Linkers,
+    cache: Cache,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    modules: HashMap<Hash, Slot>,
+    clock: u64,
+}
+
+struct Slot {
+    used: u64,
+    module: Arc<OnceCell<Arc<Module>>>,
+}
+
+/// Whether the bytes are a component's: the layer field of its preamble says so.
+pub fn is_component(bytes: &[u8]) -> bool {
+    bytes.get(..8).is_some_and(|head| head.starts_with(b"\0asm") && head[6] == 1)
+}
+
+impl Engine {
+    /// An engine over this process's wasmtime engines. Cheap: they start with the first call.
+    pub fn new(settings: Settings) -> Engine {
+        Engine(Arc::new(Inner { settings, plain: OnceLock::new(), fuelled: OnceLock::new() }))
+    }
+
+    fn lane(&self, fuel: bool) -> Result<&Lane> {
+        let slot = if fuel { &self.0.fuelled } else { &self.0.plain };
+        if let Some(lane) = slot.get() {
+            return Ok(lane);
+        }
+        let settings = &self.0.settings;
+        // A call that counts fuel is rare: it does without slots kept ready.
+        let kind = Kind { pooling: settings.pooling && !fuel, fuel };
+        let clocked = Clocked::get(kind)?;
+        let linkers =
+            Linkers::new(&clocked.engine).map_err(|error| Error::internal(format!("linking WASI: {error:#}")))?;
+        let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
+        Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
+    }
+
+    /// The module if it is loaded already: no waiting, no disk.
+    pub fn loaded(&self, hash: Hash, limits: &Limits) -> Option<Arc<Module>> {
+        let lane = self.lane(limits.fuel.is_some()).ok()?;
+        lane.slot(hash).get().cloned()
+    }
+
+    /// The module with these bytes, compiled first where need be. `bytes` is asked only where no
+    /// compiled code is kept. Whoever comes meanwhile waits for the same work.
+    ///
+    /// # Errors
+    /// Those of `bytes`; `MODULE_INVALID`, `LIMIT_EXCEEDED`, `STORAGE_FULL` of the compilation;
+    /// `IMPORT_UNSATISFIED`.
+    pub async fn load<B>(&self, hash: Hash, component: bool, limits: &Limits, bytes: B) -> Result<Arc<Module>>
+    where
+        B: AsyncFnOnce() -> Result<Arc<[u8]>>,
+    {
+        let lane = self.lane(limits.fuel.is_some())?;
+        let slot = lane.slot(hash);
+        let module = slot
+            .get_or_try_init(async || {
+                let engine = &lane.clocked.engine;
+                let code = match lane.cache.load(engine, hash, component) {
+                    Some(code) => code,
+                    None => lane.cache.load_or_compile(engine, hash, component, &bytes().await?).await?,
+                };
+                Module::link(engine, &lane.linkers, hash, code).map(Arc::new)
+            })
+            .await?;
+        Ok(module.clone())
+    }
+
+    /// Compiles the module so that its first call finds the code.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub async fn precompile(&self, hash: Hash, bytes: &[u8]) -> Result<()> {
+        let lane = self.lane(false)?;
+        let engine = &lane.clocked.engine;
+        lane.cache.load_or_compile(engine, hash, is_component(bytes), bytes).await.map(drop)
+    }
+
+    /// A new instance.
+    ///
+    /// # Errors
+    /// As of its start code.
+    pub async fn instantiate(&self, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
+        let lane = self.lane(setup.limits.fuel.is_some())?;
+        Instance::create(&lane.clocked, module, setup).await
+    }
+
+    /// One run on a fresh instance: nothing leaks from call to call. Dropping the future stops the
+    /// guest.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` and `OVERLOADED` before it starts; `TRAP`, `GUEST_EXIT`, `LIMIT_EXCEEDED` and
+    /// `TIMEOUT` after.
+    pub async fn run(
+        &self,
+        module: Arc<Module>,
+        entry: Entry,
+        args: Vec<Value>,
+        setup: Setup<'_>,
+    ) -> Result<Option<Value>> {
+        let started = Instant::now();
+        let limits = setup.limits;
+        let mut instance = self.instantiate(module.clone(), setup).await?;
+        let result = instance.call(entry, args, &limits).await;
+        drop(instance);
+        if let Some(function) = module.function(entry) {
+            function.ran(started.elapsed());
+        }
+        result
+    }
+}
+
+impl Lane {
+    /// The module's place, made where it has none; the one least recently used makes room.
+    fn slot(&self, hash: Hash) -> Arc<OnceCell<Arc<Module>>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.clock += 1;
+        let now = loaded.clock;
+        if let Some(slot) = loaded.modules.get_mut(&hash) {
+            slot.used = now;
+            return slot.module.clone();
+        }
+        if loaded.modules.len() >= limits::LOADED_MODULES {
+            let oldest = loaded.modules.iter().min_by_key(|(_, slot)| slot.used).map(|(hash, _)| *hash);
+            oldest.map(|hash| loaded.modules.remove(&hash));
+        }
+        let module = Arc::new(OnceCell::new());
+        loaded.modules.insert(hash, Slot { used: now, module: module.clone() });
+        module
+    }
+}

@@ -1,0 +1,238 @@
+//! A loaded module: its code linked with what guests may import, and the functions it exports.
+//!
+//! In: compiled code. Out: which function a name means, with its signature; instances are made from
+//! it (`instance.rs`). Shared by every call that runs it; nothing in it changes but the record of how
+//! fast its functions have been. Must not know: where it came from, who calls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::{Engine, ExternType};
+
+use super::State;
+use super::types;
+use crate::error::{Code as ErrorCode, Error, Result};
+use crate::id::Hash;
+use crate::imports::Linkers;
+use crate::limits;
+use crate::value::FuncType;
+
+/// Compiled code of either kind. Two known cases want `match`, not a trait.
+pub(super) enum Code {
+    Core(wasmtime::Module),
+    Component(Component),
+}
+
+pub(super) enum Linked {
+    Core(wasmtime::InstancePre<State>),
+    Component(wasmtime::component::InstancePre<State>),
+}
+
+/// A module, ready to be instantiated.
+pub struct Module {
+    pub(super) linked: Linked,
+    hash: Hash,
+    functions: Vec<Function>,
+    main: Option<Main>,
+}
+
+/// One exported function.
+pub struct Function {
+    /// The exported interface it stands in, in full (`ns:pkg/iface@1.0.0`); none at the root.
+    pub interface: Option<String>,
+    pub name: String,
+    pub ty: FuncType,
+    pub(super) index: Option<ComponentExportIndex>,
+    speed: Speed,
+}
+
+pub(super) enum Main {
+    Start,
+    Run(ComponentExportIndex),
+}
+
+/// What a call enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Main,
+    /// By its place among [`Module::functions`].
+    Function(usize),
+}
+
+impl Module {
+    pub(super) fn link(engine: &Engine, linkers: &Linkers, hash: Hash, code: Code) -> Result<Module> {
+        match code {
+            Code::Core(module) => Module::link_core(linkers, hash, &module),
+            Code::Component(component) => Module::link_component(engine, linkers, hash, &component),
+        }
+    }
+
+    fn link_core(linkers: &Linkers, hash: Hash, module: &wasmtime::Module) -> Result<Module> {
+        let mut functions = Vec::new();
+        let mut main = None;
+        for export in module.exports() {
+            let ExternType::Func(ty) = export.ty() else { continue };
+            match export.name() {
+                "_start" => main = Some(Main::Start),
+                "_initialize" => {}
+                name => functions.push(Function::new(None, name, types::core_func(&ty), None)),
+            }
+        }
+        let linked = linkers.core.instantiate_pre(module).map_err(unsatisfied)?;
+        Ok(Module { linked: Linked::Core(linked), hash, functions, main })
+    }
+
+    fn link_component(
+        engine: &Engine,
+        linkers: &Linkers,
+        hash: Hash,
+        component: &Component,
+    ) -> Result<Module> {
+        use wasmtime::component::types::ComponentItem;
+        let mut functions = Vec::new();
+        let mut main = None;
+        for (name, item) in component.component_type().exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(ty) => {
+                    let index = component.get_export_index(None, name);
+                    functions.push(Function::new(None, name, types::component_func(&ty), index));
+                }
+                ComponentItem::ComponentInstance(instance) => {
+                    let parent = component.get_export_index(None, name);
+                    for (function, item) in instance.exports(engine) {
+                        let ComponentItem::ComponentFunc(ty) = item.ty else { continue };
+                        let index = component.get_export_index(parent.as_ref(), function);
+                        if function == "run" && is_run(name) {
+                            main = index.map(Main::Run);
+                        }
+                        functions.push(Function::new(Some(name), function, types::component_func(&ty), index));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let linked = linkers.component.instantiate_pre(component).map_err(unsatisfied)?;
+        Ok(Module { linked: Linked::Component(linked), hash, functions, main })
+    }
+
+    /// The SHA-256 of the module's bytes.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Whether it is a component.
+    pub fn is_component(&self) -> bool {
+        matches!(self.linked, Linked::Component(_))
+    }
+
+    /// The exported functions.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// The function that an entry means; none for main.
+    pub fn function(&self, entry: Entry) -> Option<&Function> {
+        match entry {
+            Entry::Main => None,
+            Entry::Function(place) => self.functions.get(place),
+        }
+    }
+
+    pub(super) fn main(&self) -> Option<&Main> {
+        self.main.as_ref()
+    }
+
+    /// The entry that a name means; none is main. `noun` is what the person called the module.
+    ///
+    /// # Errors
+    /// `FUNCTION_NOT_FOUND` with the near names and their signatures, `FUNCTION_AMBIGUOUS` with the
+    /// qualified ones, `UNSUPPORTED_TYPE` where its signature cannot cross.
+    pub fn find(&self, noun: &str, interface: Option<&str>, function: Option<&str>) -> Result<Entry> {
+        let Some(function) = function else {
+            return match self.main {
+                Some(_) => Ok(Entry::Main),
+                None => Err(self.no_main(noun)),
+            };
+        };
+        let place = super::lookup::find(&self.functions, noun, interface, function)?;
+        match self.functions.get(place).and_then(|found| found.ty.unsupported().map(|part| (found, part))) {
+            Some((found, part)) => Err(Error::new(
+                ErrorCode::UnsupportedType,
+                format!("`{}` has the type `{part}`, which cannot cross in this version", found.name),
+            )
+            .with_context(format!("  {}", found.signature()))),
+            None => Ok(Entry::Function(place)),
+        }
+    }
+
+    fn no_main(&self, noun: &str) -> Error {
+        let mut error =
+            Error::new(ErrorCode::FunctionNotFound, format!("`{noun}` has no main function; it exports:"));
+        if self.functions.is_empty() {
+            error = error.with_context("  nothing that can be called");
+        }
+        for function in self.functions.iter().take(super::lookup::SHOWN) {
+            error = error.with_context(format!("  {}", function.signature()));
+        }
+        error
+    }
+}
+
+impl Function {
+    fn new(
+        interface: Option<&str>,
+        name: &str,
+        ty: FuncType,
+        index: Option<ComponentExportIndex>,
+    ) -> Function {
+        Function { interface: interface.map(str::to_owned), name: name.to_owned(), ty, index, speed: Speed::default() }
+    }
+
+    /// The function as WIT writes it, with its interface in front.
+    pub fn signature(&self) -> String {
+        match &self.interface {
+            Some(interface) => format!("{interface}.{}: {}", self.name, self.ty),
+            None => format!("{}: {}", self.name, self.ty),
+        }
+    }
+
+    /// Whether its recent runs were so short that a thread hop would cost more.
+    pub fn is_fast(&self) -> bool {
+        self.speed.is_fast()
+    }
+
+    /// Records how long a run took, instantiation included.
+    pub fn ran(&self, took: Duration) {
+        self.speed.ran(took);
+    }
+}
+
+/// A moving average of run times, in nanoseconds; 0 before the first.
+#[derive(Default)]
+struct Speed(AtomicU64);
+
+impl Speed {
+    fn is_fast(&self) -> bool {
+        let average = self.0.load(Ordering::Relaxed);
+        average > 0 && average < limits::INLINE_BELOW.as_nanos() as u64
+    }
+
+    fn ran(&self, took: Duration) {
+        let took = took.as_nanos().min(u128::from(u32::MAX)) as u64;
+        let before = self.0.load(Ordering::Relaxed);
+        let after = if before == 0 { took } else { (before * 7 + took) / 8 };
+        self.0.store(after.max(1), Ordering::Relaxed);
+    }
+}
+
+fn is_run(interface: &str) -> bool {
+    interface == "wasi:cli/run" || interface.starts_with("wasi:cli/run@0.2.")
+}
+
+fn unsatisfied(error: wasmtime::Error) -> Error {
+    Error::new(
+        ErrorCode::ImportUnsatisfied,
+        format!("the module imports what this node does not offer: {error:#}"),
+    )
+}

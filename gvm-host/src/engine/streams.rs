@@ -1,0 +1,368 @@
+//! A guest's standard streams: pipes of its own, bounded both ways.
+//!
+//! In: what a guest writes, what a source supplies. Out: chunks in the order they were written;
+//! bytes when the guest asks for them. Must not know: terminals, sockets; their owners read and
+//! feed these pipes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::call::{Chunk, Stream};
+use crate::limits;
+
+/// The guest wrote more than it may. Rides inside the trap that stops it.
+#[derive(Debug)]
+pub struct OutputLimit(pub u64);
+
+impl std::fmt::Display for OutputLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the call wrote more than {} bytes of output", self.0)
+    }
+}
+
+impl std::error::Error for OutputLimit {}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The reading end of both output streams of one call. Cheap to clone; one reader at a time.
+#[derive(Clone)]
+pub struct Output(Arc<OutputPipe>);
+
+struct OutputPipe {
+    state: Mutex<OutputState>,
+    limit: u64,
+    written: Notify,
+    taken: Notify,
+}
+
+#[derive(Default)]
+struct OutputState {
+    chunks: VecDeque<Chunk>,
+    buffered: usize,
+    total: u64,
+    /// Of a preview 3 writer that waits for room.
+    waker: Option<Waker>,
+}
+
+impl Output {
+    /// A pipe that lets at most `limit` bytes through.
+    pub fn new(limit: u64) -> Output {
+        Output(Arc::new(OutputPipe {
+            state: Mutex::default(),
+            limit,
+            written: Notify::new(),
+            taken: Notify::new(),
+        }))
+    }
+
+    /// What has been written and not yet taken, oldest first, without waiting.
+    pub fn take(&self) -> Vec<Chunk> {
+        let mut state = lock(&self.0.state);
+        if state.chunks.is_empty() {
+            return Vec::new();
+        }
+        state.buffered = 0;
+        let chunks = std::mem::take(&mut state.chunks).into();
+        let waker = state.waker.take();
+        drop(state);
+        self.0.taken.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
+        chunks
+    }
+
+    /// Waits until something has been written. Never ends by itself: race it with the call.
+    pub async fn next(&self) -> Vec<Chunk> {
+        loop {
+            let written = self.0.written.notified();
+            let chunks = self.take();
+            if !chunks.is_empty() {
+                return chunks;
+            }
+            written.await;
+        }
+    }
+
+    /// Puts in what a guest elsewhere wrote, waiting for room.
+    ///
+    /// # Errors
+    /// [`OutputLimit`] where that is more than this pipe lets through.
+    pub async fn push(&self, chunk: Chunk) -> Result<(), OutputLimit> {
+        let writer = self.writer(chunk.stream, false);
+        writer.wait_for_room().await;
+        writer.push(&chunk.data)
+    }
+
+    pub(crate) fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
+        OutputWriter { pipe: self.0.clone(), stream, terminal }
+    }
+}
+
+/// The guest's end of one output stream.
+#[derive(Clone)]
+pub(crate) struct OutputWriter {
+    pipe: Arc<OutputPipe>,
+    stream: Stream,
+    terminal: bool,
+}
+
+impl OutputWriter {
+    fn room(&self) -> usize {
+        limits::OUTPUT_IN_FLIGHT.saturating_sub(lock(&self.pipe.state).buffered)
+    }
+
+    fn push(&self, bytes: &[u8]) -> Result<(), OutputLimit> {
+        let mut state = lock(&self.pipe.state);
+        let total = state.total.saturating_add(bytes.len() as u64);
+        if total > self.pipe.limit {
+            return Err(OutputLimit(self.pipe.limit));
+        }
+        state.total = total;
+        state.buffered += bytes.len();
+        match state.chunks.back_mut() {
+            Some(last) if last.stream == self.stream => last.data.extend_from_slice(bytes),
+            _ => state.chunks.push_back(Chunk { stream: self.stream, data: bytes.to_vec() }),
+        }
+        drop(state);
+        self.pipe.written.notify_one();
+        Ok(())
+    }
+
+    async fn wait_for_room(&self) {
+        loop {
+            let taken = self.pipe.taken.notified();
+            if self.room() > 0 {
+                return;
+            }
+            taken.await;
+        }
+    }
+}
+
+impl IsTerminal for OutputWriter {
+    fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+impl StdoutStream for OutputWriter {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for OutputWriter {
+    async fn ready(&mut self) {
+        self.wait_for_room().await;
+    }
+}
+
+impl OutputStream for OutputWriter {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.push(&bytes).map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(self.room())
+    }
+}
+
+/// Preview 3 alone asks for this form; it waits for room by the same rule.
+impl AsyncWrite for OutputWriter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = lock(&self.pipe.state);
+        let room = limits::OUTPUT_IN_FLIGHT.saturating_sub(state.buffered);
+        if room == 0 {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        drop(state);
+        let part = &bytes[..bytes.len().min(room)];
+        Poll::Ready(self.push(part).map(|()| part.len()).map_err(io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The source's end of a call's standard input. Cheap to clone; one source at a time.
+#[derive(Clone)]
+pub struct Input(Arc<InputPipe>);
+
+struct InputPipe {
+    state: Mutex<InputState>,
+    wanted: Notify,
+    supplied: Notify,
+    terminal: bool,
+}
+
+#[derive(Default)]
+struct InputState {
+    bytes: VecDeque<u8>,
+    ended: bool,
+    wanted: bool,
+    /// Of a preview 3 reader that waits for bytes.
+    waker: Option<Waker>,
+}
+
+impl Input {
+    /// An empty pipe; `terminal` is what the guest is told of it.
+    pub fn new(terminal: bool) -> Input {
+        Input(Arc::new(InputPipe {
+            state: Mutex::default(),
+            wanted: Notify::new(),
+            supplied: Notify::new(),
+            terminal,
+        }))
+    }
+
+    /// Waits until the guest asks for input that is not there. A source reads only then, so that
+    /// what the guest leaves stays for the next reader.
+    pub async fn wanted(&self) {
+        loop {
+            let wanted = self.0.wanted.notified();
+            if std::mem::take(&mut lock(&self.0.state).wanted) {
+                return;
+            }
+            wanted.await;
+        }
+    }
+
+    /// Hands bytes to the guest; none mean the end.
+    pub fn supply(&self, bytes: &[u8]) {
+        let mut state = lock(&self.0.state);
+        state.bytes.extend(bytes);
+        state.ended |= bytes.is_empty();
+        let waker = state.waker.take();
+        drop(state);
+        self.0.supplied.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes bytes as a guest would, waiting for at least one; none mean the end.
+    pub async fn pull(&self, most: usize) -> Vec<u8> {
+        let reader = self.reader();
+        loop {
+            match reader.take(most) {
+                Some(bytes) if bytes.is_empty() => reader.wait().await,
+                Some(bytes) => return bytes,
+                None => return Vec::new(),
+            }
+        }
+    }
+
+    pub(crate) fn reader(&self) -> InputReader {
+        InputReader(self.0.clone())
+    }
+}
+
+/// The guest's end of standard input.
+#[derive(Clone)]
+pub(crate) struct InputReader(Arc<InputPipe>);
+
+impl InputReader {
+    /// Some bytes, or `None` at the end; empty where the guest has to wait.
+    fn take(&self, most: usize) -> Option<Vec<u8>> {
+        let mut state = lock(&self.0.state);
+        if state.bytes.is_empty() {
+            if state.ended {
+                return None;
+            }
+            self.want(&mut state);
+            return Some(Vec::new());
+        }
+        let most = most.min(state.bytes.len());
+        Some(state.bytes.drain(..most).collect())
+    }
+
+    fn want(&self, state: &mut InputState) {
+        if !state.wanted {
+            state.wanted = true;
+            self.0.wanted.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        loop {
+            let supplied = self.0.supplied.notified();
+            {
+                let mut state = lock(&self.0.state);
+                if state.ended || !state.bytes.is_empty() {
+                    return;
+                }
+                self.want(&mut state);
+            }
+            supplied.await;
+        }
+    }
+}
+
+impl IsTerminal for InputReader {
+    fn is_terminal(&self) -> bool {
+        self.0.terminal
+    }
+}
+
+impl StdinStream for InputReader {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for InputReader {
+    async fn ready(&mut self) {
+        self.wait().await;
+    }
+}
+
+impl InputStream for InputReader {
+    fn read(&mut self, size: usize) -> StreamResult<bytes::Bytes> {
+        match self.take(size) {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(StreamError::Closed),
+        }
+    }
+}
+
+/// Preview 3 alone asks for this form.
+impl AsyncRead for InputReader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = lock(&self.0.state);
+        if state.bytes.is_empty() && !state.ended {
+            self.want(&mut state);
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let most = into.remaining().min(state.bytes.len());
+        state.bytes.drain(..most).for_each(|byte| into.put_slice(&[byte]));
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,192 @@
+//! Where a call becomes wasm: the target's module, its function, its arguments, its limits, and the run.
+//!
+//! In: a call and the streams it was given. Out: its outcome. Shared by all five faces of a node (REPL,
+//! scripts, Python, guests, peers): what differs is what each was granted. Must not know: sockets,
+//! sessions, the terminal.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::call::{Args, Call, ModuleRef, Outcome, Target};
+use crate::engine::{Engine, Entry, Module, Setup, is_component};
+use crate::error::{Code, Error, Result};
+use crate::id::Hash;
+use crate::imports::{Grants, Stdio};
+use crate::limits::{self, Limits};
+use crate::node::modules::Modules;
+use crate::value::{FuncType, Value};
+use crate::wave;
+
+/// Runs calls on this node. Cheap to clone; `Send + Sync`.
+#[derive(Clone)]
+pub struct Runner(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    modules: Modules,
+    grants: Grants,
+    limits: Limits,
+}
+
+/// A call whose module is loaded and whose function is found.
+pub struct Prepared {
+    module: Arc<Module>,
+    entry: Entry,
+}
+
+impl Prepared {
+    /// Whether the function has shown itself so fast that a thread hop would cost more.
+    pub fn is_fast(&self) -> bool {
+        self.module.function(self.entry).is_some_and(|function| function.is_fast())
+    }
+
+    /// The function's signature; none for a main.
+    pub fn signature(&self) -> Option<&FuncType> {
+        self.module.function(self.entry).map(|function| &function.ty)
+    }
+
+    /// The module that will run.
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+}
+
+impl Runner {
+    /// A runner over this engine, with what this node grants and allows.
+    pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
+        Runner(Arc::new(Inner { engine, modules, grants, limits }))
+    }
+
+    /// The node's limits, which a call's own narrow.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// The home's modules as this node knows them.
+    pub fn modules(&self) -> &Modules {
+        &self.0.modules
+    }
+
+    /// The engine that runs them.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Finds the call's function where its module is loaded already: no waiting, no disk.
+    pub fn prepare_now(&self, target: &Target, limits: &Limits) -> Option<Result<Prepared>> {
+        let ModuleRef::Stored { name, version } = &target.module else { return None };
+        let hash = self.0.modules.resolve_now(name, version.as_ref())?;
+        let module = self.0.engine.loaded(hash, limits)?;
+        Some(find(module, target))
+    }
+
+    /// Finds the call's function, loading (and compiling) its module first where need be.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
+    /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`.
+    pub async fn prepare(&self, target: &Target, limits: &Limits) -> Result<Prepared> {
+        if let Some(ready) = self.prepare_now(target, limits) {
+            return ready;
+        }
+        let engine = &self.0.engine;
+        let module = match &target.module {
+            ModuleRef::Stored { name, version } => {
+                let stored = self.0.modules.resolve(name, version.as_ref()).await?;
+                let modules = self.0.modules.clone();
+                engine.load(stored.hash, stored.component, limits, async || modules.read(stored.hash).await).await?
+            }
+            ModuleRef::Bytes(bytes) => {
+                let bytes = bytes.clone();
+                engine.load(Hash::of(&bytes), is_component(&bytes), limits, async || Ok(bytes)).await?
+            }
+            ModuleRef::Instance(name) => {
+                return Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")));
+            }
+        };
+        find(module, target)
+    }
+
+    /// Runs a call to its end on a fresh instance. Dropping the future stops the guest.
+    pub async fn run(&self, call: Call, stdio: Stdio) -> Outcome {
+        let limits = self.0.limits.narrow(call.limits);
+        match self.prepare(&call.target, &limits).await {
+            Ok(prepared) => self.run_prepared(prepared, call, stdio).await,
+            Err(error) => Outcome::failed(error),
+        }
+    }
+
+    /// As [`Runner::run`], of a call that is prepared.
+    pub async fn run_prepared(&self, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
+        let started = Instant::now();
+        let limits = self.0.limits.narrow(call.limits);
+        let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
+        let result = self.enter(prepared, call, stdio, limits).await;
+        Outcome { result, ty, elapsed: started.elapsed() }
+    }
+
+    async fn enter(&self, prepared: Prepared, call: Call, stdio: Stdio, limits: Limits) -> Result<Option<Value>> {
+        if call.depth > limits::CALL_DEPTH {
+            return Err(Error::new(
+                Code::LimitExceeded,
+                format!("calls nest {} deep and may nest {}", call.depth, limits::CALL_DEPTH),
+            ));
+        }
+        let noun = noun(&call.target.module);
+        let (argv, values) = match (prepared.signature(), call.args) {
+            (None, Args::Argv(argv)) => (argv, Vec::new()),
+            (None, _) => (vec![noun], Vec::new()),
+            (Some(ty), args) => (vec![noun], arguments(args, ty, &call.target)?),
+        };
+        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+        self.0.engine.run(prepared.module, prepared.entry, values, setup).await
+    }
+}
+
+/// What a guest is told is its own name, and a person what was called.
+fn noun(module: &ModuleRef) -> String {
+    match module {
+        ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.to_string(),
+        ModuleRef::Bytes(_) => "module".to_owned(),
+    }
+}
+
+fn find(module: Arc<Module>, target: &Target) -> Result<Prepared> {
+    let noun = noun(&target.module);
+    let entry = module.find(&noun, target.interface.as_deref(), target.function.as_deref())?;
+    Ok(Prepared { module, entry })
+}
+
+/// The values that the arguments are, checked against the signature.
+fn arguments(args: Args, ty: &FuncType, target: &Target) -> Result<Vec<Value>> {
+    let function = target.function.as_deref().unwrap_or_default();
+    let values = match args {
+        Args::Values(values) => checked(values, ty),
+        Args::Text(text) => wave::parse_args(&text, ty),
+        Args::Argv(_) => Err(Error::new(
+            Code::BadArguments,
+            format!("`{function}` is a function: its arguments stand in parentheses"),
+        )),
+    };
+    values.map_err(|error| error.with_context(format!("  {function}: {ty}")))
+}
+
+fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
+    if values.len() != ty.params.len() {
+        return Err(Error::new(
+            Code::BadArguments,
+            format!("{} arguments were given for {} parameters", values.len(), ty.params.len()),
+        ));
+    }
+    for (value, param) in values.iter().zip(&*ty.params) {
+        value.check(&param.ty).map_err(|error| {
+            Error::new(Code::BadArguments, format!("`{}`: {}", param.name, error.message()))
+        })?;
+    }
+    Ok(values)
+}
+
+/// How long a call from a peer may take at the most.
+pub fn peer_limits() -> Limits {
+    Limits { timeout: Some(limits::PEER_TIMEOUT), ..Limits::default() }
+}

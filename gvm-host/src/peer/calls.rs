@@ -1,0 +1,86 @@
+//! The streams of the calls that this node has running on one peer.
+//!
+//! In: what the peer says of them by call id. Out: the pipes of whoever made each call. An id means
+//! something only inside its session, and only while its call runs. Must not know: what the calls do.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use capnp::Error as Failure;
+use gvm_wire::node_capnp::streams;
+use uuid::Uuid;
+
+use crate::engine::streams::{Input, Output};
+use crate::limits;
+use crate::wire;
+
+/// One session's running calls. Clones share them; belongs to one thread.
+#[derive(Clone, Default)]
+pub struct Calls(Rc<RefCell<HashMap<Uuid, Pipes>>>);
+
+#[derive(Clone)]
+struct Pipes {
+    output: Output,
+    input: Option<Input>,
+}
+
+/// A running call's entry; dropping it ends what the peer may say of the call.
+pub struct Open {
+    calls: Calls,
+    id: Uuid,
+}
+
+impl Calls {
+    /// Makes a call's streams known for as long as the guard lives.
+    pub fn open(&self, id: Uuid, output: Output, input: Option<Input>) -> Open {
+        self.0.borrow_mut().insert(id, Pipes { output, input });
+        Open { calls: self.clone(), id }
+    }
+
+    fn get(&self, id: Uuid) -> Result<Pipes, Failure> {
+        let pipes = self.0.borrow().get(&id).cloned();
+        pipes.ok_or_else(|| Failure::failed(format!("no call {id} runs here for this session")))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.calls.0.borrow_mut().remove(&self.id);
+    }
+}
+
+/// The capability by which the peer reaches them.
+pub struct StreamsServer(pub Calls);
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+impl streams::Server for StreamsServer {
+    async fn output(
+        self: Rc<Self>,
+        params: streams::OutputParams,
+        _: streams::OutputResults,
+    ) -> Result<(), Failure> {
+        let params = params.get()?;
+        let id = wire::call::read_id(params.get_call()).map_err(failed)?;
+        let chunk = wire::call::read_chunk(params.get_chunk()?).map_err(failed)?;
+        // Answering late is how a slow reader here slows the guest there.
+        self.0.get(id)?.output.push(chunk).await.map_err(failed)
+    }
+
+    async fn input(
+        self: Rc<Self>,
+        params: streams::InputParams,
+        mut results: streams::InputResults,
+    ) -> Result<(), Failure> {
+        let params = params.get()?;
+        let id = wire::call::read_id(params.get_call()).map_err(failed)?;
+        let most = (params.get_most() as usize).min(limits::INPUT_CHUNK);
+        if let Some(input) = self.0.get(id)?.input {
+            results.get().set_data(&input.pull(most).await);
+        }
+        Ok(())
+    }
+}

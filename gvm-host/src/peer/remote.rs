@@ -1,0 +1,71 @@
+//! A call on another node, from this side.
+//!
+//! In: a call and its pipes. Out: its outcome, with the output pushed before it. Dropping the future
+//! takes the call back: capnp tells the other side, whose guest stops. Must not know: how the other
+//! side runs it.
+
+use gvm_wire::node_capnp::session;
+
+use super::calls::Calls;
+use crate::call::{Call, Outcome, Target};
+use crate::engine::streams::{Input, Output};
+use crate::error::{Code, Effect, Error, Result};
+use crate::id::Name;
+use crate::value::FuncType;
+use crate::wire;
+
+/// A connection that went while a call ran: nobody knows how far it came.
+fn lost(node: &Name, error: capnp::Error) -> Error {
+    wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
+}
+
+/// Runs a call there.
+pub async fn call(
+    node: &Name,
+    session: &session::Client,
+    calls: &Calls,
+    call: &Call,
+    output: Output,
+    input: Option<Input>,
+) -> Outcome {
+    let mut request = session.run_request();
+    if let Err(error) = wire::call::write(call, input.is_some(), request.get().init_call()) {
+        return Outcome::failed(error);
+    }
+    let open = calls.open(call.id, output.clone(), input);
+    let answered = request.send().promise.await;
+    drop(open);
+    let read = async || -> Result<Outcome> {
+        let response = answered.map_err(|error| lost(node, error))?;
+        let outcome = response.get().and_then(|results| results.get_outcome());
+        let (outcome, rest) = wire::call::read_outcome(outcome.map_err(|error| lost(node, error))?)
+            .map_err(|error| error.with_effect(Effect::Unknown))?;
+        for chunk in rest {
+            output.push(chunk).await.map_err(|limit| {
+                Error::new(Code::LimitExceeded, limit.to_string()).with_effect(Effect::RanAndFailed)
+            })?;
+        }
+        Ok(outcome)
+    };
+    read().await.unwrap_or_else(Outcome::failed)
+}
+
+/// The signature of a function there; none for a main.
+///
+/// # Errors
+/// As of preparing the call there; `NODE_DOWN`.
+pub async fn describe(node: &Name, session: &session::Client, target: &Target) -> Result<Option<FuncType>> {
+    use gvm_wire::node_capnp::described;
+    let gone = |error| lost(node, error).with_effect(Effect::NotStarted);
+    let mut request = session.describe_request();
+    wire::call::write_target(target, request.get().init_target());
+    let response = request.send().promise.await.map_err(gone)?;
+    let unknown = |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    match response.get().map_err(gone)?.which().map_err(unknown)? {
+        described::Ok(ok) => match ok.has_type() {
+            true => wire::value::read_func(ok.get_type().map_err(gone)?).map(Some),
+            false => Ok(None),
+        },
+        described::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
+    }
+}

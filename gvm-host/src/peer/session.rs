@@ -1,0 +1,208 @@
+//! What a connected node may do here: the session capability.
+//!
+//! In: calls from the other side. Out: their outcomes, their output as it is written. The call is the
+//! promise: when it is dropped (taken back, or its connection lost), the guest stops. Must not know:
+//! how the peer was accepted.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use gvm_wire::node_capnp::{session, streams};
+use tokio::runtime::Handle as Workers;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::call::{Call, Chunk, Outcome};
+use crate::engine::streams::{Input, Output};
+use crate::error::{Effect, Error, Result};
+use crate::imports::Stdio;
+use crate::limits;
+use crate::node::runner::{Prepared, Runner};
+use crate::wire::rpc::{Gate, contained};
+use crate::wire::{self};
+
+/// One peer's session.
+pub struct SessionServer {
+    pub runner: Runner,
+    pub workers: Workers,
+    /// Where the peer takes the output of its calls and gives their input.
+    pub streams: streams::Client,
+    pub gate: Gate,
+    /// Told when the peer says goodbye, with its reason.
+    pub goodbye: Box<dyn Fn(String)>,
+}
+
+type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+impl SessionServer {
+    /// Runs a call and hands over what it writes. Returns the outcome and the output not yet handed
+    /// over, which goes with it.
+    async fn serve(&self, mut call: Call, has_input: bool) -> (Outcome, Vec<Chunk>) {
+        let pass = match self.gate.enter("calls of one session") {
+            Ok(pass) => pass,
+            Err(error) => return (Outcome::failed(error), Vec::new()),
+        };
+        call.limits = crate::node::runner::peer_limits().narrow(call.limits);
+        let id = call.id;
+        let all = self.runner.limits().narrow(call.limits);
+        let stdio = Stdio { input: has_input.then(|| Input::new(false)), ..Stdio::new(&all) };
+        let pipes = (stdio.output.clone(), stdio.input.clone());
+        let outcome = match self.runner.prepare_now(&call.target, &all) {
+            Some(Err(error)) => Outcome::failed(error),
+            Some(Ok(prepared)) if prepared.is_fast() => self.run_here_first(prepared, call, stdio, id, &pipes).await,
+            Some(Ok(prepared)) => {
+                let runner = self.runner.clone();
+                let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
+                self.run_on_workers(run, id, &pipes).await
+            }
+            None => {
+                let runner = self.runner.clone();
+                self.run_on_workers(Box::pin(async move { runner.run(call, stdio).await }), id, &pipes).await
+            }
+        };
+        drop(pass);
+        (outcome, pipes.0.take())
+    }
+
+    /// Polls the run once on this thread, which saves two thread hops; what waits or runs into its
+    /// epoch tick moves to the workers.
+    async fn run_here_first(
+        &self,
+        prepared: Prepared,
+        call: Call,
+        stdio: Stdio,
+        id: Uuid,
+        pipes: &(Output, Option<Input>),
+    ) -> Outcome {
+        let runner = self.runner.clone();
+        let mut run: Run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
+        let first = std::future::poll_fn(|cx: &mut Context<'_>| {
+            // Timers and blocking tasks bind to the runtime that is current at their first poll.
+            let _entered = self.workers.enter();
+            Poll::Ready(run.as_mut().poll(cx))
+        })
+        .await;
+        match first {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => self.run_on_workers(run, id, pipes).await,
+        }
+    }
+
+    async fn run_on_workers(&self, run: Run, id: Uuid, (output, input): &(Output, Option<Input>)) -> Outcome {
+        let mut run = AbortOnDropHandle::new(self.workers.spawn(run));
+        let wants = async || match input {
+            Some(input) => input.wanted().await,
+            None => std::future::pending().await,
+        };
+        let mut asking = None;
+        loop {
+            tokio::select! {
+                ended = &mut run => return ended.unwrap_or_else(|error| {
+                    let error = Error::internal(format!("the run ended badly: {error}"));
+                    Outcome::failed(error.with_effect(Effect::Unknown))
+                }),
+                chunks = output.next() => {
+                    for chunk in chunks {
+                        // Whoever does not take its output gets none; the call itself goes on.
+                        let _ = self.send_output(id, chunk).await;
+                    }
+                }
+                () = wants(), if asking.is_none() => asking = Some(Box::pin(self.ask_input(id))),
+                data = async { match asking.as_mut() {
+                    Some(asking) => asking.await,
+                    None => std::future::pending().await,
+                }} => {
+                    asking = None;
+                    // A caller that gives no input has none.
+                    if let Some(input) = input {
+                        input.supply(&data.unwrap_or_default());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<(), capnp::Error> {
+        for part in chunk.data.chunks(limits::OUTPUT_IN_FLIGHT) {
+            let mut request = self.streams.output_request();
+            request.get().set_call(id.as_bytes());
+            let part = Chunk { stream: chunk.stream, data: part.to_vec() };
+            wire::call::write_chunk(&part, request.get().init_chunk());
+            request.send().promise.await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_input(&self, id: Uuid) -> Result<Vec<u8>, capnp::Error> {
+        let mut request = self.streams.input_request();
+        request.get().set_call(id.as_bytes());
+        request.get().set_most(limits::INPUT_CHUNK as u32);
+        let response = request.send().promise.await?;
+        Ok(response.get()?.get_data()?.to_vec())
+    }
+}
+
+impl session::Server for SessionServer {
+    async fn run(
+        self: Rc<Self>,
+        params: session::RunParams,
+        mut results: session::RunResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let (outcome, rest) = match wire::call::read(params.get()?.get_call()?) {
+                Ok((call, has_input)) => {
+                    drop(params);
+                    self.serve(call, has_input).await
+                }
+                Err(error) => (Outcome::failed(error), Vec::new()),
+            };
+            wire::call::write_outcome(&outcome, &rest, results.get().init_outcome());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn describe(
+        self: Rc<Self>,
+        params: session::DescribeParams,
+        mut results: session::DescribeResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let described = async {
+                let target = wire::call::read_target(params.get()?.get_target()?);
+                let runner = self.runner.clone();
+                let limits = runner.limits();
+                let find = async move { runner.prepare(&target?, &limits).await };
+                let found = AbortOnDropHandle::new(self.workers.spawn(find)).await;
+                Ok::<_, capnp::Error>(found.unwrap_or_else(|error| Err(Error::internal(error.to_string()))))
+            };
+            match described.await? {
+                Ok(prepared) => {
+                    let mut ok = results.get().init_ok();
+                    ok.set_hash(&prepared.module().hash().0);
+                    if let Some(ty) = prepared.signature() {
+                        wire::value::write_func(ty, ok.init_type());
+                    }
+                }
+                Err(error) => wire::error::write(&error, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ping(self: Rc<Self>, _: session::PingParams, _: session::PingResults) -> Result<(), capnp::Error> {
+        Ok(())
+    }
+
+    async fn goodbye(
+        self: Rc<Self>,
+        params: session::GoodbyeParams,
+        _: session::GoodbyeResults,
+    ) -> Result<(), capnp::Error> {
+        let reason = params.get()?.get_reason()?.to_str().unwrap_or("disconnected");
+        (self.goodbye)(reason.chars().take(100).collect());
+        Ok(())
+    }
+}

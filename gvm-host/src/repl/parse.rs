@@ -1,0 +1,455 @@
+//! What a person types, read.
+//!
+//! In: a line of the REPL, of a script, or a TARGET of a command line. Out: a [`Statement`], or `SYNTAX`
+//! with a pointer at the place. Arguments stay text: only their function's signature says what they
+//! are. Pure. Must not know: nodes, modules, values.
+
+use crate::call::{ModuleRef, Target};
+use crate::error::{Code, Error, Result};
+use crate::id::{Name, parse_version};
+
+/// One line, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// Nothing but space or a comment.
+    Empty,
+    Exit,
+    Help(Option<String>),
+    Discover,
+    Connect(Name),
+    Disconnect(Name),
+    List,
+    Run(Name, Expr),
+    Expr(Expr),
+}
+
+/// A call as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub target: Target,
+    /// What stands between the parentheses; none where there are none.
+    pub args: Option<Vec<Arg>>,
+}
+
+/// One argument.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arg {
+    /// A value in WAVE.
+    Wave(String),
+    /// A call whose result is the value, on another node where one is named.
+    Call(Option<Name>, Expr),
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// `SYNTAX`.
+pub fn statement(line: &str) -> Result<Statement> {
+    let mut cursor = Cursor::new(line);
+    cursor.space();
+    if cursor.at_end() || cursor.rest().starts_with('#') || cursor.rest().starts_with("//") {
+        return Ok(Statement::Empty);
+    }
+    let statement = cursor.statement()?;
+    cursor.end()?;
+    Ok(statement)
+}
+
+/// Reads a TARGET of a command line: a module, or a function with its arguments.
+///
+/// # Errors
+/// `SYNTAX`.
+pub fn target(text: &str) -> Result<Expr> {
+    let mut cursor = Cursor::new(text);
+    cursor.space();
+    let expr = cursor.expr()?;
+    cursor.end()?;
+    Ok(expr)
+}
+
+struct Cursor<'a> {
+    line: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(line: &'a str) -> Cursor<'a> {
+        Cursor { line, at: 0 }
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.line[self.at..]
+    }
+
+    fn at_end(&self) -> bool {
+        self.at == self.line.len()
+    }
+
+    fn space(&mut self) {
+        self.at = self.line.len() - self.rest().trim_start().len();
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        let found = self.rest().starts_with(token);
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
+    fn expect(&mut self, token: &str) -> Result<()> {
+        self.space();
+        if self.eat(token) { Ok(()) } else { Err(self.error(format!("expected `{token}` here"))) }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.space();
+        if self.at_end() { Ok(()) } else { Err(self.error("nothing more was expected here")) }
+    }
+
+    /// A `SYNTAX` error that points at where the cursor is.
+    fn error(&self, message: impl std::fmt::Display) -> Error {
+        error_at(self.line, self.at, message)
+    }
+
+    fn word(&mut self, also: &str) -> &'a str {
+        let rest = self.rest();
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c)))
+            .unwrap_or(rest.len());
+        self.at += end;
+        &rest[..end]
+    }
+
+    fn statement(&mut self) -> Result<Statement> {
+        let start = self.at;
+        let word = self.word("-_");
+        match word {
+            "Node" if self.rest().starts_with('.') => return self.node(),
+            "exit" | "quit" if self.call_or_end() => return Ok(Statement::Exit),
+            "help" => {
+                self.space();
+                let topic = self.rest().trim_end();
+                self.at = self.line.len();
+                return Ok(Statement::Help((!topic.is_empty()).then(|| topic.to_owned())));
+            }
+            _ => {}
+        }
+        self.at = start;
+        self.expr().map(Statement::Expr)
+    }
+
+    /// `exit` and `exit()` both.
+    fn call_or_end(&mut self) -> bool {
+        let before = self.at;
+        self.space();
+        if self.eat("(") {
+            self.space();
+            if !self.eat(")") {
+                self.at = before;
+                return false;
+            }
+            self.space();
+        }
+        self.at_end()
+    }
+
+    fn node(&mut self) -> Result<Statement> {
+        self.expect(".")?;
+        let start = self.at;
+        let method = self.word("_");
+        match method {
+            "discover" => self.no_arguments().map(|()| Statement::Discover),
+            "list" => self.no_arguments().map(|()| Statement::List),
+            "connect" => self.one_name().map(Statement::Connect),
+            "disconnect" => self.one_name().map(Statement::Disconnect),
+            "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
+            _ => {
+                self.at = start;
+                Err(self.error("`Node` has discover(), connect(name), list(), run(name, target) and disconnect(name)"))
+            }
+        }
+    }
+
+    fn no_arguments(&mut self) -> Result<()> {
+        self.expect("(")?;
+        self.expect(")")
+    }
+
+    fn one_name(&mut self) -> Result<Name> {
+        self.expect("(")?;
+        let name = self.name()?;
+        self.expect(")")?;
+        Ok(name)
+    }
+
+    /// What follows `Node.run`.
+    fn run(&mut self) -> Result<(Name, Expr)> {
+        self.expect("(")?;
+        let node = self.name()?;
+        self.expect(",")?;
+        self.space();
+        let quoted = self.rest().starts_with('"');
+        let expr = if quoted { self.quoted_expr()? } else { self.expr()? };
+        self.expect(")")?;
+        Ok((node, expr))
+    }
+
+    /// `"math.add(1, 2)"`: the Python habit serves here too.
+    fn quoted_expr(&mut self) -> Result<Expr> {
+        let start = self.at;
+        let text = self.quoted()?;
+        target(&text).map_err(|error| error_at(self.line, start, error.message()))
+    }
+
+    fn name(&mut self) -> Result<Name> {
+        self.space();
+        let start = self.at;
+        let text = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
+        if text.is_empty() {
+            return Err(self.error("expected a name here"));
+        }
+        text.parse().map_err(|error: Error| error_at(self.line, start, error.message()))
+    }
+
+    fn quoted(&mut self) -> Result<String> {
+        let start = self.at;
+        self.expect("\"")?;
+        let mut text = String::new();
+        let mut chars = self.rest().char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.at += at + 1;
+                    return Ok(text);
+                }
+                '\\' => text.extend(chars.next().map(|(_, c)| c)),
+                c => text.push(c),
+            }
+        }
+        self.at = start;
+        Err(self.error("this quotation has no end"))
+    }
+
+    fn expr(&mut self) -> Result<Expr> {
+        let name = self.name()?;
+        let version = if self.eat("@") { Some(self.version()?) } else { None };
+        let mut parts = Vec::new();
+        while self.eat(".") {
+            let part = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
+            if part.is_empty() {
+                return Err(self.error("expected a function's name here"));
+            }
+            parts.push(part);
+        }
+        let args = if self.rest().starts_with('(') { Some(self.args()?) } else { None };
+        let (interface, function) = match (parts.len(), &args) {
+            (0, None) => (None, None),
+            (0, Some(_)) => {
+                return Err(self.error(format!("a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main")));
+            }
+            (1 | 2, None) => {
+                return Err(self.error(format!("a call has parentheses: `{name}.{}(…)`", parts.join("."))));
+            }
+            (1, Some(_)) => (None, parts.pop()),
+            (2, Some(_)) => {
+                let function = parts.pop();
+                (parts.pop(), function)
+            }
+            _ => return Err(self.error("a call is `module.function(…)` or `module.interface.function(…)`")),
+        };
+        let target = Target { module: ModuleRef::Stored { name, version }, interface, function };
+        Ok(Expr { target, args })
+    }
+
+    /// A version behind `@`: quoted, or three numbers.
+    fn version(&mut self) -> Result<semver::Version> {
+        let start = self.at;
+        let text = if self.rest().starts_with('"') {
+            self.quoted()?
+        } else {
+            let rest = self.rest();
+            let mut dots = 0;
+            let end = rest
+                .char_indices()
+                .find(|(index, c)| match c {
+                    '.' => {
+                        dots += 1;
+                        dots > 2
+                    }
+                    'v' => *index > 0,
+                    c => !c.is_ascii_digit(),
+                })
+                .map_or(rest.len(), |(index, _)| index);
+            self.at += end;
+            rest[..end].to_owned()
+        };
+        parse_version(&text).map_err(|error| {
+            let hint = "; one with more than three numbers is quoted: `@\"1.0.0-rc.1\"`";
+            error_at(self.line, start, format!("{}{hint}", error.message()))
+        })
+    }
+
+    /// The arguments between parentheses, split at the commas that belong to no value.
+    fn args(&mut self) -> Result<Vec<Arg>> {
+        let open = self.at;
+        self.expect("(")?;
+        let mut args = Vec::new();
+        loop {
+            self.space();
+            if self.eat(")") {
+                return Ok(args);
+            }
+            if self.at_end() {
+                self.at = open;
+                return Err(self.error("this parenthesis has no end"));
+            }
+            args.push(self.arg(open)?);
+            self.space();
+            if !self.eat(",") && !self.rest().starts_with(')') {
+                self.at = if self.at_end() { open } else { self.at };
+                return Err(self.error(if self.at == open { "this parenthesis has no end" } else { "expected `,` or `)` here" }));
+            }
+        }
+    }
+
+    fn arg(&mut self, open: usize) -> Result<Arg> {
+        let start = self.at;
+        if self.looks_like_call() {
+            if self.eat("Node.run") {
+                return self.run().map(|(node, expr)| Arg::Call(Some(node), expr));
+            }
+            return self.expr().map(|expr| Arg::Call(None, expr));
+        }
+        let end = wave_end(self.line, start).ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
+        self.at = end;
+        Ok(Arg::Wave(self.line[start..end].trim_end().to_owned()))
+    }
+
+    /// No value of WAVE has a letter, then a dot: only a call does.
+    fn looks_like_call(&self) -> bool {
+        let rest = self.rest();
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).unwrap_or(rest.len());
+        rest.starts_with(|c: char| c.is_ascii_alphabetic())
+            && (rest[end..].starts_with('.') || rest[end..].starts_with('@'))
+    }
+}
+
+/// Where a WAVE value that begins at `start` ends: at a comma or a closing bracket that is not its own.
+fn wave_end(line: &str, start: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut chars = line[start..].char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' if line[start + at..].starts_with("\"\"\"") => {
+                let inside = start + at + 3;
+                let end = inside + line[inside..].find("\"\"\"")? + 3;
+                while chars.peek().is_some_and(|(next, _)| start + next < end) {
+                    chars.next();
+                }
+            }
+            '"' | '\'' => loop {
+                match chars.next()?.1 {
+                    '\\' => drop(chars.next()),
+                    end if end == c => break,
+                    _ => {}
+                }
+            },
+            '/' if line[start + at..].starts_with("//") => {
+                while chars.next_if(|(_, c)| *c != '\n').is_some() {}
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' | ',' if depth == 0 => return Some(start + at),
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A `SYNTAX` error with the line and a caret below the place.
+fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
+    let column = line[..at].chars().count();
+    Error::new(Code::Syntax, message.to_string())
+        .with_context(format!("  {line}\n  {:column$}^", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn expr(text: &str) -> Expr {
+        target(text).unwrap()
+    }
+
+    #[test]
+    fn the_transcripts_lines() {
+        assert_eq!(statement("Node.discover()").unwrap(), Statement::Discover);
+        assert_eq!(statement("Node.connect(node-8399)").unwrap(), Statement::Connect(name("node-8399")));
+        assert_eq!(statement("Node.connect( \"node-8399\" )").unwrap(), Statement::Connect(name("node-8399")));
+        assert_eq!(statement(" Node.list() ").unwrap(), Statement::List);
+        assert_eq!(statement("exit").unwrap(), Statement::Exit);
+        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else { panic!() };
+        assert_eq!(node, name("node-8399"));
+        assert_eq!(run, expr("math.add(34, 34)"));
+        assert_eq!(run.args, Some(vec![Arg::Wave("34".into()), Arg::Wave("34".into())]));
+        let Statement::Run(_, run) = statement("Node.run(node-8399, math)").unwrap() else { panic!() };
+        assert_eq!(run.args, None);
+    }
+
+    #[test]
+    fn versions_and_interfaces() {
+        let call = expr("math@v1.2.3.\"ns:pkg/iface@1.0.0\".add-two(1)");
+        let ModuleRef::Stored { version, .. } = &call.target.module else { panic!() };
+        assert_eq!(version.as_ref().unwrap().to_string(), "1.2.3");
+        assert_eq!(call.target.interface.as_deref(), Some("ns:pkg/iface@1.0.0"));
+        assert_eq!(call.target.function.as_deref(), Some("add-two"));
+        let call = expr("math@\"1.0.0-rc.1\".iface.add_two()");
+        assert_eq!(call.target.function.as_deref(), Some("add_two"));
+        assert_eq!(call.args, Some(vec![]));
+        assert_eq!(expr("math@1.0.0").target.function, None);
+    }
+
+    #[test]
+    fn arguments_are_split_where_values_end() {
+        let args = |text: &str| expr(text).args.unwrap();
+        let wave = |text: &str| Arg::Wave(text.into());
+        assert_eq!(args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"), vec![
+            wave("[1, 2]"),
+            wave("{a: \")\", b: (1, 2)}"),
+            wave("','"),
+        ]);
+        assert_eq!(args("m.f(\"\\\"),\", some(1.5),)"), vec![wave("\"\\\"),\""), wave("some(1.5)")]);
+        assert_eq!(args("m.f(-inf, nan)"), vec![wave("-inf"), wave("nan")]);
+    }
+
+    #[test]
+    fn calls_nest() {
+        let args = expr("math.add(math.add(1,2), Node.run(b, math.add(1, 2)))").args.unwrap();
+        assert_eq!(args[0], Arg::Call(None, expr("math.add(1, 2)")));
+        assert_eq!(args[1], Arg::Call(Some(name("b")), expr("math.add(1, 2)")));
+    }
+
+    #[test]
+    fn mistakes_are_pointed_at() {
+        for (line, column) in
+            [("math.add(1,2", 8), ("math.add(1 ,2))", 14), ("Node.fly()", 5), ("math.", 5), ("Node.connect()", 13)]
+        {
+            let error = statement(line).unwrap_err();
+            assert_eq!(error.code(), Code::Syntax);
+            let caret = error.context().unwrap().lines().nth(1).unwrap();
+            assert_eq!(caret.find('^'), Some(column + 2), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_panics() {
+        for line in ["", "(", "\"", "math.f('", "math.f(\"\"\"", "é", "math.f(é", "math@", "math@.f()", "a.b.c.d()", "Node.run(", "math.f(//"] {
+            let _ = statement(line);
+        }
+    }
+}

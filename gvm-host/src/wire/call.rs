@@ -1,0 +1,247 @@
+//! Calls and outcomes to and from `schema/node.capnp`.
+//!
+//! In: our call or outcome, or a peer's bytes. Out: the other, checked. Must not know: sessions,
+//! where the call runs.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::schema::node_capnp::{Stream as WireStream, call, chunk, outcome, target};
+use super::{error, value};
+use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+use crate::error::{Code, Error, Result};
+use crate::limits::{self, Limits};
+
+fn unreadable(error: capnp::Error) -> Error {
+    Error::new(Code::BadArguments, format!("a call from the other side cannot be read: {error}"))
+}
+
+fn text(reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<String> {
+    let text = reader.map_err(unreadable)?;
+    text.to_string().map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
+}
+
+fn optional(has: bool, reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<Option<String>> {
+    has.then(|| text(reader)).transpose()
+}
+
+/// Reads a call's or a parent's id.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` where it is not 16 bytes.
+pub fn read_id(from: capnp::Result<capnp::data::Reader<'_>>) -> Result<Uuid> {
+    Uuid::from_slice(from.map_err(unreadable)?)
+        .map_err(|_| Error::new(Code::BadArguments, "an id from the other side is not 16 bytes"))
+}
+
+/// Refuses what is larger than may cross, before memory is spent on it.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED` with both sizes.
+pub fn check_size(what: &str, size: u64) -> Result<()> {
+    if size <= limits::MESSAGE_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::LimitExceeded,
+        format!(
+            "{what} of {} are more than the {} that may cross to another node at once",
+            bytesize::ByteSize(size).display().iec(),
+            bytesize::ByteSize(limits::MESSAGE_BYTES).display().iec(),
+        ),
+    ))
+}
+
+/// Writes a call.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED` where its arguments are too large to cross.
+pub fn write(from: &Call, has_input: bool, mut to: call::Builder<'_>) -> Result<()> {
+    to.set_id(from.id.as_bytes());
+    write_target(&from.target, to.reborrow().init_target());
+    let mut args = to.reborrow().init_args();
+    match &from.args {
+        Args::Values(values) => {
+            check_size("arguments", values.iter().map(value::size).sum())?;
+            value::write_all(values, args.init_values(values.len() as u32));
+        }
+        Args::Text(text) => {
+            check_size("arguments", text.len() as u64)?;
+            args.set_text(text.as_str());
+        }
+        Args::Argv(argv) => {
+            let mut to = args.init_argv(argv.len() as u32);
+            for (index, arg) in argv.iter().enumerate() {
+                to.set(index as u32, arg.as_str());
+            }
+        }
+    }
+    write_limits(from.limits, to.reborrow());
+    if let Some(parent) = from.parent {
+        to.set_parent(parent.as_bytes());
+    }
+    to.set_depth(from.depth);
+    to.set_has_input(has_input);
+    to.set_want_type(from.want_type);
+    Ok(())
+}
+
+fn write_limits(from: Limits, mut to: call::Builder<'_>) {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    // No time left is a nanosecond: 0 would be no limit.
+    to.set_deadline(from.timeout.map_or(0, |time| nanos(time).max(1)));
+    let mut to = to.init_limits();
+    to.set_memory(from.memory.map_or(0, |bytes| bytes.max(1)));
+    to.set_output(from.output.map_or(0, |bytes| bytes.max(1)));
+    to.set_fuel(from.fuel.map_or(0, |fuel| fuel.max(1)));
+}
+
+/// Writes a target.
+pub fn write_target(from: &Target, mut to: target::Builder<'_>) {
+    match &from.module {
+        ModuleRef::Stored { name, version } => {
+            let mut to = to.reborrow().init_module();
+            to.set_name(name.as_str());
+            if let Some(version) = version {
+                to.set_version(version.to_string().as_str());
+            }
+        }
+        ModuleRef::Bytes(bytes) => to.set_bytes(bytes),
+        ModuleRef::Instance(name) => to.set_instance(name.as_str()),
+    }
+    if let Some(interface) = &from.interface {
+        to.set_interface(interface.as_str());
+    }
+    if let Some(function) = &from.function {
+        to.set_function(function.as_str());
+    }
+}
+
+/// Reads a target.
+///
+/// # Errors
+/// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
+pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
+    let unknown = |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
+    let module = match from.which().map_err(unknown)? {
+        target::Module(module) => ModuleRef::Stored {
+            name: text(module.get_name())?.parse()?,
+            version: optional(module.has_version(), module.get_version())?
+                .map(|version| crate::id::parse_version(&version))
+                .transpose()?,
+        },
+        target::Bytes(bytes) => ModuleRef::Bytes(bytes.map_err(unreadable)?.into()),
+        target::Instance(name) => ModuleRef::Instance(text(name)?.parse()?),
+    };
+    Ok(Target {
+        module,
+        interface: optional(from.has_interface(), from.get_interface())?,
+        function: optional(from.has_function(), from.get_function())?,
+    })
+}
+
+/// Reads a call, and whether its caller has standard input for it.
+///
+/// # Errors
+/// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
+pub fn read(from: call::Reader<'_>) -> Result<(Call, bool)> {
+    let unknown = |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
+    let args = match from.get_args().which().map_err(unknown)? {
+        call::args::Values(values) => Args::Values(value::read_all(values.map_err(unreadable)?)?),
+        call::args::Text(args) => Args::Text(text(args)?),
+        call::args::Argv(argv) => {
+            Args::Argv(argv.map_err(unreadable)?.iter().map(text).collect::<Result<_>>()?)
+        }
+    };
+    let given = from.get_limits().map_err(unreadable)?;
+    let some = |number: u64| (number > 0).then_some(number);
+    let timeout = [from.get_deadline(), given.get_timeout()].into_iter().filter_map(some).min();
+    let call = Call {
+        id: read_id(from.get_id())?,
+        target: read_target(from.get_target().map_err(unreadable)?)?,
+        args,
+        limits: Limits {
+            timeout: timeout.map(Duration::from_nanos),
+            memory: some(given.get_memory()),
+            output: some(given.get_output()),
+            fuel: some(given.get_fuel()),
+        },
+        parent: from.has_parent().then(|| read_id(from.get_parent())).transpose()?,
+        depth: from.get_depth(),
+        want_type: from.get_want_type(),
+    };
+    Ok((call, from.get_has_input()))
+}
+
+/// Writes an outcome and the output that was not streamed before it. A result too large to cross
+/// becomes an error: the guest has run.
+pub fn write_outcome(from: &Outcome, output: &[Chunk], mut to: outcome::Builder<'_>) {
+    match &from.result {
+        Ok(None) => to.set_none(()),
+        Ok(Some(result)) => match check_size("results", value::size(result)) {
+            Ok(()) => value::write(result, to.reborrow().init_value()),
+            Err(large) => {
+                let large = large.with_effect(crate::error::Effect::RanAndFailed);
+                error::write(&large, to.reborrow().init_error());
+            }
+        },
+        Err(failed) => error::write(failed, to.reborrow().init_error()),
+    }
+    if let Some(ty) = &from.ty {
+        value::write_type(ty, to.reborrow().init_type());
+    }
+    if !output.is_empty() {
+        let mut chunks = to.reborrow().init_output(output.len() as u32);
+        for (index, chunk) in output.iter().enumerate() {
+            write_chunk(chunk, chunks.reborrow().get(index as u32));
+        }
+    }
+    to.set_nanoseconds(u64::try_from(from.elapsed.as_nanos()).unwrap_or(u64::MAX));
+}
+
+/// Reads an outcome and the output that came with it.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` for what is none.
+pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Vec<Chunk>)> {
+    let unknown = |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
+    let result = match from.which().map_err(unknown)? {
+        outcome::None(()) => Ok(None),
+        outcome::Value(result) => Ok(Some(value::read(result.map_err(unreadable)?)?)),
+        outcome::Error(failed) => Err(error::read(failed.map_err(unreadable)?)),
+    };
+    let ty = match from.has_type() {
+        true => Some(value::read_type(from.get_type().map_err(unreadable)?)?),
+        false => None,
+    };
+    let output = match from.has_output() {
+        true => from.get_output().map_err(unreadable)?.iter().map(read_chunk).collect::<Result<_>>()?,
+        false => Vec::new(),
+    };
+    Ok((Outcome { result, ty, elapsed: Duration::from_nanos(from.get_nanoseconds()) }, output))
+}
+
+/// Writes a piece of output.
+pub fn write_chunk(from: &Chunk, mut to: chunk::Builder<'_>) {
+    to.set_stream(match from.stream {
+        Stream::Stdout => WireStream::Stdout,
+        Stream::Stderr => WireStream::Stderr,
+    });
+    to.set_data(&from.data);
+}
+
+/// Reads a piece of output.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` for what is none.
+pub fn read_chunk(from: chunk::Reader<'_>) -> Result<Chunk> {
+    let unknown = |_| Error::new(Code::BadArguments, "output of a stream that this version does not know");
+    Ok(Chunk {
+        stream: match from.get_stream().map_err(unknown)? {
+            WireStream::Stdout => Stream::Stdout,
+            WireStream::Stderr => Stream::Stderr,
+        },
+        data: from.get_data().map_err(unreadable)?.to_vec(),
+    })
+}
