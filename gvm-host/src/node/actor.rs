@@ -1,0 +1,256 @@
+//! The node's own thread: its listener, its registration, its peers.
+//!
+//! In: requests from the handle, connections from others, word from gpmd. Out: replies, events. All
+//! that is capnp stays on this thread. Must not know: who holds the handle.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle as Workers;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::Config;
+use super::handle::Event;
+use super::runner::Runner;
+use crate::call::{Call, Outcome, Target};
+use crate::error::{Code, Error, Result};
+use crate::gpmd::client::{Link, LinkEvent};
+use crate::id::{Name, NodeInfo};
+use crate::imports::Stdio;
+use crate::peer::door::{Ours, Peer};
+use crate::peer::remote;
+use crate::peer::table::Table;
+use crate::value::FuncType;
+use crate::wire::hello::{Applicant, Life};
+use crate::wire::rpc::Gate;
+use crate::wire::transport::Listener;
+
+/// How much longer than its limit a call on another node is waited for.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the peers have to hear goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Connections that have not been accepted yet.
+const STRANGERS: usize = 64;
+
+/// What the thread starts with.
+pub struct Parts {
+    pub config: Config,
+    pub runner: Runner,
+    pub events: broadcast::Sender<Event>,
+    pub workers: Workers,
+}
+
+/// What the handle asks.
+pub enum Message {
+    Discover(oneshot::Sender<Result<Vec<NodeInfo>>>),
+    Connect(Name, oneshot::Sender<Result<()>>),
+    Disconnect(Name, oneshot::Sender<Result<()>>),
+    List(oneshot::Sender<Vec<NodeInfo>>),
+    Run { node: Name, call: Call, stdio: Stdio, reply: oneshot::Sender<Outcome> },
+    Describe { node: Name, target: Target, reply: oneshot::Sender<Result<Option<FuncType>>> },
+    ShutDown(oneshot::Sender<()>),
+}
+
+type Ready = oneshot::Sender<Result<NodeInfo>>;
+
+/// The thread's main.
+pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(live(parts, inbox, ready)),
+        Err(error) => drop(ready.send(Err(Error::io("starting the node's runtime", error)))),
+    }
+}
+
+async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
+    match Actor::start(parts).await {
+        Ok((actor, listener, word)) => {
+            if ready.send(Ok(actor.ours.me.clone())).is_ok() {
+                actor.serve(listener, word, inbox).await;
+            }
+        }
+        Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+struct Actor {
+    ours: Rc<Ours>,
+    link: Link,
+    table: Rc<RefCell<Table<Rc<Peer>>>>,
+    runner: Runner,
+    events: broadcast::Sender<Event>,
+}
+
+impl Actor {
+    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listener, mpsc::Receiver<LinkEvent>)> {
+        let Parts { config, runner, events, workers } = parts;
+        let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
+        let listener = Listener::bind(&config.home.node_socket(life.id, life.incarnation))?;
+        let applicant = Applicant { name: config.name.clone(), life, address: listener.address() };
+        let (link, word) = Link::connect(&config.home, applicant).await?;
+        runner.modules().told(link.index());
+        let table = Rc::new(RefCell::new(Table::default()));
+        let joined = {
+            let (table, events) = (table.clone(), events.clone());
+            Box::new(move |peer| join(&table, &events, peer))
+        };
+        let ours = Rc::new(Ours {
+            home: config.home.id(),
+            me: link.node(),
+            accept: config.accept,
+            runner: runner.clone(),
+            workers,
+            joined,
+        });
+        Ok((Rc::new(Actor { ours, link, table, runner, events }), listener, word))
+    }
+
+    /// Serves until the handle says so or is gone.
+    async fn serve(self: Rc<Self>, listener: Listener, mut word: mpsc::Receiver<LinkEvent>, mut inbox: mpsc::Receiver<Message>) {
+        let mut work = JoinSet::new();
+        let strangers = Gate::new(STRANGERS);
+        let farewell = loop {
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    None => break None,
+                    Some(Message::ShutDown(reply)) => break Some(reply),
+                    Some(message) => drop(work.spawn_local(self.clone().answer(message))),
+                },
+                accepted = listener.accept() => match (accepted, strangers.enter("connections that wait")) {
+                    (Ok(transport), Ok(pass)) => {
+                        let ours = self.ours.clone();
+                        work.spawn_local(async move {
+                            ours.take(transport).await;
+                            drop(pass);
+                        });
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        tracing::warn!("a connection was turned away: {error}");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                },
+                event = word.recv() => match event {
+                    Some(event) => self.heard(event),
+                    None => break None,
+                },
+                Some(ended) = work.join_next() => if let Err(error) = ended {
+                    tracing::error!("a request ended badly: {error}");
+                },
+            }
+        };
+        // No new work; whatever waits is told so by its dropped reply.
+        drop(listener);
+        let peers = self.table.borrow_mut().clear();
+        let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave("shut down")));
+        let _ = tokio::time::timeout(FAREWELL, goodbyes).await;
+        work.shutdown().await;
+        self.link.finish().await;
+        if let Some(reply) = farewell {
+            let _ = reply.send(());
+        }
+    }
+
+    fn heard(&self, event: LinkEvent) {
+        match event {
+            LinkEvent::Index(index) => self.runner.modules().told(index),
+            LinkEvent::Lost => {
+                self.runner.modules().untold();
+                let _ = self.events.send(Event::GpmdLost);
+            }
+            LinkEvent::Back(index) => {
+                self.runner.modules().told(index);
+                let _ = self.events.send(Event::GpmdBack);
+            }
+        }
+    }
+
+    async fn answer(self: Rc<Self>, message: Message) {
+        match message {
+            Message::Discover(reply) => drop(reply.send(self.link.discover().await)),
+            Message::Connect(name, reply) => drop(reply.send(self.connect(name).await)),
+            Message::Disconnect(name, reply) => drop(reply.send(self.disconnect(name).await)),
+            Message::List(reply) => drop(reply.send(self.table.borrow().peers().cloned().collect())),
+            Message::Run { node, call, stdio, mut reply } => {
+                let outcome = tokio::select! {
+                    outcome = self.run(node, call, stdio) => outcome,
+                    // The caller took it back: so do we.
+                    () = reply.closed() => return,
+                };
+                let _ = reply.send(outcome);
+            }
+            Message::Describe { node, target, reply } => drop(reply.send(self.describe(node, target).await)),
+            Message::ShutDown(reply) => drop(reply.send(())),
+        }
+    }
+
+    async fn connect(&self, name: Name) -> Result<()> {
+        if self.table.borrow().get(&name).is_some() {
+            return Ok(());
+        }
+        let node = self.link.look_up(&name).await?;
+        let peer = self.ours.dial(&node).await?;
+        join(&self.table, &self.events, Rc::new(peer));
+        Ok(())
+    }
+
+    async fn disconnect(&self, name: Name) -> Result<()> {
+        let peers = self.table.borrow_mut().remove_peer(&name);
+        if peers.is_empty() {
+            return Err(not_connected(&name));
+        }
+        futures::future::join_all(peers.iter().map(|peer| peer.leave("disconnected"))).await;
+        let _ = self.events.send(Event::Down { name, why: "disconnected".into() });
+        Ok(())
+    }
+
+    fn peer(&self, name: &Name) -> Result<Rc<Peer>> {
+        self.table.borrow().get(name).cloned().ok_or_else(|| not_connected(name))
+    }
+
+    async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
+        match self.peer(&node) {
+            Ok(peer) => {
+                remote::call(&node, &peer.session, &peer.calls, &call, stdio.output, stdio.input).await
+            }
+            Err(error) => Outcome::failed(error),
+        }
+    }
+
+    async fn describe(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
+        let peer = self.peer(&node)?;
+        remote::describe(&node, &peer.session, &target).await
+    }
+}
+
+/// Takes a peer into the table and watches over it.
+fn join(table: &Rc<RefCell<Table<Rc<Peer>>>>, events: &broadcast::Sender<Event>, peer: Rc<Peer>) {
+    let name = peer.info.name.clone();
+    let closed = peer.closed();
+    let added = table.borrow_mut().add(peer.info.clone(), peer);
+    if added.first {
+        let _ = events.send(Event::Connected { name: name.clone() });
+    }
+    let (table, events) = (table.clone(), events.clone());
+    // Ends with the connection, which ends with the thread's runtime at the latest.
+    tokio::task::spawn_local(async move {
+        let why = closed.await;
+        if table.borrow_mut().remove(&name, added.token) {
+            let _ = events.send(Event::Down { name, why });
+        }
+    });
+}
+
+fn not_connected(name: &Name) -> Error {
+    Error::new(Code::NodeNotConnected, format!("not connected with `{name}`: Node.connect({name}) first"))
+}
+
+/// Different in every life of a node: the time it began, in nanoseconds.
+fn incarnation() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}

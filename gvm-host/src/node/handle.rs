@@ -1,0 +1,194 @@
+//! The handle of a node: everything that can be asked of it.
+//!
+//! In: calls and requests, from any thread. Out: futures of what became of them. Local calls run where
+//! their future is polled, without a hop; what concerns other nodes goes to the node's own thread. Must
+//! not know: capnp, sockets.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread::JoinHandle;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::actor::{self, Message};
+use super::runner::Runner;
+use super::{Config, workers};
+use crate::call::{Call, Outcome, Target};
+use crate::error::{Code, Error, Result};
+use crate::id::{Name, NodeInfo};
+use crate::imports::Stdio;
+use crate::node::modules::Modules;
+use crate::value::FuncType;
+
+/// Requests that wait for the node's thread; more make their callers wait.
+const WAITING: usize = 256;
+
+/// Events that a slow listener may fall behind.
+const EVENTS: usize = 256;
+
+/// What happened to a node by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A node connected with this one.
+    Connected { name: Name },
+    /// A connected node is no more, and why.
+    Down { name: Name, why: String },
+    /// gpmd went away; calls and connections go on without it.
+    GpmdLost,
+    /// gpmd is back and knows this node again.
+    GpmdBack,
+}
+
+/// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
+/// last clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    info: NodeInfo,
+    runner: Runner,
+    requests: mpsc::Sender<Message>,
+    events: broadcast::Sender<Event>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    /// Starts a node: it listens, registers with the home's gpmd, and answers.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, those of reading the home.
+    pub async fn start(config: Config) -> Result<Handle> {
+        let modules = Modules::open(config.home.clone())?;
+        let runner = Runner::new(config.engine.clone(), modules, config.grants.clone(), config.limits);
+        let (requests, inbox) = mpsc::channel(WAITING);
+        let (events, _) = broadcast::channel(EVENTS);
+        let (ready, registered) = oneshot::channel();
+        let workers = workers()?.handle().clone();
+        let parts = actor::Parts { config, runner: runner.clone(), events: events.clone(), workers };
+        let thread = std::thread::Builder::new()
+            .name("gvm-node".into())
+            .spawn(move || actor::run(parts, inbox, ready))
+            .map_err(|error| Error::io("starting the node's thread", error))?;
+        let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
+        let thread = Mutex::new(Some(thread));
+        Ok(Handle(Arc::new(Inner { info, runner, requests, events, thread })))
+    }
+
+    /// Who this node is.
+    pub fn info(&self) -> &NodeInfo {
+        &self.0.info
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &Name {
+        &self.0.info.name
+    }
+
+    /// What runs calls here.
+    pub fn runner(&self) -> &Runner {
+        &self.0.runner
+    }
+
+    /// What happens to this node from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.events.subscribe()
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
+        let gone = || Error::internal("the node has been shut down");
+        let (reply, answer) = oneshot::channel();
+        self.0.requests.send(message(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Every live node of the home, this one included, sorted by name.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn discover(&self) -> Result<Vec<NodeInfo>> {
+        self.ask(Message::Discover).await?
+    }
+
+    /// Connects with a node; harmless where they are connected already.
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
+    pub async fn connect(&self, name: Name) -> Result<()> {
+        if name == self.0.info.name {
+            return Ok(());
+        }
+        self.ask(|reply| Message::Connect(name, reply)).await?
+    }
+
+    /// Ends the connection with a node.
+    ///
+    /// # Errors
+    /// `NODE_NOT_CONNECTED`.
+    pub async fn disconnect(&self, name: Name) -> Result<()> {
+        self.ask(|reply| Message::Disconnect(name, reply)).await?
+    }
+
+    /// The connected nodes, sorted by name.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the node has been shut down.
+    pub async fn list(&self) -> Result<Vec<NodeInfo>> {
+        self.ask(Message::List).await
+    }
+
+    /// Runs a call here, on a fresh instance. What it writes can be read from `stdio` meanwhile.
+    /// Dropping the future stops it.
+    pub async fn run_here(&self, call: Call, stdio: Stdio) -> Outcome {
+        self.0.runner.run(call, stdio).await
+    }
+
+    /// Runs a call on a connected node (or here, by this node's own name). What it writes arrives in
+    /// `stdio` meanwhile. Dropping the future takes the call back.
+    pub async fn run_on(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
+        if node == self.0.info.name {
+            return self.run_here(call, stdio).await;
+        }
+        let timeout = self.0.runner.limits().narrow(call.limits).timeout;
+        let ran = self.ask(|reply| Message::Run { node, call, stdio, reply });
+        let outcome = match timeout {
+            None => ran.await,
+            Some(most) => match tokio::time::timeout(most + super::actor::GRACE, ran).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Error::new(
+                    Code::Timeout,
+                    format!("the other node did not end the call after {}", humantime::format_duration(most)),
+                )
+                .with_effect(crate::error::Effect::Unknown)),
+            },
+        };
+        outcome.unwrap_or_else(Outcome::failed)
+    }
+
+    /// The signature of a function on a connected node; none for a main.
+    ///
+    /// # Errors
+    /// As of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`.
+    pub async fn describe_on(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
+        self.ask(|reply| Message::Describe { node, target, reply }).await?
+    }
+
+    /// Says goodbye to every peer and to gpmd, and ends. Calls under way are taken back. Takes a few
+    /// seconds at the very most.
+    pub async fn shut_down(&self) {
+        let _ = self.ask(Message::ShutDown).await;
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Handle>();
+    shared::<Call>();
+    shared::<Outcome>();
+    shared::<crate::value::Value>();
+    shared::<Error>();
+};

@@ -1,0 +1,51 @@
+//! A node: what runs here, who is connected, and the one handle that all its faces share.
+//!
+//! In: a configuration; calls from the REPL, scripts, Python, guests. Out: outcomes and events. The
+//! handle is `Send + Sync`; what speaks to others lives on one thread of its own (`actor.rs`). Must not
+//! know: the terminal, flags, the environment.
+
+mod actor;
+pub mod handle;
+pub mod modules;
+pub mod runner;
+
+use std::sync::OnceLock;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::id::Name;
+use crate::imports::Grants;
+use crate::limits::Limits;
+use crate::peer::accept::Accept;
+
+pub use self::handle::{Event, Handle};
+
+/// What a node is made with.
+pub struct Config {
+    pub home: Home,
+    /// None lets gpmd choose one.
+    pub name: Option<Name>,
+    pub accept: Accept,
+    pub grants: Grants,
+    /// Of every call that runs here.
+    pub limits: Limits,
+    pub engine: Engine,
+}
+
+/// The threads of this process that run wasm, shared by all its nodes.
+///
+/// # Errors
+/// `INTERNAL` where the system gives no threads.
+pub fn workers() -> Result<&'static tokio::runtime::Runtime> {
+    static WORKERS: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    if let Some(workers) = WORKERS.get() {
+        return Ok(workers);
+    }
+    let made = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("gvm-worker")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("starting the worker threads", error))?;
+    Ok(WORKERS.get_or_init(|| made))
+}

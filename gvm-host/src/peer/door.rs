@@ -1,0 +1,264 @@
+//! How two nodes meet: greeting, the accept policy, and the exchange of sessions.
+//!
+//! In: a connection, dialled or accepted. Out: a [`Peer`] on both sides, or a denial. Before the policy
+//! has said yes the other side holds nothing but the door. Must not know: how gpmd found the address.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use capnp::Error as Failure;
+use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
+use tokio::runtime::Handle as Workers;
+
+use super::accept::Accept;
+use super::calls::{Calls, StreamsServer};
+use super::session::SessionServer;
+use crate::error::{Code, Error, Result};
+use crate::home::HomeId;
+use crate::id::NodeInfo;
+use crate::limits;
+use crate::node::runner::Runner;
+use crate::wire;
+use crate::wire::hello::{Hello, Life};
+use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
+use crate::wire::transport::{Transport, dial};
+
+/// How long the other side may take for one step of meeting.
+const STEP: Duration = Duration::from_secs(5);
+
+/// What every connection of a node shares.
+pub struct Ours {
+    pub home: HomeId,
+    pub me: NodeInfo,
+    pub accept: Accept,
+    pub runner: Runner,
+    pub workers: Workers,
+    /// Told of each peer that was accepted here.
+    pub joined: Box<dyn Fn(Rc<Peer>)>,
+}
+
+/// A connected node. Belongs to the RPC thread.
+pub struct Peer {
+    pub info: NodeInfo,
+    pub session: session::Client,
+    pub calls: Calls,
+    connection: RefCell<Option<Connection>>,
+    /// What it said when it left.
+    said: Rc<RefCell<Option<String>>>,
+}
+
+impl Peer {
+    /// Waits until the connection has ended; says why.
+    pub fn closed(&self) -> impl Future<Output = String> + use<> {
+        let closed = self.connection.borrow().as_ref().map(Connection::closed);
+        let said = self.said.clone();
+        async move {
+            if let Some(closed) = closed {
+                closed.await;
+            }
+            said.borrow_mut().take().unwrap_or_else(|| "connection lost".to_owned())
+        }
+    }
+
+    /// Says goodbye and ends the connection in order, within two seconds.
+    pub async fn leave(&self, reason: &str) {
+        self.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
+        let mut request = self.session.goodbye_request();
+        request.get().set_reason(reason);
+        let _ = tokio::time::timeout(Duration::from_secs(1), request.send().promise).await;
+        let connection = self.connection.borrow_mut().take();
+        if let Some(connection) = connection {
+            connection.finish().await;
+        }
+    }
+}
+
+impl Ours {
+    fn life(&self) -> Life {
+        Life { id: self.me.id, incarnation: self.me.incarnation }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello { node: Some(self.me.clone()), ..Hello::of(self.home) }
+    }
+
+    /// The session that a peer gets of this node.
+    fn session(&self, streams: streams::Client, said: Rc<RefCell<Option<String>>>) -> session::Client {
+        capnp_rpc::new_client(SessionServer {
+            runner: self.runner.clone(),
+            workers: self.workers.clone(),
+            streams,
+            gate: Gate::new(limits::CALLS_PER_SESSION),
+            goodbye: Box::new(move |reason| {
+                said.borrow_mut().get_or_insert(reason);
+            }),
+        })
+    }
+
+    /// Dials a node and asks to be connected.
+    ///
+    /// # Errors
+    /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
+    pub async fn dial(&self, node: &NodeInfo) -> Result<Peer> {
+        let name = &node.name;
+        let transport = dial(&node.address.parse()?).await.map_err(|error| {
+            Error::new(Code::NodeDown, format!("node `{name}` does not answer at {}: {error}", node.address))
+        })?;
+        let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
+        let meeting = self.meet(&connection, node);
+        let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
+            Err(Error::new(Code::NodeDown, format!("node `{name}` did not answer within {} s", STEP.as_secs())))
+        });
+        match met {
+            Ok((session, calls, said)) => Ok(Peer {
+                info: node.clone(),
+                session,
+                calls,
+                connection: RefCell::new(Some(connection)),
+                said,
+            }),
+            Err(error) => {
+                connection.finish().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn meet(
+        &self,
+        connection: &Connection,
+        node: &NodeInfo,
+    ) -> Result<(session::Client, Calls, Rc<RefCell<Option<String>>>)> {
+        let noun = format!("node `{}`", node.name);
+        let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
+        let unknown =
+            |_| Error::new(Code::VersionMismatch, format!("{noun} answered what this version does not know"));
+        let mut greet = connection.first::<node_door::Client>().greet_request();
+        let expected = Life { id: node.id, incarnation: node.incarnation };
+        let hello = Hello { expected: Some(expected), ..self.hello() };
+        wire::hello::write(&hello, greet.get().init_hello());
+        let answer = greet.send().promise.await.map_err(gone)?;
+        let door = match answer.get().map_err(gone)?.which().map_err(unknown)? {
+            node_greeting::Ok(ok) => {
+                wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
+                ok.get_door().map_err(gone)?
+            }
+            node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
+        };
+        let calls = Calls::default();
+        let said = Rc::new(RefCell::new(None));
+        // Our session writes output to the peer's streams, which come with its answer.
+        let (theirs, promised) = promised_streams();
+        let mut ask = door.connect_request();
+        ask.get().set_session(self.session(promised, said.clone()));
+        ask.get().set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+        let answer = ask.send().promise.await.map_err(gone)?;
+        match answer.get().map_err(gone)?.which().map_err(unknown)? {
+            connected::Ok(ok) => {
+                let _ = theirs.send(ok.get_streams().map_err(gone)?);
+                Ok((ok.get_session().map_err(gone)?, calls, said))
+            }
+            connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
+        }
+    }
+
+    /// Takes a connection that somebody dialled. Returns when it has become a peer's or has ended.
+    pub async fn take(self: &Rc<Self>, transport: Transport) {
+        let held = Rc::new(RefCell::new(None));
+        let met = Rc::new(tokio::sync::Notify::new());
+        let door = Door { ours: self.clone(), connection: Rc::downgrade(&held), met: met.clone() };
+        let door: node_door::Client = capnp_rpc::new_client(door);
+        let connection = Connection::start(transport, Side::Accepted, Limits::SESSION, Some(door.client));
+        let closed = connection.closed();
+        held.replace(Some(connection));
+        // Whoever has not been accepted by then is cut off: dropping `held` ends the connection.
+        let _ = tokio::time::timeout(STEP, async {
+            tokio::select! { _ = closed => (), () = met.notified() => () }
+        })
+        .await;
+    }
+}
+
+/// A streams capability whose other end is not known yet.
+fn promised_streams() -> (tokio::sync::oneshot::Sender<streams::Client>, streams::Client) {
+    let (sender, receiver) = tokio::sync::oneshot::channel::<streams::Client>();
+    let client = capnp_rpc::new_future_client(async move {
+        receiver.await.map_err(|_| Failure::disconnected("the connection was not made".into()))
+    });
+    (sender, client)
+}
+
+/// What a node's address offers to whoever dials it.
+struct Door {
+    ours: Rc<Ours>,
+    connection: Weak<RefCell<Option<Connection>>>,
+    met: Rc<tokio::sync::Notify>,
+}
+
+impl node_door::Server for Door {
+    async fn greet(
+        self: Rc<Self>,
+        params: node_door::GreetParams,
+        mut results: node_door::GreetResults,
+    ) -> Result<(), Failure> {
+        let hello = wire::hello::read(params.get()?.get_hello()?);
+        let asking = hello.and_then(|hello| {
+            hello.admit(self.ours.home)?;
+            hello.meant_for(self.ours.life())?;
+            hello.node.ok_or_else(|| Error::new(Code::AuthFailed, "only nodes connect to a node"))
+        });
+        match asking {
+            Ok(asking) => {
+                let mut ok = results.get().init_ok();
+                wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());
+                ok.set_door(capnp_rpc::new_client(AskingDoor { door: self.clone(), asking }));
+            }
+            Err(error) => wire::error::write(&error, results.get().init_error()),
+        }
+        Ok(())
+    }
+}
+
+/// What a node that has greeted may do: ask to be connected.
+struct AskingDoor {
+    door: Rc<Door>,
+    asking: NodeInfo,
+}
+
+impl connect_door::Server for AskingDoor {
+    async fn connect(
+        self: Rc<Self>,
+        params: connect_door::ConnectParams,
+        mut results: connect_door::ConnectResults,
+    ) -> Result<(), Failure> {
+        contained(async move {
+            let ours = &self.door.ours;
+            if let Err(denied) = ours.accept.judge(&self.asking.name, &ours.me.name) {
+                wire::error::write(&denied, results.get().init_error());
+                return Ok(());
+            }
+            let params = params.get()?;
+            let (session, streams) = (params.get_session()?, params.get_streams()?);
+            let held = self.door.connection.upgrade().and_then(|held| held.borrow_mut().take());
+            let Some(connection) = held else {
+                return Err(Failure::failed("this connection has been used".into()));
+            };
+            let calls = Calls::default();
+            let said = Rc::new(RefCell::new(None));
+            let mut ok = results.get().init_ok();
+            ok.set_session(ours.session(streams, said.clone()));
+            ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+            self.door.met.notify_one();
+            (ours.joined)(Rc::new(Peer {
+                info: self.asking.clone(),
+                session,
+                calls,
+                connection: RefCell::new(Some(connection)),
+                said,
+            }));
+            Ok(())
+        })
+        .await
+    }
+}
