@@ -1,0 +1,1 @@
+//! The engine; `inspect` looks into modules without running them.
