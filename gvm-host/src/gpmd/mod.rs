@@ -4,4 +4,6 @@
 //! where nodes are; modules that are durable. Must not know: calls, values, wasm engines; gpmd is
 //! on no call's path.
 
+pub mod index;
 pub mod registry;
+pub mod store;
