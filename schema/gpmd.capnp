@@ -29,8 +29,10 @@ interface Registration {}
 interface Subscription {}
 
 interface IndexSubscriber {
-  # The whole index as `ghost.modules.json` holds it.
-  changed @0 (revision :UInt64, index :Text) -> ();
+  # The index in the home (`ghost.modules.json`) now stands at this revision or a later one; the
+  # answer says that the subscriber has read it. The file itself does not cross: it may be larger
+  # than a control message, and subscribers read it without gpmd too.
+  changed @0 (revision :UInt64) -> ();
   # gpmd is about to leave in order.
   goodbye @1 (reason :Text) -> ();
 }
@@ -42,6 +44,7 @@ interface ControlDoor {
 
 interface Control {
   status @0 () -> (status :Status);
+  # Answers once nodes are told and uploads have ended; the connection closes when gpmd is gone.
   shutDown @1 (reason :Text) -> ();
   # Announces a module; its bytes follow through the upload.
   upload @2 (name :Text, version :Text, size :UInt64) -> UploadBegun;
@@ -132,8 +135,8 @@ struct Pinned {
 struct Uploaded {
   union {
     ok :group {
-      module @0 :Text;
-      created @1 :Bool;
+      module @0 :Text;             # the version's entry as `ghost.modules.json` holds it
+      created @1 :Bool;            # false where the same bytes stood there already
     }
     error @2 :Error;
   }

@@ -151,6 +151,24 @@ impl<'de> serde::Deserialize<'de> for Hash {
     }
 }
 
+/// One life of one node: what a greeting expects at a place where another may listen by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Life {
+    pub id: uuid::Uuid,
+    /// A process that starts again has another.
+    pub incarnation: u64,
+}
+
+/// A node that asks to be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applicant {
+    /// None leaves the name to the registry.
+    pub name: Option<Name>,
+    pub life: Life,
+    /// Where it can be dialled: `unix:PATH`.
+    pub address: String,
+}
+
 /// One running node, as the registry lists it and a greeting expects it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct NodeInfo {
@@ -163,6 +181,13 @@ pub struct NodeInfo {
     /// When it registered, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,
+}
+
+impl NodeInfo {
+    /// Which life of which node this is.
+    pub fn life(&self) -> Life {
+        Life { id: self.id, incarnation: self.incarnation }
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,18 @@
 //! The Ghost Virtual Machine as a library; `ARCHITECTURE.md` draws the path of a call.
 
 pub mod call;
-pub mod engine;
 pub mod durable;
+pub mod engine;
 pub mod error;
+pub mod gpmd;
 pub mod home;
 pub mod id;
 pub mod imports;
 pub mod limits;
+pub mod near;
+pub mod node;
+pub mod peer;
+pub mod repl;
 pub mod value;
+pub mod wave;
 pub mod wire;

@@ -21,5 +21,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         command.file(file);
     }
     command.run()?;
+    files.iter().try_for_each(|file| forget_compiler_version(&root, file))
+}
+
+/// Drops the one line that differs from machine to machine, so that the same schema always gives
+/// the same bytes.
+fn forget_compiler_version(root: &Path, schema: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let stem = schema.file_stem().unwrap_or_default().to_string_lossy();
+    let path = root.join(format!("bindings/wire/src/{stem}_capnp.rs"));
+    let text = std::fs::read_to_string(&path)?;
+    let kept = text.split_inclusive('\n').filter(|line| !line.starts_with("// capnp binary version"));
+    std::fs::write(&path, kept.collect::<String>())?;
     Ok(())
 }

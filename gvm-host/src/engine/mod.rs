@@ -12,6 +12,7 @@ mod canonical;
 pub mod compiler;
 mod config;
 mod fault;
+pub mod inspect;
 mod instance;
 mod lookup;
 mod module;

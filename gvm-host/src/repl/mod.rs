@@ -1,0 +1,2 @@
+//! What a person types, and what they see.
+pub mod parse;

@@ -1,0 +1,116 @@
+//! The one error, to and from the wire, and what capnp itself reports.
+//!
+//! In: our [`Error`], a peer's `Error`, or capnp's. Out: the same in the other form. Must not know:
+//! which request failed. What a peer sent never panics: a code or class of a later version reads
+//! as `INTERNAL` or `unknown`.
+
+use capnp::ErrorKind;
+
+use super::schema::error_capnp::{Effect as WireEffect, error};
+use crate::error::{Code, Effect, Error};
+
+/// The longest message or context taken from a peer, in bytes; the rest is cut off.
+const MOST: usize = 64 << 10;
+
+/// Writes an error. Its source stays here: it is for this side's log.
+pub fn write(from: &Error, mut to: error::Builder<'_>) {
+    to.set_code(from.code().number());
+    to.set_effect(match from.effect() {
+        Effect::NotStarted => WireEffect::NotStarted,
+        Effect::RanAndFailed => WireEffect::RanAndFailed,
+        Effect::Unknown => WireEffect::Unknown,
+    });
+    to.set_message(cut(from.message()));
+    if let Some(context) = from.context() {
+        to.set_context(cut(context));
+    }
+    if let Some(exit) = from.exit() {
+        to.set_has_exit(true);
+        to.set_exit(exit);
+    }
+}
+
+/// Reads an error that a peer sent. What cannot be read is left out.
+pub fn read(from: error::Reader<'_>) -> Error {
+    let text = |text: capnp::Result<capnp::text::Reader<'_>>| {
+        text.map(|text| cut(&String::from_utf8_lossy(text.as_bytes())).to_owned()).unwrap_or_default()
+    };
+    let effect = match from.get_effect() {
+        Ok(WireEffect::NotStarted) => Effect::NotStarted,
+        Ok(WireEffect::RanAndFailed) => Effect::RanAndFailed,
+        Ok(WireEffect::Unknown) | Err(_) => Effect::Unknown,
+    };
+    let mut error =
+        Error::new(Code::from_number(from.get_code()), text(from.get_message())).with_effect(effect);
+    if from.has_context() {
+        error = error.with_context(text(from.get_context()));
+    }
+    if from.get_has_exit() {
+        error = error.with_exit(from.get_exit());
+    }
+    error
+}
+
+/// What capnp reports of a request to `noun` (`gpmd`, `node-8399`), as our error. A connection that
+/// is gone is `gone` (`GPMD_NOT_RUNNING`, `NODE_DOWN`). Whether the request had effects is for the
+/// caller to say.
+pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
+    let (code, sentence) = match error.kind {
+        ErrorKind::Disconnected => (gone, format!("the connection to {noun} is gone")),
+        ErrorKind::Overloaded => (Code::Overloaded, format!("{noun} has too much to do: try again")),
+        ErrorKind::Unimplemented => (
+            Code::VersionMismatch,
+            format!("{noun} does not know this request: upgrade the older of the two sides"),
+        ),
+        ErrorKind::Failed => (Code::Internal, format!("{noun} could not answer: {}", cut(&error.extra))),
+        _ => (Code::Internal, format!("{noun} sent what cannot be read: {error}")),
+    };
+    Error::new(code, sentence).with_source(error)
+}
+
+/// The text, or as much of it as may cross.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(error: &Error) -> Error {
+        let mut message = capnp::message::Builder::new_default();
+        write(error, message.init_root());
+        read(message.get_root_as_reader().unwrap())
+    }
+
+    #[test]
+    fn crosses_unchanged() {
+        let error = Error::new(Code::GuestExit, "left with 3")
+            .with_effect(Effect::RanAndFailed)
+            .with_context("é\nb")
+            .with_exit(3);
+        let back = there_and_back(&error);
+        assert_eq!(back, error);
+        assert_eq!(back.context(), error.context());
+        assert_eq!(there_and_back(&Error::new(Code::Timeout, "x")).context(), None);
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let back = there_and_back(&Error::new(Code::Trap, "é".repeat(MOST)));
+        assert_eq!(back.message().len(), MOST);
+    }
+
+    #[test]
+    fn a_code_or_class_of_a_later_version_can_be_read() {
+        let mut message = capnp::message::Builder::new_default();
+        message.init_root::<error::Builder<'_>>().set_code(9999);
+        assert_eq!(read(message.get_root_as_reader().unwrap()).code(), Code::Internal);
+    }
+
+    #[test]
+    fn a_lost_connection_takes_its_noun() {
+        let error = from_capnp(capnp::Error::disconnected("x".into()), "node-1", Code::NodeDown);
+        assert_eq!(error.to_string(), "NODE_DOWN: the connection to node-1 is gone");
+    }
+}

@@ -1,0 +1,399 @@
+//! One connection's life: from a transport to capabilities, until either side goes.
+//!
+//! In: a [`Transport`] and the capability to offer. Out: the other side's first capability, word
+//! of when and why the connection ended, an orderly end. Must not know: which interfaces are
+//! spoken.
+//!
+//! Everything here belongs to one thread and is called on its `LocalRuntime` or `LocalSet`.
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::Duration;
+
+use capnp::capability::FromClientHook;
+use capnp::message::ReaderOptions;
+use capnp_rpc::RpcSystem;
+use capnp_rpc::rpc_twoparty_capnp::Side as VatSide;
+use capnp_rpc::twoparty::VatNetwork;
+use futures::FutureExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use super::transport::{Peer, Transport};
+use super::writer::{Pump, coalesce};
+use crate::error::{Code, Error, Result};
+
+/// How long an orderly end may take to bring the last bytes to the other side.
+const FINISH: Duration = Duration::from_secs(1);
+
+/// How long the other side's last words are read for once nothing can be written to it any more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Bytes read ahead: some hundred small messages in one system call.
+const READ_AHEAD: usize = 64 << 10;
+
+/// What one message may hold. A larger one ends its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    words: usize,
+    nesting: i32,
+}
+
+impl Limits {
+    /// For gpmd's sockets: 8 MiB a message. The largest thing said there is a list of nodes (some
+    /// 200 bytes each); upload chunks are far smaller. A frame of 72 bytes can make its reader
+    /// reserve all of it, so it is kept small. Nothing there nests.
+    pub const CONTROL: Limits = Limits { words: 1 << 20, nesting: 32 };
+
+    /// For sessions between nodes: 256 MiB a message, enough for a value of 64 MiB whose elements
+    /// take four words each, and values nested as deep as WIT types can be written.
+    pub const SESSION: Limits = Limits { words: 32 << 20, nesting: 512 };
+
+    fn options(self) -> ReaderOptions {
+        ReaderOptions { traversal_limit_in_words: Some(self.words), nesting_limit: self.nesting }
+    }
+}
+
+/// Which side of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Dialled,
+    Accepted,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// We ended it.
+    Ours,
+    /// The other side ended it, or its process is gone.
+    Theirs,
+    /// What it sent could not be read, or the connection failed under us.
+    Broken(String),
+}
+
+/// A running connection. Dropping it ends it in order, within a bounded time, on this thread's
+/// runtime; capabilities that came over it fail from then on.
+pub struct Connection {
+    first: Option<capnp::capability::Client>,
+    peer: Peer,
+    stop: Rc<Notify>,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl Connection {
+    /// Starts to speak. `offered` is what the other side's [`Connection::first`] gives.
+    pub fn start(
+        transport: Transport,
+        side: Side,
+        limits: Limits,
+        offered: Option<capnp::capability::Client>,
+    ) -> Connection {
+        let reader = futures::io::BufReader::with_capacity(READ_AHEAD, transport.reader.compat());
+        let (gather, pump) = coalesce(transport.writer);
+        let ours = match side {
+            Side::Dialled => VatSide::Client,
+            Side::Accepted => VatSide::Server,
+        };
+        let network = VatNetwork::new(reader, gather, ours, limits.options());
+        let mut system = RpcSystem::new(Box::new(network), offered);
+        let first = (side == Side::Dialled).then(|| system.bootstrap(VatSide::Server));
+        let stop = Rc::new(Notify::new());
+        let (tell, closed) = watch::channel(None);
+        let asked = stop.clone();
+        tokio::task::spawn_local(async move {
+            let why = drive(system, pump, &asked).await;
+            tell.send_replace(Some(why));
+        });
+        Connection { first, peer: transport.peer, stop, closed }
+    }
+
+    /// What the other side offers, on the side that dialled; a capability that always fails on the
+    /// other one.
+    pub fn first<C: FromClientHook>(&self) -> C {
+        match &self.first {
+            Some(client) => C::new(client.hook.clone()),
+            None => {
+                let why = capnp::Error::failed("the side that dialled offers nothing".into());
+                C::new(capnp_rpc::new_broken_cap(why).hook)
+            }
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Waits until the connection has ended, and says why. May be called often; the future does not
+    /// hold the connection.
+    pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
+        let mut closed = self.closed.clone();
+        async move {
+            match closed.wait_for(Option::is_some).await {
+                Ok(why) => why.clone().unwrap_or(Closed::Ours),
+                Err(_) => Closed::Ours,
+            }
+        }
+    }
+
+    /// Ends the connection in order: what was sent before arrives, calls under way fail on both
+    /// sides. Takes a second at the very most.
+    pub async fn finish(self) {
+        self.stop.notify_one();
+        self.closed().await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+/// Runs the connection to its end. Panics inside capnp-rpc cost this connection alone.
+async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Notify) -> Closed {
+    let mut disconnect = AssertUnwindSafe(system.get_disconnector()).catch_unwind();
+    let mut rpc = Box::pin(AssertUnwindSafe(system).catch_unwind());
+    let why = {
+        let mut pumping = std::pin::pin!(pump.run());
+        let mut why = tokio::select! {
+            biased;
+            ended = &mut rpc => Some(reason(ended)),
+            _ = &mut pumping => timeout(LAST_WORDS, &mut rpc).await.ok().map(reason),
+            () = stop.notified() => None,
+        };
+        if why.is_none() {
+            // Calls that wait here fail now; they would wait for ever if `rpc` were just dropped.
+            why = Some(Closed::Ours);
+            let ending = async {
+                let _ = futures::join!(&mut disconnect, &mut rpc);
+            };
+            let _ = timeout(FINISH, async {
+                tokio::select! { biased; () = ending => (), _ = &mut pumping => () }
+            })
+            .await;
+        }
+        why
+    };
+    drop(rpc);
+    let _ = timeout(FINISH, pump.run()).await;
+    let _ = pump.finish(FINISH).await;
+    why.unwrap_or(Closed::Ours)
+}
+
+fn reason(ended: std::thread::Result<Result<(), capnp::Error>>) -> Closed {
+    match ended {
+        Ok(Ok(())) => Closed::Theirs,
+        Ok(Err(error)) => Closed::Broken(error.to_string()),
+        Err(panic) => Closed::Broken(format!("a fault of ours: {}", said(&*panic))),
+    }
+}
+
+/// Runs a server's method so that a panic in it costs the one call alone: its caller gets the
+/// exception, every other call and the connection go on.
+///
+/// # Errors
+/// The method's own, or a failure that begins with `INTERNAL`.
+pub async fn contained<T>(method: impl Future<Output = Result<T, capnp::Error>>) -> Result<T, capnp::Error> {
+    match AssertUnwindSafe(method).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            let said = said(&*panic);
+            tracing::error!(panic = said, "a method panicked");
+            Err(capnp::Error::failed(format!("INTERNAL: a fault in the other side: {said}")))
+        }
+    }
+}
+
+/// What a panic said.
+pub fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(said), _) => said,
+        (_, Some(said)) => said,
+        _ => "panic",
+    }
+}
+
+/// How much may be under way at once. Clones count together; belongs to one thread.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    free: Rc<Cell<usize>>,
+    most: usize,
+}
+
+/// A place behind a [`Gate`], free again when dropped.
+#[derive(Debug)]
+pub struct Pass(Rc<Cell<usize>>);
+
+impl Gate {
+    /// A gate that lets this many in.
+    pub fn new(most: usize) -> Gate {
+        Gate { free: Rc::new(Cell::new(most)), most }
+    }
+
+    /// Takes a place, at once or not at all.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, naming what there are too many of.
+    pub fn enter(&self, what: &str) -> Result<Pass> {
+        match self.free.get().checked_sub(1) {
+            Some(free) => {
+                self.free.set(free);
+                Ok(Pass(self.free.clone()))
+            }
+            None => Err(Error::new(
+                Code::Overloaded,
+                format!("{} {what} at once are the most: wait and try again", self.most),
+            )),
+        }
+    }
+
+    /// How many are in.
+    pub fn inside(&self) -> usize {
+        self.most - self.free.get()
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::gpmd_capnp::index_subscriber;
+    use super::*;
+
+    /// Answers even revisions, waits for ever on 1, panics on 3, counts what it heard.
+    #[derive(Default)]
+    struct Listener {
+        heard: Rc<Cell<u64>>,
+    }
+
+    impl index_subscriber::Server for Listener {
+        async fn changed(
+            self: Rc<Self>,
+            params: index_subscriber::ChangedParams,
+            _: index_subscriber::ChangedResults,
+        ) -> Result<(), capnp::Error> {
+            contained(async move {
+                let revision = params.get()?.get_revision();
+                self.heard.set(self.heard.get() + 1);
+                match revision {
+                    1 => std::future::pending().await,
+                    3 => panic!("three"),
+                    _ => Ok(()),
+                }
+            })
+            .await
+        }
+    }
+
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    async fn call(client: &index_subscriber::Client, revision: u64) -> Result<(), capnp::Error> {
+        let mut request = client.changed_request();
+        request.get().set_revision(revision);
+        timeout(Duration::from_secs(5), request.send().promise).await.expect("nothing hangs").map(|_| ())
+    }
+
+    fn start(limits: Limits) -> (Connection, Connection, Rc<Cell<u64>>) {
+        let (near, far) = Transport::pair(1 << 16);
+        let listener = Listener::default();
+        let heard = listener.heard.clone();
+        let offered: index_subscriber::Client = capnp_rpc::new_client(listener);
+        let server = Connection::start(far, Side::Accepted, limits, Some(offered.client));
+        (Connection::start(near, Side::Dialled, limits, None), server, heard)
+    }
+
+    #[test]
+    fn a_panic_costs_one_call() {
+        run(async {
+            let (client, _server, heard) = start(Limits::CONTROL);
+            let listener = client.first();
+            let error = call(&listener, 3).await.unwrap_err();
+            assert!(error.to_string().contains("three"), "{error}");
+            call(&listener, 2).await.unwrap();
+            assert_eq!(heard.get(), 2);
+        });
+    }
+
+    #[test]
+    fn a_lost_peer_fails_what_waits_and_is_told() {
+        run(async {
+            let (client, server, _) = start(Limits::CONTROL);
+            let listener = client.first();
+            let dropping = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                drop(server);
+            };
+            let (error, ()) = tokio::join!(call(&listener, 1), dropping);
+            assert_eq!(error.unwrap_err().kind, capnp::ErrorKind::Disconnected);
+            assert_eq!(client.closed().await, Closed::Theirs);
+        });
+    }
+
+    #[test]
+    fn our_own_end_fails_what_waits_and_is_told_to_the_peer() {
+        run(async {
+            let (client, server, _) = start(Limits::CONTROL);
+            let listener = client.first();
+            let closed = client.closed();
+            let finishing = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                client.finish().await;
+            };
+            let (error, ()) = tokio::join!(call(&listener, 1), finishing);
+            assert_eq!(error.unwrap_err().kind, capnp::ErrorKind::Disconnected);
+            assert_eq!(closed.await, Closed::Ours);
+            assert_eq!(server.closed().await, Closed::Theirs);
+        });
+    }
+
+    #[test]
+    fn answers_given_before_an_orderly_end_arrive() {
+        run(async {
+            let (client, server, heard) = start(Limits::CONTROL);
+            let listener = client.first::<index_subscriber::Client>();
+            let calls = (0..10_000).map(|_| listener.changed_request().send().promise);
+            let calls = futures::future::join_all(calls);
+            let finishing = async {
+                while heard.get() < 10_000 {
+                    tokio::task::yield_now().await;
+                }
+                server.finish().await;
+            };
+            let (answers, ()) = tokio::join!(calls, finishing);
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10_000);
+            assert_eq!(client.closed().await, Closed::Theirs);
+        });
+    }
+
+    #[test]
+    fn a_message_over_the_limit_ends_its_connection() {
+        run(async {
+            let (client, server, _) = start(Limits { words: 1000, nesting: 32 });
+            let listener = client.first::<index_subscriber::Client>();
+            let mut request = listener.goodbye_request();
+            request.get().set_reason("x".repeat(100_000));
+            assert!(request.send().promise.await.is_err());
+            assert!(matches!(server.closed().await, Closed::Broken(_)));
+        });
+    }
+
+    #[test]
+    fn a_gate_counts() {
+        let gate = Gate::new(1);
+        let pass = gate.enter("calls").unwrap();
+        assert_eq!(gate.clone().enter("calls").unwrap_err().code(), Code::Overloaded);
+        drop(pass);
+        assert!(gate.enter("calls").is_ok());
+    }
+}
