@@ -8,6 +8,7 @@ pub mod gpmd;
 pub mod home;
 pub mod id;
 pub mod imports;
+pub mod json;
 pub mod limits;
 pub mod near;
 pub mod node;

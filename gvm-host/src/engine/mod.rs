@@ -16,6 +16,7 @@ pub mod inspect;
 mod instance;
 mod lookup;
 mod module;
+mod signature;
 pub mod streams;
 mod types;
 

@@ -139,6 +139,11 @@ impl Module {
         }
     }
 
+    /// Whether it can be run by itself.
+    pub fn has_main(&self) -> bool {
+        self.main.is_some()
+    }
+
     pub(super) fn main(&self) -> Option<&Main> {
         self.main.as_ref()
     }

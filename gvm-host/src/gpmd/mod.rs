@@ -7,3 +7,4 @@
 pub mod index;
 pub mod registry;
 pub mod store;
+pub mod client;

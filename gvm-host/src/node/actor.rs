@@ -17,13 +17,13 @@ use super::runner::Runner;
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
 use crate::gpmd::client::{Link, LinkEvent};
-use crate::id::{Name, NodeInfo};
+use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::peer::door::{Ours, Peer};
 use crate::peer::remote;
 use crate::peer::table::Table;
 use crate::value::FuncType;
-use crate::wire::hello::{Applicant, Life};
+
 use crate::wire::rpc::Gate;
 use crate::wire::transport::Listener;
 
@@ -92,13 +92,13 @@ impl Actor {
         let Parts { config, runner, events, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let listener = Listener::bind(&config.home.node_socket(life.id, life.incarnation))?;
-        let applicant = Applicant { name: config.name.clone(), life, address: listener.address() };
+        let applicant = Applicant { name: config.name.clone(), life, address: listener.address().to_string() };
         let (link, word) = Link::connect(&config.home, applicant).await?;
         runner.modules().told(link.index());
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events) = (table.clone(), events.clone());
-            Box::new(move |peer| join(&table, &events, peer))
+            Box::new(move |peer| join(&table, &events, peer, true))
         };
         let ours = Rc::new(Ours {
             home: config.home.id(),
@@ -195,7 +195,7 @@ impl Actor {
         }
         let node = self.link.look_up(&name).await?;
         let peer = self.ours.dial(&node).await?;
-        join(&self.table, &self.events, Rc::new(peer));
+        join(&self.table, &self.events, Rc::new(peer), false);
         Ok(())
     }
 
@@ -205,7 +205,6 @@ impl Actor {
             return Err(not_connected(&name));
         }
         futures::future::join_all(peers.iter().map(|peer| peer.leave("disconnected"))).await;
-        let _ = self.events.send(Event::Down { name, why: "disconnected".into() });
         Ok(())
     }
 
@@ -228,12 +227,17 @@ impl Actor {
     }
 }
 
-/// Takes a peer into the table and watches over it.
-fn join(table: &Rc<RefCell<Table<Rc<Peer>>>>, events: &broadcast::Sender<Event>, peer: Rc<Peer>) {
+/// Takes a peer into the table and watches over it. What this side asked for itself is no event.
+fn join(
+    table: &Rc<RefCell<Table<Rc<Peer>>>>,
+    events: &broadcast::Sender<Event>,
+    peer: Rc<Peer>,
+    accepted: bool,
+) {
     let name = peer.info.name.clone();
     let closed = peer.closed();
     let added = table.borrow_mut().add(peer.info.clone(), peer);
-    if added.first {
+    if added.first && accepted {
         let _ = events.send(Event::Connected { name: name.clone() });
     }
     let (table, events) = (table.clone(), events.clone());

@@ -27,7 +27,7 @@ const WAITING: usize = 256;
 /// Events that a slow listener may fall behind.
 const EVENTS: usize = 256;
 
-/// What happened to a node by itself.
+/// What happened to a node without its asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A node connected with this one.

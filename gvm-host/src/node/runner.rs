@@ -89,22 +89,30 @@ impl Runner {
         if let Some(ready) = self.prepare_now(target, limits) {
             return ready;
         }
+        find(self.load(target, limits).await?, target)
+    }
+
+    /// The target's module, compiled first where need be.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
+    /// `INSTANCE_NOT_FOUND`.
+    pub async fn load(&self, target: &Target, limits: &Limits) -> Result<Arc<Module>> {
         let engine = &self.0.engine;
-        let module = match &target.module {
+        match &target.module {
             ModuleRef::Stored { name, version } => {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
-                engine.load(stored.hash, stored.component, limits, async || modules.read(stored.hash).await).await?
+                engine.load(stored.hash, stored.component, limits, async || modules.read(stored.hash).await).await
             }
             ModuleRef::Bytes(bytes) => {
                 let bytes = bytes.clone();
-                engine.load(Hash::of(&bytes), is_component(&bytes), limits, async || Ok(bytes)).await?
+                engine.load(Hash::of(&bytes), is_component(&bytes), limits, async || Ok(bytes)).await
             }
             ModuleRef::Instance(name) => {
-                return Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")));
+                Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")))
             }
-        };
-        find(module, target)
+        }
     }
 
     /// Runs a call to its end on a fresh instance. Dropping the future stops the guest.
@@ -162,7 +170,7 @@ fn arguments(args: Args, ty: &FuncType, target: &Target) -> Result<Vec<Value>> {
     let function = target.function.as_deref().unwrap_or_default();
     let values = match args {
         Args::Values(values) => checked(values, ty),
-        Args::Text(text) => wave::parse_args(&text, ty),
+        Args::Text(text) => wave::parse_args(&text, ty).map_err(|misread| misread.into_error(&text)),
         Args::Argv(_) => Err(Error::new(
             Code::BadArguments,
             format!("`{function}` is a function: its arguments stand in parentheses"),

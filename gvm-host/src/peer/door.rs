@@ -16,11 +16,11 @@ use super::calls::{Calls, StreamsServer};
 use super::session::SessionServer;
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
-use crate::id::NodeInfo;
+use crate::id::{Life, NodeInfo};
 use crate::limits;
 use crate::node::runner::Runner;
 use crate::wire;
-use crate::wire::hello::{Hello, Life};
+use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
 use crate::wire::transport::{Transport, dial};
 

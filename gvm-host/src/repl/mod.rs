@@ -1,2 +1,11 @@
-//! What a person types, and what they see.
+//! What a person types, and what they see: the REPL, scripts and `gvm eval`.
+//!
+//! In: lines. Out: statements that a node's handle carries out, and what came of them, printed. Must
+//! not know: flags, the environment (`bin/` hands both over), capnp, wasmtime.
+
+pub mod eval;
+pub mod help;
 pub mod parse;
+pub mod render;
+pub mod sanitize;
+pub mod terminal;

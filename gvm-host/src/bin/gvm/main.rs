@@ -1,0 +1,85 @@
+//! `gvm`: the node, its REPL, and calls from a shell.
+//!
+//! Thin: reads the command line, starts what the library has, and turns its errors into words and a
+//! status.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
+
+mod demo;
+mod inspect;
+mod options;
+mod run;
+mod shell;
+
+use std::io::Write;
+
+use clap::Parser;
+use gvm_host::engine::compiler;
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::repl::render::Screen;
+
+use self::options::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The status of a call that a person stopped.
+const INTERRUPTED: i32 = 130;
+
+fn main() {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|word| word == compiler::WORD) {
+        std::process::exit(compiler::child_main(&args.collect::<Vec<_>>()));
+    }
+    let cli = Cli::parse();
+    log(cli.options.verbose);
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let mut screen = Screen::new(no_colour);
+    let status = match dispatch(cli, &mut screen) {
+        Ok(status) => status,
+        Err(error) => {
+            screen.error(&error);
+            status(&error)
+        }
+    };
+    let _ = std::io::stdout().flush();
+    // Threads may still wait in the system's calls (a read of the terminal): the process does not.
+    std::process::exit(status);
+}
+
+fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
+    let Cli { options, command } = cli;
+    match command {
+        None => shell::repl(&options),
+        Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
+        Some(Command::Eval { exprs }) => shell::eval(&options, exprs),
+        Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
+        Some(Command::Demo) => demo::demo(&options),
+    }
+}
+
+/// The status that a coded error leaves with.
+fn status(error: &Error) -> i32 {
+    match (error.code(), error.exit()) {
+        (Code::Cancelled, _) => INTERRUPTED,
+        (Code::GuestExit, Some(status)) => status,
+        (Code::Syntax, Some(2)) => 2,
+        _ => 1,
+    }
+}
+
+/// What a person is told of a call that they stopped.
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the call was stopped").with_effect(gvm_host::error::Effect::RanAndFailed)
+}
+
+/// Logs to standard error: warnings, unless more was asked for.
+fn log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = match verbose {
+        0 => "error",
+        1 => "gvm_host=info,warn",
+        _ => "gvm_host=debug,info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

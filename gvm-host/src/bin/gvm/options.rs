@@ -1,0 +1,226 @@
+//! The command line of `gvm`, and what it says of the surroundings.
+//!
+//! In: flags and the environment; both are read here and nowhere else. Out: plain configuration.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use gvm_host::engine::{Compiler, Engine, Settings};
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::home::Home;
+use gvm_host::id::Name;
+use gvm_host::imports::{Dir, Grants};
+use gvm_host::limits::Limits;
+use gvm_host::node::Config;
+use gvm_host::peer::accept::Accept;
+
+const AFTER: &str = "\
+Without a command gvm starts a node and reads what you type; `help` there tells what it understands. \
+Where standard input is no terminal it reads a script: one statement a line, `#` for comments, and the \
+first error ends it.
+
+Exit status: 0 success, 1 a coded error, 2 wrong usage, 130 interrupted; `gvm run` leaves with the \
+guest's own.";
+
+/// The Ghost Virtual Machine: a WebAssembly node that calls functions on your other nodes.
+#[derive(Parser)]
+#[command(name = "gvm", version, max_term_width = 100, after_help = AFTER, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make one call and leave with the guest's exit status
+    ///
+    /// TARGET is a stored module (`math`, `math@1.2.0`), a call of one of its functions
+    /// (`'math.add(1, 2)'`), or a path to a .wasm or .wat file. What follows it is the guest's, `-`
+    /// included. The guest gets your standard input, and nothing else that is not granted with
+    /// --dir, --env or --allow-net. A path needs no gpmd unless --node sends it elsewhere.
+    #[command(override_usage = "gvm run [OPTIONS] TARGET [ARGS]...")]
+    Run {
+        /// Call this function of the module instead of its main: 'add(1, 2)'
+        #[arg(long, value_name = "CALL")]
+        invoke: Option<String>,
+        /// What to run, and its arguments
+        #[arg(value_name = "TARGET", trailing_var_arg = true, required = true)]
+        target_and_args: Vec<OsString>,
+    },
+    /// Carry out what you would type in the REPL; the first error ends it
+    Eval {
+        /// Statements, such as 'Node.connect(b)' 'Node.run(b, math.add(1, 2))'
+        #[arg(value_name = "EXPR", required = true)]
+        exprs: Vec<String>,
+    },
+    /// Show what a module exports and imports, its size and its hash
+    Inspect {
+        /// A stored module, or a path to a .wasm or .wat file
+        target: String,
+    },
+    /// A private network to try: a gpmd, two nodes and sample modules in this process, then the REPL
+    Demo,
+}
+
+#[derive(Args)]
+pub struct Options {
+    /// The node's name [default: node- and four digits]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
+    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true)]
+    pub home: Option<PathBuf>,
+    /// Who may connect: all, none, or a list of names
+    #[arg(long, global = true, value_name = "POLICY", default_value = "all")]
+    pub accept: String,
+    /// Stop a call after this long: 2s, 500ms; 0 for no limit
+    #[arg(long, global = true, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Memory of a guest, all its memories together: 64MiB [default: 256MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub max_memory: Option<String>,
+    /// What a call may write to its output: 1MiB [default: 16MiB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub max_output: Option<String>,
+    /// How many units of work a call may do, about one a wasm instruction
+    #[arg(long, global = true, value_name = "N")]
+    pub fuel: Option<u64>,
+    /// Let guests see a folder, under its own name or another: HOST[::GUEST[::ro]]
+    #[arg(long = "dir", global = true, value_name = "HOST::GUEST")]
+    pub dirs: Vec<String>,
+    /// Give guests an environment variable; without a value, this process's own
+    #[arg(long = "env", global = true, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Let guests connect to an address over TCP and UDP
+    #[arg(long = "allow-net", global = true, value_name = "HOST:PORT")]
+    pub allow_net: Vec<String>,
+    /// Run there: a node of this home, which is connected first
+    #[arg(long, global = true, value_name = "NAME")]
+    pub node: Option<String>,
+    /// One line of JSON for each result
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more to standard error (-v, -vv); RUST_LOG chooses finer
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Options {
+    /// The home folder, opened and made where there is none.
+    pub fn home(&self) -> Result<Home> {
+        let path = match &self.home {
+            Some(path) => path.clone(),
+            None => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
+                Error::new(Code::Syntax, "this user has no home folder: say where with --home or GHOST_HOME")
+            })?,
+        };
+        Home::open(path)
+    }
+
+    /// The limits that the command line sets.
+    pub fn limits(&self) -> Result<Limits> {
+        let size = |text: &Option<String>| text.as_deref().map(parse_size).transpose();
+        Ok(Limits {
+            timeout: self.timeout.as_deref().map(parse_time).transpose()?.flatten(),
+            memory: size(&self.max_memory)?,
+            output: size(&self.max_output)?,
+            fuel: self.fuel,
+        })
+    }
+
+    /// What guests are granted.
+    pub fn grants(&self) -> Result<Grants> {
+        let mut grants = Grants::default();
+        for text in &self.dirs {
+            grants.dirs.push(parse_dir(text)?);
+        }
+        for text in &self.env {
+            match text.split_once('=') {
+                Some((key, value)) => grants.env.push((key.to_owned(), value.to_owned())),
+                // As `wasmtime run --env NAME` does; a name that is not set gives nothing.
+                None => grants.env.extend(std::env::var(text).ok().map(|value| (text.clone(), value))),
+            }
+        }
+        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        Ok(grants)
+    }
+
+    /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
+    pub fn no_grants_with_node(&self) -> Result<()> {
+        if self.node.is_some() && !(self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty()) {
+            return Err(usage(
+                "--dir, --env and --allow-net grant what this machine has; with --node the other node \
+                 grants, when it is started",
+            ));
+        }
+        Ok(())
+    }
+
+    /// An engine over this home's compiled code.
+    pub fn engine(&self, home: &Home, pooling: bool) -> Result<Engine> {
+        Ok(Engine::new(Settings { pooling, compiled: home.compiled(), compiler: Compiler::current()? }))
+    }
+
+    /// What a node of this command line is made with.
+    pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
+        Ok(Config {
+            name: self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?,
+            accept: self.accept.parse::<Accept>().map_err(as_usage)?,
+            grants: self.grants()?,
+            // A call's own limits come with it; the node's bound those of peers too.
+            limits: Limits { timeout: None, ..self.limits()? },
+            engine: self.engine(&home, pooling)?,
+            home,
+        })
+    }
+
+    /// The node to run on.
+    pub fn place(&self) -> Result<Option<Name>> {
+        self.node.as_deref().map(str::parse).transpose().map_err(as_usage)
+    }
+}
+
+/// An error of the command line itself: status 2.
+pub fn usage(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Code::Syntax, message).with_exit(2)
+}
+
+fn as_usage(error: Error) -> Error {
+    error.with_exit(2)
+}
+
+fn parse_time(text: &str) -> Result<Option<Duration>> {
+    if text == "0" {
+        return Ok(None);
+    }
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Ok(None),
+        Ok(time) => Ok(Some(time)),
+        Err(error) => Err(usage(format!("{text:?} is no time ({error}): 2s, 500ms, 0 for none"))),
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|error| usage(format!("{text:?} is no size ({error}): 64MiB, 100kB, 4096")))
+}
+
+fn parse_dir(text: &str) -> Result<Dir> {
+    let mut parts = text.split("::");
+    let host = parts.next().unwrap_or_default();
+    let guest = parts.next().unwrap_or(host);
+    let read_only = match parts.next() {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(other) => return Err(usage(format!("--dir {text:?}: `{other}` is not `ro`"))),
+    };
+    if host.is_empty() || guest.is_empty() || parts.next().is_some() {
+        return Err(usage(format!("--dir {text:?}: expected HOST, HOST::GUEST or HOST::GUEST::ro")));
+    }
+    Ok(Dir { host: host.into(), guest: guest.to_owned(), read_only })
+}

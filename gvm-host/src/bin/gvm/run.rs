@@ -1,0 +1,209 @@
+//! `gvm run`: one call, its streams those of this process, its status the guest's.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gvm_host::call::{Args, Call, ModuleRef, Outcome, Target};
+use gvm_host::engine::streams::{Input, Output};
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::home::Home;
+use gvm_host::id::Name;
+use gvm_host::imports::Stdio;
+use gvm_host::limits::{self, Limits};
+use gvm_host::node::modules::Modules;
+use gvm_host::node::runner::Runner;
+use gvm_host::node::{Handle, workers};
+use gvm_host::repl::eval::outcome_json;
+use gvm_host::repl::parse::{self, Arg, Expr};
+use gvm_host::repl::render::Screen;
+use gvm_host::wave;
+
+use super::options::{Options, usage};
+use super::{cancelled, status};
+
+/// Runs the target and returns its status.
+pub fn run(options: &Options, screen: &mut Screen, invoke: Option<String>, words: Vec<OsString>) -> Result<i32> {
+    options.no_grants_with_node()?;
+    let mut words = words.into_iter();
+    let target = words.next().unwrap_or_default();
+    let rest = words
+        .map(|word| word.into_string().map_err(|word| usage(format!("{} is not UTF-8", word.display()))))
+        .collect::<Result<Vec<_>>>()?;
+    let mut call = read_target(&target, invoke, rest)?;
+    call.limits = options.limits()?;
+    let home = options.home()?;
+    let place = options.place()?;
+    let started = Instant::now();
+    let (outcome, output) = workers()?.block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(cancelled()),
+            ran = go(options, screen, home, place.clone(), call.clone()) => ran,
+        }
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    if options.json {
+        let node = place.as_ref().map_or("", Name::as_str);
+        screen.line(&outcome_json(call.id, node, &outcome, &output, seconds).to_string());
+        return Ok(outcome.result.as_ref().map_or_else(status, |_| 0));
+    }
+    screen.end_guest(outcome.result.as_ref().is_ok_and(Option::is_some));
+    match outcome.result {
+        Ok(value) => {
+            if let (Some(value), Some(ty)) = (value, outcome.ty) {
+                screen.line(&wave::print(&value, &ty));
+            }
+            Ok(0)
+        }
+        // A guest that leaves with a status has said itself what there is to say.
+        Err(error) if error.code() == Code::GuestExit => Ok(status(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the command line means: a path, or a stored module, and a call of it.
+fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<String>) -> Result<Call> {
+    let path = Path::new(target);
+    let (module, expr) = if is_path(path) {
+        (ModuleRef::Bytes(read_module(path)?), None)
+    } else {
+        let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
+        let expr = parse::target(text).map_err(|error| error.with_exit(2))?;
+        (expr.target.module.clone(), Some(expr))
+    };
+    let expr = match (invoke, expr) {
+        (Some(call), None | Some(Expr { args: None, .. })) => Some(read_invoke(&call)?),
+        (Some(_), Some(_)) => return Err(usage("--invoke and a call in TARGET are one too many")),
+        (None, expr) => expr,
+    };
+    let argv0 = match &module {
+        ModuleRef::Bytes(_) => path.file_name().unwrap_or(target).to_string_lossy().into_owned(),
+        other => other.to_string(),
+    };
+    let (interface, function, args) = match expr {
+        Some(Expr { target, args: Some(args) }) if rest.is_empty() => {
+            (target.interface, target.function, Args::Text(plain_args(args)?))
+        }
+        Some(Expr { args: Some(_), .. }) => {
+            return Err(usage("a function's arguments stand in its parentheses; nothing follows them"));
+        }
+        _ => (None, None, Args::Argv([vec![argv0], rest].concat())),
+    };
+    Ok(Call::new(Target { module, interface, function }, args))
+}
+
+/// `add(1, 2)`, or `iface.add(1, 2)`: a call without its module.
+fn read_invoke(call: &str) -> Result<Expr> {
+    let call = if call.contains('(') { call.to_owned() } else { format!("{call}()") };
+    parse::target(&format!("m.{call}")).map_err(|error| {
+        usage(format!("--invoke {call:?}: {}: expected FUNCTION(ARGUMENTS)", error.message()))
+    })
+}
+
+fn plain_args(args: Vec<Arg>) -> Result<String> {
+    let text = |arg| match arg {
+        Arg::Wave(text) => Ok(text),
+        Arg::Call(..) => Err(usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call")),
+    };
+    Ok(args.into_iter().map(text).collect::<Result<Vec<_>>>()?.join(", "))
+}
+
+/// A path has a `/` before anything that only a call has, or is a file of wasm.
+pub fn is_path(target: &Path) -> bool {
+    let text = target.to_string_lossy();
+    let before = text.split(['"', '(']).next().unwrap_or_default();
+    let wasm = target.extension().is_some_and(|extension| extension == "wasm" || extension == "wat");
+    before.contains('/') || wasm && target.is_file()
+}
+
+/// A module's bytes from a file; text is turned into bytes.
+pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    let shown = path.display();
+    let file = std::fs::File::open(path)
+        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
+    file.take(limits::MODULE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
+    if bytes.len() as u64 > limits::MODULE_BYTES {
+        return Err(Error::new(Code::LimitExceeded, format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20)));
+    }
+    Ok(gvm_host::engine::inspect::to_binary(&bytes)?.into())
+}
+
+type Ran = (Outcome, Vec<gvm_host::call::Chunk>);
+
+async fn go(options: &Options, screen: &mut Screen, home: Home, place: Option<Name>, call: Call) -> Result<Ran> {
+    let limits = call.limits;
+    let stdio = stdio(options, screen, &limits);
+    let pipes = (stdio.output.clone(), stdio.input.clone());
+    match place {
+        None => {
+            let modules = Modules::open(home.clone())?;
+            let own = Limits { timeout: None, ..limits };
+            let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
+            Ok(watch(options, screen, pipes, runner.run(call, stdio)).await)
+        }
+        Some(place) => {
+            let node = Handle::start(options.node_config(home, false)?).await?;
+            node.connect(place.clone()).await?;
+            let ran = watch(options, screen, pipes, node.run_on(place, call, stdio)).await;
+            node.shut_down().await;
+            Ok(ran)
+        }
+    }
+}
+
+/// This process's own streams, for the guest.
+fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
+    Stdio {
+        input: Some(Input::new(std::io::stdin().is_terminal())),
+        stdout_terminal: screen.stdout_terminal && !options.json,
+        stderr_terminal: screen.stderr_terminal && !options.json,
+        ..Stdio::new(limits)
+    }
+}
+
+/// Waits for the call, showing what it writes and feeding what it reads.
+async fn watch(
+    options: &Options,
+    screen: &mut Screen,
+    (output, input): (Output, Option<Input>),
+    running: impl Future<Output = Outcome>,
+) -> Ran {
+    let mut kept = Vec::new();
+    let mut running = std::pin::pin!(running);
+    let mut feeding = std::pin::pin!(feed(input));
+    let mut take = |chunks: Vec<_>| match options.json {
+        true => kept.extend(chunks),
+        false => screen.guest(&chunks),
+    };
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            chunks = output.next() => take(chunks),
+            outcome = &mut running => break outcome,
+            () = &mut feeding => {}
+        }
+    };
+    take(output.take());
+    (outcome, kept)
+}
+
+/// Reads this process's standard input when the guest asks for it, and not before.
+async fn feed(input: Option<Input>) {
+    let Some(input) = input else { return std::future::pending().await };
+    loop {
+        input.wanted().await;
+        let read = tokio::task::spawn_blocking(|| {
+            let mut bytes = vec![0; limits::INPUT_CHUNK];
+            let count = std::io::stdin().lock().read(&mut bytes).unwrap_or(0);
+            bytes.truncate(count);
+            bytes
+        });
+        input.supply(&read.await.unwrap_or_default());
+    }
+}

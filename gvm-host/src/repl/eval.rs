@@ -1,0 +1,228 @@
+//! Statements, carried out.
+//!
+//! In: a [`Statement`] and a node's handle. Out: what the transcripts of the product show, or JSON. Must
+//! not know: where the line came from.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use serde_json::{Value as Json, json};
+
+use crate::call::{Args, Call, Chunk, Outcome, Stream, Target};
+use crate::error::{Code, Error, Result};
+use crate::id::Name;
+use crate::imports::Stdio;
+use crate::limits::Limits;
+use crate::node::Handle;
+use crate::repl::parse::{Arg, Expr, Statement};
+use crate::repl::render::{Screen, error_json};
+use crate::repl::help;
+use crate::{json, wave};
+
+/// Whether there is more to do after a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    On,
+    Exit,
+}
+
+/// Carries out statements on one node and shows what came of them.
+pub struct Evaluator {
+    pub node: Handle,
+    pub screen: Screen,
+    /// Given with every call.
+    pub limits: Limits,
+    /// Whether each result is a line of JSON.
+    pub json: bool,
+}
+
+/// A call's result as WAVE, with what belongs to it.
+struct Done {
+    outcome: Outcome,
+    id: uuid::Uuid,
+    seconds: f64,
+    output: Vec<Chunk>,
+}
+
+impl Evaluator {
+    /// Carries out one statement.
+    ///
+    /// # Errors
+    /// Whatever the statement ended in; it has not been shown yet.
+    pub async fn execute(&mut self, statement: Statement) -> Result<Flow> {
+        match statement {
+            Statement::Empty => {}
+            Statement::Exit => return Ok(Flow::Exit),
+            Statement::Help(topic) => self.screen.line(&help::text(&self.node, topic.as_deref()).await?),
+            Statement::Discover => {
+                let nodes = self.node.discover().await?;
+                self.names(nodes.iter().map(|node| &node.name));
+            }
+            Statement::List => {
+                let nodes = self.node.list().await?;
+                self.names(nodes.iter().map(|node| &node.name));
+            }
+            Statement::Connect(name) => {
+                self.node.connect(name.clone()).await?;
+                self.say(name.as_str(), json!(name.as_str()));
+            }
+            Statement::Disconnect(name) => {
+                self.node.disconnect(name).await?;
+                self.say("Client disconnected.", Json::Null);
+            }
+            Statement::Run(node, expr) => self.call(Some(node), expr).await?,
+            Statement::Expr(expr) => self.call(None, expr).await?,
+        }
+        Ok(Flow::On)
+    }
+
+    fn names<'a>(&mut self, names: impl Iterator<Item = &'a Name>) {
+        let names: Vec<&str> = names.map(Name::as_str).collect();
+        if self.json {
+            self.say("", json!(names));
+        } else if !names.is_empty() {
+            self.screen.line(&names.join(","));
+        }
+    }
+
+    fn say(&mut self, text: &str, result: Json) {
+        if self.json {
+            let line = json!({ "node": self.node.name().as_str(), "result": result });
+            self.screen.line(&line.to_string());
+        } else {
+            self.screen.line(text);
+        }
+    }
+
+    async fn call(&mut self, place: Option<Name>, expr: Expr) -> Result<()> {
+        let is_function = expr.args.is_some();
+        let done = self.run(place.clone(), expr, true).await?;
+        if self.json {
+            let node = place.unwrap_or_else(|| self.node.name().clone());
+            let line = outcome_json(done.id, node.as_str(), &done.outcome, &done.output, done.seconds);
+            self.screen.line(&line.to_string());
+            // The line tells it all; the status tells programs that do not read it.
+            return done.outcome.result.map(drop);
+        }
+        let shown = match &done.outcome.result {
+            Ok(Some(value)) => done.outcome.ty.as_ref().map(|ty| wave::print(value, ty)),
+            _ => None,
+        };
+        let wrote = self.screen.end_guest(shown.is_some());
+        if let Some(text) = shown {
+            // Here an empty line parts the guest's words from the result; there the id has done so.
+            if wrote && is_function && place.is_none() {
+                self.screen.line("");
+            }
+            self.screen.line(&text);
+        }
+        done.outcome.result.map(drop)
+    }
+
+    /// Runs a call, its nested ones first. `outermost` calls show their id where they run elsewhere.
+    async fn run(&mut self, place: Option<Name>, expr: Expr, outermost: bool) -> Result<Done> {
+        let Expr { target, args } = expr;
+        let args = match args {
+            None => Args::Argv(vec![target.module.to_string()]),
+            Some(args) => Args::Text(self.nested(args).await?),
+        };
+        let mut call = Call::new(target, args);
+        call.limits = self.limits;
+        if place.is_some() && matches!(call.args, Args::Text(_)) && outermost && !self.json {
+            self.screen.line(&format!("ID:  {}", call.id));
+        }
+        Ok(self.watch(place, call).await)
+    }
+
+    /// The arguments as text, with each nested call replaced by its result.
+    fn nested<'a>(&'a mut self, args: Vec<Arg>) -> Pin<Box<dyn Future<Output = Result<String>> + 'a>> {
+        Box::pin(async move {
+            let mut texts = Vec::with_capacity(args.len());
+            for arg in args {
+                texts.push(match arg {
+                    Arg::Wave(text) => text,
+                    Arg::Call(place, expr) => self.nested_call(place, expr).await?,
+                });
+            }
+            Ok(texts.join(", "))
+        })
+    }
+
+    async fn nested_call(&mut self, place: Option<Name>, expr: Expr) -> Result<String> {
+        let title = title(&expr.target);
+        let done = self.run(place, expr, false).await?;
+        self.screen.end_guest(true);
+        match (done.outcome.result?, done.outcome.ty) {
+            (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
+            _ => Err(Error::new(Code::BadArguments, format!("`{title}` gives no result that could be an argument"))),
+        }
+    }
+
+    /// Runs a call and shows what it writes meanwhile.
+    async fn watch(&mut self, place: Option<Name>, call: Call) -> Done {
+        let started = Instant::now();
+        let id = call.id;
+        let limits = self.node.runner().limits().narrow(call.limits);
+        let stdio = Stdio {
+            stdout_terminal: self.screen.stdout_terminal && !self.json,
+            stderr_terminal: self.screen.stderr_terminal && !self.json,
+            ..Stdio::new(&limits)
+        };
+        let output = stdio.output.clone();
+        let mut kept = Vec::new();
+        let node = self.node.clone();
+        let running = async move {
+            match place {
+                None => node.run_here(call, stdio).await,
+                Some(place) => node.run_on(place, call, stdio).await,
+            }
+        };
+        let mut running = std::pin::pin!(running);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                chunks = output.next() => self.take(chunks, &mut kept),
+                outcome = &mut running => break outcome,
+            }
+        };
+        self.take(output.take(), &mut kept);
+        Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
+    }
+
+    fn take(&mut self, chunks: Vec<Chunk>, kept: &mut Vec<Chunk>) {
+        if self.json {
+            kept.extend(chunks);
+        } else {
+            self.screen.guest(&chunks);
+        }
+    }
+}
+
+/// A target as messages name it.
+pub fn title(target: &Target) -> String {
+    match &target.function {
+        Some(function) => format!("{}.{function}", target.module),
+        None => target.module.to_string(),
+    }
+}
+
+/// A call's outcome as `--json` gives it. `node` is where it ran; empty for no node at all.
+pub fn outcome_json(id: uuid::Uuid, node: &str, outcome: &Outcome, output: &[Chunk], seconds: f64) -> Json {
+    let mut line = json!({ "id": id.to_string(), "node": node });
+    if node.is_empty() {
+        line["node"] = Json::Null;
+    }
+    match (&outcome.result, &outcome.ty) {
+        (Ok(Some(value)), Some(ty)) => line["result"] = json::to_json(value, ty),
+        (Ok(_), _) => line["result"] = Json::Null,
+        (Err(error), _) => line["error"] = error_json(error),
+    }
+    let text = |stream: Stream| {
+        let mine = output.iter().filter(|chunk| chunk.stream == stream);
+        String::from_utf8_lossy(&mine.flat_map(|chunk| chunk.data.clone()).collect::<Vec<u8>>()).into_owned()
+    };
+    line["stdout"] = text(Stream::Stdout).into();
+    line["stderr"] = text(Stream::Stderr).into();
+    line["seconds"] = seconds.into();
+    line
+}
