@@ -2,4 +2,6 @@
 
 pub mod engine;
 pub mod error;
+pub mod json;
 pub mod value;
+pub mod wave;
