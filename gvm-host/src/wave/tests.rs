@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use wasm_wave::untyped::UntypedFuncCall;
 use wasm_wave::value as theirs;
-use wasm_wave::wasm::WasmFunc;
 
 use super::{Misread, parse, parse_args, print};
 use crate::value::{Case, Field, FuncType, List, ResultType, Type, Value};
@@ -125,11 +124,7 @@ fn their_print(function: &str, text: &str) -> Option<Vec<String>> {
         return None;
     }
     let types: Vec<_> = params(function).iter().map(their_type).collect();
-    let func =
-        theirs::FuncType::new(types.iter().enumerate().map(|(i, ty)| (format!("p{i}"), ty.clone())), [])
-            .unwrap();
     let call = format!("f({text}\n)");
-    let types: Vec<_> = func.params().collect();
     let values = UntypedFuncCall::parse(&call).ok()?.to_wasm_params::<theirs::Value>(&types).ok()?;
     Some(values.iter().map(|value| wasm_wave::to_string(value).unwrap()).collect())
 }
@@ -194,7 +189,7 @@ fn a_caret_shows_the_place() {
         "flags",
         "unknown flag `exec`; there are: read, write\n  {read, exec}\n         ^^^^",
     );
-    points("\n1,\n  \"x", "two", "cannot read `\"x\n`\n    \"x\n    ^^");
+    points("\n1,\n  \"x", "two", "cannot read `\"x`\n    \"x\n    ^^");
     points("1 2", "u8", "unexpected `2`\n  1 2\n    ^");
 }
 
