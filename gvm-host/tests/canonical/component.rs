@@ -15,56 +15,33 @@ pub struct Types {
 }
 
 impl Types {
-    /// The name by which the text may use the type.
+    /// The name by which the text may use the type. Types that WIT would name are imported, as the
+    /// rules for them ask.
     pub fn name(&mut self, ty: &Type) -> String {
-        let scalar = match ty {
-            Type::F32 => "f32".to_owned(),
-            Type::F64 => "f64".to_owned(),
-            Type::List(ty) => self.define(|types| format!("(list {})", types.name(ty)), false),
-            Type::Option(ty) => self.define(|types| format!("(option {})", types.name(ty)), false),
-            Type::Tuple(elements) => self.define(
-                |types| {
-                    let names: Vec<_> = elements.iter().map(|ty| types.name(ty)).collect();
-                    format!("(tuple {})", names.join(" "))
-                },
-                false,
-            ),
-            Type::Result(ty) => self.define(
-                |types| {
-                    let ok = ty.ok.as_ref().map(|ty| types.name(ty)).unwrap_or_default();
-                    let err = ty.err.as_ref().map(|ty| format!("(error {})", types.name(ty)));
-                    format!("(result {ok} {})", err.unwrap_or_default())
-                },
-                false,
-            ),
-            Type::Record(fields) => self.define(
-                |types| {
-                    let field =
-                        |f: &gvm_host::value::Field| format!("(field \"{}\" {})", f.name, types.name(&f.ty));
-                    format!("(record {})", fields.iter().map(field).collect::<String>())
-                },
-                true,
-            ),
-            Type::Variant(cases) => self.define(
-                |types| {
-                    let case = |c: &gvm_host::value::Case| {
-                        let payload = c.ty.as_ref().map(|ty| types.name(ty)).unwrap_or_default();
-                        format!("(case \"{}\" {payload})", c.name)
-                    };
-                    format!("(variant {})", cases.iter().map(case).collect::<String>())
-                },
-                true,
-            ),
-            Type::Enum(names) => self.define(|_| format!("(enum {})", quoted(names)), true),
-            Type::Flags(names) => self.define(|_| format!("(flags {})", quoted(names)), true),
-            simple => simple.to_string(),
+        let (body, named) = match ty {
+            Type::List(ty) => (format!("(list {})", self.name(ty)), false),
+            Type::Option(ty) => (format!("(option {})", self.name(ty)), false),
+            Type::Tuple(types) => {
+                let names: Vec<_> = types.iter().map(|ty| self.name(ty)).collect();
+                (format!("(tuple {})", names.join(" ")), false)
+            }
+            Type::Result(ty) => {
+                let ok = self.optional(&ty.ok);
+                let err = ty.err.as_ref().map(|ty| format!("(error {})", self.name(ty)));
+                (format!("(result {ok} {})", err.unwrap_or_default()), false)
+            }
+            Type::Record(fields) => {
+                let fields = fields.iter().map(|f| format!("(field \"{}\" {})", f.name, self.name(&f.ty)));
+                (format!("(record {})", fields.collect::<String>()), true)
+            }
+            Type::Variant(cases) => {
+                let cases = cases.iter().map(|c| format!("(case \"{}\" {})", c.name, self.optional(&c.ty)));
+                (format!("(variant {})", cases.collect::<String>()), true)
+            }
+            Type::Enum(names) => (format!("(enum {})", quoted(names)), true),
+            Type::Flags(names) => (format!("(flags {})", quoted(names)), true),
+            simple => return simple.to_string(),
         };
-        scalar
-    }
-
-    /// A definition of its own; types that WIT would name are imported, as the rules for them ask.
-    fn define(&mut self, body: impl FnOnce(&mut Types) -> String, named: bool) -> String {
-        let body = body(self);
         let name = self.count;
         self.count += 1;
         writeln!(self.text, "(type $d{name} {body})").unwrap();
@@ -73,6 +50,10 @@ impl Types {
         }
         writeln!(self.text, "(import \"t{name}\" (type $t{name} (eq $d{name})))").unwrap();
         format!("$t{name}")
+    }
+
+    fn optional(&mut self, ty: &Option<Type>) -> String {
+        ty.as_ref().map(|ty| self.name(ty)).unwrap_or_default()
     }
 }
 
