@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gvm_host::engine::canonical::{Args, Ret, typed};
 use gvm_host::value::{List, Value};
 use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val, WasmList};
@@ -50,8 +50,9 @@ fn bytes(criterion: &mut Criterion) {
     group.bench_function("memcpy", |b| b.iter(|| black_box(&data).clone()));
     let func = dynamic(&mut store, &instance, "bytes");
     group.bench_function("ours", |b| {
-        let args = || Args(vec![Value::List(List::U8(data.clone()))]);
-        b.iter_batched(args, |args| func.call(&mut store, args).unwrap(), BatchSize::LargeInput);
+        // What comes back is what goes in next, as the two allocations of a call would be reused.
+        let mut value = Some(Value::List(List::U8(data.clone())));
+        b.iter(|| value = func.call(&mut store, Args(value.take().into_iter().collect())).unwrap().0);
     });
     let func = instance.get_typed_func::<(&[u8],), (Vec<u8>,)>(&mut store, "bytes").unwrap();
     group.bench_function("typed, Vec", |b| b.iter(|| func.call(&mut store, (&data,)).unwrap()));
@@ -69,8 +70,9 @@ fn floats(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(SIZE as u64));
     let func = dynamic(&mut store, &instance, "floats");
     group.bench_function("ours", |b| {
-        let args = || Args(vec![Value::List(List::F64(data.clone()))]);
-        b.iter_batched(args, |args| func.call(&mut store, args).unwrap(), BatchSize::LargeInput);
+        // What comes back is what goes in next, as the two allocations of a call would be reused.
+        let mut value = Some(Value::List(List::F64(data.clone())));
+        b.iter(|| value = func.call(&mut store, Args(value.take().into_iter().collect())).unwrap().0);
     });
     let func = instance.get_typed_func::<(&[f64],), (Vec<f64>,)>(&mut store, "floats").unwrap();
     group.bench_function("typed, Vec", |b| b.iter(|| func.call(&mut store, (&data,)).unwrap()));
