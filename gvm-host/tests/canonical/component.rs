@@ -157,3 +157,29 @@ pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
         types = types.text
     )
 }
+
+/// A component whose `call` gives back what its core function leaves: this slot, taken as a pointer
+/// where the type needs one, into a memory that begins with these words.
+pub fn noise(result: &Type, words: &[u32], slot: u32, encoding: &str) -> String {
+    let mut types = Types::default();
+    let name = types.name(result);
+    let (core, value) = match flatten(result).as_slice() {
+        [one] => (*one, if *one == "i32" { slot.cast_signed().to_string() } else { slot.to_string() }),
+        _ => ("i32", slot.cast_signed().to_string()),
+    };
+    let bytes: String =
+        words.iter().flat_map(|word| word.to_le_bytes()).map(|b| format!("\\{b:02x}")).collect();
+    format!(
+        r#"(component
+{types}
+(core module $main
+    (memory (export "memory") 1)
+    (data (i32.const 0) "{bytes}")
+    (func (export "call") (result {core}) {core}.const {value}))
+(core instance $main (instantiate $main))
+(func (export "call") (result {name})
+    (canon lift (core func $main "call") (memory $main "memory") string-encoding={encoding}))
+)"#,
+        types = types.text
+    )
+}
