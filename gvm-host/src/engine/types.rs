@@ -191,7 +191,7 @@ mod tests {
         let func = wasmtime::FuncType::new(&engine, [ValType::I32, ValType::F64], results);
         assert_eq!(core_func(&func).to_string(), "func(p0: s32, p1: f64) -> tuple<s64, f32>");
         let func = wasmtime::FuncType::new(&engine, [ValType::V128], [ValType::FUNCREF]);
-        assert_eq!(core_func(&func).to_string(), "func(p0: v128) -> funcref");
+        assert_eq!(core_func(&func).to_string(), "func(p0: v128) -> (ref null func)");
         assert_eq!(core_func(&func).unsupported(), Some("v128"));
     }
 

@@ -122,7 +122,7 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
         }
         InterfaceType::Variant(i) => {
             let case = case(bytes, &types[i].info, types[i].cases.len())?;
-            let payload_ty = types[i].cases.values().nth(case as usize).copied().flatten();
+            let payload_ty = types[i].cases.get_index(case as usize).and_then(|(_, ty)| *ty);
             Value::Variant(case, payload(cx, payload_ty, &types[i].info, bytes)?)
         }
         InterfaceType::Option(i) => {
@@ -194,7 +194,7 @@ fn region<'m>(
     let Some(bytes) = end.and_then(|end| memory.get(ptr..end)) else {
         return broken(format!("the {what}'s pointer is out of bounds: {len} elements at {ptr:#x}"));
     };
-    if ptr % abi.align32 as usize != 0 {
+    if !ptr.is_multiple_of(abi.align32 as usize) {
         return broken(format!("the {what}'s pointer {ptr:#x} is not aligned to {}", abi.align32));
     }
     Ok(bytes)

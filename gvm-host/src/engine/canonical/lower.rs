@@ -264,7 +264,7 @@ impl<'a> Case<'a> {
         let types = cx.types;
         let (number, payload_ty, payload, info) = match (ty, value) {
             (InterfaceType::Variant(i), Value::Variant(case, payload)) => {
-                let Some(payload_ty) = types[i].cases.values().nth(*case as usize) else {
+                let Some((_, payload_ty)) = types[i].cases.get_index(*case as usize) else {
                     return misfit(format!("the variant has no case {case}"));
                 };
                 (*case, *payload_ty, payload, &types[i].info)

@@ -1,0 +1,272 @@
+//! Our lift and lower, held against wasmtime's `Val` in both directions, and against hostile guests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod component;
+mod generate;
+mod hostile;
+mod val;
+
+use std::sync::{Arc, LazyLock};
+
+use gvm_host::engine::canonical::{Args, Fault, Ret, typed};
+use gvm_host::engine::types::component_func;
+use gvm_host::value::{Field, FuncType, List, Type, Value};
+use proptest::prelude::*;
+use wasmtime::component::{Component, ComponentType, Linker, TypedFunc, Val};
+use wasmtime::{Config, Engine, OptLevel, Store};
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config.concurrency_support(false).cranelift_opt_level(OptLevel::None);
+    Engine::new(&config).unwrap()
+});
+
+/// What the host function of an echo component was given, as wasmtime's `Val` saw it.
+#[derive(Default)]
+struct Seen(Vec<Val>);
+
+/// A component whose `call` gives back its parameter, or all its parameters as a tuple.
+struct Echo {
+    store: Store<Seen>,
+    func: TypedFunc<Args, Ret>,
+    params: Vec<Type>,
+    result: Type,
+}
+
+impl Echo {
+    fn new(params: &[Type], encoding: &str) -> Echo {
+        let result = match params {
+            [one] => one.clone(),
+            several => Type::Tuple(several.into()),
+        };
+        let text = component::echo(params, &result, encoding);
+        let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let component = Component::new(&ENGINE, bytes).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let mut linker = Linker::<Seen>::new(&ENGINE);
+        let host = linker.root().func_new("host", |mut store, _, params, results| {
+            store.data_mut().0 = params.to_vec();
+            results[0] = match params {
+                [one] => one.clone(),
+                several => Val::Tuple(several.to_vec()),
+            };
+            Ok(())
+        });
+        host.unwrap();
+        let mut store = Store::new(&ENGINE, Seen::default());
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let func = instance.get_func(&mut store, "call").unwrap();
+        let fields = params.iter().enumerate();
+        let expected = FuncType {
+            params: fields.map(|(i, ty)| Field { name: format!("p{i}").into(), ty: ty.clone() }).collect(),
+            result: Some(result.clone()),
+        };
+        assert_eq!(component_func(&func.ty(&store)), expected);
+        Echo { store, func: typed(func), params: params.to_vec(), result }
+    }
+
+    fn check(&mut self, values: &[Value]) {
+        let Ret(back) = self.func.call(&mut self.store, Args(values.to_vec())).unwrap();
+        let vals: Vec<_> = values.iter().zip(&self.params).map(|(v, ty)| val::to_val(v, ty)).collect();
+        assert_eq!(self.store.data().0, vals, "what we lowered, as `Val` lifted it");
+        let back = back.unwrap();
+        back.check(&self.result).unwrap();
+        let expected = match values {
+            [one] => one.clone(),
+            several => Value::Tuple(several.to_vec()),
+        };
+        assert!(
+            val::same(&back, &expected),
+            "what `Val` lowered, as we lifted it: {back:?}, not {expected:?}"
+        );
+    }
+}
+
+fn encoding() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["utf8", "utf16", "latin1+utf16"])
+}
+
+/// A word of a guest's memory: often a small number or an address in the noise, so that types fit it.
+fn word() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        4 => 0u32..4,
+        4 => (0u32..32).prop_map(|index| index * 8),
+        1 => any::<u32>(),
+        1 => proptest::sample::select(vec![u32::MAX, 65536, 65528, 0x8000_0001, 0xd800, 0x0101_0101]),
+    ]
+}
+
+/// A flat result: mostly the address of some noise, aligned for any type.
+fn slot() -> impl Strategy<Value = u32> {
+    prop_oneof![3 => (0u32..16).prop_map(|index| index * 8), 1 => word()]
+}
+
+fn noise() -> impl Strategy<Value = Vec<u32>> {
+    proptest::collection::vec(word(), 64)
+}
+
+/// A signature and some argument lists for it.
+fn calls() -> impl Strategy<Value = (Vec<Type>, Vec<Vec<Value>>)> {
+    proptest::collection::vec(generate::ty(), 1..4).prop_flat_map(|params| {
+        let values = params.iter().map(generate::value).collect::<Vec<_>>();
+        (Just(params), proptest::collection::vec(values, 4))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_val_both_ways((params, calls) in calls(), encoding in encoding()) {
+        let mut echo = Echo::new(&params, encoding);
+        for values in &calls {
+            echo.check(values);
+        }
+    }
+
+    #[test]
+    fn whatever_a_guest_returns_val_and_we_agree(ty in generate::ty(), words in noise(), slot in slot(),
+                                                 encoding in encoding()) {
+        let text = component::noise(&ty, &words, slot, encoding);
+        let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let component = Component::new(&ENGINE, bytes).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let call = |store: &mut Store<()>| {
+            let instance = Linker::new(&ENGINE).instantiate(&mut *store, &component).unwrap();
+            instance.get_func(store, "call").unwrap()
+        };
+        let mut store = Store::new(&ENGINE, ());
+        let func = call(&mut store);
+        let mut theirs = [Val::Bool(false)];
+        let theirs = func.call(&mut store, &[], &mut theirs).map(|()| theirs[0].clone());
+        let mut store = Store::new(&ENGINE, ());
+        let func = call(&mut store);
+        match (typed(func).call(&mut store, Args(vec![])), theirs) {
+            (Ok(Ret(Some(ours))), Ok(theirs)) => {
+                ours.check(&ty).unwrap();
+                prop_assert_eq!(val::to_val(&ours, &ty), theirs);
+            }
+            (Err(ours), Err(_)) => prop_assert!(ours.is::<Fault>(), "{:?}", ours),
+            // Ours charges less fuel for the same value, never more.
+            (Ok(_), Err(theirs)) => prop_assert!(theirs.to_string().contains("fuel"), "{:?}", theirs),
+            (ours, theirs) => prop_assert!(false, "ours {:?}, theirs {:?}", ours, theirs),
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_an_error(params in generate::ty(), other in generate::ty()) {
+        // The wrong value may be caught by our check, or happen to fit; it may never panic.
+        let mut echo = Echo::new(std::slice::from_ref(&params), "utf8");
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        for _ in 0..4 {
+            let value = generate::value(&other).new_tree(&mut runner).unwrap();
+            let value = proptest::strategy::ValueTree::current(&value);
+            match (value.check(&params), echo.func.call(&mut echo.store, Args(vec![value]))) {
+                (Ok(()), result) => drop(result.unwrap()),
+                (Err(_), Ok(ret)) => panic!("{params} took a {other} and gave {ret:?}"),
+                (Err(_), Err(error)) => {
+                    let fault = error.downcast_ref::<Fault>();
+                    assert!(matches!(fault, Some(Fault::Value(_))), "{error:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn text_reads_back_what_it_printed((ty, value) in generate::ty().prop_flat_map(|ty| {
+        let value = generate::value(&ty);
+        (Just(ty), value)
+    })) {
+        let text = gvm_host::wave::print(&value, &ty);
+        let back = gvm_host::wave::parse(&text, &ty);
+        let back = back.unwrap_or_else(|error| panic!("{error}\n{}", error.point(&text)));
+        prop_assert!(val::same(&back, &value), "{}: {:?}, not {:?}", text, back, value);
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,40}", waves in "[-a-z0-9%.:,(){}\\[\\]\"'\\\\\n ]{0,30}",
+                                   ty in generate::ty()) {
+        for text in [text, waves] {
+            if let Err(error) = gvm_host::wave::parse(&text, &ty) {
+                error.point(&text);
+            }
+        }
+    }
+}
+
+fn list(ty: Type) -> Type {
+    Type::List(Arc::new(ty))
+}
+
+#[test]
+fn every_packed_list_crosses_in_bulk() {
+    macro_rules! check {
+        ($($ty:ident $number:ident),*) => {$(
+            let numbers: Vec<$number> = (0..70_000u32).map(|n| n.wrapping_mul(0x9e37_79b9) as $number).collect();
+            let value = Value::List(List::$ty(numbers));
+            Echo::new(&[list(Type::$ty)], "utf8").check(&[value]);
+        )*};
+    }
+    check!(S8 i8, U8 u8, S16 i16, U16 u16, S32 i32, U32 u32, S64 i64, U64 u64, F32 f32, F64 f64);
+}
+
+#[test]
+fn strings_cross_in_every_encoding() {
+    let every: String = (0..=0x10ffff).step_by(7).filter_map(char::from_u32).collect();
+    let latin: String = (0..=0xff).filter_map(char::from_u32).collect();
+    for encoding in ["utf8", "utf16", "latin1+utf16"] {
+        let mut echo = Echo::new(&[Type::String, list(Type::Char)], encoding);
+        for text in ["", "plain", "é", "a☃", &latin, &format!("{latin}\u{1f30a}"), &every] {
+            let chars = List::Values(text.chars().map(Value::Char).collect());
+            echo.check(&[Value::String(text.to_owned()), Value::List(chars)]);
+        }
+    }
+}
+
+#[test]
+fn parameters_beyond_sixteen_slots_go_through_memory() {
+    for count in [15, 16, 17, 40] {
+        let params: Vec<Type> = (0..count).map(|n| [Type::U8, Type::F64, Type::S16][n % 3].clone()).collect();
+        let value =
+            |n: usize| [Value::U8(n as u8), Value::F64(n as f64), Value::S16(-(n as i16))][n % 3].clone();
+        Echo::new(&params, "utf8").check(&(0..count).map(value).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_wrong_number_of_arguments_is_an_error() {
+    for values in [vec![], vec![Value::U8(1), Value::U8(2)]] {
+        let mut echo = Echo::new(&[Type::U8], "utf8");
+        let error = echo.func.call(&mut echo.store, Args(values)).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Fault::Value(_))), "{error:?}");
+    }
+}
+
+#[test]
+fn after_a_refused_value_the_next_call_works() {
+    let mut echo = Echo::new(&[list(Type::String)], "utf8");
+    let bad = List::Values(vec![Value::String("x".into()), Value::U8(1)]);
+    for _ in 0..3 {
+        let error = echo.func.call(&mut echo.store, Args(vec![Value::List(bad.clone())])).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Fault::Value(_))), "{error:?}");
+        echo.check(&[Value::List(List::Values(vec![Value::String("x".into())]))]);
+    }
+}
+
+#[test]
+fn the_types_refuse_to_stand_for_one_value() {
+    let component = Component::new(&ENGINE, wat::parse_str("(component)").unwrap()).unwrap();
+    let instance = component.component_type();
+    let ty = wasmtime::component::__internal::InterfaceType::U8;
+    assert!(Args::typecheck(&ty, &instance.instance_type()).is_err());
+    assert!(Ret::typecheck(&ty, &instance.instance_type()).is_err());
+}
+
+#[test]
+fn a_call_can_be_awaited_on_another_thread() {
+    let Echo { mut store, func, .. } = Echo::new(&[list(Type::U8)], "utf8");
+    let value = Value::List(List::U8(vec![7; 1 << 16]));
+    let args = Args(vec![value.clone()]);
+    let call = async move { func.call_async(&mut store, args).await };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let back = runtime.block_on(runtime.spawn(call)).unwrap().unwrap();
+    assert_eq!(back, Ret(Some(value)));
+}
