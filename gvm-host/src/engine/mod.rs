@@ -8,7 +8,7 @@
 //! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
 
 mod cache;
-mod canonical;
+pub mod canonical;
 pub mod compiler;
 mod config;
 mod fault;
@@ -18,7 +18,7 @@ mod lookup;
 mod module;
 mod signature;
 pub mod streams;
-mod types;
+pub mod types;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
