@@ -7,4 +7,3 @@
 pub mod index;
 pub mod registry;
 pub mod store;
-pub mod client;
