@@ -55,7 +55,8 @@ interface Control {
 }
 
 interface Upload {
-  write @0 (data :Data) -> stream;
+  # A piece of the module and where it belongs. What goes wrong is told by `finish`.
+  write @0 (offset :UInt64, data :Data) -> stream;
   # Answers once the module is durable and every subscriber has the new index. Dropping the upload
   # before that leaves nothing behind.
   finish @1 () -> Uploaded;

@@ -3,7 +3,18 @@
 //! In: nodes that register and ask for each other; commands that upload and remove modules. Out:
 //! where nodes are; modules that are durable. Must not know: calls, values, wasm engines; gpmd is
 //! on no call's path.
+//!
+//! - `registry`, `index`: pure. `store`: the index and the modules on disk.
+//! - `server`: the daemon's thread; `registry_door`, `control_door`, `upload_door`: a capability each.
+//! - `link`: a node's side; `control`: a command's side. `record`: what gpmd says of itself.
 
+pub mod control;
+mod control_door;
 pub mod index;
+pub mod link;
+pub mod record;
 pub mod registry;
+mod registry_door;
+pub mod server;
 pub mod store;
+mod upload_door;

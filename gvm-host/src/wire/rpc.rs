@@ -34,6 +34,14 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes read ahead: some hundred small messages in one system call.
 const READ_AHEAD: usize = 64 << 10;
 
+/// A capability as one side offers it to the other, of whichever interface.
+pub type Offered = capnp::capability::Client;
+
+/// A capability that answers every request with `OVERLOADED`.
+pub fn overloaded() -> Offered {
+    capnp_rpc::new_broken_cap(capnp::Error::overloaded("too many connections".into()))
+}
+
 /// What one message may hold. A larger one ends its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -77,7 +85,7 @@ pub enum Closed {
 /// A running connection. Dropping it ends it in order, within a bounded time, on this thread's
 /// runtime; capabilities that came over it fail from then on.
 pub struct Connection {
-    first: Option<capnp::capability::Client>,
+    first: Option<Offered>,
     peer: Peer,
     stop: Rc<Notify>,
     closed: watch::Receiver<Option<Closed>>,
@@ -85,12 +93,7 @@ pub struct Connection {
 
 impl Connection {
     /// Starts to speak. `offered` is what the other side's [`Connection::first`] gives.
-    pub fn start(
-        transport: Transport,
-        side: Side,
-        limits: Limits,
-        offered: Option<capnp::capability::Client>,
-    ) -> Connection {
+    pub fn start(transport: Transport, side: Side, limits: Limits, offered: Option<Offered>) -> Connection {
         let reader = futures::io::BufReader::with_capacity(READ_AHEAD, transport.reader.compat());
         let (gather, pump) = coalesce(transport.writer);
         let ours = match side {

@@ -213,12 +213,24 @@ impl Drop for Listener {
     }
 }
 
+/// Removes a socket file at which nobody listens; anything else is left alone.
+pub fn remove_stale(path: &Path) {
+    let Ok((folder, short)) = short_name(path) else { return };
+    if rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).is_ok()
+        && short.extension().is_some_and(|extension| extension == "sock")
+        && !answers(&short)
+    {
+        let _ = fs::remove_file(&short);
+    }
+}
+
 /// Whether somebody listens at a socket file that exists.
 fn answers(path: &Path) -> bool {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
-    }
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)
+        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    // A full queue is a listener too, if a busy one.
+    !matches!(tried, Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
 }
 
 /// The open folder of a path, and a short name of the path that holds while the folder is open.

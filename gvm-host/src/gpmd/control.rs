@@ -1,0 +1,286 @@
+//! A command's side of gpmd: a short conversation, from a plain thread.
+//!
+//! In: what a person asked for. Out: what gpmd answered. Must not know: arguments, terminals.
+//!
+//! Everything here blocks: it is not to be called inside an async runtime (`spawn_blocking` serves).
+
+use std::time::{Duration, Instant};
+
+use semver::Version;
+use tokio::runtime::LocalRuntime;
+use tokio::time::timeout;
+
+use super::index::Entry;
+use super::link::{ANSWER, not_running, reach};
+use super::record::{Record, is_running};
+use crate::error::{Code, Error, Result};
+use crate::home::Home;
+use crate::id::{Name, NodeInfo, parse_version};
+use crate::wire;
+use crate::wire::hello::{self, Hello};
+use crate::wire::rpc::{Connection, Limits, Side};
+use crate::wire::schema::gpmd_capnp::{
+    control, control_door, control_greeting, pinned, removed, status, upload, upload_begun, uploaded,
+};
+
+/// Bytes of a module sent in one message.
+const PIECE: usize = 256 << 10;
+
+/// How long gpmd may take to take a piece of a module: a slow disk, not a stopped one.
+const TAKE: Duration = Duration::from_secs(30);
+
+/// How long gpmd may take to check and store a module, or to change its index.
+const STORE: Duration = Duration::from_secs(300);
+
+/// How long gpmd may take to end: it waits for uploads.
+const END: Duration = Duration::from_secs(40);
+
+/// A conversation with gpmd. Belongs to one thread.
+pub struct Control {
+    // Dropped in this order: capabilities before the connection, the runtime last.
+    control: control::Client,
+    connection: Connection,
+    runtime: LocalRuntime,
+    home: Home,
+}
+
+/// What gpmd says of itself and its nodes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    pub pid: u32,
+    pub version: String,
+    pub home: String,
+    pub address: String,
+    pub command_address: String,
+    /// Sorted by name.
+    pub nodes: Vec<NodeInfo>,
+    /// How many modules (names) the home has.
+    pub modules: u32,
+    /// Since when it runs, in milliseconds since 1970.
+    #[serde(rename = "since")]
+    pub since_ms: i64,
+}
+
+/// What an upload came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Uploaded {
+    pub entry: Entry,
+    /// False where the same bytes stood under this name and version already.
+    pub created: bool,
+}
+
+impl Control {
+    /// Finds the home's gpmd and greets it.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
+    pub fn connect(home: &Home) -> Result<Control> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .map_err(|error| Error::io("cannot start a runtime", error))?;
+        let (connection, control) = runtime.block_on(async {
+            let transport = reach(home, &home.command_socket()).await?;
+            let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
+            let control = greet(home, connection.first()).await?;
+            Ok::<_, Error>((connection, control))
+        })?;
+        Ok(Control { control, connection, runtime, home: home.clone() })
+    }
+
+    /// What gpmd says of itself and its nodes.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING`, `OVERLOADED`.
+    pub fn status(&self) -> Result<Status> {
+        let request = self.control.status_request();
+        let answer = self.runtime.block_on(answered(ANSWER, request.send().promise))?;
+        read_status(answer.get().and_then(|answer| answer.get_status()).map_err(failed)?)
+    }
+
+    /// Uploads a module; durable, and known to every node, once this returns. `progress` is told
+    /// how many bytes gpmd has taken.
+    ///
+    /// # Errors
+    /// `MODULE_INVALID`, `MODULE_EXISTS`, `STORAGE_FULL`, `OVERLOADED`, `GPMD_NOT_RUNNING`.
+    pub fn upload(
+        &self,
+        name: &Name,
+        version: &Version,
+        bytes: &[u8],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Uploaded> {
+        self.runtime.block_on(async {
+            let upload = self.begin(name, version, bytes.len() as u64).await?;
+            let mut sent = 0;
+            for piece in bytes.chunks(PIECE) {
+                let mut request = upload.write_request();
+                request.get().set_offset(sent);
+                request.get().set_data(piece);
+                answered(TAKE, request.send()).await?;
+                sent += piece.len() as u64;
+                progress(sent);
+            }
+            let answer = answered(STORE, upload.finish_request().send().promise).await?;
+            match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+                uploaded::Ok(ok) => {
+                    let json = ok.get_module().and_then(|json| Ok(json.to_str()?)).map_err(failed)?;
+                    let entry = serde_json::from_str(json).map_err(|error| {
+                        Error::internal(format!("gpmd sent what cannot be read: {error}"))
+                    })?;
+                    Ok(Uploaded { entry, created: ok.get_created() })
+                }
+                uploaded::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+            }
+        })
+    }
+
+    async fn begin(&self, name: &Name, version: &Version, size: u64) -> Result<upload::Client> {
+        let mut request = self.control.upload_request();
+        let mut params = request.get();
+        params.set_name(name.as_str());
+        params.set_version(version.to_string());
+        params.set_size(size);
+        let answer = answered(ANSWER, request.send().promise).await?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            upload_begun::Upload(upload) => upload.map_err(failed),
+            upload_begun::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// Removes a version of a module, or all of them; says which.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `GPMD_NOT_RUNNING`.
+    pub fn remove(&self, name: &str, version: Option<&Version>) -> Result<Vec<Version>> {
+        let mut request = self.control.remove_request();
+        request.get().set_name(name);
+        if let Some(version) = version {
+            request.get().set_version(version.to_string());
+        }
+        let answer = self.runtime.block_on(answered(STORE, request.send().promise))?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            removed::Removed(versions) => {
+                let versions = versions.map_err(failed)?;
+                versions
+                    .iter()
+                    .map(|version| {
+                        let text = version.map_err(failed)?;
+                        parse_version(&String::from_utf8_lossy(text.as_bytes()))
+                    })
+                    .collect()
+            }
+            removed::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// Chooses the version that a request without one gets; none goes back to the highest.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `GPMD_NOT_RUNNING`.
+    pub fn pin(&self, name: &str, version: Option<&Version>) -> Result<()> {
+        let mut request = self.control.pin_request();
+        request.get().set_name(name);
+        if let Some(version) = version {
+            request.get().set_version(version.to_string());
+        }
+        let answer = self.runtime.block_on(answered(STORE, request.send().promise))?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            pinned::Ok(()) => Ok(()),
+            pinned::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// Stops gpmd in order, and waits until it is gone.
+    ///
+    /// # Errors
+    /// `OVERLOADED` where it does not end in time; `GPMD_NOT_RUNNING`.
+    pub fn shut_down(self, reason: &str) -> Result<()> {
+        let record = Record::read(&self.home);
+        let mut request = self.control.shut_down_request();
+        request.get().set_reason(reason);
+        match self.runtime.block_on(answered(END, request.send().promise)) {
+            // Gone before it could answer.
+            Err(error) if error.code() == Code::GpmdNotRunning => {}
+            other => drop(other?),
+        }
+        let home = self.home.clone();
+        drop(self);
+        wait_until_gone(&home, record)
+    }
+
+    /// Waits until the connection has ended; for whoever wants to know when gpmd goes.
+    pub fn wait_closed(&self) {
+        self.runtime.block_on(self.connection.closed());
+    }
+}
+
+fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
+    let started = Instant::now();
+    while is_running(home) {
+        if started.elapsed() > END {
+            return Err(Error::new(Code::Overloaded, "gpmd was told to end and has not yet"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The lock goes at the very end of the daemon; its process follows within milliseconds.
+    let pid = record.and_then(|record| rustix::process::Pid::from_raw(record.pid as i32));
+    let last = Instant::now();
+    while let Some(pid) = pid
+        && pid != rustix::process::getpid()
+        && rustix::process::test_kill_process(pid).is_ok()
+        && last.elapsed() < Duration::from_millis(200)
+    {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+async fn greet(home: &Home, door: control_door::Client) -> Result<control::Client> {
+    let mut request = door.greet_request();
+    hello::write(&Hello::of(home.id()), request.get().init_hello());
+    let answer = answered(ANSWER, request.send().promise).await?;
+    match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+        control_greeting::Ok(ok) => {
+            hello::read(ok.get_hello().map_err(failed)?)?.admit(home.id())?;
+            ok.get_control().map_err(failed)
+        }
+        control_greeting::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+    }
+}
+
+fn read_status(from: status::Reader<'_>) -> Result<Status> {
+    let text = |text: capnp::Result<capnp::text::Reader<'_>>| {
+        text.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned()).map_err(failed)
+    };
+    Ok(Status {
+        pid: from.get_pid(),
+        version: text(from.get_version())?,
+        home: text(from.get_home())?,
+        address: text(from.get_address())?,
+        command_address: text(from.get_command_address())?,
+        nodes: from.get_nodes().map_err(failed)?.iter().map(hello::read_node).collect::<Result<_>>()?,
+        modules: from.get_modules(),
+        since_ms: from.get_since(),
+    })
+}
+
+/// Waits for an answer of gpmd, as long as it may take.
+async fn answered<T>(
+    within: Duration,
+    promise: impl Future<Output = std::result::Result<T, capnp::Error>>,
+) -> Result<T> {
+    match timeout(within, promise).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => {
+            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
+        }
+    }
+}
+
+fn failed(error: capnp::Error) -> Error {
+    match error.kind {
+        capnp::ErrorKind::Disconnected => not_running().with_source(error),
+        _ => wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning),
+    }
+}

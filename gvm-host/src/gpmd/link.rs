@@ -1,0 +1,345 @@
+//! A node's side of gpmd: registered for as long as it lives, whatever happens to gpmd.
+//!
+//! In: who the node is. Out: its registration, who else there is, the index of modules, word when
+//! gpmd is lost and when it is back. Must not know: what a node does.
+//!
+//! Belongs to the node's RPC thread. While gpmd is away the index is read from the home itself, and
+//! the node registers again, under the same name and id, as soon as gpmd is back.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::index::Index;
+use super::store::Reader;
+use crate::error::{Code, Error, Result};
+use crate::home::Home;
+use crate::id::{Applicant, Name, NodeInfo};
+use crate::wire;
+use crate::wire::hello::{self, Hello};
+use crate::wire::rpc::{Connection, Limits, Side, contained};
+use crate::wire::schema::gpmd_capnp::{
+    index_subscriber, looked_up, registered, registration, registry, registry_door, registry_greeting,
+    subscription,
+};
+use crate::wire::transport::{Address, Transport, dial};
+
+/// How long gpmd may take to answer. It answers within a millisecond; its disk may be slow.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// Between two attempts to find gpmd again: the first, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Events that wait to be read. More are dropped: [`Link::is_up`] tells how things stand.
+const EVENTS: usize = 16;
+
+/// What happened to gpmd.
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// gpmd is gone; why, where it said so.
+    Lost(String),
+    /// gpmd is back, and the node registered again.
+    Back,
+    /// gpmd is back and refuses to register the node again; it goes on asking.
+    Refused(Error),
+}
+
+/// A node's registration. Dropping it ends the registration.
+pub struct Link {
+    shared: Rc<Shared>,
+    watching: AbortHandle,
+}
+
+struct Shared {
+    home: Home,
+    applicant: RefCell<Applicant>,
+    node: RefCell<NodeInfo>,
+    /// While gpmd is there.
+    session: RefCell<Option<Session>>,
+    index: RefCell<Reader>,
+    /// The index as gpmd last announced it; none where it must be read from the home.
+    announced: RefCell<Option<Arc<Index>>>,
+    /// What gpmd said when it left.
+    farewell: RefCell<Option<String>>,
+}
+
+struct Session {
+    registry: registry::Client,
+    connection: Connection,
+    _registration: registration::Client,
+    _subscription: subscription::Client,
+}
+
+impl Link {
+    /// Finds gpmd and registers. To be called on a `LocalRuntime` or `LocalSet`.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
+    pub async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>)> {
+        // A node of no name until the registry has spoken.
+        let node = NodeInfo {
+            name: "unnamed".parse()?,
+            id: applicant.life.id,
+            incarnation: applicant.life.incarnation,
+            address: applicant.address.clone(),
+            since_ms: 0,
+        };
+        let shared = Rc::new(Shared {
+            home: home.clone(),
+            applicant: RefCell::new(applicant),
+            node: RefCell::new(node),
+            session: RefCell::default(),
+            index: RefCell::new(Reader::new(home)),
+            announced: RefCell::default(),
+            farewell: RefCell::default(),
+        });
+        open(&shared).await?;
+        let (tell, events) = mpsc::channel(EVENTS);
+        let watching = tokio::task::spawn_local(watch(shared.clone(), tell)).abort_handle();
+        Ok((Link { shared, watching }, events))
+    }
+
+    /// The node as it is registered.
+    pub fn node(&self) -> NodeInfo {
+        self.shared.node.borrow().clone()
+    }
+
+    /// Whether gpmd is there.
+    pub fn is_up(&self) -> bool {
+        self.shared.session.borrow().is_some()
+    }
+
+    /// Every live node of the device, this one included, sorted by name.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn discover(&self) -> Result<Vec<NodeInfo>> {
+        let request = self.shared.registry()?.discover_request();
+        let answer = answered(request.send().promise).await?;
+        let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
+        nodes.iter().map(hello::read_node).collect()
+    }
+
+    /// The live node of this name.
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND`; `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn look_up(&self, name: &Name) -> Result<NodeInfo> {
+        let mut request = self.shared.registry()?.look_up_request();
+        request.get().set_name(name.as_str());
+        let answer = answered(request.send().promise).await?;
+        let which = answer.get().map_err(failed)?.which();
+        match which.map_err(|error| failed(error.into()))? {
+            looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
+            looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// The index of the home's modules, up to date; with or without gpmd.
+    ///
+    /// # Errors
+    /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL` where it cannot be read.
+    pub fn index(&self) -> Result<Arc<Index>> {
+        if let Some(index) = &*self.shared.announced.borrow() {
+            return Ok(index.clone());
+        }
+        self.shared.index.borrow_mut().read()
+    }
+
+    /// Ends the registration in order.
+    pub async fn finish(self) {
+        self.watching.abort();
+        let session = self.shared.session.borrow_mut().take();
+        if let Some(session) = session {
+            session.connection.finish().await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.watching.abort();
+        self.shared.forget();
+    }
+}
+
+impl Shared {
+    fn registry(&self) -> Result<registry::Client> {
+        match &*self.session.borrow() {
+            Some(session) => Ok(session.registry.clone()),
+            None => Err(not_running()),
+        }
+    }
+
+    /// Lets go of a session that is over.
+    fn forget(&self) {
+        self.announced.borrow_mut().take();
+        let session = self.session.borrow_mut().take();
+        drop(session);
+    }
+}
+
+/// Notices when gpmd goes, and finds it again.
+async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
+    loop {
+        let closed = shared.session.borrow().as_ref().map(|session| session.connection.closed());
+        if let Some(closed) = closed {
+            closed.await;
+        }
+        shared.forget();
+        let farewell = shared.farewell.borrow_mut().take();
+        let why = farewell.unwrap_or_else(|| "connection lost".into());
+        tracing::info!(why, "gpmd is gone");
+        let _ = tell.try_send(Event::Lost(why));
+        let mut wait = FIRST_WAIT;
+        let mut refused = false;
+        loop {
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            match open(&shared).await {
+                Ok(()) => break,
+                Err(error) if error.code() == Code::GpmdNotRunning => {}
+                Err(error) => {
+                    tracing::warn!(%error, "gpmd is back and refuses");
+                    if !std::mem::replace(&mut refused, true) {
+                        let _ = tell.try_send(Event::Refused(error));
+                    }
+                }
+            }
+        }
+        tracing::info!("gpmd is back");
+        let _ = tell.try_send(Event::Back);
+    }
+}
+
+/// Connects, greets, registers and subscribes.
+async fn open(shared: &Rc<Shared>) -> Result<()> {
+    let transport = reach(&shared.home, &shared.home.gpmd_socket()).await?;
+    let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
+    let registry = greet(&shared.home, connection.first()).await?;
+    let applicant = shared.applicant.borrow().clone();
+    let (node, registration) = register(&registry, &applicant).await?;
+    shared.applicant.borrow_mut().name = Some(node.name.clone());
+    *shared.node.borrow_mut() = node;
+    let subscriber = Subscriber { shared: Rc::downgrade(shared) };
+    let mut request = registry.subscribe_request();
+    request.get().set_subscriber(capnp_rpc::new_client(subscriber));
+    let answer = answered(request.send().promise).await?;
+    let subscription = answer.get().and_then(|answer| answer.get_subscription()).map_err(failed)?;
+    *shared.session.borrow_mut() =
+        Some(Session { registry, connection, _registration: registration, _subscription: subscription });
+    Ok(())
+}
+
+async fn greet(home: &Home, door: registry_door::Client) -> Result<registry::Client> {
+    let mut request = door.greet_request();
+    hello::write(&Hello::of(home.id()), request.get().init_hello());
+    let answer = answered(request.send().promise).await?;
+    match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+        registry_greeting::Ok(ok) => {
+            hello::read(ok.get_hello().map_err(failed)?)?.admit(home.id())?;
+            ok.get_registry().map_err(failed)
+        }
+        registry_greeting::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+    }
+}
+
+async fn register(
+    registry: &registry::Client,
+    applicant: &Applicant,
+) -> Result<(NodeInfo, registration::Client)> {
+    let mut request = registry.register_request();
+    hello::write_applicant(applicant, request.get().init_node());
+    let answer = answered(request.send().promise).await?;
+    match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+        registered::Ok(ok) => {
+            let node = hello::read_node(ok.get_node().map_err(failed)?)?;
+            Ok((node, ok.get_registration().map_err(failed)?))
+        }
+        registered::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+    }
+}
+
+/// What gpmd tells: holds the link weakly, so that a dropped link is gone at once.
+struct Subscriber {
+    shared: std::rc::Weak<Shared>,
+}
+
+impl index_subscriber::Server for Subscriber {
+    async fn changed(
+        self: Rc<Self>,
+        _: index_subscriber::ChangedParams,
+        _: index_subscriber::ChangedResults,
+    ) -> std::result::Result<(), capnp::Error> {
+        contained(async move {
+            let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+            let read = shared.index.borrow_mut().read();
+            // What cannot be read is read again, and its error told, by whoever wants it.
+            let unreadable = read.as_ref().err().map(Error::to_string);
+            *shared.announced.borrow_mut() = read.ok();
+            if let Some(error) = unreadable {
+                tracing::warn!(error, "the index cannot be read");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn goodbye(
+        self: Rc<Self>,
+        params: index_subscriber::GoodbyeParams,
+        _: index_subscriber::GoodbyeResults,
+    ) -> std::result::Result<(), capnp::Error> {
+        contained(async move {
+            if let Some(shared) = self.shared.upgrade() {
+                let reason = params.get()?.get_reason()?.to_string()?;
+                *shared.farewell.borrow_mut() = Some(reason);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Dials one of gpmd's sockets.
+pub(super) async fn reach(home: &Home, socket: &std::path::Path) -> Result<Transport> {
+    match dial(&Address::Unix(socket.into())).await {
+        Ok(transport) => Ok(transport),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
+            io::ErrorKind::PermissionDenied => {
+                Error::new(Code::AuthFailed, format!("gpmd in {}: {error}", home.path().display()))
+            }
+            io::ErrorKind::TimedOut => {
+                Error::new(Code::Overloaded, "gpmd takes no connection: it is stopped, or has too much to do")
+            }
+            _ => Error::io("cannot reach gpmd", error),
+        }),
+    }
+}
+
+/// Waits for an answer of gpmd, as long as it may take.
+async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
+    match timeout(ANSWER, promise).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => {
+            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
+        }
+    }
+}
+
+fn failed(error: capnp::Error) -> Error {
+    wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning)
+}
+
+/// The error of a home without gpmd.
+pub fn not_running() -> Error {
+    Error::new(Code::GpmdNotRunning, "no gpmd answers in this home: start one with `gpmd start`")
+}

@@ -1,0 +1,437 @@
+//! The daemon: two sockets, a registry and a store, on a thread of their own.
+//!
+//! In: a home, and what to do when a module was stored. Out: a running gpmd, in this process; one
+//! at most in a home. Must not know: what is asked of it (the doors), arguments, signals.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+
+use super::record::{Lock, Noted, Record};
+use super::registry::Registry;
+use super::registry_door::Subscribers;
+use super::store::Store;
+use super::{control_door, registry_door};
+use crate::error::{Error, Result};
+use crate::home::{Home, HomeId};
+use crate::id::Hash;
+use crate::wire::hello::Hello;
+use crate::wire::rpc::{Connection, Gate, Limits, Offered, Side, overloaded};
+use crate::wire::transport::{Listener, Transport};
+
+/// Connections on one socket. Each node takes one; a device runs hundreds of nodes at the most.
+const MOST_CONNECTIONS: usize = 1024;
+
+/// Connections over that which are told so; more are closed without a word.
+const MOST_TURNED_AWAY: usize = 64;
+
+/// Uploads at once: they share one disk, and each holds a temporary file.
+const MOST_UPLOADS: usize = 16;
+
+/// How long a connection may stay without a greeting.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// How long one that is turned away has to read so.
+const TURNED_AWAY: Duration = Duration::from_secs(1);
+
+/// How long leaving waits for an upload that is being stored: the largest takes a few seconds.
+const UPLOADS_END: Duration = Duration::from_secs(30);
+
+/// What gpmd is started with.
+pub struct Config {
+    pub home: Home,
+    /// Ports that were asked for; noted, not opened.
+    pub noted: Noted,
+    /// Called with every module that was stored, on a thread that may block.
+    pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
+}
+
+impl Config {
+    /// A gpmd of this home that does nothing when a module was stored.
+    pub fn new(home: Home) -> Config {
+        Config { home, noted: Noted::default(), on_stored: None }
+    }
+}
+
+/// What starting came to.
+pub enum Start {
+    Started(Server),
+    /// Another gpmd has the home; its record, once it has written one.
+    Running(Option<Record>),
+}
+
+/// A gpmd that runs in this process. Dropping it stops it in order and waits for its end.
+pub struct Server {
+    record: Record,
+    stopper: Stopper,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// Asks a gpmd of this process to stop. Cheap to clone; `Send + Sync`.
+#[derive(Clone, Debug)]
+pub struct Stopper(mpsc::Sender<String>);
+
+impl Stopper {
+    /// Asks, without waiting. Asking again changes nothing.
+    pub fn stop(&self, reason: &str) {
+        let _ = self.0.try_send(reason.to_owned());
+    }
+}
+
+impl Server {
+    /// Starts gpmd; once this returns both sockets answer.
+    ///
+    /// # Errors
+    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` where the index cannot be read, `PORT_IN_USE` where
+    /// something else listens at its sockets, `STORAGE_FULL`, `INTERNAL`.
+    pub fn start(config: Config) -> Result<Start> {
+        let Some(lock) = Lock::take(&config.home)? else {
+            return Ok(Start::Running(Record::read(&config.home)));
+        };
+        let (ask, asked) = mpsc::channel(1);
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("gpmd".into())
+            .spawn(move || serve(config, lock, asked, &ready))
+            .map_err(|error| Error::io("cannot start gpmd's thread", error))?;
+        match started.recv() {
+            Ok(record) => Ok(Start::Started(Server { record, stopper: Stopper(ask), thread: Some(thread) })),
+            Err(_) => match join(thread) {
+                Err(error) => Err(error),
+                Ok(()) => Err(Error::internal("gpmd ended before it began")),
+            },
+        }
+    }
+
+    /// What it says of itself.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What asks it to stop, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until it has ended, because a command or a [`Stopper`] asked.
+    ///
+    /// # Errors
+    /// What made it end otherwise.
+    pub fn wait(mut self) -> Result<()> {
+        self.thread.take().map_or(Ok(()), join)
+    }
+
+    /// Stops it in order: nodes are told, uploads end whole or not at all.
+    ///
+    /// # Errors
+    /// What went wrong before or on the way.
+    pub fn stop(self, reason: &str) -> Result<()> {
+        self.stopper.stop(reason);
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stopper.stop("shut down");
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = join(thread)
+        {
+            tracing::error!(%error, "gpmd ended badly");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_| Err(Error::internal("gpmd's thread panicked")))
+}
+
+/// What the doors share. Belongs to the server's thread.
+pub struct State {
+    pub home: Home,
+    pub store: Arc<Store>,
+    pub registry: RefCell<Registry>,
+    pub subscribers: Subscribers,
+    pub uploads: Gate,
+    /// Held while an upload is checked.
+    pub checking: tokio::sync::Mutex<()>,
+    pub record: Record,
+    pub stop: Stop,
+    on_stored: Arc<dyn Fn(Hash) + Send + Sync>,
+}
+
+impl State {
+    /// What tells this home from another.
+    pub fn home_id(&self) -> HomeId {
+        self.home.id()
+    }
+
+    /// How gpmd greets.
+    pub fn hello(&self) -> Hello {
+        Hello::of(self.home.id())
+    }
+
+    /// Changes the store on a thread that may block; subscribers have the new index before this
+    /// returns.
+    ///
+    /// # Errors
+    /// The change's.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.store.clone();
+        let before = store.index().revision;
+        let result = spawn_blocking(move || change(&store)).await.map_err(ended)??;
+        let revision = self.store.index().revision;
+        if revision != before {
+            self.subscribers.tell_changed(revision).await;
+        }
+        Ok(result)
+    }
+
+    /// Tells whoever started gpmd that a module was stored.
+    pub fn stored(&self, hash: Hash) {
+        let on_stored = self.on_stored.clone();
+        drop(spawn_blocking(move || on_stored(hash)));
+    }
+}
+
+/// Whether a connection has greeted.
+#[derive(Clone, Default)]
+pub struct Greeted(Rc<Cell<bool>>);
+
+impl Greeted {
+    /// It has.
+    pub fn set(&self) {
+        self.0.set(true);
+    }
+}
+
+/// How gpmd comes to its end, step by step.
+pub struct Stop {
+    step: watch::Sender<Step>,
+    reason: RefCell<String>,
+    busy: watch::Sender<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Step {
+    Runs,
+    Asked,
+    /// Nodes are told, uploads have ended.
+    Ready,
+    Closes,
+}
+
+/// Something that must end whole, if it can.
+pub struct Busy(watch::Sender<usize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Stop {
+    fn new() -> Stop {
+        Stop { step: watch::Sender::new(Step::Runs), reason: RefCell::default(), busy: watch::Sender::new(0) }
+    }
+
+    /// Asks gpmd to stop.
+    pub fn ask(&self, reason: String) {
+        if *self.step.borrow() == Step::Runs {
+            *self.reason.borrow_mut() = reason;
+            self.step.send_replace(Step::Asked);
+        }
+    }
+
+    /// Waits until nodes are told and uploads have ended.
+    pub async fn ready(&self) {
+        self.reach(Step::Ready).await;
+    }
+
+    /// Lets the end wait for something.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(self.busy.clone())
+    }
+
+    async fn reach(&self, step: Step) {
+        let _ = self.step.subscribe().wait_for(|reached| *reached >= step).await;
+    }
+
+    async fn idle(&self) {
+        let _ = self.busy.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// The server's thread from its beginning to its end.
+fn serve(
+    config: Config,
+    lock: Lock,
+    mut asked: mpsc::Receiver<String>,
+    ready: &std::sync::mpsc::SyncSender<Record>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|error| Error::io("cannot start gpmd's runtime", error))?;
+    let home = config.home.clone();
+    let result = runtime.block_on(async {
+        let nodes = Listener::bind(&config.home.gpmd_socket())?;
+        let commands = Listener::bind(&config.home.command_socket())?;
+        let state = Rc::new(open(config, &nodes, &commands)?);
+        tracing::info!(home = %state.home.path().display(), "gpmd is running");
+        let mut doors = JoinSet::new();
+        doors.spawn_local(accept(nodes, state.clone(), registry_door::offer));
+        doors.spawn_local(accept(commands, state.clone(), control_door::offer));
+        let _ = ready.send(state.record.clone());
+        tokio::select! {
+            reason = asked.recv() => state.stop.ask(reason.unwrap_or_else(|| "shut down".into())),
+            () = state.stop.reach(Step::Asked) => {}
+        }
+        leave(&state).await;
+        while doors.join_next().await.is_some() {}
+        tracing::info!("gpmd has ended");
+        Ok(())
+    });
+    // The record goes before the lock: who finds no lock finds no record either.
+    if Record::read(&home).is_some_and(|record| record.pid == std::process::id()) {
+        let _ = std::fs::remove_file(home.gpmd_record());
+    }
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(lock);
+    result
+}
+
+fn open(config: Config, nodes: &Listener, commands: &Listener) -> Result<State> {
+    let store = Arc::new(Store::open(&config.home)?);
+    remove_stale_sockets(&config.home.nodes());
+    let record = Record {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        address: nodes.address().to_string(),
+        command_address: commands.address().to_string(),
+        noted: config.noted,
+        since_ms: now_ms(),
+    };
+    if record.noted != Noted::default() {
+        tracing::info!(noted = ?record.noted, "this version opens no port: the ones asked for are noted");
+    }
+    record.write(&config.home)?;
+    Ok(State {
+        home: config.home,
+        store,
+        registry: RefCell::default(),
+        subscribers: Subscribers::default(),
+        uploads: Gate::new(MOST_UPLOADS),
+        checking: tokio::sync::Mutex::default(),
+        record,
+        stop: Stop::new(),
+        on_stored: config.on_stored.map_or_else(|| Arc::new(|_| {}) as _, Arc::from),
+    })
+}
+
+/// Removes sockets of nodes that crashed; a live node's answers.
+fn remove_stale_sockets(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        crate::wire::transport::remove_stale(&entry.path());
+    }
+}
+
+/// Tells everyone, lets uploads that are being stored end, then closes.
+async fn leave(state: &State) {
+    let reason = state.stop.reason.borrow().clone();
+    tracing::info!(reason, "gpmd leaves");
+    state.subscribers.tell_goodbye(&reason).await;
+    if timeout(UPLOADS_END, state.stop.idle()).await.is_err() {
+        tracing::warn!("an upload did not end in time: nothing of it is kept");
+    }
+    state.stop.step.send_replace(Step::Ready);
+    // The command that asked gets its answer before its connection closes.
+    sleep(Duration::from_millis(10)).await;
+    state.stop.step.send_replace(Step::Closes);
+}
+
+/// Takes connections until gpmd leaves; ends once the last is closed.
+async fn accept(listener: Listener, state: Rc<State>, offer: fn(&Rc<State>, Greeted) -> Offered) {
+    let places = Gate::new(MOST_CONNECTIONS);
+    let turned_away = Gate::new(MOST_TURNED_AWAY);
+    let mut connections = JoinSet::new();
+    loop {
+        let transport = tokio::select! {
+            () = state.stop.reach(Step::Asked) => break,
+            Some(_) = connections.join_next() => continue,
+            transport = listener.accept() => transport,
+        };
+        match transport {
+            Ok(transport) => match (places.enter("connections"), turned_away.enter("connections")) {
+                (Ok(place), _) => {
+                    connections.spawn_local(hold(transport, state.clone(), offer, place));
+                }
+                (Err(_), Ok(place)) => {
+                    tracing::warn!("too many connections: one was turned away");
+                    connections.spawn_local(turn_away(transport, place));
+                }
+                (Err(_), Err(_)) => {}
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not taken");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Serves one connection until it ends, or gpmd does.
+async fn hold(
+    transport: Transport,
+    state: Rc<State>,
+    offer: fn(&Rc<State>, Greeted) -> Offered,
+    _place: crate::wire::rpc::Pass,
+) {
+    let greeted = Greeted::default();
+    let offered = offer(&state, greeted.clone());
+    let connection = Connection::start(transport, Side::Accepted, Limits::CONTROL, Some(offered));
+    let closed = connection.closed();
+    tokio::pin!(closed);
+    let late = async {
+        sleep(GREETING).await;
+        if greeted.0.get() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        why = &mut closed => tracing::debug!(?why, "a connection closed"),
+        () = late => tracing::debug!("a connection did not greet"),
+        () = state.stop.reach(Step::Closes) => {}
+    }
+    connection.finish().await;
+}
+
+async fn turn_away(transport: Transport, _place: crate::wire::rpc::Pass) {
+    let connection = Connection::start(transport, Side::Accepted, Limits::CONTROL, Some(overloaded()));
+    let _ = timeout(TURNED_AWAY, connection.closed()).await;
+    connection.finish().await;
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The error of a blocking task that panicked or was cut off.
+pub fn ended(error: JoinError) -> Error {
+    Error::internal(format!("a task of gpmd ended badly: {error}")).with_source(error)
+}
