@@ -51,6 +51,10 @@ pub enum Event {
     Refused(Error),
 }
 
+/// Told of the index as gpmd announces it, before gpmd acknowledges the change to whoever made it; told
+/// none where it must be read from the home.
+pub type Announced = Box<dyn Fn(Option<Arc<Index>>)>;
+
 /// A node's registration. Dropping it ends the registration.
 pub struct Link {
     shared: Rc<Shared>,
@@ -64,8 +68,7 @@ struct Shared {
     /// While gpmd is there.
     session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
-    /// The index as gpmd last announced it; none where it must be read from the home.
-    announced: RefCell<Option<Arc<Index>>>,
+    announced: Announced,
     /// What gpmd said when it left.
     farewell: RefCell<Option<String>>,
 }
@@ -78,11 +81,15 @@ struct Session {
 }
 
 impl Link {
-    /// Finds gpmd and registers. To be called on a `LocalRuntime` or `LocalSet`.
+    /// Finds gpmd and registers; `announced` has the index before this returns. To be called on a `LocalRuntime` or `LocalSet`.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
-    pub async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>)> {
+    pub async fn connect(
+        home: &Home,
+        applicant: Applicant,
+        announced: Announced,
+    ) -> Result<(Link, mpsc::Receiver<Event>)> {
         // A node of no name until the registry has spoken.
         let node = NodeInfo {
             name: "unnamed".parse()?,
@@ -97,7 +104,7 @@ impl Link {
             node: RefCell::new(node),
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
-            announced: RefCell::default(),
+            announced,
             farewell: RefCell::default(),
         });
         open(&shared).await?;
@@ -142,17 +149,6 @@ impl Link {
         }
     }
 
-    /// The index of the home's modules, up to date; with or without gpmd.
-    ///
-    /// # Errors
-    /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL` where it cannot be read.
-    pub fn index(&self) -> Result<Arc<Index>> {
-        if let Some(index) = &*self.shared.announced.borrow() {
-            return Ok(index.clone());
-        }
-        self.shared.index.borrow_mut().read()
-    }
-
     /// Ends the registration in order.
     pub async fn finish(self) {
         self.watching.abort();
@@ -180,7 +176,7 @@ impl Shared {
 
     /// Lets go of a session that is over.
     fn forget(&self) {
-        self.announced.borrow_mut().take();
+        (self.announced)(None);
         let session = self.session.borrow_mut().take();
         drop(session);
     }
@@ -283,7 +279,7 @@ impl index_subscriber::Server for Subscriber {
             let read = shared.index.borrow_mut().read();
             // What cannot be read is read again, and its error told, by whoever wants it.
             let unreadable = read.as_ref().err().map(Error::to_string);
-            *shared.announced.borrow_mut() = read.ok();
+            (shared.announced)(read.ok());
             if let Some(error) = unreadable {
                 tracing::warn!(error, "the index cannot be read");
             }

@@ -16,7 +16,7 @@ use super::handle::Event;
 use super::runner::Runner;
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
-use crate::gpmd::client::{Link, LinkEvent};
+use crate::gpmd::link::{self, Link};
 use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::peer::door::{Ours, Peer};
@@ -88,13 +88,14 @@ struct Actor {
 }
 
 impl Actor {
-    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listener, mpsc::Receiver<LinkEvent>)> {
+    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listener, mpsc::Receiver<link::Event>)> {
         let Parts { config, runner, events, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let listener = Listener::bind(&config.home.node_socket(life.id, life.incarnation))?;
         let applicant = Applicant { name: config.name.clone(), life, address: listener.address().to_string() };
-        let (link, word) = Link::connect(&config.home, applicant).await?;
-        runner.modules().told(link.index());
+        let modules = runner.modules().clone();
+        let announced = Box::new(move |index| modules.announced(index));
+        let (link, word) = Link::connect(&config.home, applicant, announced).await?;
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events) = (table.clone(), events.clone());
@@ -112,7 +113,7 @@ impl Actor {
     }
 
     /// Serves until the handle says so or is gone.
-    async fn serve(self: Rc<Self>, listener: Listener, mut word: mpsc::Receiver<LinkEvent>, mut inbox: mpsc::Receiver<Message>) {
+    async fn serve(self: Rc<Self>, listener: Listener, mut word: mpsc::Receiver<link::Event>, mut inbox: mpsc::Receiver<Message>) {
         let mut work = JoinSet::new();
         let strangers = Gate::new(STRANGERS);
         let farewell = loop {
@@ -150,24 +151,21 @@ impl Actor {
         let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave("shut down")));
         let _ = tokio::time::timeout(FAREWELL, goodbyes).await;
         work.shutdown().await;
-        self.link.finish().await;
+        if let Ok(actor) = Rc::try_unwrap(self) {
+            actor.link.finish().await;
+        }
         if let Some(reply) = farewell {
             let _ = reply.send(());
         }
     }
 
-    fn heard(&self, event: LinkEvent) {
-        match event {
-            LinkEvent::Index(index) => self.runner.modules().told(index),
-            LinkEvent::Lost => {
-                self.runner.modules().untold();
-                let _ = self.events.send(Event::GpmdLost);
-            }
-            LinkEvent::Back(index) => {
-                self.runner.modules().told(index);
-                let _ = self.events.send(Event::GpmdBack);
-            }
-        }
+    fn heard(&self, event: link::Event) {
+        let event = match event {
+            link::Event::Lost(_) => Event::GpmdLost,
+            link::Event::Back => Event::GpmdBack,
+            link::Event::Refused(error) => Event::GpmdRefused { why: error.to_string() },
+        };
+        let _ = self.events.send(event);
     }
 
     async fn answer(self: Rc<Self>, message: Message) {

@@ -38,6 +38,8 @@ pub enum Event {
     GpmdLost,
     /// gpmd is back and knows this node again.
     GpmdBack,
+    /// gpmd is back and does not take this node again; it goes on asking.
+    GpmdRefused { why: String },
 }
 
 /// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the

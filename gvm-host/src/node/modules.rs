@@ -45,15 +45,13 @@ impl Modules {
         Ok(Modules(Arc::new(Inner { home, index, reader: Mutex::new(reader), told })))
     }
 
-    /// Takes gpmd's word for what the index is now, and that it will tell of changes.
-    pub fn told(&self, index: Arc<Index>) {
-        *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        self.0.told.store(true, Ordering::Release);
-    }
-
-    /// gpmd is away: from here on the file is read.
-    pub fn untold(&self) {
-        self.0.told.store(false, Ordering::Release);
+    /// Takes gpmd's word for what the index is now, and that it will tell of changes; without its
+    /// word the file is read.
+    pub fn announced(&self, index: Option<Arc<Index>>) {
+        self.0.told.store(index.is_some(), Ordering::Release);
+        if let Some(index) = index {
+            *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        }
     }
 
     /// The index as it is known now.

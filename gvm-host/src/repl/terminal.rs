@@ -79,6 +79,7 @@ pub fn event_words(event: &Event) -> String {
         Event::Down { name, why } => format!("[{name} is gone: {why}]"),
         Event::GpmdLost => "[gpmd is gone; calls and connections go on without it]".to_owned(),
         Event::GpmdBack => "[gpmd is back]".to_owned(),
+        Event::GpmdRefused { why } => format!("[gpmd is back and refuses this node: {why}]"),
     }
 }
 
