@@ -7,6 +7,7 @@
 //! The data's path: `cache` and `compiler` make code, `module` links it, `lookup` finds a function,
 //! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
 
+pub mod ahead;
 mod cache;
 pub mod canonical;
 pub mod compiler;

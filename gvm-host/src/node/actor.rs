@@ -83,7 +83,6 @@ struct Actor {
     ours: Rc<Ours>,
     link: Link,
     table: Rc<RefCell<Table<Rc<Peer>>>>,
-    runner: Runner,
     events: broadcast::Sender<Event>,
 }
 
@@ -105,11 +104,11 @@ impl Actor {
             home: config.home.id(),
             me: link.node(),
             accept: config.accept,
-            runner: runner.clone(),
+            runner,
             workers,
             joined,
         });
-        Ok((Rc::new(Actor { ours, link, table, runner, events }), listener, word))
+        Ok((Rc::new(Actor { ours, link, table, events }), listener, word))
     }
 
     /// Serves until the handle says so or is gone.

@@ -48,10 +48,11 @@ impl Modules {
     /// Takes gpmd's word for what the index is now, and that it will tell of changes; without its
     /// word the file is read.
     pub fn announced(&self, index: Option<Arc<Index>>) {
-        self.0.told.store(index.is_some(), Ordering::Release);
+        let told = index.is_some();
         if let Some(index) = index {
             *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         }
+        self.0.told.store(told, Ordering::Release);
     }
 
     /// The index as it is known now.

@@ -24,8 +24,7 @@ pub fn repl(options: &Options) -> Result<i32> {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));
         shell.interact(history)
     } else {
-        let lines = std::io::stdin().lock().lines().map_while(|line| line.ok());
-        shell.batch(lines)
+        shell.script()
     }
 }
 
@@ -85,6 +84,11 @@ impl Shell {
         }
         self.leave()?;
         Ok(ended)
+    }
+
+    /// The lines of standard input.
+    pub fn script(self) -> Result<i32> {
+        self.batch(std::io::stdin().lock().lines().map_while(|line| line.ok()))
     }
 
     /// Lines that a person types.
