@@ -19,6 +19,8 @@ use gvm_host::gpmd::server::{Config, Server, Start, Stopper};
 use gvm_host::home::Home;
 use gvm_host::node::workers;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::args::Args;
 use crate::output;
 
@@ -33,8 +35,9 @@ const LOG: u64 = 4 << 20;
 /// Runs gpmd in this process until it is stopped.
 pub fn foreground(args: &Args, home: Home) -> Result<()> {
     output::log_to_stderr(args.verbose, true);
+    let signals = Signals::catch()?;
     match start(args, home.clone())? {
-        Start::Started(server) => serve(server),
+        Start::Started(server) => serve(server, signals),
         Start::Running(_) => already(&home),
     }
 }
@@ -44,13 +47,14 @@ pub fn detached(args: &Args, home: Home) -> Result<()> {
     output::log_to_stderr(args.verbose, true);
     // The terminal that started us may go. We lead no group, so this cannot fail.
     let _ = rustix::process::setsid();
+    let signals = Signals::catch()?;
     let started = start(args, home);
     match &started {
         Ok(_) => output::print(&format!("{READY}\n")),
         Err(error) => output::print(&format!("{error}\n")),
     }
     match started? {
-        Start::Started(server) => serve(server),
+        Start::Started(server) => serve(server, signals),
         Start::Running(_) => Ok(()),
     }
 }
@@ -63,7 +67,7 @@ pub fn background(args: &Args, home: &Home) -> Result<()> {
     let mut child = spawn(args, home)?;
     let answer = listen(&mut child)?;
     if answer.trim_end() == READY {
-        Control::connect(home)?;
+        answers(home)?;
         output::print("GPMD is running in the background.\n");
         return Ok(());
     }
@@ -85,46 +89,59 @@ fn start(args: &Args, home: Home) -> Result<Start> {
     Server::start(Config { noted: args.noted(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
 }
 
-/// Says that one runs, once it answers: it may have been starting.
+/// Says that one runs.
 fn already(home: &Home) -> Result<()> {
-    let started = Instant::now();
+    answers(home)?;
+    output::print("GPMD is already running.\n");
+    Ok(())
+}
+
+/// Waits until gpmd answers: it may have been starting.
+fn answers(home: &Home) -> Result<()> {
+    let begun = Instant::now();
     loop {
         match Control::connect(home) {
-            Ok(_) => {
-                output::print("GPMD is already running.\n");
-                return Ok(());
+            Err(error) if error.code() == Code::GpmdNotRunning && begun.elapsed() < STARTING => {
+                std::thread::sleep(Duration::from_millis(10));
             }
-            Err(error) if error.code() == Code::GpmdNotRunning && started.elapsed() < STARTING => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error),
+            answer => return answer.map(drop),
         }
     }
 }
 
-fn serve(server: Server) -> Result<()> {
+fn serve(server: Server, signals: Signals) -> Result<()> {
     let stopper = server.stopper();
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(move || stop_on_signal(&stopper))
+        .spawn(move || signals.wait_and(&stopper))
         .map_err(|error| Error::io("cannot wait for signals", error))?;
     server.wait()
 }
 
-/// Lives as long as the process.
-fn stop_on_signal(stopper: &Stopper) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let waits = signals.into_iter().flatten().map(|mut signal| {
-            Box::pin(async move {
-                signal.recv().await;
-            })
-        });
-        futures::future::select_all(waits).await;
+/// The signals that ask a program to end; caught before there is anything to end, so that none is
+/// missed.
+struct Signals {
+    signals: Vec<Signal>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals> {
+        let fail = |error| Error::io("cannot wait for signals", error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+        let entered = runtime.enter();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals = kinds.into_iter().map(signal).collect::<std::io::Result<_>>().map_err(fail)?;
+        drop(entered);
+        Ok(Signals { signals, runtime })
+    }
+
+    /// Lives as long as the process.
+    fn wait_and(mut self, stopper: &Stopper) {
+        let waits = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        self.runtime.block_on(futures::future::select_all(waits));
         stopper.stop("gpmd was stopped");
-    });
+    }
 }
 
 fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
