@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempPath};
 
@@ -79,17 +80,22 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes what crashed writers left in a folder that belongs to us alone.
+/// Removes what crashed writers left in a folder, where it was last written this long ago: in a folder
+/// that others write in too, what is young may be under way.
 ///
 /// # Errors
 /// `INTERNAL` where the folder cannot be read; a file that cannot be removed is left.
-pub fn sweep(folder: &Path) -> Result<usize> {
+pub fn sweep(folder: &Path, age: Duration) -> Result<usize> {
     let fail = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
     let mut swept = 0;
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
-        if ours && fs::remove_file(entry.path()).is_ok() {
+        let old = || {
+            let written = entry.metadata().and_then(|meta| meta.modified()).ok();
+            age.is_zero() || written.is_some_and(|at| at.elapsed().is_ok_and(|since| since >= age))
+        };
+        if ours && old() && fs::remove_file(entry.path()).is_ok() {
             swept += 1;
         }
     }
@@ -123,7 +129,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let left = unfinished(folder.path()).unwrap().into_temp_path().keep().unwrap();
         fs::write(folder.path().join("kept"), b"").unwrap();
-        assert_eq!(sweep(folder.path()).unwrap(), 1);
+        assert_eq!(sweep(folder.path(), Duration::from_secs(60)).unwrap(), 0);
+        assert_eq!(sweep(folder.path(), Duration::ZERO).unwrap(), 1);
         assert!(!left.exists());
         assert!(folder.path().join("kept").exists());
     }

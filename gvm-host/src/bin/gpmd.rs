@@ -1,1 +1,75 @@
-fn main(){}
+//! `gpmd`, the port mapper daemon and its commands.
+//!
+//! In: arguments, the environment, signals. Out: what a person or a script reads; exit status 0,
+//! 1 for a coded error, 2 for wrong usage. Must not know: how anything is done; the library does it.
+
+#![allow(clippy::print_stderr, reason = "a program talks to its user")]
+
+#[path = "gpmd/args.rs"]
+mod args;
+#[path = "gpmd/output.rs"]
+mod output;
+#[path = "gpmd/start.rs"]
+mod start;
+#[path = "gpmd/wasm.rs"]
+mod wasm;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gvm_host::engine::compiler;
+use gvm_host::error::{Error, Result};
+use gvm_host::gpmd::control::Control;
+use gvm_host::home::Home;
+
+use args::{Args, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.nth(1).is_some_and(|word| word == compiler::WORD) {
+        let status = compiler::child_main(&words.collect::<Vec<_>>());
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
+    let args = Args::parse();
+    let json = args.json;
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error, json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    let home = Home::open(args.home()?)?;
+    if !matches!(args.command, Command::Start { .. }) {
+        output::log_to_stderr(args.verbose, false);
+    }
+    match &args.command {
+        Command::Start { foreground, no, .. } if *foreground || *no => start::foreground(&args, home),
+        Command::Start { detached: true, .. } => start::detached(&args, home),
+        Command::Start { .. } => start::background(&args, &home),
+        Command::Kill => Control::connect(&home)?.shut_down("gpmd was stopped"),
+        Command::Status => {
+            let status = Control::connect(&home)?.status()?;
+            output::print(&if args.json { output::json(&status)? } else { output::status(&status) });
+            Ok(())
+        }
+        Command::Wasm { command } => wasm::run(command, &home, args.json),
+    }
+}
+
+/// Says what went wrong: for a person on stderr, for a program on stdout too where it asked so.
+fn report(error: &Error, json: bool) {
+    if json {
+        let value = serde_json::json!({
+            "error": { "code": error.code().as_str(), "message": error.message(), "context": error.context() }
+        });
+        output::print(&format!("{value}\n"));
+    }
+    eprintln!("{error}");
+}

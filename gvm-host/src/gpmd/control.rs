@@ -224,16 +224,23 @@ fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The lock goes at the very end of the daemon; its process follows within milliseconds.
-    let pid = record.and_then(|record| rustix::process::Pid::from_raw(record.pid as i32));
     let last = Instant::now();
-    while let Some(pid) = pid
-        && pid != rustix::process::getpid()
-        && rustix::process::test_kill_process(pid).is_ok()
-        && last.elapsed() < Duration::from_millis(200)
+    while let Some(record) = &record
+        && lives(record.pid)
+        && last.elapsed() < Duration::from_millis(500)
     {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// Whether a process other than this one runs under this id. One that has ended and waits for its
+/// parent does not.
+fn lives(pid: u32) -> bool {
+    let Some(id) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ended = stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['Z', 'X']));
+    id != rustix::process::getpid() && !ended && rustix::process::test_kill_process(id).is_ok()
 }
 
 async fn greet(home: &Home, door: control_door::Client) -> Result<control::Client> {

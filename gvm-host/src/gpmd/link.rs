@@ -76,8 +76,9 @@ struct Shared {
 struct Session {
     registry: registry::Client,
     connection: Connection,
-    _registration: registration::Client,
-    _subscription: subscription::Client,
+    // Held: dropping them ends what they stand for.
+    registration: registration::Client,
+    subscription: subscription::Client,
 }
 
 impl Link {
@@ -149,12 +150,15 @@ impl Link {
         }
     }
 
-    /// Ends the registration in order.
+    /// Ends the registration in order: once this returns the name is free again, if gpmd is there.
     pub async fn finish(self) {
         self.watching.abort();
         let session = self.shared.session.borrow_mut().take();
-        if let Some(session) = session {
-            session.connection.finish().await;
+        if let Some(Session { registry, connection, registration, subscription }) = session {
+            drop((registration, subscription));
+            // Requests are served in order: once this one is answered, the others were heard.
+            let _ = answered(registry.discover_request().send().promise).await;
+            connection.finish().await;
         }
     }
 }
@@ -229,8 +233,7 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     request.get().set_subscriber(capnp_rpc::new_client(subscriber));
     let answer = answered(request.send().promise).await?;
     let subscription = answer.get().and_then(|answer| answer.get_subscription()).map_err(failed)?;
-    *shared.session.borrow_mut() =
-        Some(Session { registry, connection, _registration: registration, _subscription: subscription });
+    *shared.session.borrow_mut() = Some(Session { registry, connection, registration, subscription });
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! tells the truth; the record may be of a daemon that crashed.
 
 use std::fs::{self, File};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ impl Record {
     }
 }
 
+/// How long those who only ask may keep the lock from gpmd: each has it for microseconds.
+const ASKERS: Duration = Duration::from_millis(100);
+
 /// Proof that no other gpmd runs in the home. The kernel gives it back when the process ends,
 /// however that comes.
 #[derive(Debug)]
@@ -71,10 +75,17 @@ impl Lock {
         let path = home.gpmd_lock();
         let fail = |error: std::io::Error| Error::io(format_args!("cannot lock {}", path.display()), error);
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(fail(error.into())),
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Lock(file))),
+                // Whoever asks whether gpmd runs has the lock for a moment too.
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < ASKERS => {
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(fail(error.into())),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use semver::Version;
 use tempfile::NamedTempFile;
@@ -28,6 +28,10 @@ use crate::id::{Hash, Name};
 /// The largest module taken, in bytes: it is validated in memory. The largest seen in use (a Python
 /// interpreter with its libraries) are about 50 MB.
 pub const MAX_MODULE: u64 = 512 << 20;
+
+/// When an unfinished file in the home itself is left over: other processes write there too, all of
+/// it small.
+const LEFT_OVER: Duration = Duration::from_secs(600);
 
 /// The writing side. `Send + Sync`; its changes wait for the disk, so they are made on threads
 /// that may block.
@@ -56,8 +60,8 @@ impl Store {
     /// and nothing is removed; `INTERNAL`.
     pub fn open(home: &Home) -> Result<Store> {
         let index = read_index(home)?;
-        durable::sweep(home.path())?;
-        durable::sweep(&home.modules())?;
+        durable::sweep(home.path(), LEFT_OVER)?;
+        durable::sweep(&home.modules(), Duration::ZERO)?;
         if home.index().exists() {
             remove_orphans(home, &index)?;
         }

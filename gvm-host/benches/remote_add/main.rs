@@ -1,0 +1,254 @@
+//! A remote `add` on a fresh instance, beside the barest capnp-rpc `add` over the same kind of socket.
+//!
+//! In: nothing; it starts a gpmd, a node and a bare server as processes of their own. Out: medians in
+//! microseconds, their ratios, and where the time goes, all from one run, interleaved so that a noisy
+//! machine is noisy for all. `cargo bench -p gvm-host --bench remote_add [CALLS]`.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark prints, and stops at the first surprise")]
+
+#[allow(clippy::all, dead_code, unused_qualifications, missing_docs, reason = "generated")]
+mod add_capnp;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use add_capnp::adder;
+use gvm_host::call::{Args, Call, ModuleRef, Target};
+use gvm_host::engine::{Compiler, Engine, Settings, inspect};
+use gvm_host::gpmd::control::Control;
+use gvm_host::home::Home;
+use gvm_host::imports::{Grants, Stdio as GuestStdio};
+use gvm_host::limits::Limits;
+use gvm_host::node::{Config, Handle, workers};
+use gvm_host::peer::accept::Accept;
+use gvm_host::value::Value;
+use gvm_host::wire::rpc::{Connection, Limits as Reading, Side};
+use gvm_host::wire::transport::{Address, Listener, Transport, dial};
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Calls between two changes of what is measured.
+const ROUND: usize = 500;
+
+const ADD: &str = r#"(module (func (export "add") (param i32 i32) (result i32)
+  (i32.add (local.get 0) (local.get 1))))"#;
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    match args.next().as_deref() {
+        Some("serve") => serve(Path::new(&args.next().unwrap()), args.next().unwrap() == "ours"),
+        calls => measure(calls.map_or(20_000, |calls| calls.parse().unwrap())),
+    }
+}
+
+struct Adder;
+
+impl adder::Server for Adder {
+    async fn add(self: Rc<Self>, params: adder::AddParams, mut results: adder::AddResults) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        results.get().set_sum(params.get_a().wrapping_add(params.get_b()));
+        Ok(())
+    }
+}
+
+fn runtime() -> tokio::runtime::LocalRuntime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap()
+}
+
+/// The usual way to use capnp-rpc: buffered halves of the socket, flushed message by message.
+fn usual(transport: Transport, side: capnp_rpc::rpc_twoparty_capnp::Side, first: Option<capnp::capability::Client>) -> capnp_rpc::RpcSystem<capnp_rpc::rpc_twoparty_capnp::Side> {
+    let reader = futures::io::BufReader::new(transport.reader.compat());
+    let writer = futures::io::BufWriter::new(transport.writer.compat_write());
+    let network = capnp_rpc::twoparty::VatNetwork::new(reader, writer, side, Default::default());
+    capnp_rpc::RpcSystem::new(Box::new(network), first)
+}
+
+fn serve(path: &Path, ours: bool) {
+    runtime().block_on(async {
+        let listener = Listener::bind(path).unwrap();
+        println!("ready");
+        let transport = listener.accept().await.unwrap();
+        let client: adder::Client = capnp_rpc::new_client(Adder);
+        if ours {
+            Connection::start(transport, Side::Accepted, Reading::SESSION, Some(client.client)).closed().await;
+        } else {
+            let _ = usual(transport, capnp_rpc::rpc_twoparty_capnp::Side::Server, Some(client.client)).await;
+        }
+    });
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A bare server in a process of its own, and a thread here that calls it on request.
+struct Bare {
+    _server: Process,
+    ask: std::sync::mpsc::Sender<(usize, std::sync::mpsc::Sender<Vec<Duration>>)>,
+}
+
+impl Bare {
+    fn start(folder: &Path, ours: bool) -> Bare {
+        use std::io::BufRead;
+        let path = folder.join(if ours { "ours" } else { "usual" });
+        let mut server = Command::new(std::env::current_exe().unwrap())
+            .args(["serve", path.to_str().unwrap(), if ours { "ours" } else { "usual" }])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::BufReader::new(server.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let (ask, asked) = std::sync::mpsc::channel::<(usize, std::sync::mpsc::Sender<Vec<Duration>>)>();
+        std::thread::spawn(move || {
+            runtime().block_on(async {
+                let transport = dial(&Address::Unix(path)).await.unwrap();
+                let connection;
+                let adder: adder::Client = if ours {
+                    connection = Connection::start(transport, Side::Dialled, Reading::SESSION, None);
+                    connection.first()
+                } else {
+                    let mut system = usual(transport, capnp_rpc::rpc_twoparty_capnp::Side::Client, None);
+                    let first = system.bootstrap(capnp_rpc::rpc_twoparty_capnp::Side::Server);
+                    tokio::task::spawn_local(system);
+                    first
+                };
+                while let Ok((calls, reply)) = asked.recv() {
+                    let mut times = Vec::with_capacity(calls);
+                    for n in 0..calls as i32 {
+                        let started = Instant::now();
+                        let mut request = adder.add_request();
+                        request.get().set_a(n);
+                        request.get().set_b(1);
+                        let sum = request.send().promise.await.unwrap().get().unwrap().get_sum();
+                        times.push(started.elapsed());
+                        assert_eq!(sum, n + 1);
+                    }
+                    reply.send(times).unwrap();
+                }
+            });
+        });
+        Bare { _server: Process(server), ask }
+    }
+
+    fn round(&self, calls: usize) -> Vec<Duration> {
+        let (reply, times) = std::sync::mpsc::channel();
+        self.ask.send((calls, reply)).unwrap();
+        times.recv().unwrap()
+    }
+}
+
+fn add_call(n: i32) -> Call {
+    let module = ModuleRef::Stored { name: "add".parse().unwrap(), version: None };
+    let target = Target { module, interface: None, function: Some("add".into()) };
+    let mut call = Call::new(target, Args::Values(vec![Value::S32(n), Value::S32(1)]));
+    call.want_type = false;
+    call
+}
+
+fn timed<T>(calls: usize, mut call: impl FnMut(i32) -> T, check: impl Fn(i32, T)) -> Vec<Duration> {
+    (0..calls as i32)
+        .map(|n| {
+            let started = Instant::now();
+            let result = call(n);
+            let took = started.elapsed();
+            check(n, result);
+            took
+        })
+        .collect()
+}
+
+fn measure(calls: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(folder.path().join("home")).unwrap();
+    let start = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(["--home", home.path().to_str().unwrap()]).args(args).stdin(Stdio::piped()).stdout(Stdio::null());
+        Process(command.spawn().unwrap())
+    };
+    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground"]);
+    let control = retry(|| Control::connect(&home).ok());
+    let bytes = inspect::to_binary(ADD.as_bytes()).unwrap();
+    control.upload(&"add".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
+    let _far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
+    let compiler = Compiler { program: env!("CARGO_BIN_EXE_gvm").into(), args: vec!["__compile".into()] };
+    let engine = Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler });
+    let workers = workers().unwrap();
+    let config = Config {
+        home: home.clone(),
+        name: Some("near".parse().unwrap()),
+        accept: Accept::All,
+        grants: Grants::default(),
+        limits: Limits::default(),
+        engine,
+    };
+    let near = workers.block_on(Handle::start(config)).unwrap();
+    let far: gvm_host::id::Name = "far".parse().unwrap();
+    retry(|| workers.block_on(near.connect(far.clone())).ok());
+    let usual = Bare::start(folder.path(), false);
+    let ours = Bare::start(folder.path(), true);
+    let stdio = || GuestStdio::new(&Limits::default());
+    let sum = |n: i32, outcome: gvm_host::call::Outcome| assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)));
+    let mut rows: [(&str, Vec<Duration>); 6] = [
+        ("bare add, capnp-rpc as usual", vec![]),
+        ("bare add, our transport", vec![]),
+        ("remote add, fresh instance", vec![]),
+        ("  the run on the other node", vec![]),
+        ("  the hop to the node's thread", vec![]),
+        ("local add, fresh instance", vec![]),
+    ];
+    for round in 0..calls.div_ceil(ROUND) + 1 {
+        let mut times = [
+            usual.round(ROUND),
+            ours.round(ROUND),
+            timed(ROUND, |n| workers.block_on(near.run_on(far.clone(), add_call(n), stdio())), |n, outcome| {
+                inside_push(&outcome);
+                sum(n, outcome);
+            }),
+            INSIDE.with_borrow_mut(std::mem::take),
+            timed(ROUND, |_| workers.block_on(near.list()), |_, list| assert_eq!(list.unwrap().len(), 1)),
+            timed(ROUND, |n| workers.block_on(near.run_here(add_call(n), stdio())), sum),
+        ];
+        // The first round warms up.
+        if round > 0 {
+            rows.iter_mut().zip(&mut times).for_each(|(row, times)| row.1.append(times));
+        }
+    }
+    let base = percentile(&mut rows[0].1, 50);
+    println!("{:<34}{:>8}{:>8}{:>8}   {} calls each, µs", "", "p50", "p99", "ratio", rows[0].1.len());
+    for (name, times) in &mut rows {
+        let (p50, p99) = (percentile(times, 50), percentile(times, 99));
+        println!("{name:<34}{p50:>8.1}{p99:>8.1}{:>8.2}", p50 / base);
+    }
+    workers.block_on(near.shut_down());
+}
+
+thread_local! {
+    static INSIDE: std::cell::RefCell<Vec<Duration>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn inside_push(outcome: &gvm_host::call::Outcome) {
+    INSIDE.with_borrow_mut(|inside| inside.push(outcome.elapsed));
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> f64 {
+    times.sort();
+    times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e6
+}
+
+fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        assert!(Instant::now() < deadline, "nothing answered within 10 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,66 @@
+//! How answers look.
+//!
+//! In: answers. Out: text and JSON on standard output, logs on standard error. Must not know: how the
+//! answers were found.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use gvm_host::error::{Error, Result};
+use gvm_host::gpmd::control::Status;
+
+/// Writes to standard output. A reader that has gone (`| head`) is no error.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The value as pretty JSON and a line's end.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n").map_err(|error| Error::internal(format!("the answer: {error}")))
+}
+
+/// The status for a person.
+pub fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let since = time(status.since_ms);
+    let _ = writeln!(text, "gpmd {} is running (process {}) since {since}", status.version, status.pid);
+    let _ = writeln!(text, "  home      {}", status.home);
+    let _ = writeln!(text, "  nodes     {}", status.address);
+    let _ = writeln!(text, "  commands  {}", status.command_address);
+    let _ = writeln!(text, "  modules   {}", status.modules);
+    if !status.nodes.is_empty() {
+        let width = status.nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or(0);
+        let _ = writeln!(text, "\nLive nodes:");
+        for node in &status.nodes {
+            let _ = writeln!(text, "  {:width$}  {}  since {}", node.name, node.id, time(node.since_ms));
+        }
+    }
+    text
+}
+
+/// Logs to standard error; for the daemon with its times.
+pub fn log_to_stderr(verbose: u8, daemon: bool) {
+    let level = match (verbose, daemon) {
+        (0, false) => "error",
+        (0, true) => "gvm_host=info,gpmd=info,warn",
+        (1, false) => "gvm_host=info,gpmd=info,warn",
+        (1, true) => "gvm_host=debug,gpmd=debug,warn",
+        _ => "gvm_host=trace,gpmd=trace,debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let _ = if daemon { logs.try_init() } else { logs.without_time().try_init() };
+}
+
+fn time(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+    match UNIX_EPOCH.checked_add(since) {
+        Some(time) => humantime::format_rfc3339_seconds(time).to_string(),
+        None => "?".into(),
+    }
+}

@@ -1,0 +1,221 @@
+//! `gpmd wasm`: what a person does with modules.
+//!
+//! In: a name, a version, a file. Out: the module stored, shown or fetched. Must not know: how the
+//! store works. Reading needs no gpmd.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gvm_host::durable;
+use gvm_host::engine::inspect::{Kind, inspect};
+use gvm_host::error::{Error, Result};
+use gvm_host::gpmd::control::{Control, Uploaded};
+use gvm_host::gpmd::index::{Entry, Index, Resolved};
+use gvm_host::gpmd::store::{read_index, read_module, read_source};
+use gvm_host::home::Home;
+use gvm_host::id::{Name, parse_version};
+use semver::Version;
+use serde_json::{Value, json};
+
+use crate::args::Wasm;
+use crate::output;
+
+/// Uploads that take longer show how far they are, on a terminal.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Does one of the commands.
+pub fn run(command: &Wasm, home: &Home, json: bool) -> Result<()> {
+    match command {
+        Wasm::Upload { name, version, file } => upload(home, name, version, file, json),
+        Wasm::List => list(&read_index(home)?, json),
+        Wasm::Show { module, version } => show(home, module, version.as_deref(), json),
+        Wasm::Get { module, version, out } => get(home, module, version.as_deref(), out.as_deref(), json),
+        Wasm::Remove { module, version } => remove(home, module, version.as_deref(), json),
+        Wasm::Pin { module, version } => pin(home, module, version.as_deref(), json),
+    }
+}
+
+fn upload(home: &Home, name: &str, version: &str, file: &Path, json: bool) -> Result<()> {
+    let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
+    let control = Control::connect(home)?;
+    let bytes = read_source(file, &mut std::io::stdin().lock())?;
+    let started = Instant::now();
+    let total = bytes.len() as u64;
+    let mut shown = false;
+    let mut progress = |taken: u64| {
+        if std::io::stderr().is_terminal() && started.elapsed() > PATIENCE {
+            shown = true;
+            let _ = write!(std::io::stderr(), "\rUploading {name}: {} %", taken * 100 / total.max(1));
+        }
+    };
+    let uploaded = control.upload(&name, &version, &bytes, &mut progress);
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    let Uploaded { entry, created } = uploaded?;
+    if json {
+        let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;
+        value["created"] = created.into();
+        output::print(&output::json(&value)?);
+        return Ok(());
+    }
+    let mut text = String::new();
+    if std::io::stdout().is_terminal() {
+        let _ = writeln!(text, "{name} {version}: {}, {}", kind(&entry), size(entry.size));
+        for export in &entry.exports {
+            let _ = writeln!(text, "  {export}");
+        }
+    }
+    output::print(&(text + "Module Uploaded Successfully!\n"));
+    Ok(())
+}
+
+fn list(index: &Index, json: bool) -> Result<()> {
+    let chosen = |resolved: &Resolved<'_>| {
+        index
+            .modules
+            .get(resolved.name)
+            .and_then(|module| module.chosen())
+            .is_some_and(|(version, _)| version == resolved.version)
+    };
+    let pinned = |resolved: &Resolved<'_>| {
+        index
+            .modules
+            .get(resolved.name)
+            .is_some_and(|module| module.pinned.as_ref() == Some(resolved.version))
+    };
+    if json {
+        let mut all = Vec::new();
+        for resolved in index.entries() {
+            let mut value = describe(&resolved)?;
+            value["chosen"] = chosen(&resolved).into();
+            value["pinned"] = pinned(&resolved).into();
+            all.push(value);
+        }
+        output::print(&output::json(&all)?);
+        return Ok(());
+    }
+    let mut text = String::new();
+    let names = index.entries().map(|resolved| resolved.name.as_str().len()).max().unwrap_or(0);
+    let versions = index.entries().map(|resolved| resolved.version.to_string().len()).max().unwrap_or(0);
+    for resolved in index.entries() {
+        let Resolved { name, version, entry } = resolved;
+        let mark = if pinned(&resolved) { "  pinned" } else { "" };
+        let _ = writeln!(
+            text,
+            "{name:names$}  {:versions$}  {:9}  {:>10}{mark}",
+            version.to_string(),
+            kind(entry),
+            size(entry.size)
+        );
+    }
+    output::print(&text);
+    Ok(())
+}
+
+fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let index = read_index(home)?;
+    let (name, version) = named(module, version)?;
+    let resolved = index.resolve(name, version.as_ref())?;
+    let info = inspect(&read_module(home, resolved.entry.sha256)?)?;
+    if json {
+        let mut value = describe(&resolved)?;
+        value["imports"] = info.imports.into();
+        value["wit"] = info.wit.into();
+        output::print(&output::json(&value)?);
+        return Ok(());
+    }
+    let Resolved { name, version, entry } = resolved;
+    let mut text = String::new();
+    let _ = writeln!(text, "{name} {version}");
+    let _ = writeln!(text, "  kind      {}", kind(entry));
+    let _ = writeln!(text, "  size      {}", size(entry.size));
+    let _ = writeln!(text, "  sha256    {}", entry.sha256);
+    let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
+    let _ = writeln!(text, "  main      {}", if entry.main { "yes" } else { "no" });
+    for (title, lines) in [("Exports", &entry.exports), ("Imports", &info.imports)] {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "\n{title}:\n  {}", lines.join("\n  "));
+        }
+    }
+    if let Some(wit) = &info.wit {
+        let _ = writeln!(text, "\n{}", wit.trim_end());
+    }
+    output::print(&text);
+    Ok(())
+}
+
+fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, json: bool) -> Result<()> {
+    let index = read_index(home)?;
+    let (name, version) = named(module, version)?;
+    let resolved = index.resolve(name, version.as_ref())?;
+    let bytes = read_module(home, resolved.entry.sha256)?;
+    let path = match out {
+        Some(path) if path.as_os_str() == "-" => {
+            let written = std::io::stdout().lock().write_all(&bytes);
+            return written.map_err(|error| Error::io("cannot write to standard output", error));
+        }
+        Some(path) => path.to_owned(),
+        None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
+    };
+    durable::write(&path, &bytes)?;
+    let mut value = describe(&resolved)?;
+    value["file"] = path.to_string_lossy().into();
+    output::print(&if json { output::json(&value)? } else { format!("{}\n", path.display()) });
+    Ok(())
+}
+
+fn remove(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let (name, version) = named(module, version)?;
+    let removed = Control::connect(home)?.remove(name, version.as_ref())?;
+    if json {
+        return output::json(&json!({ "name": name, "removed": removed })).map(|text| output::print(&text));
+    }
+    removed.iter().for_each(|version| output::print(&format!("Removed {name} {version}.\n")));
+    Ok(())
+}
+
+fn pin(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let (name, version) = named(module, version)?;
+    Control::connect(home)?.pin(name, version.as_ref())?;
+    if json {
+        return output::json(&json!({ "name": name, "pinned": version })).map(|text| output::print(&text));
+    }
+    output::print(&match version {
+        Some(version) => format!("{name} is pinned to {version}.\n"),
+        None => format!("{name} is no longer pinned.\n"),
+    });
+    Ok(())
+}
+
+/// `NAME` or `NAME@VERSION`, and the version that was given beside it.
+fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Option<Version>)> {
+    let (name, beside) = match module.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (module, None),
+    };
+    Ok((name, beside.or(version).map(parse_version).transpose()?))
+}
+
+fn describe(resolved: &Resolved<'_>) -> Result<Value> {
+    let mut value = json!({ "name": resolved.name, "version": resolved.version });
+    let entry = serde_json::to_value(resolved.entry)
+        .map_err(|error| Error::internal(format!("the answer: {error}")))?;
+    if let (Value::Object(all), Value::Object(entry)) = (&mut value, entry) {
+        all.extend(entry);
+    }
+    Ok(value)
+}
+
+fn kind(entry: &Entry) -> &'static str {
+    match entry.kind {
+        Kind::Core => "core",
+        Kind::Component => "component",
+    }
+}
+
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}

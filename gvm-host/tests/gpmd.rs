@@ -1,0 +1,412 @@
+//! gpmd met from outside: real processes, private homes, crashes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gvm_host::error::Code;
+use gvm_host::gpmd::control::Control;
+use gvm_host::gpmd::link::{Event, Link};
+use gvm_host::gpmd::server::{Config, Server, Start};
+use gvm_host::home::Home;
+use gvm_host::id::{Applicant, Life, Name};
+
+const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
+const UPLOADED: &str = "Module Uploaded Successfully!\n";
+
+/// A private home; its gpmd is stopped with it whatever happens.
+struct Bed {
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        Bed { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    fn home(&self) -> Home {
+        Home::open(self.path()).unwrap()
+    }
+
+    fn gpmd(&self, args: &[&str]) -> Output {
+        gpmd(&self.path(), args)
+    }
+
+    fn start(&self) {
+        assert_ok(&self.gpmd(&["start"]), "GPMD is running in the background.\n");
+    }
+
+    /// A module that exports `name`, larger by `padding` bytes of data.
+    fn module(&self, name: &str, padding: usize) -> String {
+        let path = self.folder.path().join(format!("{name}-{padding}.wat"));
+        let data = "a".repeat(padding);
+        let text =
+            format!("(module (memory 1000) (data (i32.const 0) \"{data}\") (func (export \"{name}\")))");
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn upload(&self, name: &str, version: &str, file: &str) -> Output {
+        let (name, version) = (format!("--name={name}"), format!("--version={version}"));
+        self.gpmd(&["wasm", "upload", &name, &version, &format!("--file={file}")])
+    }
+
+    fn list(&self) -> Vec<serde_json::Value> {
+        serde_json::from_slice(&self.gpmd(&["wasm", "list", "--json"]).stdout).unwrap()
+    }
+
+    fn pid(&self) -> rustix::process::Pid {
+        let status = Control::connect(&self.home()).unwrap().status().unwrap();
+        rustix::process::Pid::from_raw(status.pid as i32).unwrap()
+    }
+
+    fn kill_hard(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::KILL).unwrap();
+        wait_for(|| !gvm_host::gpmd::record::is_running(&self.home()));
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.gpmd(&["kill"]);
+    }
+}
+
+fn command(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(GPMD);
+    command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn gpmd(home: &Path, args: &[&str]) -> Output {
+    command(home, args).output().unwrap()
+}
+
+#[track_caller]
+fn assert_ok(output: &Output, stdout: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
+    assert_eq!(stderr, "");
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: Code) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with(&format!("{code}: ")), "{stderr}");
+}
+
+#[track_caller]
+fn wait_for(mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it does not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn run_local<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    let output = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), future).await });
+    output.expect("it ends in time")
+}
+
+fn applicant(name: &str, id: u128) -> Applicant {
+    Applicant {
+        name: (!name.is_empty()).then(|| name.parse().unwrap()),
+        life: Life { id: uuid::Uuid::from_u128(id), incarnation: 1 },
+        address: "unix:/nowhere.sock".into(),
+    }
+}
+
+async fn names(link: &Link) -> Vec<String> {
+    link.discover().await.unwrap().iter().map(|node| node.name.to_string()).collect()
+}
+
+fn started(home: &Home) -> Server {
+    match Server::start(Config::new(home.clone())).unwrap() {
+        Start::Started(server) => server,
+        Start::Running(_) => panic!("another runs"),
+    }
+}
+
+#[test]
+fn starts_once_and_stops_in_order() {
+    let bed = Bed::new();
+    assert_fails(&bed.gpmd(&["kill"]), Code::GpmdNotRunning);
+    assert_fails(&bed.gpmd(&["status"]), Code::GpmdNotRunning);
+    bed.start();
+    assert_ok(&bed.gpmd(&["start"]), "GPMD is already running.\n");
+    assert_ok(&bed.gpmd(&["start", "-nd"]), "GPMD is already running.\n");
+    assert_ok(&bed.gpmd(&["kill"]), "");
+    assert!(!bed.home().gpmd_socket().exists() && !bed.home().gpmd_record().exists());
+    bed.start();
+    assert_ok(&bed.gpmd(&["stop"]), "");
+    assert_eq!(bed.gpmd(&["dance"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_foreground_ends_on_a_signal() {
+    let bed = Bed::new();
+    let mut child = command(&bed.path(), &["start", "--foreground"]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(|| Control::connect(&bed.home()).is_ok());
+    rustix::process::kill_process(bed.pid(), rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!bed.home().gpmd_socket().exists());
+}
+
+#[test]
+fn many_starts_at_once_make_one_daemon() {
+    let bed = Bed::new();
+    let starts: Vec<Child> = (0..6).map(|_| command(&bed.path(), &["start"]).spawn().unwrap()).collect();
+    for start in starts {
+        let output = start.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    bed.pid();
+}
+
+#[test]
+fn a_crash_is_no_obstacle() {
+    let bed = Bed::new();
+    bed.start();
+    assert_ok(&bed.upload("math", "v0.0.1", &bed.module("add", 0)), UPLOADED);
+    bed.kill_hard();
+    assert!(bed.home().gpmd_socket().exists() && bed.home().gpmd_record().exists());
+    assert_fails(&bed.gpmd(&["status"]), Code::GpmdNotRunning);
+    assert_fails(&bed.upload("math", "v0.0.2", &bed.module("add", 0)), Code::GpmdNotRunning);
+    assert!(bed.gpmd(&["wasm", "show", "math"]).status.success());
+    bed.start();
+    assert_eq!(bed.list()[0]["version"], "0.0.1");
+}
+
+#[test]
+fn killed_during_uploads_keeps_what_was_acknowledged() {
+    let bed = Bed::new();
+    let (large, small) = (bed.module("large", 30_000_000), bed.module("small", 10));
+    for round in 0..4 {
+        bed.start();
+        let version = format!("1.{round}.0");
+        assert!(bed.upload("small", &version, &small).status.success());
+        let (option, file) = (format!("--version={version}"), format!("--file={large}"));
+        let upload = ["wasm", "upload", "--name=large", &option, &file];
+        let upload = command(&bed.path(), &upload).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + 60 * round));
+        bed.kill_hard();
+        let acknowledged = upload.wait_with_output().unwrap().status.success();
+        bed.start();
+        let stored = |name| bed.gpmd(&["wasm", "show", name, "--version", &version]).status.success();
+        assert!(stored("large") || !acknowledged);
+        assert!(stored("small"));
+        let files = fs::read_dir(bed.home().modules()).unwrap();
+        assert!(files.map(|file| file.unwrap().path()).all(|path| path.extension().is_some()));
+        bed.gpmd(&["kill"]);
+    }
+}
+
+#[test]
+fn a_long_path_serves_as_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("a".repeat(100)).join("b".repeat(100));
+    let start = gpmd(&home, &["start", "--port", "5989"]);
+    assert_ok(&start, "GPMD is running in the background.\n");
+    let record = fs::read_to_string(home.join("gpmd.json")).unwrap();
+    assert!(record.contains("5989"), "{record}");
+    assert!(gpmd(&home, &["status"]).status.success());
+    assert_ok(&gpmd(&home, &["kill"]), "");
+}
+
+#[test]
+fn a_home_that_others_may_enter_is_refused() {
+    let bed = Bed::new();
+    fs::create_dir(bed.path()).unwrap();
+    fs::set_permissions(bed.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let start = bed.gpmd(&["start"]);
+    assert_fails(&start, Code::HomeInsecure);
+    assert!(String::from_utf8_lossy(&start.stderr).contains("chmod 700"));
+    fs::set_permissions(bed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    bed.start();
+}
+
+#[test]
+fn a_broken_index_is_said_and_kept() {
+    let bed = Bed::new();
+    fs::write(bed.home().index(), "{ oops").unwrap();
+    assert_fails(&bed.gpmd(&["start"]), Code::ModuleCorrupt);
+    assert_eq!(fs::read_to_string(bed.home().index()).unwrap(), "{ oops");
+}
+
+#[test]
+fn modules_from_upload_to_removal() {
+    let bed = Bed::new();
+    bed.start();
+    let (one, two) = (bed.module("one", 0), bed.module("two", 0));
+    assert_ok(&bed.upload("math", "v1.0.0", &one), UPLOADED);
+    assert_ok(&bed.upload("math", "1.0.0", &one), UPLOADED);
+    assert_fails(&bed.upload("math", "1.0.0", &two), Code::ModuleExists);
+    assert_fails(&bed.upload("Math", "1.0.0", &two), Code::Syntax);
+    assert_fails(&bed.upload("math", "one", &two), Code::Syntax);
+    assert_fails(&bed.upload("math", "3.0.0", "/dev/null"), Code::ModuleInvalid);
+    assert_ok(&bed.upload("math", "2.0.0", &two), UPLOADED);
+    let chosen = || {
+        let list = bed.list();
+        let chosen = list.iter().find(|entry| entry["chosen"] == true).unwrap();
+        chosen["version"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(chosen(), "2.0.0");
+    assert_ok(&bed.gpmd(&["wasm", "pin", "math", "v1.0.0"]), "math is pinned to 1.0.0.\n");
+    assert_eq!(chosen(), "1.0.0");
+    assert_ok(&bed.gpmd(&["wasm", "pin", "math"]), "math is no longer pinned.\n");
+    assert_eq!(chosen(), "2.0.0");
+    let bytes = bed.gpmd(&["wasm", "get", "math@1.0.0", "--out", "-"]).stdout;
+    assert!(bytes.starts_with(b"\0asm"));
+    assert_ok(&bed.gpmd(&["wasm", "remove", "math@2.0.0"]), "Removed math 2.0.0.\n");
+    assert_eq!(chosen(), "1.0.0");
+    assert_ok(&bed.gpmd(&["wasm", "remove", "math"]), "Removed math 1.0.0.\n");
+    assert_fails(&bed.gpmd(&["wasm", "remove", "math"]), Code::ModuleNotFound);
+    assert_eq!(fs::read_dir(bed.home().modules()).unwrap().count(), 0);
+}
+
+#[test]
+fn uploads_at_once_all_end_whole() {
+    let bed = Bed::new();
+    bed.start();
+    let files: Vec<String> = (0..8).map(|number| bed.module(&format!("f{number}"), 1_000_000)).collect();
+    std::thread::scope(|scope| {
+        for (number, file) in files.iter().enumerate() {
+            let bed = &bed;
+            scope.spawn(move || {
+                let output = bed.upload("math", &format!("1.0.{number}"), file);
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            });
+        }
+    });
+    assert_eq!(bed.list().len(), 8);
+}
+
+#[test]
+fn nodes_register_find_each_other_and_go() {
+    let bed = Bed::new();
+    let _server = started(&bed.home());
+    run_local(async {
+        let (a, _) = Link::connect(&bed.home(), applicant("node-b", 1)).await.unwrap();
+        let (b, _) = Link::connect(&bed.home(), applicant("node-a", 2)).await.unwrap();
+        let (c, _) = Link::connect(&bed.home(), applicant("", 3)).await.unwrap();
+        let default = c.node().name.to_string();
+        assert!(default.starts_with("node-") && default.len() == 9, "{default}");
+        drop(c);
+        let taken = Link::connect(&bed.home(), applicant("node-b", 4)).await.err().unwrap();
+        assert_eq!(taken.code(), Code::NodeNameTaken);
+        while names(&a).await.len() > 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(names(&a).await, ["node-a", "node-b"]);
+        let name: Name = "node-a".parse().unwrap();
+        assert_eq!(a.look_up(&name).await.unwrap(), b.node());
+        b.finish().await;
+        assert_eq!(a.look_up(&name).await.unwrap_err().code(), Code::NodeNotFound);
+    });
+}
+
+#[test]
+fn nodes_outlive_gpmd_and_register_again() {
+    let bed = Bed::new();
+    let home = bed.home();
+    run_local(async {
+        let refused = Link::connect(&home, applicant("", 1)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::GpmdNotRunning);
+        let server = started(&home);
+        let (link, mut events) = Link::connect(&home, applicant("", 1)).await.unwrap();
+        let node = link.node();
+        let stopping = tokio::task::spawn_blocking(|| server.stop("resting"));
+        assert_eq!(events.recv().await, Some(Event::Lost("resting".into())));
+        stopping.await.unwrap().unwrap();
+        assert_eq!(link.discover().await.unwrap_err().code(), Code::GpmdNotRunning);
+        assert_eq!(link.index().unwrap().revision, 0);
+        let server = started(&home);
+        assert_eq!(events.recv().await, Some(Event::Back));
+        assert_eq!(link.discover().await.unwrap()[0].life(), node.life());
+        assert_eq!(link.node().name, node.name);
+        drop(link);
+        tokio::task::spawn_blocking(|| drop(server)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_reaches_nodes_before_it_is_acknowledged() {
+    let bed = Bed::new();
+    let home = bed.home();
+    let _server = started(&home);
+    run_local(async {
+        let (link, _events) = Link::connect(&home, applicant("", 1)).await.unwrap();
+        for patch in 0..5 {
+            let home = home.clone();
+            tokio::task::spawn_blocking(move || {
+                let bytes = format!("(module (func (export \"f{patch}\")))");
+                let version = semver::Version::new(1, 0, patch);
+                let control = Control::connect(&home).unwrap();
+                control.upload(&"math".parse().unwrap(), &version, bytes.as_bytes(), &mut |_| {}).unwrap()
+            })
+            .await
+            .unwrap();
+            let index = link.index().unwrap();
+            assert_eq!(index.resolve("math", None).unwrap().version.patch, patch);
+        }
+    });
+}
+
+#[test]
+fn a_stopped_node_does_not_hold_up_an_upload_for_long() {
+    let bed = Bed::new();
+    let home = bed.home();
+    let _server = started(&home);
+    let (ready, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let stuck = std::thread::spawn({
+        let home = home.clone();
+        move || {
+            run_local(async {
+                let link = Link::connect(&home, applicant("stuck", 1)).await.unwrap();
+                ready.send(()).unwrap();
+                let _ = ended.recv();
+                drop(link);
+            });
+        }
+    });
+    told.recv().unwrap();
+    let control = Control::connect(&home).unwrap();
+    let begun = Instant::now();
+    let version = semver::Version::new(1, 0, 0);
+    control.upload(&"math".parse().unwrap(), &version, b"(module)", &mut |_| {}).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    end.send(()).unwrap();
+    stuck.join().unwrap();
+}
+
+#[test]
+fn another_home_is_refused() {
+    let (bed, other) = (Bed::new(), Bed::new());
+    let _server = started(&bed.home());
+    let theirs = other.home();
+    for socket in [Home::gpmd_socket, Home::command_socket] {
+        std::os::unix::fs::symlink(socket(&bed.home()), socket(&theirs)).unwrap();
+    }
+    assert_eq!(Control::connect(&theirs).err().unwrap().code(), Code::AuthFailed);
+    run_local(async {
+        let refused = Link::connect(&theirs, applicant("", 1)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::AuthFailed);
+    });
+}
