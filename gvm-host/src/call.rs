@@ -72,7 +72,15 @@ pub struct Call {
 impl Call {
     /// A call of one's own, with a new id.
     pub fn new(target: Target, args: Args) -> Call {
-        Call { id: Uuid::new_v4(), target, args, limits: Limits::default(), parent: None, depth: 0, want_type: true }
+        Call {
+            id: Uuid::new_v4(),
+            target,
+            args,
+            limits: Limits::default(),
+            parent: None,
+            depth: 0,
+            want_type: true,
+        }
     }
 }
 

@@ -6,14 +6,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gvm_host::error::Code;
+use gvm_host::error::{Code, Error};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::link::{Event, Link};
 use gvm_host::gpmd::server::{Config, Server, Start};
 use gvm_host::home::Home;
 use gvm_host::id::{Applicant, Life, Name};
+use tokio::sync::mpsc;
 
 const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 const UPLOADED: &str = "Module Uploaded Successfully!\n";
@@ -297,18 +299,23 @@ fn uploads_at_once_all_end_whole() {
     assert_eq!(bed.list().len(), 8);
 }
 
+/// A node that does not mind what modules there are.
+async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>), Error> {
+    Link::connect(home, applicant, Box::new(|_| {})).await
+}
+
 #[test]
 fn nodes_register_find_each_other_and_go() {
     let bed = Bed::new();
     let _server = started(&bed.home());
     run_local(async {
-        let (a, _) = Link::connect(&bed.home(), applicant("node-b", 1)).await.unwrap();
-        let (b, _) = Link::connect(&bed.home(), applicant("node-a", 2)).await.unwrap();
-        let (c, _) = Link::connect(&bed.home(), applicant("", 3)).await.unwrap();
+        let (a, _) = connect(&bed.home(), applicant("node-b", 1)).await.unwrap();
+        let (b, _) = connect(&bed.home(), applicant("node-a", 2)).await.unwrap();
+        let (c, _) = connect(&bed.home(), applicant("", 3)).await.unwrap();
         let default = c.node().name.to_string();
         assert!(default.starts_with("node-") && default.len() == 9, "{default}");
         drop(c);
-        let taken = Link::connect(&bed.home(), applicant("node-b", 4)).await.err().unwrap();
+        let taken = connect(&bed.home(), applicant("node-b", 4)).await.err().unwrap();
         assert_eq!(taken.code(), Code::NodeNameTaken);
         while names(&a).await.len() > 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -326,16 +333,15 @@ fn nodes_outlive_gpmd_and_register_again() {
     let bed = Bed::new();
     let home = bed.home();
     run_local(async {
-        let refused = Link::connect(&home, applicant("", 1)).await.err().unwrap();
+        let refused = connect(&home, applicant("", 1)).await.err().unwrap();
         assert_eq!(refused.code(), Code::GpmdNotRunning);
         let server = started(&home);
-        let (link, mut events) = Link::connect(&home, applicant("", 1)).await.unwrap();
+        let (link, mut events) = connect(&home, applicant("", 1)).await.unwrap();
         let node = link.node();
         let stopping = tokio::task::spawn_blocking(|| server.stop("resting"));
         assert_eq!(events.recv().await, Some(Event::Lost("resting".into())));
         stopping.await.unwrap().unwrap();
         assert_eq!(link.discover().await.unwrap_err().code(), Code::GpmdNotRunning);
-        assert_eq!(link.index().unwrap().revision, 0);
         let server = started(&home);
         assert_eq!(events.recv().await, Some(Event::Back));
         assert_eq!(link.discover().await.unwrap()[0].life(), node.life());
@@ -351,7 +357,10 @@ fn a_change_reaches_nodes_before_it_is_acknowledged() {
     let home = bed.home();
     let _server = started(&home);
     run_local(async {
-        let (link, _events) = Link::connect(&home, applicant("", 1)).await.unwrap();
+        let heard = Arc::new(Mutex::new(None));
+        let hear = heard.clone();
+        let announced = Box::new(move |index| *hear.lock().unwrap() = index);
+        let (_link, _events) = Link::connect(&home, applicant("", 1), announced).await.unwrap();
         for patch in 0..5 {
             let home = home.clone();
             tokio::task::spawn_blocking(move || {
@@ -362,7 +371,7 @@ fn a_change_reaches_nodes_before_it_is_acknowledged() {
             })
             .await
             .unwrap();
-            let index = link.index().unwrap();
+            let index = heard.lock().unwrap().clone().unwrap();
             assert_eq!(index.resolve("math", None).unwrap().version.patch, patch);
         }
     });
@@ -379,7 +388,7 @@ fn a_stopped_node_does_not_hold_up_an_upload_for_long() {
         let home = home.clone();
         move || {
             run_local(async {
-                let link = Link::connect(&home, applicant("stuck", 1)).await.unwrap();
+                let link = connect(&home, applicant("stuck", 1)).await.unwrap();
                 ready.send(()).unwrap();
                 let _ = ended.recv();
                 drop(link);
@@ -406,7 +415,7 @@ fn another_home_is_refused() {
     }
     assert_eq!(Control::connect(&theirs).err().unwrap().code(), Code::AuthFailed);
     run_local(async {
-        let refused = Link::connect(&theirs, applicant("", 1)).await.err().unwrap();
+        let refused = connect(&theirs, applicant("", 1)).await.err().unwrap();
         assert_eq!(refused.code(), Code::AuthFailed);
     });
 }

@@ -128,7 +128,8 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, argv: &[String]) -> Result<Wa
         builder.allow_ip_name_lookup(grants.names).socket_addr_check(move |address, reason| {
             use wasmtime_wasi::sockets::SocketAddrUse;
             // Binding to any port of one's own is what a client does before it connects.
-            let own = matches!(reason, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind) && address.port() == 0;
+            let own =
+                matches!(reason, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind) && address.port() == 0;
             let yes = own || allowed.contains(&address);
             Box::pin(async move { yes })
         });

@@ -91,7 +91,8 @@ impl Actor {
         let Parts { config, runner, events, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let listener = Listener::bind(&config.home.node_socket(life.id, life.incarnation))?;
-        let applicant = Applicant { name: config.name.clone(), life, address: listener.address().to_string() };
+        let applicant =
+            Applicant { name: config.name.clone(), life, address: listener.address().to_string() };
         let modules = runner.modules().clone();
         let announced = Box::new(move |index| modules.announced(index));
         let (link, word) = Link::connect(&config.home, applicant, announced).await?;
@@ -112,7 +113,12 @@ impl Actor {
     }
 
     /// Serves until the handle says so or is gone.
-    async fn serve(self: Rc<Self>, listener: Listener, mut word: mpsc::Receiver<link::Event>, mut inbox: mpsc::Receiver<Message>) {
+    async fn serve(
+        self: Rc<Self>,
+        listener: Listener,
+        mut word: mpsc::Receiver<link::Event>,
+        mut inbox: mpsc::Receiver<Message>,
+    ) {
         let mut work = JoinSet::new();
         let strangers = Gate::new(STRANGERS);
         let farewell = loop {

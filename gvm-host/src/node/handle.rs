@@ -151,7 +151,9 @@ impl Handle {
         if node == self.0.info.name {
             return self.run_here(call, stdio).await;
         }
-        let timeout = self.0.runner.limits().narrow(call.limits).timeout;
+        // This side's own limits hold there too.
+        let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
+        let timeout = call.limits.timeout;
         let ran = self.ask(|reply| Message::Run { node, call, stdio, reply });
         let outcome = match timeout {
             None => ran.await,

@@ -5,11 +5,11 @@
 //! sessions, the terminal.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Effect, Error, Result};
 use crate::id::Hash;
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
@@ -103,11 +103,18 @@ impl Runner {
             ModuleRef::Stored { name, version } => {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
-                engine.load(stored.hash, stored.component, limits, async || modules.read(stored.hash).await).await
+                engine
+                    .load(
+                        stored.hash,
+                        stored.component,
+                        limits,
+                        async move { modules.read(stored.hash).await },
+                    )
+                    .await
             }
             ModuleRef::Bytes(bytes) => {
-                let bytes = bytes.clone();
-                engine.load(Hash::of(&bytes), is_component(&bytes), limits, async || Ok(bytes)).await
+                let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
+                engine.load(hash, component, limits, async { Ok(bytes) }).await
             }
             ModuleRef::Instance(name) => {
                 Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")))
@@ -118,8 +125,14 @@ impl Runner {
     /// Runs a call to its end on a fresh instance. Dropping the future stops the guest.
     pub async fn run(&self, call: Call, stdio: Stdio) -> Outcome {
         let limits = self.0.limits.narrow(call.limits);
-        match self.prepare(&call.target, &limits).await {
-            Ok(prepared) => self.run_prepared(prepared, call, stdio).await,
+        let started = Instant::now();
+        match in_time(limits.timeout, Effect::NotStarted, self.prepare(&call.target, &limits)).await {
+            Ok(prepared) => {
+                let spent = started.elapsed();
+                let mut call = call;
+                call.limits.timeout = limits.timeout.map(|most| most.saturating_sub(spent));
+                self.run_prepared(prepared, call, stdio).await
+            }
             Err(error) => Outcome::failed(error),
         }
     }
@@ -129,11 +142,18 @@ impl Runner {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
-        let result = self.enter(prepared, call, stdio, limits).await;
+        let entered = self.enter(prepared, call, stdio, limits);
+        let result = in_time(limits.timeout, Effect::RanAndFailed, entered).await;
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    async fn enter(&self, prepared: Prepared, call: Call, stdio: Stdio, limits: Limits) -> Result<Option<Value>> {
+    async fn enter(
+        &self,
+        prepared: Prepared,
+        call: Call,
+        stdio: Stdio,
+        limits: Limits,
+    ) -> Result<Option<Value>> {
         if call.depth > limits::CALL_DEPTH {
             return Err(Error::new(
                 Code::LimitExceeded,
@@ -192,6 +212,27 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
         })?;
     }
     Ok(values)
+}
+
+/// Bounds what a call may take; `effect` is how far it has come.
+async fn in_time<T>(
+    timeout: Option<Duration>,
+    effect: Effect,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(most) = timeout else { return work.await };
+    match tokio::time::timeout(most, work).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let what = match effect {
+                Effect::NotStarted => "its module was not ready",
+                _ => "it was stopped",
+            };
+            let most = humantime::format_duration(most);
+            Err(Error::new(Code::Timeout, format!("the call ran out of time: {what} after {most}"))
+                .with_effect(effect))
+        }
+    }
 }
 
 /// How long a call from a peer may take at the most.

@@ -108,7 +108,10 @@ impl Ours {
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
         let meeting = self.meet(&connection, node);
         let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
-            Err(Error::new(Code::NodeDown, format!("node `{name}` did not answer within {} s", STEP.as_secs())))
+            Err(Error::new(
+                Code::NodeDown,
+                format!("node `{name}` did not answer within {} s", STEP.as_secs()),
+            ))
         });
         match met {
             Ok((session, calls, said)) => Ok(Peer {

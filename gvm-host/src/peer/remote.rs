@@ -60,7 +60,8 @@ pub async fn describe(node: &Name, session: &session::Client, target: &Target) -
     let mut request = session.describe_request();
     wire::call::write_target(target, request.get().init_target());
     let response = request.send().promise.await.map_err(gone)?;
-    let unknown = |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
     match response.get().map_err(gone)?.which().map_err(unknown)? {
         described::Ok(ok) => match ok.has_type() {
             true => wire::value::read_func(ok.get_type().map_err(gone)?).map(Some),

@@ -50,7 +50,9 @@ impl SessionServer {
         let pipes = (stdio.output.clone(), stdio.input.clone());
         let outcome = match self.runner.prepare_now(&call.target, &all) {
             Some(Err(error)) => Outcome::failed(error),
-            Some(Ok(prepared)) if prepared.is_fast() => self.run_here_first(prepared, call, stdio, id, &pipes).await,
+            Some(Ok(prepared)) if prepared.is_fast() => {
+                self.run_here_first(prepared, call, stdio, id, &pipes).await
+            }
             Some(Ok(prepared)) => {
                 let runner = self.runner.clone();
                 let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
@@ -192,7 +194,11 @@ impl session::Server for SessionServer {
         .await
     }
 
-    async fn ping(self: Rc<Self>, _: session::PingParams, _: session::PingResults) -> Result<(), capnp::Error> {
+    async fn ping(
+        self: Rc<Self>,
+        _: session::PingParams,
+        _: session::PingResults,
+    ) -> Result<(), capnp::Error> {
         Ok(())
     }
 

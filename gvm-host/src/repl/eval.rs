@@ -14,9 +14,9 @@ use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits::Limits;
 use crate::node::Handle;
+use crate::repl::help;
 use crate::repl::parse::{Arg, Expr, Statement};
 use crate::repl::render::{Screen, error_json};
-use crate::repl::help;
 use crate::{json, wave};
 
 /// Whether there is more to do after a statement.
@@ -154,7 +154,10 @@ impl Evaluator {
         self.screen.end_guest(true);
         match (done.outcome.result?, done.outcome.ty) {
             (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
-            _ => Err(Error::new(Code::BadArguments, format!("`{title}` gives no result that could be an argument"))),
+            _ => Err(Error::new(
+                Code::BadArguments,
+                format!("`{title}` gives no result that could be an argument"),
+            )),
         }
     }
 

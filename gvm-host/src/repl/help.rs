@@ -38,7 +38,9 @@ pub async fn text(node: &Handle, topic: Option<&str>) -> Result<String> {
     let mut lines: Vec<String> = module
         .functions()
         .iter()
-        .filter(|found| function.is_none_or(|wanted| found.name == wanted.replace('_', "-") || found.name == wanted))
+        .filter(|found| {
+            function.is_none_or(|wanted| found.name == wanted.replace('_', "-") || found.name == wanted)
+        })
         .map(|found| found.signature())
         .collect();
     if let (true, Some(function)) = (lines.is_empty(), function) {

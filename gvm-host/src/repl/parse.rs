@@ -114,9 +114,7 @@ impl<'a> Cursor<'a> {
 
     fn word(&mut self, also: &str) -> &'a str {
         let rest = self.rest();
-        let end = rest
-            .find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c)))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c))).unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
     }
@@ -166,7 +164,9 @@ impl<'a> Cursor<'a> {
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
             _ => {
                 self.at = start;
-                Err(self.error("`Node` has discover(), connect(name), list(), run(name, target) and disconnect(name)"))
+                Err(self.error(
+                    "`Node` has discover(), connect(name), list(), run(name, target) and disconnect(name)",
+                ))
             }
         }
     }
@@ -246,7 +246,9 @@ impl<'a> Cursor<'a> {
         let (interface, function) = match (parts.len(), &args) {
             (0, None) => (None, None),
             (0, Some(_)) => {
-                return Err(self.error(format!("a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main")));
+                return Err(self.error(format!(
+                    "a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main"
+                )));
             }
             (1 | 2, None) => {
                 return Err(self.error(format!("a call has parentheses: `{name}.{}(…)`", parts.join("."))));
@@ -308,7 +310,11 @@ impl<'a> Cursor<'a> {
             self.space();
             if !self.eat(",") && !self.rest().starts_with(')') {
                 self.at = if self.at_end() { open } else { self.at };
-                return Err(self.error(if self.at == open { "this parenthesis has no end" } else { "expected `,` or `)` here" }));
+                return Err(self.error(if self.at == open {
+                    "this parenthesis has no end"
+                } else {
+                    "expected `,` or `)` here"
+                }));
             }
         }
     }
@@ -321,7 +327,8 @@ impl<'a> Cursor<'a> {
             }
             return self.expr().map(|expr| Arg::Call(None, expr));
         }
-        let end = wave_end(self.line, start).ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
+        let end = wave_end(self.line, start)
+            .ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
         self.at = end;
         Ok(Arg::Wave(self.line[start..end].trim_end().to_owned()))
     }
@@ -370,8 +377,7 @@ fn wave_end(line: &str, start: usize) -> Option<usize> {
 /// A `SYNTAX` error with the line and a caret below the place.
 fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
     let column = line[..at].chars().count();
-    Error::new(Code::Syntax, message.to_string())
-        .with_context(format!("  {line}\n  {:column$}^", ""))
+    Error::new(Code::Syntax, message.to_string()).with_context(format!("  {line}\n  {:column$}^", ""))
 }
 
 #[cfg(test)]
@@ -390,10 +396,15 @@ mod tests {
     fn the_transcripts_lines() {
         assert_eq!(statement("Node.discover()").unwrap(), Statement::Discover);
         assert_eq!(statement("Node.connect(node-8399)").unwrap(), Statement::Connect(name("node-8399")));
-        assert_eq!(statement("Node.connect( \"node-8399\" )").unwrap(), Statement::Connect(name("node-8399")));
+        assert_eq!(
+            statement("Node.connect( \"node-8399\" )").unwrap(),
+            Statement::Connect(name("node-8399"))
+        );
         assert_eq!(statement(" Node.list() ").unwrap(), Statement::List);
         assert_eq!(statement("exit").unwrap(), Statement::Exit);
-        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else { panic!() };
+        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else {
+            panic!()
+        };
         assert_eq!(node, name("node-8399"));
         assert_eq!(run, expr("math.add(34, 34)"));
         assert_eq!(run.args, Some(vec![Arg::Wave("34".into()), Arg::Wave("34".into())]));
@@ -418,11 +429,10 @@ mod tests {
     fn arguments_are_split_where_values_end() {
         let args = |text: &str| expr(text).args.unwrap();
         let wave = |text: &str| Arg::Wave(text.into());
-        assert_eq!(args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"), vec![
-            wave("[1, 2]"),
-            wave("{a: \")\", b: (1, 2)}"),
-            wave("','"),
-        ]);
+        assert_eq!(
+            args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"),
+            vec![wave("[1, 2]"), wave("{a: \")\", b: (1, 2)}"), wave("','"),]
+        );
         assert_eq!(args("m.f(\"\\\"),\", some(1.5),)"), vec![wave("\"\\\"),\""), wave("some(1.5)")]);
         assert_eq!(args("m.f(-inf, nan)"), vec![wave("-inf"), wave("nan")]);
     }
@@ -436,9 +446,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_pointed_at() {
-        for (line, column) in
-            [("math.add(1,2", 8), ("math.add(1 ,2))", 14), ("Node.fly()", 5), ("math.", 5), ("Node.connect()", 13)]
-        {
+        for (line, column) in [
+            ("math.add(1,2", 8),
+            ("math.add(1 ,2))", 14),
+            ("Node.fly()", 5),
+            ("math.", 5),
+            ("Node.connect()", 13),
+        ] {
             let error = statement(line).unwrap_err();
             assert_eq!(error.code(), Code::Syntax);
             let caret = error.context().unwrap().lines().nth(1).unwrap();
@@ -448,7 +462,20 @@ mod tests {
 
     #[test]
     fn nothing_panics() {
-        for line in ["", "(", "\"", "math.f('", "math.f(\"\"\"", "é", "math.f(é", "math@", "math@.f()", "a.b.c.d()", "Node.run(", "math.f(//"] {
+        for line in [
+            "",
+            "(",
+            "\"",
+            "math.f('",
+            "math.f(\"\"\"",
+            "é",
+            "math.f(é",
+            "math@",
+            "math@.f()",
+            "a.b.c.d()",
+            "Node.run(",
+            "math.f(//",
+        ] {
             let _ = statement(line);
         }
     }

@@ -123,7 +123,8 @@ pub fn write_target(from: &Target, mut to: target::Builder<'_>) {
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
 pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
     let module = match from.which().map_err(unknown)? {
         target::Module(module) => ModuleRef::Stored {
             name: text(module.get_name())?.parse()?,
@@ -146,7 +147,8 @@ pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
 pub fn read(from: call::Reader<'_>) -> Result<(Call, bool)> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
     let args = match from.get_args().which().map_err(unknown)? {
         call::args::Values(values) => Args::Values(value::read_all(values.map_err(unreadable)?)?),
         call::args::Text(args) => Args::Text(text(args)?),
@@ -205,7 +207,8 @@ pub fn write_outcome(from: &Outcome, output: &[Chunk], mut to: outcome::Builder<
 /// # Errors
 /// `BAD_ARGUMENTS` for what is none.
 pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Vec<Chunk>)> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
     let result = match from.which().map_err(unknown)? {
         outcome::None(()) => Ok(None),
         outcome::Value(result) => Ok(Some(value::read(result.map_err(unreadable)?)?)),

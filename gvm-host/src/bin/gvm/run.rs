@@ -25,7 +25,12 @@ use super::options::{Options, usage};
 use super::{cancelled, status};
 
 /// Runs the target and returns its status.
-pub fn run(options: &Options, screen: &mut Screen, invoke: Option<String>, words: Vec<OsString>) -> Result<i32> {
+pub fn run(
+    options: &Options,
+    screen: &mut Screen,
+    invoke: Option<String>,
+    words: Vec<OsString>,
+) -> Result<i32> {
     options.no_grants_with_node()?;
     let mut words = words.into_iter();
     let target = words.next().unwrap_or_default();
@@ -129,14 +134,23 @@ pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
     if bytes.len() as u64 > limits::MODULE_BYTES {
-        return Err(Error::new(Code::LimitExceeded, format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20)));
+        return Err(Error::new(
+            Code::LimitExceeded,
+            format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20),
+        ));
     }
     Ok(gvm_host::engine::inspect::to_binary(&bytes)?.into())
 }
 
 type Ran = (Outcome, Vec<gvm_host::call::Chunk>);
 
-async fn go(options: &Options, screen: &mut Screen, home: Home, place: Option<Name>, call: Call) -> Result<Ran> {
+async fn go(
+    options: &Options,
+    screen: &mut Screen,
+    home: Home,
+    place: Option<Name>,
+    call: Call,
+) -> Result<Ran> {
     let limits = call.limits;
     let stdio = stdio(options, screen, &limits);
     let pipes = (stdio.output.clone(), stdio.input.clone());
