@@ -121,6 +121,25 @@ impl Bed {
         self.gpmd(["wasm", "upload", &name, "--version=1.0.0", &file]).ok();
     }
 
+    /// How many modules have been compiled in this home.
+    pub fn compiled(&self) -> usize {
+        let mut folders = vec![self.home().join("compiled")];
+        let mut count = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    // The sum is written last.
+                    false => {
+                        count += usize::from(path.extension().is_some_and(|extension| extension == "sum"))
+                    }
+                }
+            }
+        }
+        count
+    }
+
     /// A file of this folder.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder().join(name);

@@ -160,9 +160,7 @@ fn of_stored_modules() {
 
     // A damaged file is never run, and the others still serve. Code that was compiled from it when it
     // was whole would serve too, and goes first here.
-    wait_until("the upload is compiled ahead", || {
-        fs::read_dir(bed.home().join("compiled")).unwrap().count() > 0
-    });
+    wait_until("both uploads are compiled ahead", || bed.compiled() >= 2);
     bed.eval(["math.add(1, 2)", "values.echo-u8(1)"]).ok();
     fs::remove_dir_all(bed.home().join("compiled")).unwrap();
     let hash = wat_hash(&bed);
