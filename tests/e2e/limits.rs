@@ -4,6 +4,7 @@
 //! limit is enforced.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,31 +12,53 @@ use crate::bed::{Bed, GVM};
 use crate::guests::{self, p1, p2, wat};
 use crate::process::{cpu_time, peak_memory, wait_until, wait_until_idle};
 
-/// Modules with a main that meets a limit, the words of the error, and options that set the limit.
-fn greedy()
--> Vec<(std::path::PathBuf, &'static [&'static str], &'static [&'static str], &'static [&'static str])> {
-    vec![
-        (wat("grow"), &[], &[], &["memory", "256.0 MiB"]),
-        (wat("grow"), &["--max-memory", "1MiB"], &[], &["memory", "1.0 MiB"]),
-        (wat("memories"), &[], &[], &["memory", "256.0 MiB"]),
-        (wat("wide-memory"), &[], &[], &["2.0 GiB", "256.0 MiB"]),
-        (wat("table"), &[], &[], &["table", "100000"]),
-        (wat("wide-table"), &[], &[], &["table", "100000"]),
-        (p1("spend"), &[], &["memory"], &["memory", "256.0 MiB"]),
-        (p2("spend"), &[], &["memory"], &["memory", "256.0 MiB"]),
-        (p1("spend"), &[], &["stdout"], &["output", "16777216"]),
-        (p2("spend"), &[], &["stderr"], &["output", "16777216"]),
-        (p1("spend"), &["--max-output", "64KiB"], &["stdout"], &["output", "65536"]),
-        (wat("spin"), &["--fuel", "1000000"], &[], &["1000000", "fuel"]),
+/// A module whose main meets a limit.
+struct Greedy {
+    module: PathBuf,
+    options: &'static [&'static str],
+    args: &'static [&'static str],
+    /// What the error says: which limit, and how much.
+    words: &'static [&'static str],
+}
+
+impl Greedy {
+    fn line(&self, place: &[&'static str]) -> Vec<String> {
+        let module = self.module.to_str().unwrap();
+        [self.options, place, &[module], self.args].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn meets_its_limit(&self, bed: &Bed, place: &[&'static str]) {
+        let err = bed.run(self.line(place)).fails("LIMIT_EXCEEDED");
+        assert!(self.words.iter().all(|word| err.contains(word)), "{:?}: {err}", self.module);
+    }
+}
+
+fn greedy() -> Vec<Greedy> {
+    let none: &[&str] = &[];
+    [
+        (wat("grow"), none, none, &["memory", "256.0 MiB"][..]),
+        (wat("grow"), &["--max-memory", "1MiB"][..], none, &["memory", "1.0 MiB"][..]),
+        (wat("memories"), none, none, &["memory", "256.0 MiB"][..]),
+        (wat("wide-memory"), none, none, &["2.0 GiB", "256.0 MiB"][..]),
+        (wat("table"), none, none, &["table", "100000"][..]),
+        (wat("wide-table"), none, none, &["table", "100000"][..]),
+        (p1("spend"), none, &["memory"][..], &["memory", "256.0 MiB"][..]),
+        (p2("spend"), none, &["memory"][..], &["memory", "256.0 MiB"][..]),
+        (p1("spend"), none, &["stdout"][..], &["output", "16777216"][..]),
+        (p2("spend"), none, &["stderr"][..], &["output", "16777216"][..]),
+        (p1("spend"), &["--max-output", "64KiB"][..], &["stdout"][..], &["output", "65536"][..]),
+        (wat("spin"), &["--fuel", "1000000"][..], none, &["1000000", "fuel"][..]),
     ]
+    .map(|(module, options, args, words)| Greedy { module, options, args, words })
+    .into()
 }
 
 #[test]
 fn stop_a_guest_here() {
     let bed = Bed::bare();
-    for (module, options, args, words) in greedy() {
-        let err = bed.run([options, &[module.to_str().unwrap()], args].concat()).fails("LIMIT_EXCEEDED");
-        assert!(words.iter().all(|word| err.contains(word)), "{module:?}: {err}");
+    for greedy in greedy() {
+        greedy.meets_its_limit(&bed, &[]);
     }
 }
 
@@ -43,11 +66,8 @@ fn stop_a_guest_here() {
 fn stop_a_guest_there() {
     let bed = Bed::new();
     let b = bed.node("b");
-    for (module, options, args, words) in greedy() {
-        let err = bed
-            .run([options, &["--node", "b", module.to_str().unwrap()], args].concat())
-            .fails("LIMIT_EXCEEDED");
-        assert!(words.iter().all(|word| err.contains(word)), "{module:?}: {err}");
+    for greedy in greedy() {
+        greedy.meets_its_limit(&bed, &["--node", "b"]);
     }
     assert_eq!(bed.nodes(), ["b"]);
     wait_until_idle(b.pid());

@@ -149,11 +149,9 @@ impl Player {
             }
         }
         let lines = self.terminal.lines();
-        if let Some(real) = lines.iter().find_map(|line| line.strip_prefix(TOUR)?.strip_suffix(')')) {
-            if !self.names.iter().any(|(known, _)| known == real) {
-                self.names.push((real.to_owned(), "node-8399".to_owned()));
-            }
-        }
+        let toured = lines.iter().find_map(|line| line.strip_prefix(TOUR)?.strip_suffix(')'));
+        let toured = toured.filter(|real| !self.names.iter().any(|(known, _)| known == real));
+        self.names.extend(toured.map(|real| (real.to_owned(), "node-8399".to_owned())));
         row
     }
 
