@@ -21,6 +21,7 @@
     missing_docs,
     reason = "generated"
 )]
+#[rustfmt::skip]
 mod add_capnp;
 
 use std::path::Path;
