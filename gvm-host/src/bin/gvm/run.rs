@@ -174,7 +174,8 @@ async fn go(
 /// This process's own streams, for the guest.
 fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
     Stdio {
-        input: Some(Input::new(std::io::stdin().is_terminal())),
+        input: Some(Input::default()),
+        stdin_terminal: std::io::stdin().is_terminal(),
         stdout_terminal: screen.stdout_terminal && !options.json,
         stderr_terminal: screen.stderr_terminal && !options.json,
         ..Stdio::new(limits)
