@@ -1,0 +1,164 @@
+//! Limits: which stopped a guest, and how much it was; nobody else is harmed.
+//!
+//! In: guests that want more than they may have. Out: `LIMIT_EXCEEDED` or `TIMEOUT`. Must not know: how a
+//! limit is enforced.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::bed::{Bed, GVM};
+use crate::guests::{self, p1, p2, wat};
+use crate::process::{cpu_time, peak_memory, wait_until_idle};
+
+/// Modules with a main that meets a limit, the words of the error, and options that set the limit.
+fn greedy() -> Vec<(std::path::PathBuf, &'static [&'static str], &'static [&'static str], &'static [&'static str])> {
+    vec![
+        (wat("grow"), &[], &[], &["memory", "256.0 MiB"]),
+        (wat("grow"), &["--max-memory", "1MiB"], &[], &["memory", "1.0 MiB"]),
+        (wat("memories"), &[], &[], &["memory", "256.0 MiB"]),
+        (wat("wide-memory"), &[], &[], &["2.0 GiB", "256.0 MiB"]),
+        (wat("table"), &[], &[], &["table", "100000"]),
+        (wat("wide-table"), &[], &[], &["table", "100000"]),
+        (p1("spend"), &[], &["memory"], &["memory", "256.0 MiB"]),
+        (p2("spend"), &[], &["memory"], &["memory", "256.0 MiB"]),
+        (p1("spend"), &[], &["stdout"], &["output", "16777216"]),
+        (p2("spend"), &[], &["stderr"], &["output", "16777216"]),
+        (p1("spend"), &["--max-output", "64KiB"], &["stdout"], &["output", "65536"]),
+        (wat("spin"), &["--fuel", "1000000"], &[], &["1000000", "fuel"]),
+    ]
+}
+
+#[test]
+fn stop_a_guest_here() {
+    let bed = Bed::bare();
+    for (module, options, args, words) in greedy() {
+        let err = bed.run([options, &[module.to_str().unwrap()], args].concat()).fails("LIMIT_EXCEEDED");
+        assert!(words.iter().all(|word| err.contains(word)), "{module:?}: {err}");
+    }
+}
+
+#[test]
+fn stop_a_guest_there() {
+    let bed = Bed::new();
+    let b = bed.node("b");
+    for (module, options, args, words) in greedy() {
+        let err = bed.run([options, &["--node", "b", module.to_str().unwrap()], args].concat()).fails("LIMIT_EXCEEDED");
+        assert!(words.iter().all(|word| err.contains(word)), "{module:?}: {err}");
+    }
+    assert_eq!(bed.nodes(), ["b"]);
+    wait_until_idle(b.pid());
+}
+
+/// A call may ask for less than its node gives, never for more.
+#[test]
+fn narrow_and_never_widen() {
+    let bed = Bed::new();
+    let grow = wat("grow");
+    let _b = bed.node_with("b", &["--max-memory", "2MiB", "--fuel", "1000000000"]);
+    for asked in ["1GiB", "1MiB"] {
+        let err = bed.run(["--node", "b", "--max-memory", asked, grow.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+        let stands = if asked == "1GiB" { "2.0 MiB" } else { "1.0 MiB" };
+        assert!(err.contains(stands), "{asked}: {err}");
+    }
+    let err = bed.run(["--node", "b", wat("spin").to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+    assert!(err.contains("1000000000"), "{err}");
+}
+
+/// What was refused is not held against a guest that copes.
+#[test]
+fn a_polite_refusal_is_no_failure() {
+    let bed = Bed::bare();
+    assert_eq!(bed.run(["--invoke", "polite()", wat("grow").to_str().unwrap()]).ok(), "-1\n");
+}
+
+#[test]
+fn time() {
+    let bed = Bed::stocked();
+    bed.upload("spin", &wat("spin"));
+    bed.upload("start-loop", &wat("start-loop"));
+    let _b = bed.node("b");
+    for call in ["values.spin()", "values.sleep(60000)", "spin.spin()", "spin", "start-loop", "start-loop.one()"] {
+        for statement in [call.to_owned(), format!("Node.run(b, {call})")] {
+            let started = Instant::now();
+            let ended = bed.eval(["--timeout", "200ms", "--json", "Node.connect(b)", &statement]);
+            let took = started.elapsed();
+            let error = &ended.json().last().unwrap()["error"].clone();
+            assert_eq!((&error["code"], &error["outcome"]), (&"TIMEOUT".into(), &"ran-and-failed".into()), "{statement}: {}", ended.out());
+            assert!(took < Duration::from_secs(8), "{statement}: {took:?}");
+        }
+    }
+}
+
+/// A slow reader slows the guest: neither node gathers what is not read.
+#[test]
+fn a_slow_reader() {
+    let bed = Bed::new();
+    let b = bed.node("b");
+    for place in [&[][..], &["--node", "b"]] {
+        let mut command: Command = bed.command(GVM);
+        let total = 48 << 20;
+        command.args(["run", "--max-output", "64MiB"]).args(place).arg(p1("spend")).args(["stdout", &total.to_string()]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let mut out = child.stdout.take().unwrap();
+        let mut first = [0; 1024];
+        out.read_exact(&mut first).unwrap();
+        let before = peak_memory(pid);
+        // Nobody reads: the guest, here or there, comes to rest long before it has written it all.
+        wait_until_idle(pid);
+        wait_until_idle(b.pid());
+        let (caller, node) = (peak_memory(pid) - before, peak_memory(b.pid()));
+        eprintln!("{place:?}: nobody reads; the caller grew by {} KiB, the node peaked at {} MiB", caller >> 10, node >> 20);
+        assert!(caller < 24 << 20, "{place:?}: the caller gathered {caller} bytes");
+        assert!(child.try_wait().unwrap().is_none());
+        let mut rest = Vec::new();
+        out.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len() + first.len(), total);
+        assert!(child.wait().unwrap().success());
+        assert!(cpu_time(b.pid()) < Duration::from_secs(20));
+    }
+}
+
+/// A reader that has had enough ends it.
+#[test]
+fn a_reader_that_goes() {
+    let bed = Bed::bare();
+    let script = format!("{GVM} run --max-output 1GiB {} stdout 1000000000 | head -c 5", p1("spend").display());
+    let started = Instant::now();
+    let ended = crate::process::Running::start(bed.command("sh").args(["-c", &script])).finish();
+    assert_eq!(ended.out(), "xxxxx");
+    eprintln!("head -c 5 took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// A module made to keep a compiler busy harms nobody: it ends in a code, and calls go on meanwhile.
+#[test]
+fn a_compiler_bomb() {
+    let bed = Bed::stocked();
+    let mut body = String::from("(module (func (export \"_start\") (local i32)\n");
+    for index in 0..20_000 {
+        body += &format!("(if (i32.eq (local.get 0) (i32.const {index})) (then (local.set 0 (i32.mul (local.get 0) (i32.const {index})))))\n");
+    }
+    body += "))";
+    let bomb = bed.write("bomb.wat", body);
+    let running = bed.start_gvm(["run", bomb.to_str().unwrap()]);
+    assert_eq!(bed.eval(["values.echo-u8(1)"]).ok(), "1\n");
+    let ended = running.finish();
+    assert!(matches!(ended.status, Some(0 | 1)), "{}", ended.err());
+    assert!(ended.status == Some(0) || ended.err().contains("LIMIT_EXCEEDED"), "{}", ended.err());
+}
+
+/// The file of the text form is bounded before it is read.
+#[test]
+fn hostile_values() {
+    let bed = Bed::stocked();
+    bed.upload("broken", &guests::wat("bad-string"));
+    let ended = bed.eval(["--json", "broken.huge()"]);
+    let code = ended.json()[0]["error"]["code"].clone();
+    assert!(code == "TRAP" || code == "LIMIT_EXCEEDED", "{}", ended.out());
+    let deep = format!("values.echo-option({}1{})", "some(".repeat(100_000), ")".repeat(100_000));
+    let mut running = bed.start_gvm::<&str>([]);
+    running.write(deep.as_bytes());
+    running.finish().fails("BAD_ARGUMENTS");
+}
