@@ -16,7 +16,8 @@ pub const GVM: &str = env!("CARGO_BIN_EXE_gvm");
 pub const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 
 /// Variables of the person who runs the tests that must not reach what is tested.
-const FOREIGN: [&str; 6] = ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+const FOREIGN: [&str; 6] =
+    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
 
 /// A folder of its own with a home in it, and a daemon where one was asked for. Both go with it.
 pub struct Bed {
@@ -128,7 +129,12 @@ impl Bed {
     /// The live nodes by name.
     pub fn nodes(&self) -> Vec<String> {
         let status: serde_json::Value = serde_json::from_str(&self.gpmd(["status", "--json"]).ok()).unwrap();
-        status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+        status["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["name"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// A node that lives until it is dropped.
@@ -169,7 +175,9 @@ impl Node {
     pub fn ask(&mut self, statement: &str) -> String {
         self.tell(statement);
         let answered = self.asked + 1;
-        wait_until(&format!("{statement} is answered; stderr: {}", self.running.err()), || self.lines().len() >= answered);
+        wait_until(&format!("{statement} is answered; stderr: {}", self.running.err()), || {
+            self.lines().len() >= answered
+        });
         let line = self.lines().swap_remove(self.asked);
         self.asked = answered;
         line

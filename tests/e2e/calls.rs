@@ -11,7 +11,10 @@ fn here_and_there() {
     let _b = bed.node("b");
     assert_eq!(bed.eval(["math"]).ok(), "Reponse from the math module...\n");
     assert_eq!(bed.eval(["math.add(1,2)"]).ok(), "Adding Numbers From Wasm...\n\n3\n");
-    assert_eq!(bed.eval(["Node.connect(b)", "Node.run(b, math)"]).ok(), "b\nReponse from the math module...\n");
+    assert_eq!(
+        bed.eval(["Node.connect(b)", "Node.run(b, math)"]).ok(),
+        "b\nReponse from the math module...\n"
+    );
     let out = bed.eval(["Node.connect(\"b\")", "Node.run(\"b\",math.add( 34 , 34 ))"]).ok();
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[1].starts_with("ID:  ") && lines[1].len() == "ID:  ".len() + 36, "{out}");
@@ -24,7 +27,16 @@ fn instances_are_fresh() {
     let _b = bed.node("b");
     bed.upload("counter", &guests::wat("counter"));
     let there = "Node.run(b, counter.increment())";
-    let ended = bed.eval(["--json", "Node.connect(b)", "counter.increment()", "counter.increment()", there, there, "values.increment()", "values.increment()"]);
+    let ended = bed.eval([
+        "--json",
+        "Node.connect(b)",
+        "counter.increment()",
+        "counter.increment()",
+        there,
+        there,
+        "values.increment()",
+        "values.increment()",
+    ]);
     let results: Vec<_> = ended.json().iter().skip(1).map(|line| line["result"].clone()).collect();
     assert_eq!(results, [1; 6], "{}", ended.err());
 }
@@ -80,7 +92,17 @@ fn scripts_end_at_their_first_error() {
 fn eval_as_json() {
     let bed = Bed::stocked();
     let _b = bed.node("b");
-    let ended = bed.eval(["--name", "a", "--json", "Node.discover()", "Node.connect(b)", "Node.list()", "Node.run(b, math.add(1, 2))", "math", "Node.disconnect(b)"]);
+    let ended = bed.eval([
+        "--name",
+        "a",
+        "--json",
+        "Node.discover()",
+        "Node.connect(b)",
+        "Node.list()",
+        "Node.run(b, math.add(1, 2))",
+        "math",
+        "Node.disconnect(b)",
+    ]);
     let lines = ended.json();
     assert_eq!(lines[0]["result"], serde_json::json!(["a", "b"]));
     assert_eq!(lines[1]["result"], "b");
@@ -93,7 +115,10 @@ fn eval_as_json() {
     let ended = bed.eval(["--name", "a", "--json", "values.trap-unreachable()", "math"]);
     let lines = ended.json();
     assert_eq!((lines.len(), ended.status), (1, Some(1)), "{}", ended.out());
-    assert_eq!((&lines[0]["error"]["code"], &lines[0]["error"]["outcome"]), (&"TRAP".into(), &"ran-and-failed".into()));
+    assert_eq!(
+        (&lines[0]["error"]["code"], &lines[0]["error"]["outcome"]),
+        (&"TRAP".into(), &"ran-and-failed".into())
+    );
 }
 
 /// Many calls at once from one node's script and from many nodes.
@@ -111,7 +136,8 @@ fn many_callers() {
         .collect();
     for (caller, running) in callers.into_iter().enumerate() {
         let ended = running.finish();
-        let results: Vec<i64> = ended.json().iter().skip(1).map(|line| line["result"].as_i64().unwrap()).collect();
+        let results: Vec<i64> =
+            ended.json().iter().skip(1).map(|line| line["result"].as_i64().unwrap()).collect();
         assert_eq!(results, (0..50).map(|call| call + caller as i64).collect::<Vec<_>>());
     }
 }

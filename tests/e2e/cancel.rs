@@ -73,7 +73,10 @@ fn calls_elsewhere() {
         let before = cpu_time(b.pid());
         wait_until_idle(b.pid());
         let spent = cpu_time(b.pid()) - before;
-        eprintln!("{call}: the node spent {spent:?} after that and was idle for 150 ms within {:?}", stopped.elapsed());
+        eprintln!(
+            "{call}: the node spent {spent:?} after that and was idle for 150 ms within {:?}",
+            stopped.elapsed()
+        );
         assert!(spent < Duration::from_millis(300), "{call}: the guest went on for {spent:?}");
     }
     let out = bed.eval(["Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
@@ -99,7 +102,8 @@ fn keys_at_a_terminal() {
     let bed = Bed::stocked();
     let b = bed.node("b");
     let home = bed.home();
-    let terminal = Terminal::open(GVM, &["--name", "a"], &[("GHOST_HOME", home.to_str().unwrap())], bed.folder());
+    let terminal =
+        Terminal::open(GVM, &["--name", "a"], &[("GHOST_HOME", home.to_str().unwrap())], bed.folder());
     let is_prompt = |text: &str| text == "(a) >";
     let mut row = terminal.wait_for_prompt(None, is_prompt).0;
     terminal.enter("Node.connect(b)");

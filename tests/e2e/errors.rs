@@ -39,7 +39,12 @@ const FAILING: &[(&str, &str, &str)] = &[
 
 fn bed() -> Bed {
     let bed = Bed::stocked();
-    for (name, file) in [("numbers", "numbers"), ("counter", "counter"), ("broken", "bad-string"), ("unknown", "unknown-import")] {
+    for (name, file) in [
+        ("numbers", "numbers"),
+        ("counter", "counter"),
+        ("broken", "bad-string"),
+        ("unknown", "unknown-import"),
+    ] {
         bed.upload(name, &guests::wat(file));
     }
     bed
@@ -69,7 +74,13 @@ fn check(bed: &Bed, statements: &[&str], code: &str, outcome: &str) {
     let ended = bed.eval([&["--json"], statements].concat());
     let lines = ended.json();
     let error = lines.last().map(|line| line["error"].clone()).unwrap_or_default();
-    assert_eq!((&error["code"], &error["outcome"]), (&code.into(), &outcome.into()), "{statements:?}: {} {}", ended.out(), ended.err());
+    assert_eq!(
+        (&error["code"], &error["outcome"]),
+        (&code.into(), &outcome.into()),
+        "{statements:?}: {} {}",
+        ended.out(),
+        ended.err()
+    );
 }
 
 #[test]
@@ -79,7 +90,10 @@ fn messages_help() {
         ("meth.add(1, 2)", &["math"][..]),
         ("math.ad(1, 2)", &["`add`", "s32"]),
         ("math.add(1, two)", &["add: func(", "two\n", "^^^"]),
-        ("values.side()", &["values.\"test:values/left@1.0.0\".side", "values.\"test:values/right@1.0.0\".side"]),
+        (
+            "values.side()",
+            &["values.\"test:values/left@1.0.0\".side", "values.\"test:values/right@1.0.0\".side"],
+        ),
         ("numbers.fail()", &["unreachable", "at inner", "at outer"]),
         ("unknown", &["environment", "launch"]),
         ("values.leave(3)", &["3"]),
@@ -92,7 +106,18 @@ fn messages_help() {
 #[test]
 fn of_syntax() {
     let bed = Bed::stocked();
-    for statement in ["math.add(1", "math.", "Node.fly()", "Node.connect()", "math.add(1) 2", "9", "a.b.c.d(1)", "math.add", "math(1)", "Node.run(b)"] {
+    for statement in [
+        "math.add(1",
+        "math.",
+        "Node.fly()",
+        "Node.connect()",
+        "math.add(1) 2",
+        "9",
+        "a.b.c.d(1)",
+        "math.add",
+        "math(1)",
+        "Node.run(b)",
+    ] {
         let err = bed.eval([statement]).fails("SYNTAX");
         assert!(err.contains('^'), "it points at the place: {err}");
     }
@@ -105,7 +130,14 @@ fn of_homes_and_daemons() {
     assert!(err.contains("gpmd start"), "{err}");
     bed.gvm::<&str>([]).fails("GPMD_NOT_RUNNING");
     bed.run(["--node", "b", "math"]).fails("GPMD_NOT_RUNNING");
-    bed.gpmd(["wasm", "upload", "--name=a", "--version=1.0.0", &format!("--file={}", guests::math().display())]).fails("GPMD_NOT_RUNNING");
+    bed.gpmd([
+        "wasm",
+        "upload",
+        "--name=a",
+        "--version=1.0.0",
+        &format!("--file={}", guests::math().display()),
+    ])
+    .fails("GPMD_NOT_RUNNING");
 
     fs::set_permissions(bed.home(), fs::Permissions::from_mode(0o755)).unwrap();
     let err = bed.gpmd(["start"]).fails("HOME_INSECURE");
@@ -117,7 +149,9 @@ fn of_homes_and_daemons() {
 #[test]
 fn of_stored_modules() {
     let bed = Bed::stocked();
-    let upload = |file: &str| bed.gpmd(["wasm", "upload", "--name=math", "--version=1.0.0", &format!("--file={file}")]);
+    let upload = |file: &str| {
+        bed.gpmd(["wasm", "upload", "--name=math", "--version=1.0.0", &format!("--file={file}")])
+    };
     upload(guests::wat("hello").to_str().unwrap()).fails("MODULE_EXISTS");
     bed.write("junk.wasm", b"\0asm\x01\0\0\0\x09\x09");
     upload("junk.wasm").fails("MODULE_INVALID");
@@ -135,8 +169,11 @@ fn of_stored_modules() {
 
 /// The hash of the home's `math`, as its index has it.
 fn wat_hash(bed: &Bed) -> String {
-    let info: serde_json::Value = serde_json::from_str(&bed.gpmd(["wasm", "show", "math", "--json"]).ok()).unwrap();
+    let info: serde_json::Value =
+        serde_json::from_str(&bed.gpmd(["wasm", "show", "math", "--json"]).ok()).unwrap();
     let find = |value: &serde_json::Value| value["sha256"].as_str().map(str::to_owned);
-    let found = find(&info).or_else(|| info.as_array()?.iter().find_map(find)).or_else(|| info["versions"].as_array()?.iter().find_map(find));
+    let found = find(&info)
+        .or_else(|| info.as_array()?.iter().find_map(find))
+        .or_else(|| info["versions"].as_array()?.iter().find_map(find));
     found.unwrap_or_else(|| panic!("no sha256 in {info}"))
 }

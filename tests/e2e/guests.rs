@@ -77,13 +77,19 @@ fn build(target: &Path, triple: &str, packages: &[&str]) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let ours = ["CARGO_", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
-        if ours.iter().any(|prefix| text.starts_with(prefix)) && !text.starts_with("CARGO_HOME") && !text.starts_with("CARGO_NET") {
+        if ours.iter().any(|prefix| text.starts_with(prefix))
+            && !text.starts_with("CARGO_HOME")
+            && !text.starts_with("CARGO_NET")
+        {
             cargo.env_remove(&name);
         }
     }
     let output = cargo.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the guests for {triple} do not build (rustup target add {triple}):\n{said}");
+    assert!(
+        output.status.success(),
+        "the guests for {triple} do not build (rustup target add {triple}):\n{said}"
+    );
 }
 
 /// What the sources are: their names and bytes.

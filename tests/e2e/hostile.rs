@@ -16,7 +16,10 @@ use crate::terminal::Terminal;
 fn control_sequences_are_raw_in_a_pipe() {
     let bed = Bed::bare();
     let out = bed.run([p1("mischief")]).stdout;
-    assert_eq!(out, b"before\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b[6n\rback\x08\x7f\xc2\x9b31m\xe2\x80\xae\xffafter\n");
+    assert_eq!(
+        out,
+        b"before\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b[6n\rback\x08\x7f\xc2\x9b31m\xe2\x80\xae\xffafter\n"
+    );
 }
 
 #[test]
@@ -29,7 +32,9 @@ fn control_sequences_are_harmless_on_a_terminal() {
     let terminal = Terminal::open(GVM, &["--name", "a"], &env, bed.folder());
     let is_prompt = |text: &str| text == "(a) >";
     let mut row = terminal.wait_for_prompt(None, is_prompt).0;
-    for statement in ["mischief", "Node.connect(b)", "Node.run(b, mischief)", "values.trap-panic(\"\\u{1b}[2J\")"] {
+    for statement in
+        ["mischief", "Node.connect(b)", "Node.run(b, mischief)", "values.trap-panic(\"\\u{1b}[2J\")"]
+    {
         terminal.enter(statement);
         row = terminal.wait_for_prompt(Some(row), is_prompt).0;
     }
@@ -52,7 +57,9 @@ fn frames() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for round in 0..700 {
         for socket in &sockets {
-            let Ok(mut stream) = UnixStream::connect(socket) else { panic!("{} is gone in round {round}", socket.display()) };
+            let Ok(mut stream) = UnixStream::connect(socket) else {
+                panic!("{} is gone in round {round}", socket.display())
+            };
             stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
             let bytes = random.frame(&greeting);
@@ -85,7 +92,12 @@ fn greeting(bed: &Bed) -> Vec<u8> {
     std::fs::set_permissions(bare.home(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::copy(bed.home().join("home.id"), bare.home().join("home.id")).unwrap();
     let listener = std::os::unix::net::UnixListener::bind(bare.home().join("command.sock")).unwrap();
-    let command = bare.command(crate::bed::GPMD).args(["status"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn();
+    let command = bare
+        .command(crate::bed::GPMD)
+        .args(["status"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
     let mut command = command.unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut heard = Vec::new();

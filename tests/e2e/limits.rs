@@ -12,7 +12,8 @@ use crate::guests::{self, p1, p2, wat};
 use crate::process::{cpu_time, peak_memory, wait_until_idle};
 
 /// Modules with a main that meets a limit, the words of the error, and options that set the limit.
-fn greedy() -> Vec<(std::path::PathBuf, &'static [&'static str], &'static [&'static str], &'static [&'static str])> {
+fn greedy()
+-> Vec<(std::path::PathBuf, &'static [&'static str], &'static [&'static str], &'static [&'static str])> {
     vec![
         (wat("grow"), &[], &[], &["memory", "256.0 MiB"]),
         (wat("grow"), &["--max-memory", "1MiB"], &[], &["memory", "1.0 MiB"]),
@@ -43,7 +44,9 @@ fn stop_a_guest_there() {
     let bed = Bed::new();
     let b = bed.node("b");
     for (module, options, args, words) in greedy() {
-        let err = bed.run([options, &["--node", "b", module.to_str().unwrap()], args].concat()).fails("LIMIT_EXCEEDED");
+        let err = bed
+            .run([options, &["--node", "b", module.to_str().unwrap()], args].concat())
+            .fails("LIMIT_EXCEEDED");
         assert!(words.iter().all(|word| err.contains(word)), "{module:?}: {err}");
     }
     assert_eq!(bed.nodes(), ["b"]);
@@ -57,7 +60,8 @@ fn narrow_and_never_widen() {
     let grow = wat("grow");
     let _b = bed.node_with("b", &["--max-memory", "2MiB", "--fuel", "1000000000"]);
     for asked in ["1GiB", "1MiB"] {
-        let err = bed.run(["--node", "b", "--max-memory", asked, grow.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+        let err =
+            bed.run(["--node", "b", "--max-memory", asked, grow.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
         let stands = if asked == "1GiB" { "2.0 MiB" } else { "1.0 MiB" };
         assert!(err.contains(stands), "{asked}: {err}");
     }
@@ -78,13 +82,20 @@ fn time() {
     bed.upload("spin", &wat("spin"));
     bed.upload("start-loop", &wat("start-loop"));
     let _b = bed.node("b");
-    for call in ["values.spin()", "values.sleep(60000)", "spin.spin()", "spin", "start-loop", "start-loop.one()"] {
+    for call in
+        ["values.spin()", "values.sleep(60000)", "spin.spin()", "spin", "start-loop", "start-loop.one()"]
+    {
         for statement in [call.to_owned(), format!("Node.run(b, {call})")] {
             let started = Instant::now();
             let ended = bed.eval(["--timeout", "200ms", "--json", "Node.connect(b)", &statement]);
             let took = started.elapsed();
             let error = &ended.json().last().unwrap()["error"].clone();
-            assert_eq!((&error["code"], &error["outcome"]), (&"TIMEOUT".into(), &"ran-and-failed".into()), "{statement}: {}", ended.out());
+            assert_eq!(
+                (&error["code"], &error["outcome"]),
+                (&"TIMEOUT".into(), &"ran-and-failed".into()),
+                "{statement}: {}",
+                ended.out()
+            );
             assert!(took < Duration::from_secs(8), "{statement}: {took:?}");
         }
     }
@@ -98,7 +109,11 @@ fn a_slow_reader() {
     for place in [&[][..], &["--node", "b"]] {
         let mut command: Command = bed.command(GVM);
         let total = 48 << 20;
-        command.args(["run", "--max-output", "64MiB"]).args(place).arg(p1("spend")).args(["stdout", &total.to_string()]);
+        command
+            .args(["run", "--max-output", "64MiB"])
+            .args(place)
+            .arg(p1("spend"))
+            .args(["stdout", &total.to_string()]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         let mut out = child.stdout.take().unwrap();
@@ -109,7 +124,11 @@ fn a_slow_reader() {
         wait_until_idle(pid);
         wait_until_idle(b.pid());
         let (caller, node) = (peak_memory(pid) - before, peak_memory(b.pid()));
-        eprintln!("{place:?}: nobody reads; the caller grew by {} KiB, the node peaked at {} MiB", caller >> 10, node >> 20);
+        eprintln!(
+            "{place:?}: nobody reads; the caller grew by {} KiB, the node peaked at {} MiB",
+            caller >> 10,
+            node >> 20
+        );
         assert!(caller < 24 << 20, "{place:?}: the caller gathered {caller} bytes");
         assert!(child.try_wait().unwrap().is_none());
         let mut rest = Vec::new();
@@ -124,7 +143,8 @@ fn a_slow_reader() {
 #[test]
 fn a_reader_that_goes() {
     let bed = Bed::bare();
-    let script = format!("{GVM} run --max-output 1GiB {} stdout 1000000000 | head -c 5", p1("spend").display());
+    let script =
+        format!("{GVM} run --max-output 1GiB {} stdout 1000000000 | head -c 5", p1("spend").display());
     let started = Instant::now();
     let ended = crate::process::Running::start(bed.command("sh").args(["-c", &script])).finish();
     assert_eq!(ended.out(), "xxxxx");
@@ -138,7 +158,9 @@ fn a_compiler_bomb() {
     let bed = Bed::stocked();
     let mut body = String::from("(module (func (export \"_start\") (local i32)\n");
     for index in 0..20_000 {
-        body += &format!("(if (i32.eq (local.get 0) (i32.const {index})) (then (local.set 0 (i32.mul (local.get 0) (i32.const {index})))))\n");
+        body += &format!(
+            "(if (i32.eq (local.get 0) (i32.const {index})) (then (local.set 0 (i32.mul (local.get 0) (i32.const {index})))))\n"
+        );
     }
     body += "))";
     let bomb = bed.write("bomb.wat", body);

@@ -122,7 +122,12 @@ fn a_killed_node_leaves_the_outcome_unknown() {
     b.kill();
     let ended = caller.end();
     let error = &ended.json().last().unwrap()["error"].clone();
-    assert_eq!((&error["code"], &error["outcome"]), (&"NODE_DOWN".into(), &"unknown".into()), "{}", ended.out());
+    assert_eq!(
+        (&error["code"], &error["outcome"]),
+        (&"NODE_DOWN".into(), &"unknown".into()),
+        "{}",
+        ended.out()
+    );
 }
 
 #[test]

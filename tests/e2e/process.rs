@@ -68,7 +68,12 @@ impl Ended {
     pub fn fails(self, code: &str) -> String {
         let err = self.err();
         let coded = err.lines().any(|line| line.starts_with(&format!("{code}: ")));
-        assert!(self.status == Some(1) && coded, "expected {code}, status 1; {:?}\nstdout: {}\nstderr: {err}", self.status, self.out());
+        assert!(
+            self.status == Some(1) && coded,
+            "expected {code}, status 1; {:?}\nstdout: {}\nstderr: {err}",
+            self.status,
+            self.out()
+        );
         err
     }
 

@@ -162,7 +162,10 @@ fn json_tells_it_all() {
         let ended = bed.run(["--json", text(&leave), "3"]);
         assert_eq!(ended.status, Some(3));
         let error = &ended.json()[0]["error"];
-        assert_eq!((error["code"].as_str(), error["outcome"].as_str()), (Some("GUEST_EXIT"), Some("ran-and-failed")));
+        assert_eq!(
+            (error["code"].as_str(), error["outcome"].as_str()),
+            (Some("GUEST_EXIT"), Some("ran-and-failed"))
+        );
     });
 }
 

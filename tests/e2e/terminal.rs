@@ -46,7 +46,10 @@ impl Terminal {
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let keys = Arc::new(Mutex::new(pty.master.take_writer().unwrap()));
-        let shown = Arc::new(Shown { parser: Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)), changed: Condvar::new() });
+        let shown = Arc::new(Shown {
+            parser: Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)),
+            changed: Condvar::new(),
+        });
         let reader = pty.master.try_clone_reader().unwrap();
         let (to, answers) = (shown.clone(), keys.clone());
         std::thread::spawn(move || show(reader, &to, &answers));

@@ -41,7 +41,8 @@ fn values() {
 #[test]
 fn readme() {
     let Ok(readme) = fs::read_to_string(guests::repository().join("README.md")) else { return };
-    let blocks: Vec<&str> = readme.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<&str> =
+        readme.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let expected = blocks.concat();
     if expected.is_empty() {
         return;
@@ -65,7 +66,9 @@ fn play(name: &str) {
     }
     let differs = expected.lines().zip(shown.lines()).position(|(a, b)| a != b);
     let line = differs.unwrap_or(expected.lines().count().min(shown.lines().count())) + 1;
-    panic!("{name}.txt differs at line {line} (GVM_BLESS=1 takes what is shown).\nexpected:\n{expected}\nshown:\n{shown}");
+    panic!(
+        "{name}.txt differs at line {line} (GVM_BLESS=1 takes what is shown).\nexpected:\n{expected}\nshown:\n{shown}"
+    );
 }
 
 /// A shell at a terminal, in a folder with what transcripts speak of.
@@ -87,7 +90,8 @@ impl Player {
         furnish(&bed);
         let path = format!("{}:{}", bed.folder().join("bin").display(), std::env::var("PATH").unwrap());
         let home = bed.home();
-        let env = [("PS1", prompt), ("PATH", &path), ("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
+        let env =
+            [("PS1", prompt), ("PATH", &path), ("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
         let terminal = Terminal::open("bash", &["--norc", "--noprofile", "--noediting"], &env, bed.folder());
         let unnamed = expected.lines().rev().filter_map(created).map(str::to_owned).collect();
         Player { prompt, terminal, nodes: Vec::new(), names: Vec::new(), unnamed, bed }
@@ -105,7 +109,8 @@ impl Player {
                     self.start_node(name);
                 }
             } else if let Some(keys) = self.keys(line) {
-                let keys = self.names.iter().fold(keys.to_owned(), |keys, (real, shown)| keys.replace(shown, real));
+                let keys =
+                    self.names.iter().fold(keys.to_owned(), |keys, (real, shown)| keys.replace(shown, real));
                 self.terminal.enter(&keys);
                 typed += 1;
                 row = self.wait_for_prompt(Some(row));

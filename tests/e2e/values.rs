@@ -21,18 +21,34 @@ const CASES: &[(&str, &[&str])] = &[
     ("echo-char", &["'a'", "'é'", "'🦀'", r"'\''", r"'\u{0}'", r"'\n'", "'\u{301}'", "'\u{10ffff}'"]),
     (
         "echo-string",
-        &["\"\"", r#""a \"b\" \\ c""#, r#""nul \u{0} inside""#, r#""tab\tline\n""#, "\"🦀 e\u{301} 漢字 \u{10ffff}\""],
+        &[
+            "\"\"",
+            r#""a \"b\" \\ c""#,
+            r#""nul \u{0} inside""#,
+            r#""tab\tline\n""#,
+            "\"🦀 e\u{301} 漢字 \u{10ffff}\"",
+        ],
     ),
     ("echo-bytes", &["[]", "[0, 1, 255]"]),
     ("echo-numbers", &["[]", "[0.5, nan, -inf, -0]"]),
     ("echo-words", &["[-32768, 0, 32767]"]),
     ("echo-strings", &["[]", r#"["", "a", "é\u{0}"]"#]),
     ("echo-bools", &["[true, false, true]"]),
-    ("echo-record", &[r#"{name: "n", note: some("x"), count: 18446744073709551615}"#, r#"{name: "", count: 0}"#]),
+    (
+        "echo-record",
+        &[r#"{name: "n", note: some("x"), count: 18446744073709551615}"#, r#"{name: "", count: 0}"#],
+    ),
     ("echo-tuple", &[r#"(1, "two", {x: 3, y: -0})"#]),
     (
         "echo-variant",
-        &["nothing", "circle(nan)", "line(({x: 0, y: 1}, {x: 2, y: inf}))", r#"label("")"#, "many([])", "many([{x: 1, y: 2}])"],
+        &[
+            "nothing",
+            "circle(nan)",
+            "line(({x: 0, y: 1}, {x: 2, y: inf}))",
+            r#"label("")"#,
+            "many([])",
+            "many([{x: 1, y: 2}])",
+        ],
     ),
     ("echo-enum", &["red", "blue", "%none"]),
     ("echo-option", &["none", "some(none)", "some(some(4294967295))"]),
@@ -54,7 +70,8 @@ const CASES: &[(&str, &[&str])] = &[
 #[test]
 fn come_back_here() {
     let bed = Bed::stocked();
-    let statements: Vec<String> = cases().map(|(function, value)| format!("values.{function}({value})")).collect();
+    let statements: Vec<String> =
+        cases().map(|(function, value)| format!("values.{function}({value})")).collect();
     let out = bed.eval(&statements).ok();
     check(&out.lines().collect::<Vec<_>>());
 }
@@ -90,13 +107,24 @@ fn many_arguments_and_numbers_of_core_modules() {
     let many = r#"values.echo-many(1, "b", 0.5, [1, 2], true, -5, 'g', some(8), 9)"#;
     let out = bed
         .eval([
-            many, "numbers.i32(-1)", "numbers.i64(-9223372036854775808)", "numbers.f32(0.1)", "numbers.f64(nan)",
-            "numbers.swap(1, 2.5)", "numbers.all(1, 2, 3, 4)", "numbers.nothing()",
+            many,
+            "numbers.i32(-1)",
+            "numbers.i64(-9223372036854775808)",
+            "numbers.f32(0.1)",
+            "numbers.f64(nan)",
+            "numbers.swap(1, 2.5)",
+            "numbers.all(1, 2, 3, 4)",
+            "numbers.nothing()",
         ])
         .ok();
     let lines: Vec<&str> = out.lines().collect();
     let expected = [
-        r#"(1, "b", 0.5, [1, 2], true, -5, 'g', some(8), 9)"#, "-1", "-9223372036854775808", "0.1", "nan", "(2.5, 1)",
+        r#"(1, "b", 0.5, [1, 2], true, -5, 'g', some(8), 9)"#,
+        "-1",
+        "-9223372036854775808",
+        "0.1",
+        "nan",
+        "(2.5, 1)",
         "(1, 2, 3, 4)",
     ];
     assert_eq!(lines, expected);

@@ -186,12 +186,7 @@ impl Instance {
     ///
     /// # Errors
     /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
-    pub async fn call(
-        &mut self,
-        entry: Entry,
-        args: Vec<Value>,
-        limits: &Limits,
-    ) -> Result<Option<Value>> {
+    pub async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
         match enter(&self.module, &self.body, &mut self.store, entry, args).await {
             Ok(value) => Ok(value),
             Err(Stop::Ours(error)) => Err(error),

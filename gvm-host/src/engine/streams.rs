@@ -199,7 +199,10 @@ impl Pollable for OutputWriter {
 
 impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.outlet.output().put(self.stream, &bytes).map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
+        self.outlet
+            .output()
+            .put(self.stream, &bytes)
+            .map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
     }
 
     fn flush(&mut self) -> StreamResult<()> {

@@ -19,6 +19,59 @@ use crate::limits;
 #[derive(Clone, Default)]
 pub struct Instances(Arc<Mutex<BTreeMap<Name, Arc<Live>>>>);
 
+/// Where the instances of a node's own people live, by the names they are called by. Cheap to clone;
+/// clones share it.
+#[derive(Clone, Default)]
+pub struct Directory(Arc<Mutex<Places>>);
+
+#[derive(Default)]
+struct Places {
+    made: u64,
+    places: BTreeMap<Name, Place>,
+}
+
+/// Where an instance lives, and what it was made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// None is here.
+    pub node: Option<Name>,
+    pub module: String,
+}
+
+impl Directory {
+    /// A name that no instance had before: `i1`, `i2`…
+    pub fn next_name(&self) -> Result<Name> {
+        let mut places = lock(&self.0);
+        places.made += 1;
+        format!("i{}", places.made).parse()
+    }
+
+    /// Notes where an instance lives.
+    pub fn add(&self, name: Name, place: Place) {
+        lock(&self.0).places.insert(name, place);
+    }
+
+    /// Where the instance of this name lives, if there is one.
+    pub fn get(&self, name: &Name) -> Option<Place> {
+        lock(&self.0).places.get(name).cloned()
+    }
+
+    /// Forgets an instance.
+    pub fn remove(&self, name: &Name) {
+        lock(&self.0).places.remove(name);
+    }
+
+    /// Forgets what lived on a node that is gone: it went with the session.
+    pub fn forget_node(&self, node: &Name) {
+        lock(&self.0).places.retain(|_, place| place.node.as_ref() != Some(node));
+    }
+
+    /// Every instance, sorted by name.
+    pub fn list(&self) -> Vec<(Name, Place)> {
+        lock(&self.0).places.iter().map(|(name, place)| (name.clone(), place.clone())).collect()
+    }
+}
+
 /// One live instance.
 pub struct Live {
     pub module: Arc<Module>,
@@ -87,13 +140,19 @@ fn room(instances: &BTreeMap<Name, Arc<Live>>) -> Result<()> {
     }
     Err(Error::new(
         Code::LimitExceeded,
-        format!("{} live instances are the most that one owner may have: drop some", limits::INSTANCES_PER_OWNER),
+        format!(
+            "{} live instances are the most that one owner may have: drop some",
+            limits::INSTANCES_PER_OWNER
+        ),
     ))
 }
 
 /// The error of a name that no instance has.
 pub fn not_found(name: &Name) -> Error {
-    Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`: Node.instances() lists them"))
+    Error::new(
+        Code::InstanceNotFound,
+        format!("no live instance is named `{name}`: Node.instances() lists them"),
+    )
 }
 
 impl Live {
