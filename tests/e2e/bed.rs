@@ -65,7 +65,9 @@ impl Bed {
     /// A command of this home, in this folder.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        FOREIGN.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
         command
     }
@@ -117,6 +119,25 @@ impl Bed {
     pub fn upload(&self, name: &str, file: &Path) {
         let (name, file) = (format!("--name={name}"), format!("--file={}", file.display()));
         self.gpmd(["wasm", "upload", &name, "--version=1.0.0", &file]).ok();
+    }
+
+    /// How many modules have been compiled in this home.
+    pub fn compiled(&self) -> usize {
+        let mut folders = vec![self.home().join("compiled")];
+        let mut count = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    // The sum is written last.
+                    false => {
+                        count += usize::from(path.extension().is_some_and(|extension| extension == "sum"))
+                    }
+                }
+            }
+        }
+        count
     }
 
     /// A file of this folder.

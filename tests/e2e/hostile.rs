@@ -39,7 +39,8 @@ fn control_sequences_are_harmless_on_a_terminal() {
         row = terminal.wait_for_prompt(Some(row), is_prompt).0;
     }
     let text = terminal.text();
-    let shown = "before^[[2J^[[31m^[]0;owned^G^[[6n^Mback^H^?\\u{9b}31m\\u{202e}\u{fffd}after";
+    // The byte that is no text is shown as U+FFFD, which this terminal leaves out.
+    let shown = "before^[[2J^[[31m^[]0;owned^G^[[6n^Mback^H^?\\u{9b}31m\\u{202e}after";
     assert_eq!(text.matches(shown).count(), 2, "{text}");
     assert_eq!(text.matches("^[[1merr^[[0m").count(), 2, "{text}");
     assert!(text.starts_with("GVM has been created a "), "nothing was cleared: {text}");

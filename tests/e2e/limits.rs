@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::bed::{Bed, GVM};
 use crate::guests::{self, p1, p2, wat};
-use crate::process::{cpu_time, peak_memory, wait_until_idle};
+use crate::process::{cpu_time, peak_memory, wait_until, wait_until_idle};
 
 /// Modules with a main that meets a limit, the words of the error, and options that set the limit.
 fn greedy()
@@ -82,12 +82,15 @@ fn time() {
     bed.upload("spin", &wat("spin"));
     bed.upload("start-loop", &wat("start-loop"));
     let _b = bed.node("b");
+    // Compiled ahead, a call has its whole time for running.
+    wait_until("four uploads are compiled", || bed.compiled() >= 4);
+    bed.eval(["Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
     for call in
         ["values.spin()", "values.sleep(60000)", "spin.spin()", "spin", "start-loop", "start-loop.one()"]
     {
         for statement in [call.to_owned(), format!("Node.run(b, {call})")] {
             let started = Instant::now();
-            let ended = bed.eval(["--timeout", "200ms", "--json", "Node.connect(b)", &statement]);
+            let ended = bed.eval(["--timeout", "400ms", "--json", "Node.connect(b)", &statement]);
             let took = started.elapsed();
             let error = &ended.json().last().unwrap()["error"].clone();
             assert_eq!(
@@ -171,7 +174,7 @@ fn a_compiler_bomb() {
     assert!(ended.status == Some(0) || ended.err().contains("LIMIT_EXCEEDED"), "{}", ended.err());
 }
 
-/// The file of the text form is bounded before it is read.
+/// Values that lie about their size, and values nested deeper than any type.
 #[test]
 fn hostile_values() {
     let bed = Bed::stocked();

@@ -74,11 +74,6 @@ impl Terminal {
         self.lines().join("\n")
     }
 
-    /// The row of the cursor and what stands in it.
-    pub fn at_cursor(&self) -> (usize, String) {
-        at_cursor(self.shown.parser.lock().unwrap().screen())
-    }
-
     /// Waits until the screen shows what is looked for.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, look: impl Fn(&vt100::Screen) -> Option<T>) -> T {

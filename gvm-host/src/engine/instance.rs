@@ -90,7 +90,8 @@ impl ResourceLimiter for Limiter {
         most: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.adding = 0;
-        if most.is_some_and(|most| desired > most) {
+        // A pooled table's maximum is the pool's, not its own, where it is that large.
+        if most.is_some_and(|most| desired > most && most < limits::TABLE_ELEMENTS) {
             return Ok(true);
         }
         if desired > limits::TABLE_ELEMENTS {

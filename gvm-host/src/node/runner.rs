@@ -130,24 +130,25 @@ impl Runner {
         }
         let limits = self.0.limits.narrow(call.limits);
         let started = Instant::now();
-        match in_time(limits.timeout, Effect::NotStarted, self.prepare(&call.target, &limits)).await {
-            Ok(prepared) => {
-                let spent = started.elapsed();
-                let mut call = call;
-                call.limits.timeout = limits.timeout.map(|most| most.saturating_sub(spent));
-                self.run_prepared(prepared, call, stdio).await
-            }
+        let preparing = self.prepare(&call.target, &limits);
+        match in_time(limits.timeout, started, Effect::NotStarted, preparing).await {
+            Ok(prepared) => self.run_since(started, prepared, call, stdio).await,
             Err(error) => Outcome::failed(error),
         }
     }
 
     /// As [`Runner::run`], of a call that is prepared.
     pub async fn run_prepared(&self, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
+        self.run_since(Instant::now(), prepared, call, stdio).await
+    }
+
+    /// Runs a prepared call whose time goes since `began`.
+    async fn run_since(&self, began: Instant, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
         let entered = self.enter(prepared, call, stdio, limits);
-        let result = in_time(limits.timeout, Effect::RanAndFailed, entered).await;
+        let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
@@ -291,14 +292,15 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
     Ok(values)
 }
 
-/// Bounds what a call may take; `effect` is how far it has come.
+/// Bounds what a call may take since it began; `effect` is how far it has come.
 async fn in_time<T>(
     timeout: Option<Duration>,
+    began: Instant,
     effect: Effect,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let Some(most) = timeout else { return work.await };
-    match tokio::time::timeout(most, work).await {
+    match tokio::time::timeout(most.saturating_sub(began.elapsed()), work).await {
         Ok(ended) => ended,
         Err(_) => {
             let what = match effect {

@@ -38,10 +38,11 @@ pub fn run(
     let rest = words
         .map(|word| word.into_string().map_err(|word| usage(format!("{} is not UTF-8", word.display()))))
         .collect::<Result<Vec<_>>>()?;
+    // What is wrong with the command line is said before any file is looked at.
+    let (limits, place) = (options.limits()?, options.place()?);
     let mut call = read_target(&target, invoke, rest)?;
-    call.limits = options.limits()?;
+    call.limits = limits;
     let home = options.home()?;
-    let place = options.place()?;
     let started = Instant::now();
     let (outcome, output) = workers()?.block_on(async {
         tokio::select! {

@@ -34,7 +34,15 @@ impl Guest for Values {
 
     #[allow(clippy::too_many_arguments, clippy::type_complexity)]
     fn echo_many(
-        a: u8, b: String, c: f32, d: Vec<u8>, e: bool, f: i64, g: char, h: Option<u8>, i: u16,
+        a: u8,
+        b: String,
+        c: f32,
+        d: Vec<u8>,
+        e: bool,
+        f: i64,
+        g: char,
+        h: Option<u8>,
+        i: u16,
     ) -> (u8, String, f32, Vec<u8>, bool, i64, char, Option<u8>, u16) {
         (a, b, c, d, e, f, g, h, i)
     }

@@ -18,7 +18,9 @@ fn run(words: &[&str]) -> Result<()> {
         ["read", path] => print!("{}", fs::read_to_string(path)?),
         ["write", path, text] => fs::write(path, text)?,
         ["list", path] => {
-            let mut names: Vec<_> = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_>>()?;
+            let mut names: Vec<_> = fs::read_dir(path)?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<Result<_>>()?;
             names.sort();
             names.iter().for_each(|name| println!("{}", name.to_string_lossy()));
         }
