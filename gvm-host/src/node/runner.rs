@@ -174,7 +174,7 @@ impl Runner {
             };
             Ok((module, instance))
         };
-        let (module, instance) = in_time(limits.timeout, Effect::RanAndFailed, made).await?;
+        let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
         held.add(name, target.module.to_string(), module, instance)
     }
 
@@ -206,7 +206,7 @@ impl Runner {
             })
             .await
         };
-        let result = in_time(limits.timeout, Effect::RanAndFailed, entered).await;
+        let result = in_time(limits.timeout, started, Effect::RanAndFailed, entered).await;
         let ty = ty.and_then(|ty| ty.result).filter(|_| want_type);
         Outcome { result, ty, elapsed: started.elapsed() }
     }
