@@ -18,6 +18,7 @@ mod errors;
 mod guests;
 mod hostile;
 mod limits;
+mod live;
 mod nodes;
 mod process;
 mod run;

@@ -40,6 +40,11 @@ fn values() {
     play("values");
 }
 
+#[test]
+fn live() {
+    play("live");
+}
+
 /// Every ```console block of the README: one that begins with a greeting is a session of the demo.
 #[test]
 fn readme() {
@@ -213,7 +218,7 @@ fn furnish(bed: &Bed) {
     bed.write("math.wasm", wat::parse_file(guests::math()).unwrap());
     symlink(guests::values(), folder.join("values.wasm")).unwrap();
     symlink(guests::p1("args"), folder.join("args.wasm")).unwrap();
-    for name in ["numbers", "hello", "unknown-import", "spin"] {
+    for name in ["numbers", "hello", "unknown-import", "spin", "counter"] {
         symlink(guests::wat(name), folder.join(format!("{name}.wat"))).unwrap();
     }
     // What is tested is built already.

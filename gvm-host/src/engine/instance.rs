@@ -11,6 +11,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::config::{Clocked, Ticking};
 use super::module::{Entry, Linked, Main, Module};
+use super::streams::Outlet;
 use super::{canonical, fault, types};
 use crate::error::{Code, Effect, Error, Result};
 use crate::imports::{self, Grants, Stdio};
@@ -123,6 +124,7 @@ pub struct Instance {
     module: Arc<Module>,
     store: Store<State>,
     body: Body,
+    outlet: Outlet,
     _ticking: Ticking,
 }
 
@@ -147,8 +149,9 @@ impl Instance {
     /// for another instance.
     pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
         let most = setup.limits.memory.unwrap_or(limits::MEMORY);
+        let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
         let state = State {
-            wasi: imports::wasi(setup.grants, setup.stdio, setup.argv)?,
+            wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
             limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
         let mut store = Store::new(&clocked.engine, state);
@@ -162,21 +165,29 @@ impl Instance {
         }
         let ticking = clocked.tick();
         match instantiate(&module, &mut store).await {
-            Ok(body) => Ok(Instance { module, store, body, _ticking: ticking }),
+            Ok(body) => Ok(Instance { module, store, body, outlet, _ticking: ticking }),
             Err(stop) => Err(stop.explain(store.data(), &setup.limits)),
         }
     }
 
-    /// Runs an entry to its end. An instance that failed must not be used again.
+    /// Makes the next call write to and read from these streams, and gives it fuel of its own.
+    ///
+    /// # Errors
+    /// `INTERNAL` where the engine does not count the fuel that the limits speak of.
+    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits) -> Result<()> {
+        self.outlet.turn(stdio.output.clone(), stdio.input.clone());
+        match limits.fuel {
+            Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs an entry to its end. An instance that failed, or whose call was dropped, must not be used
+    /// again.
     ///
     /// # Errors
     /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
-    pub(super) async fn call(
-        &mut self,
-        entry: Entry,
-        args: Vec<Value>,
-        limits: &Limits,
-    ) -> Result<Option<Value>> {
+    pub async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
         match enter(&self.module, &self.body, &mut self.store, entry, args).await {
             Ok(value) => Ok(value),
             Err(Stop::Ours(error)) => Err(error),

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
 use crate::error::{Code, Effect, Error, Result};
-use crate::id::Hash;
+use crate::id::{Hash, Name};
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
+use crate::node::live::{self, Instances};
 use crate::node::modules::Modules;
 use crate::value::{FuncType, Value};
 use crate::wave;
@@ -116,14 +117,17 @@ impl Runner {
                 let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
                 engine.load(hash, component, limits, async { Ok(bytes) }).await
             }
-            ModuleRef::Instance(name) => {
-                Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")))
-            }
+            ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
     }
 
-    /// Runs a call to its end on a fresh instance. Dropping the future stops the guest.
-    pub async fn run(&self, call: Call, stdio: Stdio) -> Outcome {
+    /// Runs a call to its end, on a fresh instance or on one of those that its maker holds. Dropping the
+    /// future stops the guest.
+    pub async fn run(&self, held: &Instances, call: Call, stdio: Stdio) -> Outcome {
+        if let ModuleRef::Instance(name) = &call.target.module {
+            let name = name.clone();
+            return self.run_live(held, &name, call, stdio).await;
+        }
         let limits = self.0.limits.narrow(call.limits);
         let started = Instant::now();
         let preparing = self.prepare(&call.target, &limits);
@@ -148,6 +152,77 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
+    /// Brings a module to life; what its start code writes goes nowhere.
+    ///
+    /// # Errors
+    /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
+    pub async fn spawn(&self, held: &Instances, name: Name, target: &Target, limits: Limits) -> Result<()> {
+        held.room()?;
+        let limits = self.0.limits.narrow(limits);
+        let made = async {
+            let module = self.load(target, &limits).await?;
+            let stdio = Stdio::new(&limits);
+            let output = stdio.output.clone();
+            let argv = [noun(&target.module)];
+            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+            let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
+            let instance = loop {
+                tokio::select! {
+                    made = &mut making => break made?,
+                    _ = output.next() => {}
+                }
+            };
+            Ok((module, instance))
+        };
+        let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
+        held.add(name, target.module.to_string(), module, instance)
+    }
+
+    async fn run_live(&self, held: &Instances, name: &Name, call: Call, stdio: Stdio) -> Outcome {
+        let started = Instant::now();
+        let limits = self.0.limits.narrow(call.limits);
+        let found = held.get(name).and_then(|live| {
+            let target = &call.target;
+            let function = target.function.as_deref();
+            let entry = live.module.find(name.as_str(), target.interface.as_deref(), function)?;
+            Ok((live, entry))
+        });
+        let (live, entry) = match found {
+            Ok(found) => found,
+            Err(error) => return Outcome::failed(error),
+        };
+        let ty = live.module.function(entry).map(|function| function.ty.clone());
+        let want_type = call.want_type;
+        let entered = async {
+            check_depth(&call)?;
+            let Call { id, target, args, above, .. } = call;
+            let values = match &ty {
+                Some(ty) => arguments(args, ty, &target)?,
+                None => Vec::new(),
+            };
+            live.enter(id, &above, async |instance| {
+                instance.turn(&stdio, &limits)?;
+                instance.call(entry, values, &limits).await
+            })
+            .await
+        };
+        let result = in_time(limits.timeout, started, Effect::RanAndFailed, entered).await;
+        let ty = ty.and_then(|ty| ty.result).filter(|_| want_type);
+        Outcome { result, ty, elapsed: started.elapsed() }
+    }
+
+    /// The module and the signature that a target means; no signature for a main.
+    ///
+    /// # Errors
+    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`.
+    pub async fn describe(&self, held: &Instances, target: &Target) -> Result<(Hash, Option<FuncType>)> {
+        let prepared = match &target.module {
+            ModuleRef::Instance(name) => find(held.get(name)?.module.clone(), target)?,
+            _ => self.prepare(target, &self.0.limits).await?,
+        };
+        Ok((prepared.module().hash(), prepared.signature().cloned()))
+    }
+
     async fn enter(
         &self,
         prepared: Prepared,
@@ -155,12 +230,7 @@ impl Runner {
         stdio: Stdio,
         limits: Limits,
     ) -> Result<Option<Value>> {
-        if call.depth > limits::CALL_DEPTH {
-            return Err(Error::new(
-                Code::LimitExceeded,
-                format!("calls nest {} deep and may nest {}", call.depth, limits::CALL_DEPTH),
-            ));
-        }
+        check_depth(&call)?;
         let noun = noun(&call.target.module);
         let (argv, values) = match (prepared.signature(), call.args) {
             (None, Args::Argv(argv)) => (argv, Vec::new()),
@@ -170,6 +240,13 @@ impl Runner {
         let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
         self.0.engine.run(prepared.module, prepared.entry, values, setup).await
     }
+}
+
+fn check_depth(call: &Call) -> Result<()> {
+    if call.above.len() <= limits::CALL_DEPTH {
+        return Ok(());
+    }
+    Err(Error::new(Code::LimitExceeded, format!("calls may nest {} deep", limits::CALL_DEPTH)))
 }
 
 /// What a guest is told is its own name, and a person what was called.

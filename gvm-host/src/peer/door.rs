@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
 use crate::id::{Life, NodeInfo};
 use crate::limits;
+use crate::node::live::Instances;
 use crate::node::runner::Runner;
 use crate::wire;
 use crate::wire::hello::Hello;
@@ -87,6 +88,7 @@ impl Ours {
     fn session(&self, streams: streams::Client, said: Rc<RefCell<Option<String>>>) -> session::Client {
         capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
+            held: Instances::default(),
             workers: self.workers.clone(),
             streams,
             gate: Gate::new(limits::CALLS_PER_SESSION),

@@ -20,6 +20,10 @@ pub enum Statement {
     Disconnect(Name),
     List,
     Run(Name, Expr),
+    /// Brings a module to life, on a node where one is named.
+    Spawn(Option<Name>, Target),
+    Instances,
+    Drop(Name),
     Expr(Expr),
 }
 
@@ -162,10 +166,13 @@ impl<'a> Cursor<'a> {
             "connect" => self.one_name().map(Statement::Connect),
             "disconnect" => self.one_name().map(Statement::Disconnect),
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
+            "spawn" => self.spawn(),
+            "instances" => self.no_arguments().map(|()| Statement::Instances),
+            "drop" => self.one_name().map(Statement::Drop),
             _ => {
                 self.at = start;
                 Err(self.error(
-                    "`Node` has discover(), connect(name), list(), run(name, target) and disconnect(name)",
+                    "`Node` has discover(), connect(name), list(), run(name, target), spawn([name,] module), instances(), drop(instance) and disconnect(name)",
                 ))
             }
         }
@@ -193,6 +200,36 @@ impl<'a> Cursor<'a> {
         let expr = if quoted { self.quoted_expr()? } else { self.expr()? };
         self.expect(")")?;
         Ok((node, expr))
+    }
+
+    /// What follows `Node.spawn`: a module, or a node and a module.
+    fn spawn(&mut self) -> Result<Statement> {
+        self.expect("(")?;
+        self.space();
+        let first = self.module()?;
+        self.space();
+        let (node, target) = if self.eat(",") {
+            let ModuleRef::Stored { name, version: None } = first.module else {
+                return Err(self.error("a node comes first, then the module"));
+            };
+            self.space();
+            (Some(name), self.module()?)
+        } else {
+            (None, first)
+        };
+        self.expect(")")?;
+        Ok(Statement::Spawn(node, target))
+    }
+
+    /// A module without a function.
+    fn module(&mut self) -> Result<Target> {
+        let at = self.at;
+        let expr = self.expr()?;
+        if expr.args.is_some() {
+            self.at = at;
+            return Err(self.error("a module is brought to life, not a call: its name alone stands here"));
+        }
+        Ok(expr.target)
     }
 
     /// `"math.add(1, 2)"`: the Python habit serves here too.
@@ -435,6 +472,20 @@ mod tests {
         );
         assert_eq!(args("m.f(\"\\\"),\", some(1.5),)"), vec![wave("\"\\\"),\""), wave("some(1.5)")]);
         assert_eq!(args("m.f(-inf, nan)"), vec![wave("-inf"), wave("nan")]);
+    }
+
+    #[test]
+    fn instances() {
+        let counter = target("counter@1.0.0").unwrap().target;
+        assert_eq!(statement("Node.spawn(counter@1.0.0)").unwrap(), Statement::Spawn(None, counter.clone()));
+        assert_eq!(
+            statement("Node.spawn(node-1, counter@1.0.0)").unwrap(),
+            Statement::Spawn(Some(name("node-1")), counter)
+        );
+        assert_eq!(statement("Node.drop(i1)").unwrap(), Statement::Drop(name("i1")));
+        assert_eq!(statement("Node.instances()").unwrap(), Statement::Instances);
+        assert!(statement("Node.spawn(counter.add(1))").is_err());
+        assert!(statement("Node.spawn(a@1.0.0, counter)").is_err());
     }
 
     #[test]

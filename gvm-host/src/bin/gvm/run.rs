@@ -13,6 +13,7 @@ use gvm_host::home::Home;
 use gvm_host::id::Name;
 use gvm_host::imports::Stdio;
 use gvm_host::limits::{self, Limits};
+use gvm_host::node::live::Instances;
 use gvm_host::node::modules::Modules;
 use gvm_host::node::runner::Runner;
 use gvm_host::node::{Handle, workers};
@@ -160,7 +161,7 @@ async fn go(
             let modules = Modules::open(home.clone())?;
             let own = Limits { timeout: None, ..limits };
             let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
-            Ok(watch(options, screen, pipes, runner.run(call, stdio)).await)
+            Ok(watch(options, screen, pipes, runner.run(&Instances::default(), call, stdio)).await)
         }
         Some(place) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
@@ -175,7 +176,8 @@ async fn go(
 /// This process's own streams, for the guest.
 fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
     Stdio {
-        input: Some(Input::new(std::io::stdin().is_terminal())),
+        input: Some(Input::default()),
+        stdin_terminal: std::io::stdin().is_terminal(),
         stdout_terminal: screen.stdout_terminal && !options.json,
         stderr_terminal: screen.stderr_terminal && !options.json,
         ..Stdio::new(limits)
