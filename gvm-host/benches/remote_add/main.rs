@@ -18,10 +18,8 @@ use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::engine::{Compiler, Engine, Settings, inspect};
 use gvm_host::gpmd::control::Control;
 use gvm_host::home::Home;
-use gvm_host::imports::{Grants, Stdio as GuestStdio};
-use gvm_host::limits::Limits;
+use gvm_host::imports::Stdio as GuestStdio;
 use gvm_host::node::{Config, Handle, workers};
-use gvm_host::peer::accept::Accept;
 use gvm_host::value::Value;
 use gvm_host::wire::rpc::{Connection, Limits as Reading, Side};
 use gvm_host::wire::transport::{Address, Listener, Transport, dial};
@@ -108,7 +106,7 @@ impl Bare {
         let (ask, asked) = std::sync::mpsc::channel::<(usize, std::sync::mpsc::Sender<Vec<Duration>>)>();
         std::thread::spawn(move || {
             runtime().block_on(async {
-                let transport = dial(&Address::Unix(path)).await.unwrap();
+                let transport = dial(&Address::Unix(path), None).await.unwrap();
                 let connection;
                 let adder: adder::Client = if ours {
                     connection = Connection::start(transport, Side::Dialled, Reading::SESSION, None);
@@ -172,7 +170,7 @@ fn measure(calls: usize) {
         command.args(["--home", home.path().to_str().unwrap()]).args(args).stdin(Stdio::piped()).stdout(Stdio::null());
         Process(command.spawn().unwrap())
     };
-    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground"]);
+    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
     let control = retry(|| Control::connect(&home).ok());
     let bytes = inspect::to_binary(ADD.as_bytes()).unwrap();
     control.upload(&"add".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
@@ -180,20 +178,13 @@ fn measure(calls: usize) {
     let compiler = Compiler { program: env!("CARGO_BIN_EXE_gvm").into(), args: vec!["__compile".into()] };
     let engine = Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler });
     let workers = workers().unwrap();
-    let config = Config {
-        home: home.clone(),
-        name: Some("near".parse().unwrap()),
-        accept: Accept::All,
-        grants: Grants::default(),
-        limits: Limits::default(),
-        engine,
-    };
+    let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home.clone(), engine) };
     let near = workers.block_on(Handle::start(config)).unwrap();
     let far: gvm_host::id::Name = "far".parse().unwrap();
     retry(|| workers.block_on(near.connect(far.clone())).ok());
     let usual = Bare::start(folder.path(), false);
     let ours = Bare::start(folder.path(), true);
-    let stdio = || GuestStdio::new(&Limits::default());
+    let stdio = || GuestStdio::new(&Default::default());
     let sum = |n: i32, outcome: gvm_host::call::Outcome| assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)));
     let mut rows: [(&str, Vec<Duration>); 6] = [
         ("bare add, capnp-rpc as usual", vec![]),
