@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::tls::Tls;
@@ -29,6 +29,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Handshakes under way on one port. One takes a millisecond: it takes malice to have so many.
 const HANDSHAKES: usize = 64;
+
+/// Connections that the kernel keeps until we take them: a busy moment, or a flood.
+const WAITING: u32 = 1024;
 
 /// Between two log lines about strangers.
 const QUIET: Duration = Duration::from_secs(10);
@@ -79,10 +82,12 @@ impl Listener {
             }
             _ => Error::io(format_args!("cannot listen at tcp:{at}"), error),
         };
-        let socket = std::net::TcpListener::bind(at).map_err(fail)?;
-        socket.set_nonblocking(true).map_err(fail)?;
+        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
+        // The port of a process that ended a moment ago is free.
+        socket.set_reuseaddr(true).map_err(fail)?;
+        socket.bind(at).map_err(fail)?;
+        let socket = socket.listen(WAITING).map_err(fail)?;
         let address = socket.local_addr().map_err(fail)?;
-        let socket = TcpListener::from_std(socket).map_err(fail)?;
         Ok(Listener { socket, address, tls, arriving: RefCell::default(), said: Cell::new(None) })
     }
 
