@@ -20,6 +20,8 @@ interface Registry {
   # The subscriber has the index before this answers, and again before any change is acknowledged
   # to whoever made it.
   subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
+  # A sign of life.
+  ping @4 () -> ();
 }
 
 # Dropping it unregisters.
@@ -35,6 +37,8 @@ interface IndexSubscriber {
   changed @0 (revision :UInt64) -> ();
   # gpmd is about to leave in order.
   goodbye @1 (reason :Text) -> ();
+  # A sign of life. Who gives none for some seconds is no longer registered.
+  ping @2 () -> ();
 }
 
 # Bootstrap of the socket for commands (port 1111).
@@ -71,6 +75,8 @@ struct Status {
   nodes @5 :List(NodeInfo);
   modules @6 :UInt32;
   since @7 :Int64;
+  socket @8 :Text;                 # as `address`, for who shares the home and the device
+  commandSocket @9 :Text;
 }
 
 # Answers.

@@ -17,6 +17,7 @@ struct NodeInfo {
   name @0 :Text;
   id @1 :Data;                     # 16 bytes, a UUID
   incarnation @2 :UInt64;          # of this process; a restarted node has another
-  address @3 :Text;                # where to dial: `unix:PATH`; `tcp:HOST:PORT` comes with the ports
+  address @3 :Text;                # where to dial first: `unix:PATH`, `tcp:HOST:PORT`
   since @4 :Int64;                 # registered, milliseconds since 1970
+  addresses @5 :List(Text);        # every place to dial, in the order to try them; null for `address` alone
 }

@@ -85,6 +85,11 @@ impl Home {
         self.root.join("gpmd.log")
     }
 
+    /// The key that makes a process one of this home; see `key.rs`.
+    pub fn device_key(&self) -> PathBuf {
+        self.root.join("device.key")
+    }
+
     /// The index of modules.
     pub fn index(&self) -> PathBuf {
         self.root.join("ghost.modules.json")

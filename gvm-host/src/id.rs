@@ -165,8 +165,8 @@ pub struct Applicant {
     /// None leaves the name to the registry.
     pub name: Option<Name>,
     pub life: Life,
-    /// Where it can be dialled: `unix:PATH`.
-    pub address: String,
+    /// Where it can be dialled, in the order to try them; at least one. `unix:PATH`, `tcp:HOST:PORT`.
+    pub addresses: Vec<String>,
 }
 
 /// One running node, as the registry lists it and a greeting expects it.
@@ -176,8 +176,10 @@ pub struct NodeInfo {
     pub id: uuid::Uuid,
     /// Which life of the node this is: a process that starts again has another.
     pub incarnation: u64,
-    /// Where to dial it: `unix:PATH`.
+    /// Where to dial it first: `unix:PATH`, `tcp:HOST:PORT`.
     pub address: String,
+    /// Every place to dial it, in the order to try them; `address` is the first.
+    pub addresses: Vec<String>,
     /// When it registered, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,

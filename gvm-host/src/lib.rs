@@ -9,6 +9,7 @@ pub mod home;
 pub mod id;
 pub mod imports;
 pub mod json;
+pub mod key;
 pub mod limits;
 pub mod near;
 pub mod node;

@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gvm_host::error::{Code, Error};
 use gvm_host::gpmd::control::Control;
+use gvm_host::gpmd::index::Index;
 use gvm_host::gpmd::link::{Event, Link};
+use gvm_host::gpmd::reach::Reach;
 use gvm_host::gpmd::server::{Config, Server, Start};
 use gvm_host::home::Home;
 use gvm_host::id::{Applicant, Life, Name};
@@ -85,6 +89,7 @@ impl Drop for Bed {
 fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(GPMD);
     command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
+    command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -130,8 +135,23 @@ fn applicant(name: &str, id: u128) -> Applicant {
     Applicant {
         name: (!name.is_empty()).then(|| name.parse().unwrap()),
         life: Life { id: uuid::Uuid::from_u128(id), incarnation: 1 },
-        address: "unix:/nowhere.sock".into(),
+        addresses: vec!["unix:/nowhere.sock".into()],
     }
+}
+
+/// The index as gpmd announced it; none while it is to be read from the home.
+type Heard = Rc<RefCell<Option<Arc<Index>>>>;
+
+async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>), Error> {
+    hear(home, applicant, Heard::default()).await
+}
+
+async fn hear(
+    home: &Home,
+    applicant: Applicant,
+    heard: Heard,
+) -> Result<(Link, mpsc::Receiver<Event>), Error> {
+    Link::connect(home, Reach::nodes(home), applicant, Box::new(move |index| *heard.borrow_mut() = index)).await
 }
 
 async fn names(link: &Link) -> Vec<String> {
@@ -223,12 +243,97 @@ fn killed_during_uploads_keeps_what_was_acknowledged() {
 fn a_long_path_serves_as_home() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("a".repeat(100)).join("b".repeat(100));
-    let start = gpmd(&home, &["start", "--port", "5989"]);
-    assert_ok(&start, "GPMD is running in the background.\n");
-    let record = fs::read_to_string(home.join("gpmd.json")).unwrap();
-    assert!(record.contains("5989"), "{record}");
+    assert_ok(&gpmd(&home, &["start"]), "GPMD is running in the background.\n");
     assert!(gpmd(&home, &["status"]).status.success());
     assert_ok(&gpmd(&home, &["kill"]), "");
+}
+
+#[test]
+fn the_ports_in_use_are_written_and_shown() {
+    let bed = Bed::new();
+    bed.start();
+    let status = bed.gpmd(&["status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(bed.home().gpmd_record()).unwrap()).unwrap();
+    for field in ["address", "command_address", "socket", "command_socket", "pid"] {
+        assert_eq!(status[field], record[field], "{field}");
+    }
+    for field in ["address", "command_address"] {
+        let address = status[field].as_str().unwrap();
+        assert!(address.starts_with("tcp:127.0.0.1:") && !address.ends_with(":0"), "{address}");
+    }
+    assert_eq!(status["socket"], format!("unix:{}", bed.home().gpmd_socket().display()));
+    let text = String::from_utf8(bed.gpmd(&["status"]).stdout).unwrap();
+    assert!(text.contains(status["address"].as_str().unwrap()), "{text}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_with_the_way_out() {
+    let (bed, other) = (Bed::new(), Bed::new());
+    bed.start();
+    let status = Control::connect(&bed.home()).unwrap().status().unwrap();
+    for (flag, address) in [("--port", &status.address), ("--command-port", &status.command_address)] {
+        let port = address.rsplit(':').next().unwrap();
+        for manner in [&["start"][..], &["start", "--foreground"]] {
+            let start = other.gpmd(&[&[flag, port], manner].concat());
+            assert_fails(&start, Code::PortInUse);
+            let stderr = String::from_utf8_lossy(&start.stderr);
+            assert!(stderr.contains(port) && stderr.contains("--port 0 --command-port 0"), "{stderr}");
+        }
+    }
+    assert!(!other.home().gpmd_record().exists());
+    // The way out, and the same port again after a crash.
+    let port = status.address.rsplit(':').next().unwrap();
+    other.start();
+    bed.kill_hard();
+    assert_ok(&bed.gpmd(&["start", "--port", port]), "GPMD is running in the background.\n");
+    assert_eq!(Control::connect(&bed.home()).unwrap().status().unwrap().address, status.address);
+}
+
+#[test]
+fn who_has_the_key_is_served_on_the_ports() {
+    let (bed, other) = (Bed::new(), Bed::new());
+    let server = started(&bed.home());
+    let home = bed.home();
+    let at = |text: &str, home: &Home| Reach::at(text.parse().unwrap(), home).unwrap();
+    let commands = &server.record().command_address;
+    let status = Control::connect_by(&home, &at(commands, &home)).unwrap().status().unwrap();
+    assert_eq!(&status.command_address, commands);
+    let typed = commands.strip_prefix("tcp:").unwrap();
+    assert!(bed.gpmd(&["--gpmd", typed, "status"]).status.success());
+    let stranger = Control::connect_by(&other.home(), &at(commands, &other.home())).err().unwrap();
+    assert_eq!(stranger.code(), Code::AuthFailed);
+    assert!(!stranger.to_string().contains(&home.id().to_string()), "{stranger}");
+    assert_fails(&other.gpmd(&["--gpmd", typed, "status"]), Code::AuthFailed);
+    run_local(async {
+        let reach = at(&server.record().address, &home);
+        let (link, _events) = Link::connect(&home, reach.clone(), applicant("a", 1), Box::new(|_| {})).await.unwrap();
+        assert_eq!(names(&link).await, ["a"]);
+        link.finish().await;
+        let reach = at(&server.record().address, &other.home());
+        let refused = Link::connect(&other.home(), reach, applicant("b", 2), Box::new(|_| {})).await;
+        assert_eq!(refused.err().unwrap().code(), Code::AuthFailed);
+    });
+    let gone = at(commands, &home);
+    drop(server);
+    assert_eq!(Control::connect_by(&home, &gone).err().unwrap().code(), Code::GpmdNotRunning);
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    let bed = Bed::new();
+    bed.start();
+    assert_ok(&bed.gpmd(&["kill"]), "");
+    let key = bed.home().device_key();
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
+    let start = bed.gpmd(&["start"]);
+    assert_fails(&start, Code::HomeInsecure);
+    let stderr = String::from_utf8_lossy(&start.stderr);
+    assert!(stderr.contains(&format!("`chmod 600 {}`", key.display())), "{stderr}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    bed.start();
 }
 
 #[test]
@@ -299,11 +404,6 @@ fn uploads_at_once_all_end_whole() {
     assert_eq!(bed.list().len(), 8);
 }
 
-/// A node that does not mind what modules there are.
-async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>), Error> {
-    Link::connect(home, applicant, Box::new(|_| {})).await
-}
-
 #[test]
 fn nodes_register_find_each_other_and_go() {
     let bed = Bed::new();
@@ -336,12 +436,15 @@ fn nodes_outlive_gpmd_and_register_again() {
         let refused = connect(&home, applicant("", 1)).await.err().unwrap();
         assert_eq!(refused.code(), Code::GpmdNotRunning);
         let server = started(&home);
-        let (link, mut events) = connect(&home, applicant("", 1)).await.unwrap();
+        let heard = Heard::default();
+        let (link, mut events) = hear(&home, applicant("", 1), heard.clone()).await.unwrap();
+        assert!(heard.borrow().is_some());
         let node = link.node();
         let stopping = tokio::task::spawn_blocking(|| server.stop("resting"));
         assert_eq!(events.recv().await, Some(Event::Lost("resting".into())));
         stopping.await.unwrap().unwrap();
         assert_eq!(link.discover().await.unwrap_err().code(), Code::GpmdNotRunning);
+        assert!(heard.borrow().is_none());
         let server = started(&home);
         assert_eq!(events.recv().await, Some(Event::Back));
         assert_eq!(link.discover().await.unwrap()[0].life(), node.life());
@@ -357,10 +460,8 @@ fn a_change_reaches_nodes_before_it_is_acknowledged() {
     let home = bed.home();
     let _server = started(&home);
     run_local(async {
-        let heard = Arc::new(Mutex::new(None));
-        let hear = heard.clone();
-        let announced = Box::new(move |index| *hear.lock().unwrap() = index);
-        let (_link, _events) = Link::connect(&home, applicant("", 1), announced).await.unwrap();
+        let heard = Heard::default();
+        let (_link, _events) = hear(&home, applicant("", 1), heard.clone()).await.unwrap();
         for patch in 0..5 {
             let home = home.clone();
             tokio::task::spawn_blocking(move || {
@@ -371,7 +472,7 @@ fn a_change_reaches_nodes_before_it_is_acknowledged() {
             })
             .await
             .unwrap();
-            let index = heard.lock().unwrap().clone().unwrap();
+            let index = heard.borrow().clone().unwrap();
             assert_eq!(index.resolve("math", None).unwrap().version.patch, patch);
         }
     });

@@ -69,6 +69,8 @@ impl Bed {
             command.env_remove(name);
         }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
+        // Many daemons live at once here: each takes ports that are free.
+        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
         command
     }
 

@@ -134,7 +134,7 @@ impl Bare {
         let (ask, asked) = std::sync::mpsc::channel::<(usize, std::sync::mpsc::Sender<Vec<Duration>>)>();
         std::thread::spawn(move || {
             runtime().block_on(async {
-                let transport = dial(&Address::Unix(path)).await.unwrap();
+                let transport = dial(&Address::Unix(path), None).await.unwrap();
                 let connection;
                 let adder: adder::Client = if ours {
                     connection = Connection::start(transport, Side::Dialled, Reading::SESSION, None);
@@ -202,7 +202,7 @@ fn measure(calls: usize) {
             .stdout(Stdio::null());
         Process(command.spawn().unwrap())
     };
-    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground"]);
+    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
     let control = retry(|| Control::connect(&home).ok());
     let bytes = inspect::to_binary(ADD.as_bytes()).unwrap();
     control.upload(&"add".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
@@ -216,6 +216,8 @@ fn measure(calls: usize) {
         accept: Accept::All,
         grants: Grants::default(),
         limits: Limits::default(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        gpmd: None,
         engine,
     };
     let near = workers.block_on(Handle::start(config)).unwrap();

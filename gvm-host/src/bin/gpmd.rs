@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use gvm_host::engine::compiler;
 use gvm_host::error::{Error, Result};
-use gvm_host::gpmd::control::Control;
 use gvm_host::home::Home;
 
 use args::{Args, Command};
@@ -53,13 +52,13 @@ fn run(args: Args) -> Result<()> {
         Command::Start { foreground, no, .. } if *foreground || *no => start::foreground(&args, home),
         Command::Start { detached: true, .. } => start::detached(&args, home),
         Command::Start { .. } => start::background(&args, &home),
-        Command::Kill => Control::connect(&home)?.shut_down("gpmd was stopped"),
+        Command::Kill => args.control(&home)?.shut_down("gpmd was stopped"),
         Command::Status => {
-            let status = Control::connect(&home)?.status()?;
+            let status = args.control(&home)?.status()?;
             output::print(&if args.json { output::json(&status)? } else { output::status(&status) });
             Ok(())
         }
-        Command::Wasm { command } => wasm::run(command, &home, args.json),
+        Command::Wasm { command } => wasm::run(command, &args, &home),
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
 
 use super::index::Entry;
-use super::link::{ANSWER, not_running, reach};
+use super::link::ANSWER;
+use super::reach::{Reach, not_running};
 use super::record::{Record, is_running};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
@@ -50,8 +51,14 @@ pub struct Status {
     pub pid: u32,
     pub version: String,
     pub home: String,
+    /// The port for nodes, `tcp:HOST:PORT`.
     pub address: String,
+    /// The port for commands.
     pub command_address: String,
+    /// The socket for nodes, `unix:PATH`.
+    pub socket: String,
+    /// The socket for commands.
+    pub command_socket: String,
     /// Sorted by name.
     pub nodes: Vec<NodeInfo>,
     /// How many modules (names) the home has.
@@ -75,12 +82,20 @@ impl Control {
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
     pub fn connect(home: &Home) -> Result<Control> {
+        Control::connect_by(home, &Reach::commands(home))
+    }
+
+    /// As [`Control::connect`], by another way to the home's gpmd.
+    ///
+    /// # Errors
+    /// As of [`Control::connect`].
+    pub fn connect_by(home: &Home, reach: &Reach) -> Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let (connection, control) = runtime.block_on(async {
-            let transport = reach(home, &home.command_socket()).await?;
+            let transport = reach.dial().await?;
             let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
             let control = greet(home, connection.first()).await?;
             Ok::<_, Error>((connection, control))
@@ -266,6 +281,8 @@ fn read_status(from: status::Reader<'_>) -> Result<Status> {
         home: text(from.get_home())?,
         address: text(from.get_address())?,
         command_address: text(from.get_command_address())?,
+        socket: text(from.get_socket())?,
+        command_socket: text(from.get_command_socket())?,
         nodes: from.get_nodes().map_err(failed)?.iter().map(hello::read_node).collect::<Result<_>>()?,
         modules: from.get_modules(),
         since_ms: from.get_since(),

@@ -69,6 +69,8 @@ impl control::Server for Control {
             status.set_home(self.state.home.path().to_string_lossy());
             status.set_address(&record.address);
             status.set_command_address(&record.command_address);
+            status.set_socket(&record.socket);
+            status.set_command_socket(&record.command_socket);
             status.set_since(record.since_ms);
             status.set_modules(self.state.store.index().modules.len() as u32);
             let registry = self.state.registry.borrow();

@@ -7,7 +7,6 @@
 //! the node registers again, under the same name and id, as soon as gpmd is back.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::index::Index;
+use super::reach::{Reach, not_running};
 use super::store::Reader;
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
@@ -28,7 +28,6 @@ use crate::wire::schema::gpmd_capnp::{
     index_subscriber, looked_up, registered, registration, registry, registry_door, registry_greeting,
     subscription,
 };
-use crate::wire::transport::{Address, Transport, dial};
 
 /// How long gpmd may take to answer. It answers within a millisecond; its disk may be slow.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -63,6 +62,7 @@ pub struct Link {
 
 struct Shared {
     home: Home,
+    reach: Reach,
     applicant: RefCell<Applicant>,
     node: RefCell<NodeInfo>,
     /// While gpmd is there.
@@ -82,12 +82,14 @@ struct Session {
 }
 
 impl Link {
-    /// Finds gpmd and registers; `announced` has the index before this returns. To be called on a `LocalRuntime` or `LocalSet`.
+    /// Finds gpmd and registers; `announced` has the index before this returns. gpmd is found again in
+    /// the same way. To be called on a `LocalRuntime` or `LocalSet`.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
     pub async fn connect(
         home: &Home,
+        reach: Reach,
         applicant: Applicant,
         announced: Announced,
     ) -> Result<(Link, mpsc::Receiver<Event>)> {
@@ -96,11 +98,13 @@ impl Link {
             name: "unnamed".parse()?,
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
-            address: applicant.address.clone(),
+            address: applicant.addresses.first().cloned().unwrap_or_default(),
+            addresses: applicant.addresses.clone(),
             since_ms: 0,
         };
         let shared = Rc::new(Shared {
             home: home.clone(),
+            reach,
             applicant: RefCell::new(applicant),
             node: RefCell::new(node),
             session: RefCell::default(),
@@ -205,7 +209,8 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
             wait = (wait * 2).min(LONGEST_WAIT);
             match open(&shared).await {
                 Ok(()) => break,
-                Err(error) if error.code() == Code::GpmdNotRunning => {}
+                // Not there, or not answering: it may be stopped, or coming up.
+                Err(error) if matches!(error.code(), Code::GpmdNotRunning | Code::Overloaded) => {}
                 Err(error) => {
                     tracing::warn!(%error, "gpmd is back and refuses");
                     if !std::mem::replace(&mut refused, true) {
@@ -221,7 +226,7 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
 
 /// Connects, greets, registers and subscribes.
 async fn open(shared: &Rc<Shared>) -> Result<()> {
-    let transport = reach(&shared.home, &shared.home.gpmd_socket()).await?;
+    let transport = shared.reach.dial().await?;
     let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
     let registry = greet(&shared.home, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
@@ -233,6 +238,8 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     request.get().set_subscriber(capnp_rpc::new_client(subscriber));
     let answer = answered(request.send().promise).await?;
     let subscription = answer.get().and_then(|answer| answer.get_subscription()).map_err(failed)?;
+    let asked = registry.clone();
+    connection.watch(move || asked.ping_request().send().promise);
     *shared.session.borrow_mut() = Some(Session { registry, connection, registration, subscription });
     Ok(())
 }
@@ -291,6 +298,14 @@ impl index_subscriber::Server for Subscriber {
         .await
     }
 
+    async fn ping(
+        self: Rc<Self>,
+        _: index_subscriber::PingParams,
+        _: index_subscriber::PingResults,
+    ) -> std::result::Result<(), capnp::Error> {
+        Ok(())
+    }
+
     async fn goodbye(
         self: Rc<Self>,
         params: index_subscriber::GoodbyeParams,
@@ -307,23 +322,6 @@ impl index_subscriber::Server for Subscriber {
     }
 }
 
-/// Dials one of gpmd's sockets.
-pub(super) async fn reach(home: &Home, socket: &std::path::Path) -> Result<Transport> {
-    match dial(&Address::Unix(socket.into())).await {
-        Ok(transport) => Ok(transport),
-        Err(error) => Err(match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
-            io::ErrorKind::PermissionDenied => {
-                Error::new(Code::AuthFailed, format!("gpmd in {}: {error}", home.path().display()))
-            }
-            io::ErrorKind::TimedOut => {
-                Error::new(Code::Overloaded, "gpmd takes no connection: it is stopped, or has too much to do")
-            }
-            _ => Error::io("cannot reach gpmd", error),
-        }),
-    }
-}
-
 /// Waits for an answer of gpmd, as long as it may take.
 async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
     match timeout(ANSWER, promise).await {
@@ -336,9 +334,4 @@ async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp:
 
 fn failed(error: capnp::Error) -> Error {
     wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning)
-}
-
-/// The error of a home without gpmd.
-pub fn not_running() -> Error {
-    Error::new(Code::GpmdNotRunning, "no gpmd answers in this home: start one with `gpmd start`")
 }

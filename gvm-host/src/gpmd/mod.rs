@@ -6,12 +6,13 @@
 //!
 //! - `registry`, `index`: pure. `store`: the index and the modules on disk.
 //! - `server`: the daemon's thread; `registry_door`, `control_door`, `upload_door`: a capability each.
-//! - `link`: a node's side; `control`: a command's side. `record`: what gpmd says of itself.
+//! - `link`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
 
 pub mod control;
 mod control_door;
 pub mod index;
 pub mod link;
+pub mod reach;
 pub mod record;
 pub mod registry;
 mod registry_door;

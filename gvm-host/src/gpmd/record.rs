@@ -18,27 +18,19 @@ use crate::home::Home;
 pub struct Record {
     pub pid: u32,
     pub version: String,
-    /// Where nodes find it.
+    /// Where nodes find it: `tcp:HOST:PORT`.
     pub address: String,
-    /// Where commands find it.
+    /// Where commands find it: `tcp:HOST:PORT`.
     pub command_address: String,
-    /// Ports that were asked for. This version opens none: it notes them.
+    /// Where nodes that share the home and the device find it: `unix:PATH`.
     #[serde(default)]
-    pub noted: Noted,
+    pub socket: String,
+    /// The same for commands.
+    #[serde(default)]
+    pub command_socket: String,
     /// Since when it runs, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,
-}
-
-/// Ports and addresses that were asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Noted {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command_port: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listen: Option<String>,
 }
 
 impl Record {

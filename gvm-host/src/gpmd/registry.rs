@@ -61,7 +61,8 @@ impl Registry {
             name: name.clone(),
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
-            address: applicant.address,
+            address: applicant.addresses.first().cloned().unwrap_or_default(),
+            addresses: applicant.addresses,
             since_ms: now,
         };
         self.nodes.insert(name, (token, node.clone()));
@@ -121,7 +122,7 @@ mod tests {
         Applicant {
             name: (!name.is_empty()).then(|| name.parse().unwrap()),
             life: Life { id: Uuid::from_u128(id), incarnation },
-            address: "unix:/x".into(),
+            addresses: vec!["unix:/x".into()],
         }
     }
 

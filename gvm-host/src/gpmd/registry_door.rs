@@ -49,7 +49,10 @@ impl registry_door::Server for Door {
                     self.greeted.set();
                     let mut ok = answer.init_ok();
                     hello::write(&self.state.hello(), ok.reborrow().init_hello());
-                    ok.set_registry(capnp_rpc::new_client(Registry { state: self.state.clone() }));
+                    ok.set_registry(capnp_rpc::new_client(Registry {
+                        state: self.state.clone(),
+                        greeted: self.greeted.clone(),
+                    }));
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -61,6 +64,7 @@ impl registry_door::Server for Door {
 
 struct Registry {
     state: Rc<State>,
+    greeted: Greeted,
 }
 
 impl registry::Server for Registry {
@@ -138,10 +142,16 @@ impl registry::Server for Registry {
             let number = self.state.subscribers.add(client.clone());
             let subscription = Subscription { state: self.state.clone(), number };
             tell(&client, self.state.store.index().revision).await?;
+            // From now on a node that says nothing for some seconds is gone.
+            self.greeted.watch(move || client.ping_request().send().promise);
             results.get().set_subscription(capnp_rpc::new_client(subscription));
             Ok(())
         })
         .await
+    }
+
+    async fn ping(self: Rc<Self>, _: registry::PingParams, _: registry::PingResults) -> Result<(), capnp::Error> {
+        Ok(())
     }
 }
 

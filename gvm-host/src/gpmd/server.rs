@@ -1,9 +1,10 @@
-//! The daemon: two sockets, a registry and a store, on a thread of their own.
+//! The daemon: two ports, two sockets, a registry and a store, on a thread of their own.
 //!
 //! In: a home, and what to do when a module was stored. Out: a running gpmd, in this process; one
 //! at most in a home. Must not know: what is asked of it (the doors), arguments, signals.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,19 +15,26 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use super::record::{Lock, Noted, Record};
+use super::record::{Lock, Record};
 use super::registry::Registry;
 use super::registry_door::Subscribers;
 use super::store::Store;
 use super::{control_door, registry_door};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::home::{Home, HomeId};
 use crate::id::Hash;
 use crate::wire::hello::Hello;
-use crate::wire::rpc::{Connection, Gate, Limits, Offered, Side, overloaded};
+use crate::wire::rpc::{Connection, Gate, Limits, Offered, Side, Watcher, overloaded};
+use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
 
-/// Connections on one socket. Each node takes one; a device runs hundreds of nodes at the most.
+/// The port for nodes, unless a person says otherwise.
+pub const NODE_PORT: u16 = 5989;
+
+/// The port for commands, unless a person says otherwise.
+pub const COMMAND_PORT: u16 = 1111;
+
+/// Connections on one socket or port. Each node takes one; a device runs hundreds of nodes at the most.
 const MOST_CONNECTIONS: usize = 1024;
 
 /// Connections over that which are told so; more are closed without a word.
@@ -47,16 +55,31 @@ const UPLOADS_END: Duration = Duration::from_secs(30);
 /// What gpmd is started with.
 pub struct Config {
     pub home: Home,
-    /// Ports that were asked for; noted, not opened.
-    pub noted: Noted,
+    pub ports: Ports,
     /// Called with every module that was stored, on a thread that may block.
     pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
 }
 
 impl Config {
-    /// A gpmd of this home that does nothing when a module was stored.
+    /// A gpmd of this home on free ports, that does nothing when a module was stored.
     pub fn new(home: Home) -> Config {
-        Config { home, noted: Noted::default(), on_stored: None }
+        Config { home, ports: Ports::default(), on_stored: None }
+    }
+}
+
+/// Where gpmd listens beside its sockets. Port 0 takes a free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub listen: IpAddr,
+    /// For nodes.
+    pub nodes: u16,
+    pub commands: u16,
+}
+
+impl Default for Ports {
+    /// Free ports of the loopback interface.
+    fn default() -> Ports {
+        Ports { listen: Ipv4Addr::LOCALHOST.into(), nodes: 0, commands: 0 }
     }
 }
 
@@ -86,11 +109,12 @@ impl Stopper {
 }
 
 impl Server {
-    /// Starts gpmd; once this returns both sockets answer.
+    /// Starts gpmd; once this returns both ports and both sockets answer.
     ///
     /// # Errors
     /// `MODULE_CORRUPT` or `VERSION_MISMATCH` where the index cannot be read, `PORT_IN_USE` where
-    /// something else listens at its sockets, `STORAGE_FULL`, `INTERNAL`.
+    /// something else listens on its ports or at its sockets, `SYNTAX` where the device has no such
+    /// address, `HOME_INSECURE` where others may read the device key, `STORAGE_FULL`, `INTERNAL`.
     pub fn start(config: Config) -> Result<Start> {
         let Some(lock) = Lock::take(&config.home)? else {
             return Ok(Start::Running(Record::read(&config.home)));
@@ -204,14 +228,21 @@ impl State {
     }
 }
 
-/// Whether a connection has greeted.
+/// What a connection has come to. Clones share it; belongs to one thread.
 #[derive(Clone, Default)]
-pub struct Greeted(Rc<Cell<bool>>);
+pub struct Greeted(Rc<Cell<bool>>, Rc<Cell<Option<Watcher>>>);
 
 impl Greeted {
-    /// It has.
+    /// It has greeted.
     pub fn set(&self) {
         self.0.set(true);
+    }
+
+    /// Its other side can be asked for a sign of life, and is from now on.
+    pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) {
+        if let Some(watcher) = self.1.take() {
+            watcher.watch(ask);
+        }
     }
 }
 
@@ -286,13 +317,24 @@ fn serve(
         .map_err(|error| Error::io("cannot start gpmd's runtime", error))?;
     let home = config.home.clone();
     let result = runtime.block_on(async {
-        let nodes = Listener::bind(&config.home.gpmd_socket())?;
-        let commands = Listener::bind(&config.home.command_socket())?;
-        let state = Rc::new(open(config, &nodes, &commands)?);
-        tracing::info!(home = %state.home.path().display(), "gpmd is running");
+        let tls = Tls::open(&config.home)?;
+        let ports = config.ports;
+        let listeners = Listeners {
+            node_port: bind_port(ports, ports.nodes, &tls)?,
+            command_port: bind_port(ports, ports.commands, &tls)?,
+            node_socket: Listener::bind(&config.home.gpmd_socket())?,
+            command_socket: Listener::bind(&config.home.command_socket())?,
+        };
+        let state = Rc::new(open(config, &listeners)?);
+        let (address, commands) = (&state.record.address, &state.record.command_address);
+        tracing::info!(home = %state.home.path().display(), address, commands, "gpmd is running");
         let mut doors = JoinSet::new();
-        doors.spawn_local(accept(nodes, state.clone(), registry_door::offer));
-        doors.spawn_local(accept(commands, state.clone(), control_door::offer));
+        for listener in [listeners.node_socket, listeners.node_port] {
+            doors.spawn_local(accept(listener, state.clone(), registry_door::offer));
+        }
+        for listener in [listeners.command_socket, listeners.command_port] {
+            doors.spawn_local(accept(listener, state.clone(), control_door::offer));
+        }
         let _ = ready.send(state.record.clone());
         tokio::select! {
             reason = asked.recv() => state.stop.ask(reason.unwrap_or_else(|| "shut down".into())),
@@ -312,20 +354,40 @@ fn serve(
     result
 }
 
-fn open(config: Config, nodes: &Listener, commands: &Listener) -> Result<State> {
+/// Where gpmd listens.
+struct Listeners {
+    node_port: Listener,
+    command_port: Listener,
+    node_socket: Listener,
+    command_socket: Listener,
+}
+
+fn bind_port(ports: Ports, port: u16, tls: &Tls) -> Result<Listener> {
+    Listener::bind_tcp(SocketAddr::new(ports.listen, port), tls.clone()).map_err(|error| match error.code() {
+        Code::PortInUse => Error::new(
+            Code::PortInUse,
+            format!(
+                "port {port} is taken, by the gpmd of another home or by something else: choose others \
+                 with --port and --command-port, or let the system choose: `gpmd start --port 0 \
+                 --command-port 0`"
+            ),
+        ),
+        _ => error,
+    })
+}
+
+fn open(config: Config, listeners: &Listeners) -> Result<State> {
     let store = Arc::new(Store::open(&config.home)?);
     remove_stale_sockets(&config.home.nodes());
     let record = Record {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
-        address: nodes.address().to_string(),
-        command_address: commands.address().to_string(),
-        noted: config.noted,
+        address: listeners.node_port.address().to_string(),
+        command_address: listeners.command_port.address().to_string(),
+        socket: listeners.node_socket.address().to_string(),
+        command_socket: listeners.command_socket.address().to_string(),
         since_ms: now_ms(),
     };
-    if record.noted != Noted::default() {
-        tracing::info!(noted = ?record.noted, "this version opens no port: the ones asked for are noted");
-    }
     record.write(&config.home)?;
     Ok(State {
         home: config.home,
@@ -343,7 +405,7 @@ fn open(config: Config, nodes: &Listener, commands: &Listener) -> Result<State> 
 /// Removes sockets of nodes that crashed; a live node's answers.
 fn remove_stale_sockets(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        crate::wire::transport::remove_stale(&entry.path());
+        crate::wire::unix::remove_stale(&entry.path());
     }
 }
 
@@ -403,6 +465,7 @@ async fn hold(
     let greeted = Greeted::default();
     let offered = offer(&state, greeted.clone());
     let connection = Connection::start(transport, Side::Accepted, Limits::CONTROL, Some(offered));
+    greeted.1.set(Some(connection.watcher()));
     let closed = connection.closed();
     tokio::pin!(closed);
     let late = async {

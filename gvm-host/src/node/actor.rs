@@ -17,6 +17,7 @@ use super::runner::Runner;
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
 use crate::gpmd::link::{self, Link};
+use crate::gpmd::reach::Reach;
 use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::limits::Limits;
@@ -25,9 +26,9 @@ use crate::peer::door::{Ours, Peer};
 use crate::peer::remote;
 use crate::peer::table::Table;
 use crate::value::FuncType;
-
 use crate::wire::rpc::Gate;
-use crate::wire::transport::Listener;
+use crate::wire::tls::Tls;
+use crate::wire::transport::{Listener, Transport};
 
 /// How much longer than its limit a call on another node is waited for.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -76,12 +77,32 @@ pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
 
 async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
     match Actor::start(parts).await {
-        Ok((actor, listener, word)) => {
+        Ok((actor, listeners, word)) => {
             if ready.send(Ok(actor.ours.me.clone())).is_ok() {
-                actor.serve(listener, word, inbox).await;
+                actor.serve(listeners, word, inbox).await;
             }
         }
         Err(error) => drop(ready.send(Err(error))),
+    }
+}
+
+/// Where others dial this node.
+struct Listeners {
+    socket: Listener,
+    port: Listener,
+}
+
+impl Listeners {
+    /// The socket first: it costs less, and the kernel vouches for the other end.
+    fn addresses(&self) -> Vec<String> {
+        [&self.socket, &self.port].map(|listener| listener.address().to_string()).into()
+    }
+
+    async fn accept(&self) -> Result<Transport> {
+        tokio::select! {
+            accepted = self.socket.accept() => accepted,
+            accepted = self.port.accept() => accepted,
+        }
     }
 }
 
@@ -94,15 +115,22 @@ struct Actor {
 }
 
 impl Actor {
-    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listener, mpsc::Receiver<link::Event>)> {
+    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, mpsc::Receiver<link::Event>)> {
         let Parts { config, runner, directory, events, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
-        let listener = Listener::bind(&config.home.node_socket(life.id, life.incarnation))?;
-        let applicant =
-            Applicant { name: config.name.clone(), life, address: listener.address().to_string() };
+        let tls = Tls::open(&config.home)?;
+        let listeners = Listeners {
+            socket: Listener::bind(&config.home.node_socket(life.id, life.incarnation))?,
+            port: Listener::bind_tcp(config.listen, tls.clone())?,
+        };
+        let applicant = Applicant { name: config.name.clone(), life, addresses: listeners.addresses() };
+        let reach = match config.gpmd {
+            Some(address) => Reach::at(address, &config.home)?,
+            None => Reach::nodes(&config.home),
+        };
         let modules = runner.modules().clone();
         let announced = Box::new(move |index| modules.announced(index));
-        let (link, word) = Link::connect(&config.home, applicant, announced).await?;
+        let (link, word) = Link::connect(&config.home, reach, applicant, announced).await?;
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
@@ -110,19 +138,20 @@ impl Actor {
         };
         let ours = Rc::new(Ours {
             home: config.home.id(),
+            tls,
             me: link.node(),
             accept: config.accept,
             runner,
             workers,
             joined,
         });
-        Ok((Rc::new(Actor { ours, link, table, directory, events }), listener, word))
+        Ok((Rc::new(Actor { ours, link, table, directory, events }), listeners, word))
     }
 
     /// Serves until the handle says so or is gone.
     async fn serve(
         self: Rc<Self>,
-        listener: Listener,
+        listeners: Listeners,
         mut word: mpsc::Receiver<link::Event>,
         mut inbox: mpsc::Receiver<Message>,
     ) {
@@ -135,7 +164,7 @@ impl Actor {
                     Some(Message::ShutDown(reply)) => break Some(reply),
                     Some(message) => drop(work.spawn_local(self.clone().answer(message))),
                 },
-                accepted = listener.accept() => match (accepted, strangers.enter("connections that wait")) {
+                accepted = listeners.accept() => match (accepted, strangers.enter("connections that wait")) {
                     (Ok(transport), Ok(pass)) => {
                         let ours = self.ours.clone();
                         work.spawn_local(async move {
@@ -158,7 +187,7 @@ impl Actor {
             }
         };
         // No new work; whatever waits is told so by its dropped reply.
-        drop(listener);
+        drop(listeners);
         let peers = self.table.borrow_mut().clear();
         let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave("shut down")));
         let _ = tokio::time::timeout(FAREWELL, goodbyes).await;

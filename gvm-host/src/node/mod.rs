@@ -10,6 +10,7 @@ pub mod live;
 pub mod modules;
 pub mod runner;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 
 use crate::engine::Engine;
@@ -19,12 +20,20 @@ use crate::id::Name;
 use crate::imports::Grants;
 use crate::limits::Limits;
 use crate::peer::accept::Accept;
+use crate::wire::transport::Address;
 
 pub use self::handle::{Event, Handle};
+
+/// Where a node listens unless a person says otherwise: a free port of the loopback interface.
+pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What a node is made with.
 pub struct Config {
     pub home: Home,
+    /// Where the home's gpmd is; none for its socket in the home.
+    pub gpmd: Option<Address>,
+    /// Where other nodes may dial this one, beside its socket; port 0 takes a free one.
+    pub listen: SocketAddr,
     /// None lets gpmd choose one.
     pub name: Option<Name>,
     pub accept: Accept,
@@ -32,6 +41,23 @@ pub struct Config {
     /// Of every call that runs here.
     pub limits: Limits,
     pub engine: Engine,
+}
+
+impl Config {
+    /// A node of this home that finds gpmd there, listens on the loopback interface, accepts every node
+    /// of the home, grants nothing and limits nothing but what [`crate::limits`] does.
+    pub fn new(home: Home, engine: Engine) -> Config {
+        Config {
+            home,
+            gpmd: None,
+            listen: LISTEN,
+            name: None,
+            accept: Accept::All,
+            grants: Grants::default(),
+            limits: Limits::default(),
+            engine,
+        }
+    }
 }
 
 /// The threads of this process that run wasm, shared by all its nodes.

@@ -23,7 +23,8 @@ use crate::node::runner::Runner;
 use crate::wire;
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
-use crate::wire::transport::{Transport, dial};
+use crate::wire::tls::Tls;
+use crate::wire::transport::{Transport, dial, dial_words};
 
 /// How long the other side may take for one step of meeting.
 const STEP: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ const STEP: Duration = Duration::from_secs(5);
 /// What every connection of a node shares.
 pub struct Ours {
     pub home: HomeId,
+    pub tls: Tls,
     pub me: NodeInfo,
     pub accept: Accept,
     pub runner: Runner,
@@ -104,9 +106,7 @@ impl Ours {
     /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo) -> Result<Peer> {
         let name = &node.name;
-        let transport = dial(&node.address.parse()?).await.map_err(|error| {
-            Error::new(Code::NodeDown, format!("node `{name}` does not answer at {}: {error}", node.address))
-        })?;
+        let transport = self.reach(node).await?;
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
         let meeting = self.meet(&connection, node);
         let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
@@ -116,18 +116,33 @@ impl Ours {
             ))
         });
         match met {
-            Ok((session, calls, said)) => Ok(Peer {
-                info: node.clone(),
-                session,
-                calls,
-                connection: RefCell::new(Some(connection)),
-                said,
-            }),
+            Ok((session, calls, said)) => {
+                watch(&connection, &session);
+                let connection = RefCell::new(Some(connection));
+                Ok(Peer { info: node.clone(), session, calls, connection, said })
+            }
             Err(error) => {
                 connection.finish().await;
                 Err(error)
             }
         }
+    }
+
+    /// Dials a node's places one after the other.
+    async fn reach(&self, node: &NodeInfo) -> Result<Transport> {
+        let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
+        for address in &node.addresses {
+            match dial(&address.parse()?, Some(&self.tls)).await {
+                Ok(transport) => return Ok(transport),
+                Err(error) => {
+                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                        code = Code::AuthFailed;
+                    }
+                    tried.push(format!("{address} ({})", dial_words(&error)));
+                }
+            }
+        }
+        Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
     }
 
     async fn meet(
@@ -183,6 +198,12 @@ impl Ours {
         })
         .await;
     }
+}
+
+/// Finds out when a peer goes silent.
+fn watch(connection: &Connection, session: &session::Client) {
+    let session = session.clone();
+    connection.watch(move || session.ping_request().send().promise);
 }
 
 /// A streams capability whose other end is not known yet.
@@ -255,6 +276,7 @@ impl connect_door::Server for AskingDoor {
             ok.set_session(ours.session(streams, said.clone()));
             ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
             self.door.met.notify_one();
+            watch(&connection, &session);
             (ours.joined)(Rc::new(Peer {
                 info: self.asking.clone(),
                 session,

@@ -103,6 +103,7 @@ mod tests {
             id: uuid::Uuid::nil(),
             incarnation,
             address: "unix:/x".into(),
+            addresses: vec!["unix:/x".into()],
             since_ms: 0,
         }
     }

@@ -17,6 +17,9 @@ const MAX_VERSION: usize = 64;
 /// `unix:` and the longest path there is.
 const MAX_ADDRESS: usize = 5 + 4096;
 
+/// The most places of one node that are read: a few kinds, a few networks each.
+const MAX_ADDRESSES: u32 = 16;
+
 /// What one side says of itself and of whom it expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -121,8 +124,8 @@ pub fn read(from: hello::Reader<'_>) -> Result<Hello> {
 /// Writes a node.
 pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
     to.set_name(from.name.as_str());
-    to.set_address(&from.address);
     to.set_since(from.since_ms);
+    write_addresses(&from.addresses, to.reborrow());
     write_life(from.life(), to);
 }
 
@@ -139,7 +142,8 @@ pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
         name,
         id: applicant.life.id,
         incarnation: applicant.life.incarnation,
-        address: applicant.address,
+        address: applicant.addresses.first().cloned().unwrap_or_default(),
+        addresses: applicant.addresses,
         since_ms: from.get_since(),
     })
 }
@@ -149,7 +153,7 @@ pub fn write_applicant(from: &Applicant, mut to: node_info::Builder<'_>) {
     if let Some(name) = &from.name {
         to.set_name(name.as_str());
     }
-    to.set_address(&from.address);
+    write_addresses(&from.addresses, to.reborrow());
     write_life(from.life, to);
 }
 
@@ -163,9 +167,33 @@ pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
         "" => None,
         name => Some(name.parse::<Name>().map_err(|error| malformed(error.message()))?),
     };
-    let address = text(from.get_address(), "address", MAX_ADDRESS)?;
-    address.parse::<Address>().map_err(|error| malformed(error.message()))?;
-    Ok(Applicant { name, life: read_life(from)?, address })
+    Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)? })
+}
+
+/// The first stands alone too, for versions that know one.
+fn write_addresses(from: &[String], mut to: node_info::Builder<'_>) {
+    if let Some(first) = from.first() {
+        to.set_address(first);
+    }
+    let mut list = to.init_addresses(from.len() as u32);
+    for (index, address) in from.iter().enumerate() {
+        list.set(index as u32, address);
+    }
+}
+
+fn read_addresses(from: node_info::Reader<'_>) -> Result<Vec<String>> {
+    let first = text(from.get_address(), "address", MAX_ADDRESS)?;
+    first.parse::<Address>().map_err(|error| malformed(error.message()))?;
+    let mut addresses = vec![first];
+    let more = from.get_addresses().map_err(unreadable)?;
+    for index in 0..more.len().min(MAX_ADDRESSES) {
+        let address = text(more.get(index), "address", MAX_ADDRESS)?;
+        // What this version cannot dial, a later one may have said.
+        if address.parse::<Address>().is_ok() && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
 }
 
 fn write_life(from: Life, mut to: node_info::Builder<'_>) {
@@ -209,6 +237,7 @@ mod tests {
             id: Uuid::from_u128(7),
             incarnation: 8,
             address: "unix:/tmp/x.sock".into(),
+            addresses: vec!["unix:/tmp/x.sock".into(), "tcp:127.0.0.1:4000".into()],
             since_ms: 9,
         }
     }
@@ -227,12 +256,28 @@ mod tests {
 
     #[test]
     fn an_applicant_may_have_no_name() {
-        let applicant = Applicant { name: None, life: node().life(), address: "unix:/x".into() };
+        let applicant = Applicant { name: None, life: node().life(), addresses: vec!["unix:/x".into()] };
         let mut message = capnp::message::Builder::new_default();
         write_applicant(&applicant, message.init_root());
         let reader = message.get_root_as_reader::<node_info::Reader<'_>>().unwrap();
         assert_eq!(read_applicant(reader).unwrap(), applicant);
         assert_eq!(read_node(reader).unwrap_err().code(), Code::AuthFailed);
+    }
+
+    #[test]
+    fn addresses_of_other_versions() {
+        let read = |addresses: &[&str]| {
+            let mut message = capnp::message::Builder::new_default();
+            let mut builder = message.init_root::<node_info::Builder<'_>>();
+            write_node(&node(), builder.reborrow());
+            let mut list = builder.init_addresses(addresses.len() as u32);
+            for (index, address) in addresses.iter().enumerate() {
+                list.set(index as u32, address);
+            }
+            read_node(message.get_root_as_reader().unwrap()).unwrap().addresses
+        };
+        assert_eq!(read(&[]), ["unix:/tmp/x.sock"]);
+        assert_eq!(read(&["quic:/y", "tcp:[::1]:1"]), ["unix:/tmp/x.sock", "tcp:[::1]:1"]);
     }
 
     #[test]

@@ -3,16 +3,22 @@
 //! In: sockets, and our own types. Out: connections that speak Cap'n Proto, and our own types
 //! again. Must not know: what a registry, a module store or a node does with them.
 //!
-//! - `transport`: listen and dial; a reader, a writer and who is at the other end.
+//! - `transport`: listen and dial; a reader, a writer and who is at the other end. `unix`, `tcp`: the
+//!   two kinds there are; `tls`: who may pass where the kernel cannot vouch for the other end.
 //! - `writer`: one write for many small messages.
-//! - `rpc`: one connection's life; limits; panics kept inside one method.
+//! - `rpc`: one connection's life; limits; panics kept inside one method. `pulse`: whether the other
+//!   side still lives.
 //! - `error`, `hello`: our types to and from `schema/`.
 
 pub mod call;
 pub mod error;
 pub mod hello;
+pub mod pulse;
 pub mod rpc;
+mod tcp;
+pub mod tls;
 pub mod transport;
+pub mod unix;
 pub mod value;
 pub mod writer;
 

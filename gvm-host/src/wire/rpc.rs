@@ -6,7 +6,7 @@
 //!
 //! Everything here belongs to one thread and is called on its `LocalRuntime` or `LocalSet`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,9 +18,10 @@ use capnp_rpc::rpc_twoparty_capnp::Side as VatSide;
 use capnp_rpc::twoparty::VatNetwork;
 use futures::FutureExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
+use super::pulse::{self, BEAT, Beat, Pulse, Signs};
 use super::transport::{Peer, Transport};
 use super::writer::{Pump, coalesce};
 use crate::error::{Code, Error, Result};
@@ -30,6 +31,9 @@ const FINISH: Duration = Duration::from_secs(1);
 
 /// How long the other side's last words are read for once nothing can be written to it any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long the end of a connection may take whose other side is silent: nothing more will arrive.
+const GIVE_UP: Duration = Duration::from_millis(100);
 
 /// Bytes read ahead: some hundred small messages in one system call.
 const READ_AHEAD: usize = 64 << 10;
@@ -80,6 +84,8 @@ pub enum Closed {
     Theirs,
     /// What it sent could not be read, or the connection failed under us.
     Broken(String),
+    /// The other side gave no sign of life, though it was asked for one.
+    Silent,
 }
 
 /// A running connection. Dropping it ends it in order, within a bounded time, on this thread's
@@ -87,15 +93,36 @@ pub enum Closed {
 pub struct Connection {
     first: Option<Offered>,
     peer: Peer,
-    stop: Rc<Notify>,
+    stop: Rc<Stop>,
+    signs: Signs,
     closed: watch::Receiver<Option<Closed>>,
+}
+
+/// How a connection is asked to end, and as what.
+#[derive(Default)]
+struct Stop {
+    asked: Notify,
+    verdict: RefCell<Option<Closed>>,
+}
+
+impl Stop {
+    /// Asks; the first reason stands.
+    fn ask(&self, why: Closed) {
+        self.verdict.borrow_mut().get_or_insert(why);
+        self.asked.notify_one();
+    }
+
+    fn verdict(&self) -> Closed {
+        self.verdict.borrow().clone().unwrap_or(Closed::Ours)
+    }
 }
 
 impl Connection {
     /// Starts to speak. `offered` is what the other side's [`Connection::first`] gives.
     pub fn start(transport: Transport, side: Side, limits: Limits, offered: Option<Offered>) -> Connection {
-        let reader = futures::io::BufReader::with_capacity(READ_AHEAD, transport.reader.compat());
-        let (gather, pump) = coalesce(transport.writer);
+        let (reader, writer, signs) = pulse::listen(transport.reader, transport.writer);
+        let reader = futures::io::BufReader::with_capacity(READ_AHEAD, reader.compat());
+        let (gather, pump) = coalesce(Box::new(writer));
         let ours = match side {
             Side::Dialled => VatSide::Client,
             Side::Accepted => VatSide::Server,
@@ -103,14 +130,14 @@ impl Connection {
         let network = VatNetwork::new(reader, gather, ours, limits.options());
         let mut system = RpcSystem::new(Box::new(network), offered);
         let first = (side == Side::Dialled).then(|| system.bootstrap(VatSide::Server));
-        let stop = Rc::new(Notify::new());
+        let stop = Rc::new(Stop::default());
         let (tell, closed) = watch::channel(None);
         let asked = stop.clone();
         tokio::task::spawn_local(async move {
             let why = drive(system, pump, &asked).await;
             tell.send_replace(Some(why));
         });
-        Connection { first, peer: transport.peer, stop, closed }
+        Connection { first, peer: transport.peer, stop, signs, closed }
     }
 
     /// What the other side offers, on the side that dialled; a capability that always fails on the
@@ -130,34 +157,93 @@ impl Connection {
         &self.peer
     }
 
+    /// Ends the connection as [`Closed::Silent`] once the other side gives no sign of life for some
+    /// seconds, though `ask` asks it for one; whatever it sends is one. `ask` is called when nothing was
+    /// heard for a while, one at a time. To be called once.
+    pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) {
+        self.watcher().watch(ask);
+    }
+
+    /// What can do the same later, from elsewhere.
+    pub fn watcher(&self) -> Watcher {
+        Watcher { signs: self.signs.clone(), stop: self.stop.clone(), closed: self.closed.clone() }
+    }
+
     /// Waits until the connection has ended, and says why. May be called often; the future does not
     /// hold the connection.
     pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
-        let mut closed = self.closed.clone();
-        async move {
-            match closed.wait_for(Option::is_some).await {
-                Ok(why) => why.clone().unwrap_or(Closed::Ours),
-                Err(_) => Closed::Ours,
-            }
-        }
+        ended(self.closed.clone())
     }
 
     /// Ends the connection in order: what was sent before arrives, calls under way fail on both
     /// sides. Takes a second at the very most.
     pub async fn finish(self) {
-        self.stop.notify_one();
+        self.stop.ask(Closed::Ours);
         self.closed().await;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.stop.notify_one();
+        self.stop.ask(Closed::Ours);
+    }
+}
+
+/// Watches over a connection without holding it.
+pub struct Watcher {
+    signs: Signs,
+    stop: Rc<Stop>,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl Watcher {
+    /// As [`Connection::watch`].
+    pub fn watch<F: Future + 'static>(self, ask: impl Fn() -> F + 'static) {
+        // Ends with the connection.
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                _ = ended(self.closed) => {}
+                () = silence(self.signs, ask) => self.stop.ask(Closed::Silent),
+            }
+        });
+    }
+}
+
+async fn ended(mut closed: watch::Receiver<Option<Closed>>) -> Closed {
+    match closed.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or(Closed::Ours),
+        Err(_) => Closed::Ours,
+    }
+}
+
+/// Returns once the other side has been silent for too long.
+async fn silence<F: Future>(signs: Signs, ask: impl Fn() -> F) {
+    let mut beats = interval_at(Instant::now() + BEAT, BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut pulse, mut last) = (Pulse::default(), Instant::now());
+    let mut asking = None;
+    loop {
+        tokio::select! {
+            _ = beats.tick() => {
+                let since = std::mem::replace(&mut last, Instant::now()).elapsed();
+                match pulse.beat(signs.count(), since) {
+                    Beat::Alive => asking = None,
+                    Beat::Ask if asking.is_none() => asking = Some(Box::pin(ask())),
+                    Beat::Ask => {}
+                    Beat::Dead => return,
+                }
+            }
+            // The answer itself says nothing that its bytes have not said.
+            _ = async { match asking.as_mut() {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }} => asking = None,
+        }
     }
 }
 
 /// Runs the connection to its end. Panics inside capnp-rpc cost this connection alone.
-async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Notify) -> Closed {
+async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Stop) -> Closed {
     let mut disconnect = AssertUnwindSafe(system.get_disconnector()).catch_unwind();
     let mut rpc = Box::pin(AssertUnwindSafe(system).catch_unwind());
     let why = {
@@ -166,15 +252,16 @@ async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Notify) -> Clo
             biased;
             ended = &mut rpc => Some(reason(ended)),
             _ = &mut pumping => timeout(LAST_WORDS, &mut rpc).await.ok().map(reason),
-            () = stop.notified() => None,
+            () = stop.asked.notified() => None,
         };
         if why.is_none() {
             // Calls that wait here fail now; they would wait for ever if `rpc` were just dropped.
-            why = Some(Closed::Ours);
+            why = Some(stop.verdict());
             let ending = async {
                 let _ = futures::join!(&mut disconnect, &mut rpc);
             };
-            let _ = timeout(FINISH, async {
+            let patience = if why == Some(Closed::Silent) { GIVE_UP } else { FINISH };
+            let _ = timeout(patience, async {
                 tokio::select! { biased; () = ending => (), _ = &mut pumping => () }
             })
             .await;
@@ -182,6 +269,9 @@ async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Notify) -> Clo
         why
     };
     drop(rpc);
+    if why == Some(Closed::Silent) {
+        return Closed::Silent;
+    }
     let _ = timeout(FINISH, pump.run()).await;
     let _ = pump.finish(FINISH).await;
     why.unwrap_or(Closed::Ours)

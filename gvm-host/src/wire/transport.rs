@@ -1,34 +1,19 @@
 //! Connections between processes: a reader, a writer and who is at the other end.
 //!
-//! In: an address, or a path in the home folder. Out: a [`Transport`] whose other end is known to
-//! be ours. Must not know: what is said over it.
-//!
-//! Unix sockets live in folders of mode 0700, and the kernel vouches for the user at the other
-//! end. A socket's name holds about 100 bytes; ours are reached through the open folder
-//! (`/proc/self/fd/N/name`), so a home may lie as deep as it likes.
+//! In: an address. Out: a [`Transport`] whose other end is known to be ours. Must not know: what is
+//! said over it; how the other end was recognised (`unix`, `tcp`, `tls`).
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::time::Instant;
 
+use super::tls::Tls;
+use super::{tcp, unix};
 use crate::error::{Code, Error, Result};
-
-/// How long the kernel's queue of a listener may stay full before dialling gives up. A daemon that
-/// lives takes connections within milliseconds.
-const DIAL: Duration = Duration::from_secs(5);
-
-/// The longest name the kernel takes for a socket, where there is no way around it.
-#[cfg(not(target_os = "linux"))]
-const MAX_SOCKET_NAME: usize = 100;
 
 /// One connection. Belongs to the thread that serves it from then on.
 pub struct Transport {
@@ -37,27 +22,31 @@ pub struct Transport {
     pub peer: Peer,
 }
 
-/// Who is at the other end.
+/// Who is at the other end, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
     /// A process of our own user on this device, as the kernel says; its id where it says that too.
     Local { pid: Option<i32> },
+    /// A process that holds this home's device key, as TLS proved; where it is.
+    Home { at: SocketAddr },
     /// This process itself.
     InMemory,
 }
 
-/// Where something can be dialled: `unix:PATH`.
+/// Where something can be dialled: `unix:PATH`, or `tcp:HOST:PORT` with a numeric host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     Unix(PathBuf),
+    Tcp(SocketAddr),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(at) => write!(f, "tcp:{at}"),
         }
     }
 }
@@ -66,14 +55,62 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Address> {
-        match text.strip_prefix("unix:").map(Path::new) {
-            Some(path) if path.is_absolute() => Ok(Address::Unix(path.into())),
-            _ => Err(Error::new(
+        let address = match text.split_once(':') {
+            Some(("unix", path)) => {
+                Some(Path::new(path)).filter(|path| path.is_absolute()).map(|path| Address::Unix(path.into()))
+            }
+            Some(("tcp", at)) => at.parse().ok().filter(|at: &SocketAddr| at.port() != 0).map(Address::Tcp),
+            _ => None,
+        };
+        address.ok_or_else(|| {
+            Error::new(
                 Code::Syntax,
-                format!("{text:?} is no address that this version can dial: addresses look like unix:/PATH"),
-            )),
+                format!(
+                    "{text:?} is no address that this version can dial: addresses look like unix:/PATH or \
+                     tcp:127.0.0.1:5989"
+                ),
+            )
+        })
+    }
+}
+
+impl Address {
+    /// What a person types for a place to dial: an address, or `HOST[:PORT]`, where a name is looked up
+    /// once. Blocks as long as the system's resolver does.
+    ///
+    /// # Errors
+    /// `SYNTAX` where it is none of these, or the name is not known.
+    pub fn typed(text: &str, port: u16) -> Result<Address> {
+        match text.split_once(':') {
+            Some(("unix", _)) => text.parse(),
+            Some(("tcp", at)) => host_and_port(at, port).map(Address::Tcp),
+            _ => host_and_port(text, port).map(Address::Tcp),
         }
     }
+}
+
+/// `ADDR[:PORT]`, with the port that is meant where none is said. Blocks as long as the system's
+/// resolver does where ADDR is a name.
+///
+/// # Errors
+/// `SYNTAX` where it is neither an address nor a name that is known.
+pub fn host_and_port(text: &str, port: u16) -> Result<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok((ip, port).into());
+    }
+    let found = match text.contains(':') {
+        true => text.to_socket_addrs(),
+        false => (text, port).to_socket_addrs(),
+    };
+    let unknown = |why: String| {
+        Error::new(Code::Syntax, format!("{text:?} is no address ({why}): expected ADDR or ADDR:PORT"))
+    };
+    let mut found = found.map_err(|error| unknown(error.to_string()))?;
+    found.next().ok_or_else(|| unknown("the name has none".into()))
 }
 
 impl Transport {
@@ -87,64 +124,40 @@ impl Transport {
         let (reader, writer) = tokio::io::split(stream);
         Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::InMemory }
     }
-
-    /// Takes a connected socket once the kernel has said that our own user is at its other end.
-    ///
-    /// # Errors
-    /// `AUTH_FAILED` for anybody else.
-    pub fn from_unix(stream: UnixStream) -> Result<Transport> {
-        let peer = stream
-            .peer_cred()
-            .map_err(|error| Error::new(Code::AuthFailed, format!("the peer is not known: {error}")))?;
-        if peer.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::new(
-                Code::AuthFailed,
-                format!("the process at the other end belongs to another user ({})", peer.uid()),
-            ));
-        }
-        let pid = peer.pid();
-        let (reader, writer) = stream.into_split();
-        Ok(Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::Local { pid } })
-    }
 }
 
-/// Connects to an address. To be called on a tokio runtime.
+/// Connects to an address, within some seconds. To be called on a tokio runtime.
 ///
 /// # Errors
 /// The operating system's, with the caller's noun to be put to it: `NotFound` and
 /// `ConnectionRefused` mean that nobody listens there, `TimedOut` that whoever does takes no one.
-/// `PermissionDenied` where the other end is another user's.
-pub async fn dial(address: &Address) -> io::Result<Transport> {
-    let Address::Unix(path) = address;
-    let deadline = Instant::now() + DIAL;
-    loop {
-        match connect(path).await {
-            Ok(stream) => {
-                return Transport::from_unix(stream)
-                    .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error));
-            }
-            // The listener's queue is full: it is alive and busy.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if Instant::now() >= deadline {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            Err(error) => return Err(error),
+/// `PermissionDenied`, holding an `AUTH_FAILED`, where the other end is not of this home, or we have no
+/// key (`tls`) to show at a TCP address.
+pub async fn dial(address: &Address, tls: Option<&Tls>) -> io::Result<Transport> {
+    match (address, tls) {
+        (Address::Unix(path), _) => unix::dial(path).await,
+        (Address::Tcp(at), Some(tls)) => tcp::dial(*at, tls).await,
+        (Address::Tcp(at), None) => {
+            let error =
+                Error::new(Code::AuthFailed, format!("tcp:{at} cannot be dialled without the home's key"));
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
         }
     }
 }
 
-async fn connect(path: &Path) -> io::Result<UnixStream> {
-    let (_folder, short) = short_name(path)?;
-    UnixStream::connect(short).await
+/// What an error of [`dial`] says, without the code of a coded one.
+pub fn dial_words(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => error.message().to_owned(),
+        None => error.to_string(),
+    }
 }
 
-/// A listening socket file. Dropping it removes the file, if it is still this one.
-pub struct Listener {
-    socket: UnixListener,
-    path: PathBuf,
-    inode: (u64, u64),
+/// Something that listens, a socket file or a port. Belongs to one thread; dropping it ends it.
+#[non_exhaustive]
+pub enum Listener {
+    Unix(unix::Listener),
+    Tcp(tcp::Listener),
 }
 
 impl Listener {
@@ -154,110 +167,37 @@ impl Listener {
     /// # Errors
     /// `PORT_IN_USE` where somebody listens there already; `STORAGE_FULL`, `INTERNAL`.
     pub fn bind(path: &Path) -> Result<Listener> {
-        let fail = |error| Error::io(format_args!("cannot listen at {}", path.display()), error);
-        let (folder, short) = short_name(path).map_err(fail)?;
-        // Two processes that both find a stale file must not remove each other's new one.
-        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| fail(error.into()))?;
-        let socket = match std::os::unix::net::UnixListener::bind(&short) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if answers(&short) {
-                    return Err(Error::new(
-                        Code::PortInUse,
-                        format!("another process listens at {}", path.display()),
-                    ));
-                }
-                fs::remove_file(&short).map_err(fail)?;
-                std::os::unix::net::UnixListener::bind(&short)
-            }
-            other => other,
-        }
-        .map_err(fail)?;
-        fs::set_permissions(&short, fs::Permissions::from_mode(0o600)).map_err(fail)?;
-        let meta = fs::symlink_metadata(&short).map_err(fail)?;
-        socket.set_nonblocking(true).map_err(fail)?;
-        Ok(Listener {
-            socket: UnixListener::from_std(socket).map_err(fail)?,
-            path: path.into(),
-            inode: (meta.dev(), meta.ino()),
-        })
+        unix::Listener::bind(path).map(Listener::Unix)
     }
 
-    /// Waits for the next connection. Whoever is not of our user is turned away here, with
-    /// `AUTH_FAILED`; the listener goes on.
+    /// Listens on a TCP port, for holders of the same key alone; port 0 takes a free one. To be called
+    /// on a tokio runtime.
     ///
     /// # Errors
-    /// `AUTH_FAILED`; `OVERLOADED` where the process has no more descriptors; `INTERNAL`.
+    /// `PORT_IN_USE`; `SYNTAX` where the device has no such address; `INTERNAL`.
+    pub fn bind_tcp(at: SocketAddr, tls: Tls) -> Result<Listener> {
+        tcp::Listener::bind(at, tls).map(Listener::Tcp)
+    }
+
+    /// Waits for the next connection whose other end is known to be ours. May be dropped and called
+    /// again: nobody is lost.
+    ///
+    /// # Errors
+    /// `AUTH_FAILED` where another user reached a socket file; `OVERLOADED` where the process has no
+    /// more descriptors. The listener goes on.
     pub async fn accept(&self) -> Result<Transport> {
-        match self.socket.accept().await {
-            Ok((stream, _)) => Transport::from_unix(stream),
-            Err(error) => {
-                Err(Error::new(Code::Overloaded, format!("cannot take a connection: {error}"))
-                    .with_source(error))
-            }
+        match self {
+            Listener::Unix(listener) => listener.accept().await,
+            Listener::Tcp(listener) => listener.accept().await,
         }
     }
 
     /// Where it can be dialled.
     pub fn address(&self) -> Address {
-        Address::Unix(self.path.clone())
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
-        if ours {
-            let _ = fs::remove_file(&self.path);
+        match self {
+            Listener::Unix(listener) => Address::Unix(listener.path().into()),
+            Listener::Tcp(listener) => Address::Tcp(listener.address()),
         }
-    }
-}
-
-/// Removes a socket file at which nobody listens; anything else is left alone.
-pub fn remove_stale(path: &Path) {
-    let Ok((folder, short)) = short_name(path) else { return };
-    if rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).is_ok()
-        && short.extension().is_some_and(|extension| extension == "sock")
-        && !answers(&short)
-    {
-        let _ = fs::remove_file(&short);
-    }
-}
-
-/// Whether somebody listens at a socket file that exists.
-fn answers(path: &Path) -> bool {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)
-        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
-    // A full queue is a listener too, if a busy one.
-    !matches!(tried, Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
-}
-
-/// The open folder of a path, and a short name of the path that holds while the folder is open.
-#[cfg(target_os = "linux")]
-fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
-    let (folder, name) = split(path)?;
-    let folder = File::open(folder)?;
-    let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    Ok((folder, Path::new(&short).join(name)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
-    let (folder, _) = split(path)?;
-    if path.as_os_str().len() > MAX_SOCKET_NAME {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path is too long for a socket on this system: choose a shorter home",
-        ));
-    }
-    Ok((File::open(folder)?, path.into()))
-}
-
-fn split(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
-    match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) => Ok((folder, name)),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -265,67 +205,27 @@ fn split(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
 mod tests {
     use super::*;
 
-    fn run<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-    }
-
-    fn deep(folder: &Path) -> PathBuf {
-        let deep = folder.join("a".repeat(120)).join("b".repeat(120));
-        fs::create_dir_all(&deep).unwrap();
-        deep.join("x.sock")
-    }
-
-    #[test]
-    fn works_at_any_depth_and_knows_its_peer() {
-        run(async {
-            let folder = tempfile::tempdir().unwrap();
-            let path = deep(folder.path());
-            let listener = Listener::bind(&path).unwrap();
-            let address = listener.address();
-            let (dialled, accepted) = tokio::join!(dial(&address), listener.accept());
-            let own = Peer::Local { pid: Some(std::process::id() as i32) };
-            assert_eq!(dialled.unwrap().peer, own);
-            assert_eq!(accepted.unwrap().peer, own);
-            drop(listener);
-            assert!(!path.exists());
-        });
-    }
-
-    #[test]
-    fn replaces_a_stale_file_and_no_live_one() {
-        run(async {
-            let folder = tempfile::tempdir().unwrap();
-            let path = deep(folder.path());
-            let (_folder, short) = short_name(&path).unwrap();
-            drop(std::os::unix::net::UnixListener::bind(short).unwrap());
-            assert!(path.exists());
-            let refused = dial(&Address::Unix(path.clone())).await.err().unwrap();
-            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-            let listener = Listener::bind(&path).unwrap();
-            assert_eq!(Listener::bind(&path).err().unwrap().code(), Code::PortInUse);
-            dial(&listener.address()).await.unwrap();
-        });
-    }
-
-    #[test]
-    fn a_dropped_listener_leaves_its_successor_alone() {
-        run(async {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("x.sock");
-            let first = Listener::bind(&path).unwrap();
-            fs::remove_file(&path).unwrap();
-            let second = Listener::bind(&path).unwrap();
-            drop(first);
-            dial(&second.address()).await.unwrap();
-        });
-    }
-
     #[test]
     fn addresses_read_what_they_write() {
-        let address = Address::Unix("/home/me/x.sock".into());
-        assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
-        for bad in ["unix:x.sock", "tcp:127.0.0.1:5989", "", "unix:"] {
+        for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for bad in
+            ["unix:x.sock", "tcp:x", "tcp:1.2.3.4", "tcp:1.2.3.4:0", "tcp:::1:5", "", "unix:", "quic:/x"]
+        {
             assert_eq!(bad.parse::<Address>().unwrap_err().code(), Code::Syntax, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_person_types() {
+        let typed = |text| Address::typed(text, 5989).map(|address| address.to_string());
+        assert_eq!(typed("127.0.0.1").unwrap(), "tcp:127.0.0.1:5989");
+        assert_eq!(typed("tcp:127.0.0.1:7").unwrap(), "tcp:127.0.0.1:7");
+        assert_eq!(typed("::1").unwrap(), "tcp:[::1]:5989");
+        assert_eq!(typed("[::1]").unwrap(), "tcp:[::1]:5989");
+        assert_eq!(typed("[::1]:7").unwrap(), "tcp:[::1]:7");
+        assert_eq!(typed("unix:/x").unwrap(), "unix:/x");
+        assert_eq!(typed("").unwrap_err().code(), Code::Syntax);
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! In: the command line and the environment. Out: plain values. Must not know: what is done with them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use gvm_host::error::{Code, Error, Result};
-use gvm_host::gpmd::record::Noted;
+use gvm_host::gpmd::control::Control;
+use gvm_host::gpmd::reach::Reach;
+use gvm_host::gpmd::server::{COMMAND_PORT, NODE_PORT, Ports};
+use gvm_host::home::Home;
+use gvm_host::wire::transport::Address;
 
 /// The Ghost port mapper daemon: knows the nodes of this device and keeps its modules.
 ///
@@ -31,17 +36,24 @@ pub struct Args {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// The port for nodes; noted, not opened: nodes and commands use sockets in the home
-    #[arg(long, global = true, env = "GPMD_PORT", value_name = "PORT", hide_short_help = true)]
+    /// With start: the port for nodes, 0 for a free one [default: 5989]
+    ///
+    /// Nodes and commands of the home find the daemon without this: by its sockets in the home. Who
+    /// has the home's device key may use the ports.
+    #[arg(long, global = true, env = "GPMD_PORT", value_name = "PORT", hide_env_values = true)]
     pub port: Option<u16>,
 
-    /// The port for commands; noted, not opened
-    #[arg(long, global = true, env = "GPMD_COMMAND_PORT", value_name = "PORT", hide_short_help = true)]
+    /// With start: the port for commands, 0 for a free one [default: 1111]
+    #[arg(long, global = true, env = "GPMD_COMMAND_PORT", value_name = "PORT", hide_env_values = true)]
     pub command_port: Option<u16>,
 
-    /// The address to listen at; noted, not opened
+    /// With start: the address to listen at [default: 127.0.0.1]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub listen: Option<IpAddr>,
+
+    /// With other commands: reach the daemon at its port for commands, HOST[:PORT]
     #[arg(long, global = true, value_name = "ADDR", hide_short_help = true)]
-    pub listen: Option<String>,
+    pub gpmd: Option<String>,
 
     #[command(subcommand)]
     pub command: Command,
@@ -51,7 +63,7 @@ pub struct Args {
 pub enum Command {
     /// Start the daemon; returns once it answers
     ///
-    /// Starts gpmd in the background and returns once both of its sockets answer. Where one runs
+    /// Starts gpmd in the background and returns once its ports answer. Where one runs
     /// already, says so and exits 0.
     Start {
         /// Stay in the foreground and log to standard error (also `-nd`, no daemon)
@@ -140,9 +152,21 @@ impl Args {
         }
     }
 
-    /// The ports that were asked for.
-    pub fn noted(&self) -> Noted {
-        Noted { port: self.port, command_port: self.command_port, listen: self.listen.clone() }
+    /// The ports that a daemon started with this listens on.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            listen: self.listen.unwrap_or(Ports::default().listen),
+            nodes: self.port.unwrap_or(NODE_PORT),
+            commands: self.command_port.unwrap_or(COMMAND_PORT),
+        }
+    }
+
+    /// A conversation with the daemon, by the way that was chosen.
+    pub fn control(&self, home: &Home) -> Result<Control> {
+        match self.gpmd.as_deref() {
+            None | Some("") => Control::connect(home),
+            Some(text) => Control::connect_by(home, &Reach::at(Address::typed(text, COMMAND_PORT)?, home)?),
+        }
     }
 }
 
@@ -157,8 +181,8 @@ const MANUAL: &str = "\
 Examples:
   gpmd start
       Start the daemon of the home in the background.
-  gpmd --home /tmp/other start -nd
-      Start another, for another home, in the foreground.
+  gpmd --home /tmp/other start -nd --port 0 --command-port 0
+      Start another, for another home, in the foreground, on free ports.
   gpmd wasm upload --name=math --version=v0.0.1 --file=math.wasm
       Store a module; `math.add(1,2)` then works on every node of the device.
   gpmd wasm pin math 0.0.1
@@ -172,6 +196,7 @@ Exit status:
   2  wrong usage
 
 Files, in the home folder:
+  device.key          the home's key; whoever can read it can act as you
   ghost.modules.json  the index of modules; made to be read
   modules/            the modules, by their SHA-256
   gpmd.sock           where nodes find the daemon

@@ -28,8 +28,8 @@ pub fn status(status: &Status) -> String {
     let since = time(status.since_ms);
     let _ = writeln!(text, "gpmd {} is running (process {}) since {since}", status.version, status.pid);
     let _ = writeln!(text, "  home      {}", status.home);
-    let _ = writeln!(text, "  nodes     {}", status.address);
-    let _ = writeln!(text, "  commands  {}", status.command_address);
+    let _ = writeln!(text, "  nodes     {}  {}", status.address, status.socket);
+    let _ = writeln!(text, "  commands  {}  {}", status.command_address, status.command_socket);
     let _ = writeln!(text, "  modules   {}", status.modules);
     if !status.nodes.is_empty() {
         let width = status.nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or(0);

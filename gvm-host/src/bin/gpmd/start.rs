@@ -86,7 +86,7 @@ pub fn background(args: &Args, home: &Home) -> Result<()> {
 fn start(args: &Args, home: Home) -> Result<Start> {
     let settings = Settings { pooling: false, compiled: home.compiled(), compiler: Compiler::current()? };
     let ahead = compile_ahead(Engine::new(settings), home.clone(), workers()?.handle().clone());
-    Server::start(Config { noted: args.noted(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
+    Server::start(Config { ports: args.ports(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
 }
 
 /// Says that one runs.
@@ -154,16 +154,10 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let own = std::env::current_exe().map_err(|error| Error::io("cannot find this program", error))?;
     let mut command = Command::new(own);
     command.arg("--home").arg(home.path());
-    let noted = args.noted();
-    if let Some(port) = noted.port {
-        command.arg("--port").arg(port.to_string());
-    }
-    if let Some(port) = noted.command_port {
-        command.arg("--command-port").arg(port.to_string());
-    }
-    if let Some(listen) = &noted.listen {
-        command.arg("--listen").arg(listen);
-    }
+    let ports = args.ports();
+    command.arg("--listen").arg(ports.listen.to_string());
+    command.arg("--port").arg(ports.nodes.to_string());
+    command.arg("--command-port").arg(ports.commands.to_string());
     command.args((0..args.verbose).map(|_| "-v")).args(["start", "--detached"]);
     // A folder that is to be unmounted must not be held.
     command.current_dir(home.path());

@@ -19,27 +19,29 @@ use gvm_host::id::{Name, parse_version};
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::args::Wasm;
+use crate::args::{Args, Wasm};
 use crate::output;
 
 /// Uploads that take longer show how far they are, on a terminal.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Does one of the commands.
-pub fn run(command: &Wasm, home: &Home, json: bool) -> Result<()> {
+pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
+    let json = args.json;
+    let control = || args.control(home);
     match command {
-        Wasm::Upload { name, version, file } => upload(home, name, version, file, json),
+        Wasm::Upload { name, version, file } => upload(control, name, version, file, json),
         Wasm::List => list(&read_index(home)?, json),
         Wasm::Show { module, version } => show(home, module, version.as_deref(), json),
         Wasm::Get { module, version, out } => get(home, module, version.as_deref(), out.as_deref(), json),
-        Wasm::Remove { module, version } => remove(home, module, version.as_deref(), json),
-        Wasm::Pin { module, version } => pin(home, module, version.as_deref(), json),
+        Wasm::Remove { module, version } => remove(control, module, version.as_deref(), json),
+        Wasm::Pin { module, version } => pin(control, module, version.as_deref(), json),
     }
 }
 
-fn upload(home: &Home, name: &str, version: &str, file: &Path, json: bool) -> Result<()> {
+fn upload(control: impl Fn() -> Result<Control>, name: &str, version: &str, file: &Path, json: bool) -> Result<()> {
     let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
-    let control = Control::connect(home)?;
+    let control = control()?;
     let bytes = read_source(file, &mut std::io::stdin().lock())?;
     let started = Instant::now();
     let total = bytes.len() as u64;
@@ -167,9 +169,9 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     Ok(())
 }
 
-fn remove(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+fn remove(control: impl Fn() -> Result<Control>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
     let (name, version) = named(module, version)?;
-    let removed = Control::connect(home)?.remove(name, version.as_ref())?;
+    let removed = control()?.remove(name, version.as_ref())?;
     if json {
         return output::json(&json!({ "name": name, "removed": removed })).map(|text| output::print(&text));
     }
@@ -177,9 +179,9 @@ fn remove(home: &Home, module: &str, version: Option<&str>, json: bool) -> Resul
     Ok(())
 }
 
-fn pin(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+fn pin(control: impl Fn() -> Result<Control>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
     let (name, version) = named(module, version)?;
-    Control::connect(home)?.pin(name, version.as_ref())?;
+    control()?.pin(name, version.as_ref())?;
     if json {
         return output::json(&json!({ "name": name, "pinned": version })).map(|text| output::print(&text));
     }

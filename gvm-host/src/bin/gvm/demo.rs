@@ -33,6 +33,9 @@ pub fn demo(options: &Options) -> Result<i32> {
     }
     let start = |name: Option<&String>| {
         let mut config = options.node_config(home.clone(), true)?;
+        // The demo has a gpmd of its own, and two nodes cannot share a port.
+        config.gpmd = None;
+        config.listen.set_port(0);
         config.name = name.map(|name| name.parse()).transpose()?;
         workers()?.block_on(Handle::start(config))
     };

@@ -9,12 +9,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use gvm_host::engine::{Compiler, Engine, Settings};
 use gvm_host::error::{Code, Error, Result};
+use gvm_host::gpmd::server::NODE_PORT;
 use gvm_host::home::Home;
 use gvm_host::id::Name;
 use gvm_host::imports::{Dir, Grants};
 use gvm_host::limits::Limits;
-use gvm_host::node::Config;
+use gvm_host::node::{Config, LISTEN};
 use gvm_host::peer::accept::Accept;
+use gvm_host::wire::transport::{Address, host_and_port};
 
 const AFTER: &str = "\
 Without a command gvm starts a node and reads what you type; `help` there tells what it understands. \
@@ -74,6 +76,12 @@ pub struct Options {
     /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
     #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true)]
     pub home: Option<PathBuf>,
+    /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
+    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true)]
+    pub gpmd: Option<String>,
+    /// Where other nodes may connect with this one, beside its socket [default: 127.0.0.1, a free port]
+    #[arg(long, global = true, value_name = "ADDR[:PORT]")]
+    pub listen: Option<String>,
     /// Who may connect: all, none, or a list of names
     #[arg(long, global = true, value_name = "POLICY", default_value = "all")]
     pub accept: String,
@@ -166,10 +174,21 @@ impl Options {
         Ok(Engine::new(Settings { pooling, compiled: home.compiled(), compiler: Compiler::current()? }))
     }
 
+    /// Where gpmd is, if not in the home.
+    pub fn gpmd(&self) -> Result<Option<Address>> {
+        let given = self.gpmd.as_deref().filter(|text| !text.is_empty());
+        given.map(|text| Address::typed(text, NODE_PORT)).transpose().map_err(as_usage)
+    }
+
     /// What a node of this command line is made with.
     pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
         Ok(Config {
             name: self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?,
+            gpmd: self.gpmd()?,
+            listen: match &self.listen {
+                Some(text) => host_and_port(text, 0).map_err(as_usage)?,
+                None => LISTEN,
+            },
             accept: self.accept.parse::<Accept>().map_err(as_usage)?,
             grants: self.grants()?,
             // A call's own limits come with it; the node's bound those of peers too.

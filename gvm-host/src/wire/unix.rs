@@ -1,0 +1,257 @@
+//! Unix sockets: files in folders of mode 0700, where the kernel vouches for the user at the other end.
+//!
+//! In: a path in the home. Out: transports whose other end is a process of our own user. Must not know:
+//! what is said over them.
+//!
+//! A socket's name holds about 100 bytes; ours are reached through the open folder
+//! (`/proc/self/fd/N/name`), so a home may lie as deep as it likes.
+
+use std::fs::{self, File};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
+
+use super::transport::{Peer, Transport};
+use crate::error::{Code, Error, Result};
+
+/// How long the kernel's queue of a listener may stay full before dialling gives up. A daemon that
+/// lives takes connections within milliseconds.
+const DIAL: Duration = Duration::from_secs(5);
+
+/// The longest name the kernel takes for a socket, where there is no way around it.
+#[cfg(not(target_os = "linux"))]
+const MAX_SOCKET_NAME: usize = 100;
+
+/// Takes a connected socket once the kernel has said that our own user is at its other end.
+///
+/// # Errors
+/// `AUTH_FAILED` for anybody else.
+fn known(stream: UnixStream) -> Result<Transport> {
+    let peer = stream
+        .peer_cred()
+        .map_err(|error| Error::new(Code::AuthFailed, format!("the peer is not known: {error}")))?;
+    if peer.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::new(
+            Code::AuthFailed,
+            format!("the process at the other end belongs to another user ({})", peer.uid()),
+        ));
+    }
+    let pid = peer.pid();
+    let (reader, writer) = stream.into_split();
+    Ok(Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::Local { pid } })
+}
+
+/// Connects to a socket file.
+///
+/// # Errors
+/// The operating system's; `PermissionDenied`, holding an `AUTH_FAILED`, where the other end is another
+/// user's.
+pub(super) async fn dial(path: &Path) -> io::Result<Transport> {
+    let deadline = Instant::now() + DIAL;
+    loop {
+        match connect(path).await {
+            Ok(stream) => {
+                return known(stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error));
+            }
+            // The listener's queue is full: it is alive and busy.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if Instant::now() >= deadline {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (_folder, short) = short_name(path)?;
+    UnixStream::connect(short).await
+}
+
+/// A listening socket file. Dropping it removes the file, if it is still this one.
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Listener {
+    /// Listens at `path`, in a folder that belongs to us alone. A file that a crashed process left
+    /// there is replaced. To be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// `PORT_IN_USE` where somebody listens there already; `STORAGE_FULL`, `INTERNAL`.
+    pub(super) fn bind(path: &Path) -> Result<Listener> {
+        let fail = |error| Error::io(format_args!("cannot listen at {}", path.display()), error);
+        let (folder, short) = short_name(path).map_err(fail)?;
+        // Two processes that both find a stale file must not remove each other's new one.
+        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| fail(error.into()))?;
+        let socket = match std::os::unix::net::UnixListener::bind(&short) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if answers(&short) {
+                    return Err(Error::new(
+                        Code::PortInUse,
+                        format!("another process listens at {}", path.display()),
+                    ));
+                }
+                fs::remove_file(&short).map_err(fail)?;
+                std::os::unix::net::UnixListener::bind(&short)
+            }
+            other => other,
+        }
+        .map_err(fail)?;
+        fs::set_permissions(&short, fs::Permissions::from_mode(0o600)).map_err(fail)?;
+        let meta = fs::symlink_metadata(&short).map_err(fail)?;
+        socket.set_nonblocking(true).map_err(fail)?;
+        Ok(Listener {
+            socket: UnixListener::from_std(socket).map_err(fail)?,
+            path: path.into(),
+            inode: (meta.dev(), meta.ino()),
+        })
+    }
+
+    /// Waits for the next connection. Whoever is not of our user is turned away here, with
+    /// `AUTH_FAILED`; the listener goes on.
+    ///
+    /// # Errors
+    /// `AUTH_FAILED`; `OVERLOADED` where the process has no more descriptors; `INTERNAL`.
+    pub(super) async fn accept(&self) -> Result<Transport> {
+        match self.socket.accept().await {
+            Ok((stream, _)) => known(stream),
+            Err(error) => {
+                Err(Error::new(Code::Overloaded, format!("cannot take a connection: {error}"))
+                    .with_source(error))
+            }
+        }
+    }
+
+    /// Where it can be dialled.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a socket file at which nobody listens; anything else is left alone.
+pub fn remove_stale(path: &Path) {
+    let Ok((folder, short)) = short_name(path) else { return };
+    if rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).is_ok()
+        && short.extension().is_some_and(|extension| extension == "sock")
+        && !answers(&short)
+    {
+        let _ = fs::remove_file(&short);
+    }
+}
+
+/// Whether somebody listens at a socket file that exists.
+fn answers(path: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)
+        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    // A full queue is a listener too, if a busy one.
+    !matches!(tried, Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
+}
+
+/// The open folder of a path, and a short name of the path that holds while the folder is open.
+#[cfg(target_os = "linux")]
+fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
+    let (folder, name) = split(path)?;
+    let folder = File::open(folder)?;
+    let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    Ok((folder, Path::new(&short).join(name)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
+    let (folder, _) = split(path)?;
+    if path.as_os_str().len() > MAX_SOCKET_NAME {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path is too long for a socket on this system: choose a shorter home",
+        ));
+    }
+    Ok((File::open(folder)?, path.into()))
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => Ok((folder, name)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    fn deep(folder: &Path) -> PathBuf {
+        let deep = folder.join("a".repeat(120)).join("b".repeat(120));
+        fs::create_dir_all(&deep).unwrap();
+        deep.join("x.sock")
+    }
+
+    #[test]
+    fn works_at_any_depth_and_knows_its_peer() {
+        run(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = deep(folder.path());
+            let listener = Listener::bind(&path).unwrap();
+            let (dialled, accepted) = tokio::join!(dial(&path), listener.accept());
+            let own = Peer::Local { pid: Some(std::process::id() as i32) };
+            assert_eq!(dialled.unwrap().peer, own);
+            assert_eq!(accepted.unwrap().peer, own);
+            drop(listener);
+            assert!(!path.exists());
+        });
+    }
+
+    #[test]
+    fn replaces_a_stale_file_and_no_live_one() {
+        run(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = deep(folder.path());
+            let (_folder, short) = short_name(&path).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(short).unwrap());
+            assert!(path.exists());
+            let refused = dial(&path).await.err().unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let _listener = Listener::bind(&path).unwrap();
+            assert_eq!(Listener::bind(&path).err().unwrap().code(), Code::PortInUse);
+            dial(&path).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_dropped_listener_leaves_its_successor_alone() {
+        run(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x.sock");
+            let first = Listener::bind(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            let _second = Listener::bind(&path).unwrap();
+            drop(first);
+            dial(&path).await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,10 @@
+//! Connections met from outside: one contract for every kind of transport, who may pass, and what is
+//! noticed of a side that falls silent.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod contract;
+mod nodes;
+mod rig;
+mod security;
+mod silence;
