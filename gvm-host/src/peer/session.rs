@@ -50,7 +50,7 @@ impl SessionServer {
         call.limits = peer_limits().narrow(call.limits);
         let id = call.id;
         let all = self.runner.limits().narrow(call.limits);
-        let stdio = Stdio { input: has_input.then(|| Input::default()), ..Stdio::new(&all) };
+        let stdio = Stdio { input: has_input.then(Input::default), ..Stdio::new(&all) };
         let pipes = (stdio.output.clone(), stdio.input.clone());
         let outcome = match self.runner.prepare_now(&call.target, &all) {
             Some(Err(error)) => Outcome::failed(error),
