@@ -31,7 +31,12 @@ interface Session {
   ping @2 () -> ();
   # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`.
   goodbye @3 (reason :Text) -> ();
-  # Room: @4 spawn, @5 instances, @6 bulk ticket.
+  # Brings a module to life under a name that the caller chose. It lives until it is dropped, or with
+  # this session.
+  spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
+  instances @5 () -> (instances :List(InstanceInfo));
+  drop @6 (name :Text) -> Done;
+  # Room: @7 bulk ticket.
 }
 
 # Streams of the calls that its owner has running on the other side, keyed by call id.
@@ -80,6 +85,7 @@ struct Call {
   depth @8 :UInt32;
   hasInput @9 :Bool;               # whether standard input can be read through `Streams`
   wantType @10 :Bool;              # whether the caller needs the result's type
+  above @11 :Data;                 # the calls above this one, 16 bytes each, outermost first
 }
 
 # They narrow the limits of the node that runs the call and never widen them; 0 does not narrow.
@@ -122,6 +128,18 @@ struct Connected {
     }
     error @3 :Error;
   }
+}
+
+struct Done {
+  union {
+    ok @0 :Void;
+    error @1 :Error;
+  }
+}
+
+struct InstanceInfo {
+  name @0 :Text;
+  module @1 :Text;                 # what it was made from
 }
 
 struct Described {

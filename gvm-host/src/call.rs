@@ -62,9 +62,8 @@ pub struct Call {
     pub args: Args,
     /// They narrow the running node's and never widen them.
     pub limits: Limits,
-    /// The call that made this one, and how many stand above it.
-    pub parent: Option<Uuid>,
-    pub depth: u32,
+    /// The calls above this one, outermost first: the last one made it.
+    pub above: Vec<Uuid>,
     /// Whether the caller needs the result's type to show or convert it.
     pub want_type: bool,
 }
@@ -72,7 +71,14 @@ pub struct Call {
 impl Call {
     /// A call of one's own, with a new id.
     pub fn new(target: Target, args: Args) -> Call {
-        Call { id: Uuid::new_v4(), target, args, limits: Limits::default(), parent: None, depth: 0, want_type: true }
+        Call {
+            id: Uuid::new_v4(),
+            target,
+            args,
+            limits: Limits::default(),
+            above: Vec::new(),
+            want_type: true,
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub const TABLE_ELEMENTS: usize = 100_000;
 pub const INSTANCES: usize = 256;
 pub const MEMORIES: usize = 64;
 pub const TABLES: usize = 256;
+/// Live instances of one owner: this node's people, or one session.
+pub const INSTANCES_PER_OWNER: usize = 64;
 /// Resource handles that a component may hold at once.
 pub const HANDLES: usize = 10_000;
 /// Host memory, in bytes, that lifting one call's results (or one host call's arguments) may take;
@@ -56,7 +58,7 @@ pub const MODULE_BYTES: u64 = 256 << 20;
 /// costs 14–33 µs.
 pub const INLINE_BELOW: Duration = Duration::from_micros(60);
 /// How deep calls may nest across nodes.
-pub const CALL_DEPTH: u32 = 32;
+pub const CALL_DEPTH: usize = 32;
 /// Calls from one peer that may be under way at once; more get `OVERLOADED`.
 pub const CALLS_PER_SESSION: usize = 1024;
 /// The largest arguments or result that cross to another node.

@@ -3,9 +3,25 @@
 //! In: nothing; it starts a gpmd, a node and a bare server as processes of their own. Out: medians in
 //! microseconds, their ratios, and where the time goes, all from one run, interleaved so that a noisy
 //! machine is noisy for all. `cargo bench -p gvm-host --bench remote_add [CALLS]`.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
 
-#[allow(clippy::all, dead_code, unused_qualifications, missing_docs, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::unimplemented,
+    clippy::unwrap_used,
+    dead_code,
+    unused_qualifications,
+    missing_docs,
+    reason = "generated"
+)]
+#[rustfmt::skip]
 mod add_capnp;
 
 use std::path::Path;
@@ -45,7 +61,11 @@ fn main() {
 struct Adder;
 
 impl adder::Server for Adder {
-    async fn add(self: Rc<Self>, params: adder::AddParams, mut results: adder::AddResults) -> Result<(), capnp::Error> {
+    async fn add(
+        self: Rc<Self>,
+        params: adder::AddParams,
+        mut results: adder::AddResults,
+    ) -> Result<(), capnp::Error> {
         let params = params.get()?;
         results.get().set_sum(params.get_a().wrapping_add(params.get_b()));
         Ok(())
@@ -57,7 +77,11 @@ fn runtime() -> tokio::runtime::LocalRuntime {
 }
 
 /// The usual way to use capnp-rpc: buffered halves of the socket, flushed message by message.
-fn usual(transport: Transport, side: capnp_rpc::rpc_twoparty_capnp::Side, first: Option<capnp::capability::Client>) -> capnp_rpc::RpcSystem<capnp_rpc::rpc_twoparty_capnp::Side> {
+fn usual(
+    transport: Transport,
+    side: capnp_rpc::rpc_twoparty_capnp::Side,
+    first: Option<capnp::capability::Client>,
+) -> capnp_rpc::RpcSystem<capnp_rpc::rpc_twoparty_capnp::Side> {
     let reader = futures::io::BufReader::new(transport.reader.compat());
     let writer = futures::io::BufWriter::new(transport.writer.compat_write());
     let network = capnp_rpc::twoparty::VatNetwork::new(reader, writer, side, Default::default());
@@ -71,7 +95,9 @@ fn serve(path: &Path, ours: bool) {
         let transport = listener.accept().await.unwrap();
         let client: adder::Client = capnp_rpc::new_client(Adder);
         if ours {
-            Connection::start(transport, Side::Accepted, Reading::SESSION, Some(client.client)).closed().await;
+            Connection::start(transport, Side::Accepted, Reading::SESSION, Some(client.client))
+                .closed()
+                .await;
         } else {
             let _ = usual(transport, capnp_rpc::rpc_twoparty_capnp::Side::Server, Some(client.client)).await;
         }
@@ -167,7 +193,11 @@ fn measure(calls: usize) {
     let home = Home::open(folder.path().join("home")).unwrap();
     let start = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
-        command.args(["--home", home.path().to_str().unwrap()]).args(args).stdin(Stdio::piped()).stdout(Stdio::null());
+        command
+            .args(["--home", home.path().to_str().unwrap()])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         Process(command.spawn().unwrap())
     };
     let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
@@ -185,7 +215,9 @@ fn measure(calls: usize) {
     let usual = Bare::start(folder.path(), false);
     let ours = Bare::start(folder.path(), true);
     let stdio = || GuestStdio::new(&Default::default());
-    let sum = |n: i32, outcome: gvm_host::call::Outcome| assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)));
+    let sum = |n: i32, outcome: gvm_host::call::Outcome| {
+        assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)))
+    };
     let mut rows: [(&str, Vec<Duration>); 6] = [
         ("bare add, capnp-rpc as usual", vec![]),
         ("bare add, our transport", vec![]),
@@ -198,10 +230,14 @@ fn measure(calls: usize) {
         let mut times = [
             usual.round(ROUND),
             ours.round(ROUND),
-            timed(ROUND, |n| workers.block_on(near.run_on(far.clone(), add_call(n), stdio())), |n, outcome| {
-                inside_push(&outcome);
-                sum(n, outcome);
-            }),
+            timed(
+                ROUND,
+                |n| workers.block_on(near.run_on(far.clone(), add_call(n), stdio())),
+                |n, outcome| {
+                    inside_push(&outcome);
+                    sum(n, outcome);
+                },
+            ),
             INSIDE.with_borrow_mut(std::mem::take),
             timed(ROUND, |_| workers.block_on(near.list()), |_, list| assert_eq!(list.unwrap().len(), 1)),
             timed(ROUND, |n| workers.block_on(near.run_here(add_call(n), stdio())), sum),

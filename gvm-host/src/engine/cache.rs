@@ -97,7 +97,15 @@ impl Cache {
         std::fs::rename(&code, self.code(hash)).map_err(disk)?;
         std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
         map(engine, &self.code(hash), component).map_err(|error| {
-            Error::new(Code::Internal, format!("fresh code does not load: {error:#}")).with_source(error)
+            let words = format!("{error:#}");
+            // A node's slots are of one size; a module may ask for more from its start.
+            if let Some((_, what)) = words.split_once("pooling allocator requirements: ") {
+                return Error::new(
+                    Code::LimitExceeded,
+                    format!("the module is too large for a node: {what}"),
+                );
+            }
+            Error::new(Code::Internal, format!("fresh code does not load: {words}")).with_source(error)
         })
     }
 

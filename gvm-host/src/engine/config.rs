@@ -69,8 +69,11 @@ struct Ticker {
 
 impl Ticker {
     fn start(engine: Engine) -> Result<Arc<Ticker>> {
-        let ticker =
-            Arc::new(Ticker { busy: AtomicUsize::new(0), asleep: AtomicBool::new(false), thread: OnceLock::new() });
+        let ticker = Arc::new(Ticker {
+            busy: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        });
         let shared = ticker.clone();
         let handle = std::thread::Builder::new()
             .name("gvm-epoch".into())

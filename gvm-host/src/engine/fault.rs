@@ -26,7 +26,10 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
         return exceeded(limit.to_string());
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Error::new(Code::Overloaded, "this process has no room for another instance: try again later");
+        return Error::new(
+            Code::Overloaded,
+            "this process has no room for another instance: try again later",
+        );
     }
     if let Some(fault) = error.downcast_ref::<canonical::Fault>() {
         return fault.clone().into();
@@ -61,7 +64,8 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
 /// What is neither a trap of wasm's own nor one of ours, told by the words it has.
 fn other(error: &wasmtime::Error) -> Error {
     let root = error.root_cause().to_string();
-    let limits = ["table too large", "instance count too high", "memory count too high", "table count too high"];
+    let limits =
+        ["table too large", "instance count too high", "memory count too high", "table count too high"];
     if limits.iter().any(|limit| root.contains(limit)) || root.contains("exceeds the limit of") {
         return exceeded(root);
     }

@@ -5,13 +5,13 @@
 //! Must not know: who calls, or from where.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::config::{Clocked, Ticking};
 use super::module::{Entry, Linked, Main, Module};
+use super::streams::Outlet;
 use super::{canonical, fault, types};
 use crate::error::{Code, Effect, Error, Result};
 use crate::imports::{self, Grants, Stdio};
@@ -34,6 +34,8 @@ impl State {
 pub(super) struct Limiter {
     most: u64,
     held: u64,
+    /// What the growth that was permitted last added, should it fail after all.
+    adding: u64,
     /// The first growth that was refused: why a guest that traps afterwards did so.
     pub refused: Option<Refused>,
 }
@@ -47,28 +49,49 @@ pub(super) enum Refused {
 
 impl Limiter {
     fn grow(&mut self, current: usize, desired: usize) -> bool {
-        let grown = self.held.saturating_add(desired.saturating_sub(current) as u64);
+        let adding = desired.saturating_sub(current) as u64;
+        let grown = self.held.saturating_add(adding);
         if grown > self.most {
             self.refused.get_or_insert(Refused::Memory { asked: grown, most: self.most });
             return false;
         }
         self.held = grown;
+        self.adding = adding;
         true
+    }
+
+    /// A growth that fails by the guest's own doing, or the system's: nothing is held for it.
+    fn grow_nothing(&mut self) {
+        self.held -= std::mem::take(&mut self.adding);
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        // Beyond the guest's own maximum it fails by its own doing, and nothing is held.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        most: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.adding = 0;
+        // Beyond the guest's own maximum it fails by its own doing.
         Ok(most.is_some_and(|most| desired > most) || self.grow(current, desired))
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_nothing();
         Ok(())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
-        if most.is_some_and(|most| desired > most) {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        most: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.adding = 0;
+        // A pooled table's maximum is the pool's, not its own, where it is that large.
+        if most.is_some_and(|most| desired > most && most < limits::TABLE_ELEMENTS) {
             return Ok(true);
         }
         if desired > limits::TABLE_ELEMENTS {
@@ -79,6 +102,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_nothing();
         Ok(())
     }
 
@@ -100,7 +124,7 @@ pub struct Instance {
     module: Arc<Module>,
     store: Store<State>,
     body: Body,
-    timeout: Option<Duration>,
+    outlet: Outlet,
     _ticking: Ticking,
 }
 
@@ -121,13 +145,14 @@ impl Instance {
     /// Makes one; the module's own start code runs within the same limits.
     ///
     /// # Errors
-    /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`, `TIMEOUT`…), `OVERLOADED` where the process
-    /// has no room for another instance.
+    /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`…), `OVERLOADED` where the process has no room
+    /// for another instance.
     pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
         let most = setup.limits.memory.unwrap_or(limits::MEMORY);
+        let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
         let state = State {
-            wasi: imports::wasi(setup.grants, setup.stdio, setup.argv)?,
-            limiter: Limiter { most, held: 0, refused: None },
+            wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
+            limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -139,22 +164,31 @@ impl Instance {
             store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}")))?;
         }
         let ticking = clocked.tick();
-        let timeout = setup.limits.timeout;
-        let made = bounded(timeout, instantiate(&module, &mut store)).await;
-        match made {
-            Ok(body) => Ok(Instance { module, store, body, timeout, _ticking: ticking }),
+        match instantiate(&module, &mut store).await {
+            Ok(body) => Ok(Instance { module, store, body, outlet, _ticking: ticking }),
             Err(stop) => Err(stop.explain(store.data(), &setup.limits)),
         }
     }
 
-    /// Runs an entry to its end. An instance that failed must not be used again.
+    /// Makes the next call write to and read from these streams, and gives it fuel of its own.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT`, `LIMIT_EXCEEDED` and `TIMEOUT` after.
-    pub(super) async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
-        let timeout = self.timeout;
-        let ran = bounded(timeout, enter(&self.module, &self.body, &mut self.store, entry, args)).await;
-        match ran {
+    /// `INTERNAL` where the engine does not count the fuel that the limits speak of.
+    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits) -> Result<()> {
+        self.outlet.turn(stdio.output.clone(), stdio.input.clone());
+        match limits.fuel {
+            Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs an entry to its end. An instance that failed, or whose call was dropped, must not be used
+    /// again.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
+    pub async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
+        match enter(&self.module, &self.body, &mut self.store, entry, args).await {
             Ok(value) => Ok(value),
             Err(Stop::Ours(error)) => Err(error),
             Err(stop) => {
@@ -173,7 +207,6 @@ impl Instance {
 pub(super) enum Stop {
     Guest(wasmtime::Error),
     Ours(Error),
-    Time(Duration),
 }
 
 impl From<wasmtime::Error> for Stop {
@@ -187,25 +220,7 @@ impl Stop {
         match self {
             Stop::Guest(error) => fault::explain(error, state.limiter.refused, limits),
             Stop::Ours(error) => error,
-            Stop::Time(most) => Error::new(
-                Code::Timeout,
-                format!("the call was stopped after {}", humantime::format_duration(most)),
-            )
-            .with_effect(Effect::RanAndFailed),
         }
-    }
-}
-
-async fn bounded<T>(
-    timeout: Option<Duration>,
-    work: impl Future<Output = Result<T, Stop>>,
-) -> Result<T, Stop> {
-    match timeout {
-        None => work.await,
-        Some(most) => match tokio::time::timeout(most, work).await {
-            Ok(ended) => ended,
-            Err(_) => Err(Stop::Time(most)),
-        },
     }
 }
 
@@ -253,7 +268,8 @@ async fn enter(
             types::from_core(&results).map_err(Stop::Ours)
         }
         (Body::Component(instance), Entry::Function(_), _) => {
-            let index = module.function(entry).and_then(|function| function.index.as_ref()).ok_or_else(gone)?;
+            let index =
+                module.function(entry).and_then(|function| function.index.as_ref()).ok_or_else(gone)?;
             let callee = instance.get_func(&mut *store, index).ok_or_else(gone)?;
             Ok(canonical::typed(callee).call_async(&mut *store, canonical::Args(args)).await?.0)
         }

@@ -10,18 +10,15 @@ use crate::error::{Code, Error, Result};
 pub(super) const SHOWN: usize = 12;
 
 /// The place of the function that is meant.
-pub(super) fn find(
-    functions: &[Function],
-    noun: &str,
-    interface: Option<&str>,
-    name: &str,
-) -> Result<usize> {
+pub(super) fn find(functions: &[Function], noun: &str, interface: Option<&str>, name: &str) -> Result<usize> {
     let kebab = name.replace('_', "-");
     let named = |function: &Function, name: &str| {
-        function.name == name && interface.is_none_or(|wanted| is_interface(function.interface.as_deref(), wanted))
+        function.name == name
+            && interface.is_none_or(|wanted| is_interface(function.interface.as_deref(), wanted))
     };
     let candidates = |name: &str| -> Vec<usize> {
-        let found: Vec<usize> = (0..functions.len()).filter(|place| named(&functions[*place], name)).collect();
+        let found: Vec<usize> =
+            (0..functions.len()).filter(|place| named(&functions[*place], name)).collect();
         // The root's own function hides those of interfaces.
         match found.iter().find(|place| interface.is_none() && functions[**place].interface.is_none()) {
             Some(root) => vec![*root],

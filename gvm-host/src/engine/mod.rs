@@ -99,8 +99,8 @@ impl Engine {
         // A call that counts fuel is rare: it does without slots kept ready.
         let kind = Kind { pooling: settings.pooling && !fuel, fuel };
         let clocked = Clocked::get(kind)?;
-        let linkers =
-            Linkers::new(&clocked.engine).map_err(|error| Error::internal(format!("linking WASI: {error:#}")))?;
+        let linkers = Linkers::new(&clocked.engine)
+            .map_err(|error| Error::internal(format!("linking WASI: {error:#}")))?;
         let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
         Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
     }
@@ -111,29 +111,34 @@ impl Engine {
         lane.slot(hash).get().cloned()
     }
 
-    /// The module with these bytes, compiled first where need be. `bytes` is asked only where no
-    /// compiled code is kept. Whoever comes meanwhile waits for the same work.
+    /// The module with these bytes, compiled first where need be. `bytes` is polled only where no
+    /// compiled code is kept. Whoever comes meanwhile waits for the same work, which goes on when its
+    /// first caller has lost patience: the next one finds it done. To be called on a tokio runtime.
     ///
     /// # Errors
     /// Those of `bytes`; `MODULE_INVALID`, `LIMIT_EXCEEDED`, `STORAGE_FULL` of the compilation;
     /// `IMPORT_UNSATISFIED`.
-    pub async fn load<B>(&self, hash: Hash, component: bool, limits: &Limits, bytes: B) -> Result<Arc<Module>>
-    where
-        B: AsyncFnOnce() -> Result<Arc<[u8]>>,
-    {
-        let lane = self.lane(limits.fuel.is_some())?;
-        let slot = lane.slot(hash);
-        let module = slot
-            .get_or_try_init(async || {
-                let engine = &lane.clocked.engine;
-                let code = match lane.cache.load(engine, hash, component) {
-                    Some(code) => code,
-                    None => lane.cache.load_or_compile(engine, hash, component, &bytes().await?).await?,
-                };
-                Module::link(engine, &lane.linkers, hash, code).map(Arc::new)
-            })
-            .await?;
-        Ok(module.clone())
+    pub async fn load(
+        &self,
+        hash: Hash,
+        component: bool,
+        limits: &Limits,
+        bytes: impl Future<Output = Result<Arc<[u8]>>> + Send + 'static,
+    ) -> Result<Arc<Module>> {
+        let fuel = limits.fuel.is_some();
+        if let Some(module) = self.lane(fuel)?.slot(hash).get() {
+            return Ok(module.clone());
+        }
+        let this = self.clone();
+        let load = async move {
+            let lane = this.lane(fuel)?;
+            let slot = lane.slot(hash);
+            let module = slot.get_or_try_init(|| lane.load(hash, component, bytes)).await?;
+            Ok(module.clone())
+        };
+        tokio::spawn(load)
+            .await
+            .unwrap_or_else(|error| Err(Error::internal(format!("loading ended: {error}"))))
     }
 
     /// Compiles the module so that its first call finds the code.
@@ -159,8 +164,8 @@ impl Engine {
     /// guest.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS` and `OVERLOADED` before it starts; `TRAP`, `GUEST_EXIT`, `LIMIT_EXCEEDED` and
-    /// `TIMEOUT` after.
+    /// `BAD_ARGUMENTS` and `OVERLOADED` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED`
+    /// after. Time is bounded by whoever polls.
     pub async fn run(
         &self,
         module: Arc<Module>,
@@ -181,6 +186,20 @@ impl Engine {
 }
 
 impl Lane {
+    async fn load(
+        &self,
+        hash: Hash,
+        component: bool,
+        bytes: impl Future<Output = Result<Arc<[u8]>>>,
+    ) -> Result<Arc<Module>> {
+        let engine = &self.clocked.engine;
+        let code = match self.cache.load(engine, hash, component) {
+            Some(code) => code,
+            None => self.cache.load_or_compile(engine, hash, component, &bytes.await?).await?,
+        };
+        Module::link(engine, &self.linkers, hash, code).map(Arc::new)
+    }
+
     /// The module's place, made where it has none; the one least recently used makes room.
     fn slot(&self, hash: Hash) -> Arc<OnceCell<Arc<Module>>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);

@@ -106,7 +106,12 @@ impl Module {
                         if function == "run" && is_run(name) {
                             main = index.map(Main::Run);
                         }
-                        functions.push(Function::new(Some(name), function, types::component_func(&ty), index));
+                        functions.push(Function::new(
+                            Some(name),
+                            function,
+                            types::component_func(&ty),
+                            index,
+                        ));
                     }
                 }
                 _ => {}
@@ -191,7 +196,13 @@ impl Function {
         ty: FuncType,
         index: Option<ComponentExportIndex>,
     ) -> Function {
-        Function { interface: interface.map(str::to_owned), name: name.to_owned(), ty, index, speed: Speed::default() }
+        Function {
+            interface: interface.map(str::to_owned),
+            name: name.to_owned(),
+            ty,
+            index,
+            speed: Speed::default(),
+        }
     }
 
     /// The function as WIT writes it, with its interface in front.

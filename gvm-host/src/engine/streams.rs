@@ -97,55 +97,81 @@ impl Output {
     /// # Errors
     /// [`OutputLimit`] where that is more than this pipe lets through.
     pub async fn push(&self, chunk: Chunk) -> Result<(), OutputLimit> {
-        let writer = self.writer(chunk.stream, false);
-        writer.wait_for_room().await;
-        writer.push(&chunk.data)
+        self.wait_for_room().await;
+        self.put(chunk.stream, &chunk.data)
     }
 
-    pub(crate) fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
-        OutputWriter { pipe: self.0.clone(), stream, terminal }
-    }
-}
-
-/// The guest's end of one output stream.
-#[derive(Clone)]
-pub(crate) struct OutputWriter {
-    pipe: Arc<OutputPipe>,
-    stream: Stream,
-    terminal: bool,
-}
-
-impl OutputWriter {
     fn room(&self) -> usize {
-        limits::OUTPUT_IN_FLIGHT.saturating_sub(lock(&self.pipe.state).buffered)
+        limits::OUTPUT_IN_FLIGHT.saturating_sub(lock(&self.0.state).buffered)
     }
 
-    fn push(&self, bytes: &[u8]) -> Result<(), OutputLimit> {
-        let mut state = lock(&self.pipe.state);
+    fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), OutputLimit> {
+        let mut state = lock(&self.0.state);
         let total = state.total.saturating_add(bytes.len() as u64);
-        if total > self.pipe.limit {
-            return Err(OutputLimit(self.pipe.limit));
+        if total > self.0.limit {
+            return Err(OutputLimit(self.0.limit));
         }
         state.total = total;
         state.buffered += bytes.len();
         match state.chunks.back_mut() {
-            Some(last) if last.stream == self.stream => last.data.extend_from_slice(bytes),
-            _ => state.chunks.push_back(Chunk { stream: self.stream, data: bytes.to_vec() }),
+            Some(last) if last.stream == stream => last.data.extend_from_slice(bytes),
+            _ => state.chunks.push_back(Chunk { stream, data: bytes.to_vec() }),
         }
         drop(state);
-        self.pipe.written.notify_one();
+        self.0.written.notify_one();
         Ok(())
     }
 
     async fn wait_for_room(&self) {
         loop {
-            let taken = self.pipe.taken.notified();
+            let taken = self.0.taken.notified();
             if self.room() > 0 {
                 return;
             }
             taken.await;
         }
     }
+}
+
+/// Where an instance's streams lead: the pipes of the call that runs in it. A live instance turns
+/// them to each call's in turn. Clones turn together.
+#[derive(Clone)]
+pub(crate) struct Outlet(Arc<Mutex<(Output, Option<Input>)>>);
+
+impl Outlet {
+    /// An outlet into these pipes; no input is an input that has ended.
+    pub fn new(output: Output, input: Option<Input>) -> Outlet {
+        Outlet(Arc::new(Mutex::new((output, input))))
+    }
+
+    /// Leads elsewhere from now on.
+    pub fn turn(&self, output: Output, input: Option<Input>) {
+        *lock(&self.0) = (output, input);
+    }
+
+    fn output(&self) -> Output {
+        lock(&self.0).0.clone()
+    }
+
+    fn input(&self) -> Option<Input> {
+        lock(&self.0).1.clone()
+    }
+
+    pub fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
+        OutputWriter { outlet: self.clone(), stream, terminal }
+    }
+
+    pub fn reader(&self, terminal: bool) -> InputReader {
+        InputReader { outlet: self.clone(), terminal }
+    }
+}
+
+/// The guest's end of one output stream.
+#[derive(Clone)]
+pub(crate) struct OutputWriter {
+    outlet: Outlet,
+    stream: Stream,
+    terminal: bool,
 }
 
 impl IsTerminal for OutputWriter {
@@ -167,13 +193,16 @@ impl StdoutStream for OutputWriter {
 #[wasmtime_wasi::async_trait]
 impl Pollable for OutputWriter {
     async fn ready(&mut self) {
-        self.wait_for_room().await;
+        self.outlet.output().wait_for_room().await;
     }
 }
 
 impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.push(&bytes).map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
+        self.outlet
+            .output()
+            .put(self.stream, &bytes)
+            .map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -181,14 +210,15 @@ impl OutputStream for OutputWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(self.room())
+        Ok(self.outlet.output().room())
     }
 }
 
 /// Preview 3 alone asks for this form; it waits for room by the same rule.
 impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = lock(&self.pipe.state);
+        let output = self.outlet.output();
+        let mut state = lock(&output.0.state);
         let room = limits::OUTPUT_IN_FLIGHT.saturating_sub(state.buffered);
         if room == 0 {
             state.waker = Some(cx.waker().clone());
@@ -196,7 +226,7 @@ impl AsyncWrite for OutputWriter {
         }
         drop(state);
         let part = &bytes[..bytes.len().min(room)];
-        Poll::Ready(self.push(part).map(|()| part.len()).map_err(io::Error::other))
+        Poll::Ready(output.put(self.stream, part).map(|()| part.len()).map_err(io::Error::other))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -209,14 +239,14 @@ impl AsyncWrite for OutputWriter {
 }
 
 /// The source's end of a call's standard input. Cheap to clone; one source at a time.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Input(Arc<InputPipe>);
 
+#[derive(Default)]
 struct InputPipe {
     state: Mutex<InputState>,
     wanted: Notify,
     supplied: Notify,
-    terminal: bool,
 }
 
 #[derive(Default)]
@@ -229,16 +259,6 @@ struct InputState {
 }
 
 impl Input {
-    /// An empty pipe; `terminal` is what the guest is told of it.
-    pub fn new(terminal: bool) -> Input {
-        Input(Arc::new(InputPipe {
-            state: Mutex::default(),
-            wanted: Notify::new(),
-            supplied: Notify::new(),
-            terminal,
-        }))
-    }
-
     /// Waits until the guest asks for input that is not there. A source reads only then, so that
     /// what the guest leaves stays for the next reader.
     pub async fn wanted(&self) {
@@ -264,26 +284,15 @@ impl Input {
 
     /// Takes bytes as a guest would, waiting for at least one; none mean the end.
     pub async fn pull(&self, most: usize) -> Vec<u8> {
-        let reader = self.reader();
         loop {
-            match reader.take(most) {
-                Some(bytes) if bytes.is_empty() => reader.wait().await,
+            match self.take(most) {
+                Some(bytes) if bytes.is_empty() => self.wait().await,
                 Some(bytes) => return bytes,
                 None => return Vec::new(),
             }
         }
     }
 
-    pub(crate) fn reader(&self) -> InputReader {
-        InputReader(self.0.clone())
-    }
-}
-
-/// The guest's end of standard input.
-#[derive(Clone)]
-pub(crate) struct InputReader(Arc<InputPipe>);
-
-impl InputReader {
     /// Some bytes, or `None` at the end; empty where the guest has to wait.
     fn take(&self, most: usize) -> Option<Vec<u8>> {
         let mut state = lock(&self.0.state);
@@ -320,9 +329,16 @@ impl InputReader {
     }
 }
 
+/// The guest's end of standard input.
+#[derive(Clone)]
+pub(crate) struct InputReader {
+    outlet: Outlet,
+    terminal: bool,
+}
+
 impl IsTerminal for InputReader {
     fn is_terminal(&self) -> bool {
-        self.0.terminal
+        self.terminal
     }
 }
 
@@ -339,13 +355,15 @@ impl StdinStream for InputReader {
 #[wasmtime_wasi::async_trait]
 impl Pollable for InputReader {
     async fn ready(&mut self) {
-        self.wait().await;
+        if let Some(input) = self.outlet.input() {
+            input.wait().await;
+        }
     }
 }
 
 impl InputStream for InputReader {
     fn read(&mut self, size: usize) -> StreamResult<bytes::Bytes> {
-        match self.take(size) {
+        match self.outlet.input().and_then(|input| input.take(size)) {
             Some(bytes) => Ok(bytes.into()),
             None => Err(StreamError::Closed),
         }
@@ -355,9 +373,10 @@ impl InputStream for InputReader {
 /// Preview 3 alone asks for this form.
 impl AsyncRead for InputReader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut state = lock(&self.0.state);
+        let Some(input) = self.outlet.input() else { return Poll::Ready(Ok(())) };
+        let mut state = lock(&input.0.state);
         if state.bytes.is_empty() && !state.ended {
-            self.want(&mut state);
+            input.want(&mut state);
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }

@@ -14,7 +14,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
 
 use crate::call::Stream;
 use crate::engine::State;
-use crate::engine::streams::{Input, Output};
+use crate::engine::streams::{Input, Outlet, Output};
 use crate::error::{Code, Error, Result};
 use crate::limits::{self, Limits};
 
@@ -65,6 +65,7 @@ pub struct Stdio {
     pub output: Output,
     /// None is an input that is empty.
     pub input: Option<Input>,
+    pub stdin_terminal: bool,
     pub stdout_terminal: bool,
     pub stderr_terminal: bool,
 }
@@ -75,6 +76,7 @@ impl Stdio {
         Stdio {
             output: Output::new(limits.output.unwrap_or(limits::OUTPUT)),
             input: None,
+            stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,
         }
@@ -104,17 +106,15 @@ impl WasiView for State {
     }
 }
 
-/// The WASI context of one instance, for both previews.
-pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, argv: &[String]) -> Result<WasiP1Ctx> {
+/// The WASI context of one instance, for both previews. Its streams lead through the outlet.
+pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[String]) -> Result<WasiP1Ctx> {
     let mut builder = WasiCtxBuilder::new();
     builder
         .args(argv)
         .envs(&grants.env)
-        .stdout(stdio.output.writer(Stream::Stdout, stdio.stdout_terminal))
-        .stderr(stdio.output.writer(Stream::Stderr, stdio.stderr_terminal));
-    if let Some(input) = &stdio.input {
-        builder.stdin(input.reader());
-    }
+        .stdin(outlet.reader(stdio.stdin_terminal))
+        .stdout(outlet.writer(Stream::Stdout, stdio.stdout_terminal))
+        .stderr(outlet.writer(Stream::Stderr, stdio.stderr_terminal));
     for dir in &grants.dirs {
         let perms = if dir.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
         builder.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
@@ -128,7 +128,8 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, argv: &[String]) -> Result<Wa
         builder.allow_ip_name_lookup(grants.names).socket_addr_check(move |address, reason| {
             use wasmtime_wasi::sockets::SocketAddrUse;
             // Binding to any port of one's own is what a client does before it connects.
-            let own = matches!(reason, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind) && address.port() == 0;
+            let own =
+                matches!(reason, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind) && address.port() == 0;
             let yes = own || allowed.contains(&address);
             Box::pin(async move { yes })
         });

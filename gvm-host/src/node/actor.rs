@@ -20,6 +20,8 @@ use crate::gpmd::link::{self, Link};
 use crate::gpmd::reach::Reach;
 use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
+use crate::limits::Limits;
+use crate::node::live::Directory;
 use crate::peer::door::{Ours, Peer};
 use crate::peer::remote;
 use crate::peer::table::Table;
@@ -41,6 +43,8 @@ const STRANGERS: usize = 64;
 pub struct Parts {
     pub config: Config,
     pub runner: Runner,
+    /// Of the instances that this node's people hold elsewhere.
+    pub directory: Directory,
     pub events: broadcast::Sender<Event>,
     pub workers: Workers,
 }
@@ -53,6 +57,8 @@ pub enum Message {
     List(oneshot::Sender<Vec<NodeInfo>>),
     Run { node: Name, call: Call, stdio: Stdio, reply: oneshot::Sender<Outcome> },
     Describe { node: Name, target: Target, reply: oneshot::Sender<Result<Option<FuncType>>> },
+    Spawn { node: Name, name: Name, target: Target, limits: Limits, reply: oneshot::Sender<Result<()>> },
+    DropInstance { node: Name, name: Name, reply: oneshot::Sender<Result<()>> },
     ShutDown(oneshot::Sender<()>),
 }
 
@@ -104,12 +110,13 @@ struct Actor {
     ours: Rc<Ours>,
     link: Link,
     table: Rc<RefCell<Table<Rc<Peer>>>>,
+    directory: Directory,
     events: broadcast::Sender<Event>,
 }
 
 impl Actor {
     async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, mpsc::Receiver<link::Event>)> {
-        let Parts { config, runner, events, workers } = parts;
+        let Parts { config, runner, directory, events, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let tls = Tls::open(&config.home)?;
         let listeners = Listeners {
@@ -126,8 +133,8 @@ impl Actor {
         let (link, word) = Link::connect(&config.home, reach, applicant, announced).await?;
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
-            let (table, events) = (table.clone(), events.clone());
-            Box::new(move |peer| join(&table, &events, peer, true))
+            let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
+            Box::new(move |peer| join(&table, &events, &directory, peer, true))
         };
         let ours = Rc::new(Ours {
             home: config.home.id(),
@@ -138,7 +145,7 @@ impl Actor {
             workers,
             joined,
         });
-        Ok((Rc::new(Actor { ours, link, table, events }), listeners, word))
+        Ok((Rc::new(Actor { ours, link, table, directory, events }), listeners, word))
     }
 
     /// Serves until the handle says so or is gone.
@@ -217,6 +224,20 @@ impl Actor {
                 let _ = reply.send(outcome);
             }
             Message::Describe { node, target, reply } => drop(reply.send(self.describe(node, target).await)),
+            Message::Spawn { node, name, target, limits, reply } => {
+                let spawned = match self.peer(&node) {
+                    Ok(peer) => remote::spawn(&node, &peer.session, &name, &target, limits).await,
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(spawned);
+            }
+            Message::DropInstance { node, name, reply } => {
+                let dropped = match self.peer(&node) {
+                    Ok(peer) => remote::drop_instance(&node, &peer.session, &name).await,
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(dropped);
+            }
             Message::ShutDown(reply) => drop(reply.send(())),
         }
     }
@@ -227,7 +248,7 @@ impl Actor {
         }
         let node = self.link.look_up(&name).await?;
         let peer = self.ours.dial(&node).await?;
-        join(&self.table, &self.events, Rc::new(peer), false);
+        join(&self.table, &self.events, &self.directory, Rc::new(peer), false);
         Ok(())
     }
 
@@ -236,6 +257,7 @@ impl Actor {
         if peers.is_empty() {
             return Err(not_connected(&name));
         }
+        self.directory.forget_node(&name);
         futures::future::join_all(peers.iter().map(|peer| peer.leave("disconnected"))).await;
         Ok(())
     }
@@ -263,6 +285,7 @@ impl Actor {
 fn join(
     table: &Rc<RefCell<Table<Rc<Peer>>>>,
     events: &broadcast::Sender<Event>,
+    directory: &Directory,
     peer: Rc<Peer>,
     accepted: bool,
 ) {
@@ -272,11 +295,12 @@ fn join(
     if added.first && accepted {
         let _ = events.send(Event::Connected { name: name.clone() });
     }
-    let (table, events) = (table.clone(), events.clone());
+    let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
     // Ends with the connection, which ends with the thread's runtime at the latest.
     tokio::task::spawn_local(async move {
         let why = closed.await;
         if table.borrow_mut().remove(&name, added.token) {
+            directory.forget_node(&name);
             let _ = events.send(Event::Down { name, why });
         }
     });

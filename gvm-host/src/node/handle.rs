@@ -18,6 +18,8 @@ use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
 use crate::id::{Name, NodeInfo};
 use crate::imports::Stdio;
+use crate::limits::Limits;
+use crate::node::live::{self, Directory, Instances, Place};
 use crate::node::modules::Modules;
 use crate::value::FuncType;
 
@@ -50,6 +52,8 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     info: NodeInfo,
     runner: Runner,
+    held: Instances,
+    directory: Directory,
     requests: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -63,18 +67,26 @@ impl Handle {
     pub async fn start(config: Config) -> Result<Handle> {
         let modules = Modules::open(config.home.clone())?;
         let runner = Runner::new(config.engine.clone(), modules, config.grants.clone(), config.limits);
+        let directory = Directory::default();
         let (requests, inbox) = mpsc::channel(WAITING);
         let (events, _) = broadcast::channel(EVENTS);
         let (ready, registered) = oneshot::channel();
         let workers = workers()?.handle().clone();
-        let parts = actor::Parts { config, runner: runner.clone(), events: events.clone(), workers };
+        let parts = actor::Parts {
+            config,
+            runner: runner.clone(),
+            directory: directory.clone(),
+            events: events.clone(),
+            workers,
+        };
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
             .spawn(move || actor::run(parts, inbox, ready))
             .map_err(|error| Error::io("starting the node's thread", error))?;
         let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
-        Ok(Handle(Arc::new(Inner { info, runner, requests, events, thread })))
+        let held = Instances::default();
+        Ok(Handle(Arc::new(Inner { info, runner, held, directory, requests, events, thread })))
     }
 
     /// Who this node is.
@@ -142,7 +154,7 @@ impl Handle {
     /// Runs a call here, on a fresh instance. What it writes can be read from `stdio` meanwhile.
     /// Dropping the future stops it.
     pub async fn run_here(&self, call: Call, stdio: Stdio) -> Outcome {
-        self.0.runner.run(call, stdio).await
+        self.0.runner.run(&self.0.held, call, stdio).await
     }
 
     /// Runs a call on a connected node (or here, by this node's own name). What it writes arrives in
@@ -151,7 +163,9 @@ impl Handle {
         if node == self.0.info.name {
             return self.run_here(call, stdio).await;
         }
-        let timeout = self.0.runner.limits().narrow(call.limits).timeout;
+        // This side's own limits hold there too.
+        let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
+        let timeout = call.limits.timeout;
         let ran = self.ask(|reply| Message::Run { node, call, stdio, reply });
         let outcome = match timeout {
             None => ran.await,
@@ -165,6 +179,50 @@ impl Handle {
             },
         };
         outcome.unwrap_or_else(Outcome::failed)
+    }
+
+    /// Brings a module to life, here or on a connected node, and says by which name it is called. It keeps
+    /// its state until it is dropped, or until its node or this one goes.
+    ///
+    /// # Errors
+    /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`.
+    pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
+        let node = node.filter(|node| *node != self.0.info.name);
+        let name = self.0.directory.next_name()?;
+        let place = Place { node: node.clone(), module: target.module.to_string() };
+        let limits = self.0.runner.limits().narrow(limits);
+        match node {
+            None => self.0.runner.spawn(&self.0.held, name.clone(), &target, limits).await?,
+            Some(node) => {
+                let name = name.clone();
+                self.ask(|reply| Message::Spawn { node, name, target, limits, reply }).await??;
+            }
+        }
+        self.0.directory.add(name.clone(), place);
+        Ok(name)
+    }
+
+    /// Where the live instance of this name is, if there is one.
+    pub fn instance(&self, name: &Name) -> Option<Place> {
+        self.0.directory.get(name)
+    }
+
+    /// The live instances that this node's people hold, sorted by name.
+    pub fn instances(&self) -> Vec<(Name, Place)> {
+        self.0.directory.list()
+    }
+
+    /// Lets an instance go, wherever it lives.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND`; `NODE_DOWN`.
+    pub async fn drop_instance(&self, name: Name) -> Result<()> {
+        let place = self.0.directory.get(&name).ok_or_else(|| live::not_found(&name))?;
+        self.0.directory.remove(&name);
+        match place.node {
+            None => self.0.held.remove(&name),
+            Some(node) => self.ask(|reply| Message::DropInstance { node, name, reply }).await?,
+        }
     }
 
     /// The signature of a function on a connected node; none for a main.

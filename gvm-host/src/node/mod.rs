@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod handle;
+pub mod live;
 pub mod modules;
 pub mod runner;
 

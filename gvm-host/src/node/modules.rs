@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::error::Result;
 use crate::engine::inspect::Kind;
+use crate::error::Result;
 use crate::gpmd::index::Index;
 use crate::gpmd::store::{self, Reader};
 use crate::home::Home;

@@ -5,14 +5,15 @@
 //! sessions, the terminal.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
-use crate::error::{Code, Error, Result};
-use crate::id::Hash;
+use crate::error::{Code, Effect, Error, Result};
+use crate::id::{Hash, Name};
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
+use crate::node::live::{self, Instances};
 use crate::node::modules::Modules;
 use crate::value::{FuncType, Value};
 use crate::wave;
@@ -103,43 +104,133 @@ impl Runner {
             ModuleRef::Stored { name, version } => {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
-                engine.load(stored.hash, stored.component, limits, async || modules.read(stored.hash).await).await
+                engine
+                    .load(
+                        stored.hash,
+                        stored.component,
+                        limits,
+                        async move { modules.read(stored.hash).await },
+                    )
+                    .await
             }
             ModuleRef::Bytes(bytes) => {
-                let bytes = bytes.clone();
-                engine.load(Hash::of(&bytes), is_component(&bytes), limits, async || Ok(bytes)).await
+                let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
+                engine.load(hash, component, limits, async { Ok(bytes) }).await
             }
-            ModuleRef::Instance(name) => {
-                Err(Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`")))
-            }
+            ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
     }
 
-    /// Runs a call to its end on a fresh instance. Dropping the future stops the guest.
-    pub async fn run(&self, call: Call, stdio: Stdio) -> Outcome {
+    /// Runs a call to its end, on a fresh instance or on one of those that its maker holds. Dropping the
+    /// future stops the guest.
+    pub async fn run(&self, held: &Instances, call: Call, stdio: Stdio) -> Outcome {
+        if let ModuleRef::Instance(name) = &call.target.module {
+            let name = name.clone();
+            return self.run_live(held, &name, call, stdio).await;
+        }
         let limits = self.0.limits.narrow(call.limits);
-        match self.prepare(&call.target, &limits).await {
-            Ok(prepared) => self.run_prepared(prepared, call, stdio).await,
+        let started = Instant::now();
+        let preparing = self.prepare(&call.target, &limits);
+        match in_time(limits.timeout, started, Effect::NotStarted, preparing).await {
+            Ok(prepared) => self.run_since(started, prepared, call, stdio).await,
             Err(error) => Outcome::failed(error),
         }
     }
 
     /// As [`Runner::run`], of a call that is prepared.
     pub async fn run_prepared(&self, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
+        self.run_since(Instant::now(), prepared, call, stdio).await
+    }
+
+    /// Runs a prepared call whose time goes since `began`.
+    async fn run_since(&self, began: Instant, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
-        let result = self.enter(prepared, call, stdio, limits).await;
+        let entered = self.enter(prepared, call, stdio, limits);
+        let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    async fn enter(&self, prepared: Prepared, call: Call, stdio: Stdio, limits: Limits) -> Result<Option<Value>> {
-        if call.depth > limits::CALL_DEPTH {
-            return Err(Error::new(
-                Code::LimitExceeded,
-                format!("calls nest {} deep and may nest {}", call.depth, limits::CALL_DEPTH),
-            ));
-        }
+    /// Brings a module to life; what its start code writes goes nowhere.
+    ///
+    /// # Errors
+    /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
+    pub async fn spawn(&self, held: &Instances, name: Name, target: &Target, limits: Limits) -> Result<()> {
+        held.room()?;
+        let limits = self.0.limits.narrow(limits);
+        let made = async {
+            let module = self.load(target, &limits).await?;
+            let stdio = Stdio::new(&limits);
+            let output = stdio.output.clone();
+            let argv = [noun(&target.module)];
+            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+            let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
+            let instance = loop {
+                tokio::select! {
+                    made = &mut making => break made?,
+                    _ = output.next() => {}
+                }
+            };
+            Ok((module, instance))
+        };
+        let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
+        held.add(name, target.module.to_string(), module, instance)
+    }
+
+    async fn run_live(&self, held: &Instances, name: &Name, call: Call, stdio: Stdio) -> Outcome {
+        let started = Instant::now();
+        let limits = self.0.limits.narrow(call.limits);
+        let found = held.get(name).and_then(|live| {
+            let target = &call.target;
+            let function = target.function.as_deref();
+            let entry = live.module.find(name.as_str(), target.interface.as_deref(), function)?;
+            Ok((live, entry))
+        });
+        let (live, entry) = match found {
+            Ok(found) => found,
+            Err(error) => return Outcome::failed(error),
+        };
+        let ty = live.module.function(entry).map(|function| function.ty.clone());
+        let want_type = call.want_type;
+        let entered = async {
+            check_depth(&call)?;
+            let Call { id, target, args, above, .. } = call;
+            let values = match &ty {
+                Some(ty) => arguments(args, ty, &target)?,
+                None => Vec::new(),
+            };
+            live.enter(id, &above, async |instance| {
+                instance.turn(&stdio, &limits)?;
+                instance.call(entry, values, &limits).await
+            })
+            .await
+        };
+        let result = in_time(limits.timeout, started, Effect::RanAndFailed, entered).await;
+        let ty = ty.and_then(|ty| ty.result).filter(|_| want_type);
+        Outcome { result, ty, elapsed: started.elapsed() }
+    }
+
+    /// The module and the signature that a target means; no signature for a main.
+    ///
+    /// # Errors
+    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`.
+    pub async fn describe(&self, held: &Instances, target: &Target) -> Result<(Hash, Option<FuncType>)> {
+        let prepared = match &target.module {
+            ModuleRef::Instance(name) => find(held.get(name)?.module.clone(), target)?,
+            _ => self.prepare(target, &self.0.limits).await?,
+        };
+        Ok((prepared.module().hash(), prepared.signature().cloned()))
+    }
+
+    async fn enter(
+        &self,
+        prepared: Prepared,
+        call: Call,
+        stdio: Stdio,
+        limits: Limits,
+    ) -> Result<Option<Value>> {
+        check_depth(&call)?;
         let noun = noun(&call.target.module);
         let (argv, values) = match (prepared.signature(), call.args) {
             (None, Args::Argv(argv)) => (argv, Vec::new()),
@@ -149,6 +240,13 @@ impl Runner {
         let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
         self.0.engine.run(prepared.module, prepared.entry, values, setup).await
     }
+}
+
+fn check_depth(call: &Call) -> Result<()> {
+    if call.above.len() <= limits::CALL_DEPTH {
+        return Ok(());
+    }
+    Err(Error::new(Code::LimitExceeded, format!("calls may nest {} deep", limits::CALL_DEPTH)))
 }
 
 /// What a guest is told is its own name, and a person what was called.
@@ -192,6 +290,28 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
         })?;
     }
     Ok(values)
+}
+
+/// Bounds what a call may take since it began; `effect` is how far it has come.
+async fn in_time<T>(
+    timeout: Option<Duration>,
+    began: Instant,
+    effect: Effect,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(most) = timeout else { return work.await };
+    match tokio::time::timeout(most.saturating_sub(began.elapsed()), work).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let what = match effect {
+                Effect::NotStarted => "its module was not ready",
+                _ => "it was stopped",
+            };
+            let most = humantime::format_duration(most);
+            Err(Error::new(Code::Timeout, format!("the call ran out of time: {what} after {most}"))
+                .with_effect(effect))
+        }
+    }
 }
 
 /// How long a call from a peer may take at the most.

@@ -26,7 +26,9 @@ impl FromStr for Accept {
         match text {
             "all" => Ok(Accept::All),
             "none" => Ok(Accept::None),
-            names => names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>().map(Accept::Only),
+            names => {
+                names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>().map(Accept::Only)
+            }
         }
     }
 }

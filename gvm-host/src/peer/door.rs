@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
 use crate::id::{Life, NodeInfo};
 use crate::limits;
+use crate::node::live::Instances;
 use crate::node::runner::Runner;
 use crate::wire;
 use crate::wire::hello::Hello;
@@ -89,6 +90,7 @@ impl Ours {
     fn session(&self, streams: streams::Client, said: Rc<RefCell<Option<String>>>) -> session::Client {
         capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
+            held: Instances::default(),
             workers: self.workers.clone(),
             streams,
             gate: Gate::new(limits::CALLS_PER_SESSION),
@@ -108,7 +110,10 @@ impl Ours {
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
         let meeting = self.meet(&connection, node);
         let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
-            Err(Error::new(Code::NodeDown, format!("node `{name}` did not answer within {} s", STEP.as_secs())))
+            Err(Error::new(
+                Code::NodeDown,
+                format!("node `{name}` did not answer within {} s", STEP.as_secs()),
+            ))
         });
         match met {
             Ok((session, calls, said)) => {

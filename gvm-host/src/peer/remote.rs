@@ -4,13 +4,14 @@
 //! takes the call back: capnp tells the other side, whose guest stops. Must not know: how the other
 //! side runs it.
 
-use gvm_wire::node_capnp::session;
+use gvm_wire::node_capnp::{done, session};
 
 use super::calls::Calls;
 use crate::call::{Call, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::Name;
+use crate::limits::Limits;
 use crate::value::FuncType;
 use crate::wire;
 
@@ -60,12 +61,53 @@ pub async fn describe(node: &Name, session: &session::Client, target: &Target) -
     let mut request = session.describe_request();
     wire::call::write_target(target, request.get().init_target());
     let response = request.send().promise.await.map_err(gone)?;
-    let unknown = |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
     match response.get().map_err(gone)?.which().map_err(unknown)? {
         described::Ok(ok) => match ok.has_type() {
             true => wire::value::read_func(ok.get_type().map_err(gone)?).map(Some),
             false => Ok(None),
         },
         described::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
+    }
+}
+
+/// Brings a module to life there, under a name of our choosing.
+///
+/// # Errors
+/// As of preparing a call there, `LIMIT_EXCEEDED`, `NODE_DOWN`.
+pub async fn spawn(
+    node: &Name,
+    session: &session::Client,
+    name: &Name,
+    target: &Target,
+    limits: Limits,
+) -> Result<()> {
+    let mut request = session.spawn_request();
+    request.get().set_name(name.as_str());
+    wire::call::write_target(target, request.get().init_target());
+    wire::call::write_limits(limits, request.get().init_limits());
+    let answer = request.send().promise.await;
+    read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
+}
+
+/// Lets an instance there go.
+///
+/// # Errors
+/// `INSTANCE_NOT_FOUND`, `NODE_DOWN`.
+pub async fn drop_instance(node: &Name, session: &session::Client, name: &Name) -> Result<()> {
+    let mut request = session.drop_request();
+    request.get().set_name(name.as_str());
+    let answer = request.send().promise.await;
+    read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
+}
+
+fn read_done(node: &Name, answer: Result<done::Reader<'_>, capnp::Error>) -> Result<()> {
+    let gone = |error| lost(node, error);
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    match answer.map_err(gone)?.which().map_err(unknown)? {
+        done::Ok(()) => Ok(()),
+        done::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
     }
 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use gvm_wire::node_capnp::{session, streams};
+use gvm_wire::node_capnp::{done, session, streams};
 use tokio::runtime::Handle as Workers;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -16,15 +16,19 @@ use uuid::Uuid;
 use crate::call::{Call, Chunk, Outcome};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Effect, Error, Result};
+use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits;
-use crate::node::runner::{Prepared, Runner};
+use crate::node::live::Instances;
+use crate::node::runner::{Prepared, Runner, peer_limits};
 use crate::wire::rpc::{Gate, contained};
 use crate::wire::{self};
 
 /// One peer's session.
 pub struct SessionServer {
     pub runner: Runner,
+    /// What the peer has brought to life here; it goes with the session.
+    pub held: Instances,
     pub workers: Workers,
     /// Where the peer takes the output of its calls and gives their input.
     pub streams: streams::Client,
@@ -43,22 +47,25 @@ impl SessionServer {
             Ok(pass) => pass,
             Err(error) => return (Outcome::failed(error), Vec::new()),
         };
-        call.limits = crate::node::runner::peer_limits().narrow(call.limits);
+        call.limits = peer_limits().narrow(call.limits);
         let id = call.id;
         let all = self.runner.limits().narrow(call.limits);
-        let stdio = Stdio { input: has_input.then(|| Input::new(false)), ..Stdio::new(&all) };
+        let stdio = Stdio { input: has_input.then(|| Input::default()), ..Stdio::new(&all) };
         let pipes = (stdio.output.clone(), stdio.input.clone());
         let outcome = match self.runner.prepare_now(&call.target, &all) {
             Some(Err(error)) => Outcome::failed(error),
-            Some(Ok(prepared)) if prepared.is_fast() => self.run_here_first(prepared, call, stdio, id, &pipes).await,
+            Some(Ok(prepared)) if prepared.is_fast() => {
+                self.run_here_first(prepared, call, stdio, id, &pipes).await
+            }
             Some(Ok(prepared)) => {
                 let runner = self.runner.clone();
                 let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
                 self.run_on_workers(run, id, &pipes).await
             }
             None => {
-                let runner = self.runner.clone();
-                self.run_on_workers(Box::pin(async move { runner.run(call, stdio).await }), id, &pipes).await
+                let (runner, held) = (self.runner.clone(), self.held.clone());
+                self.run_on_workers(Box::pin(async move { runner.run(&held, call, stdio).await }), id, &pipes)
+                    .await
             }
         };
         drop(pass);
@@ -123,6 +130,15 @@ impl SessionServer {
         }
     }
 
+    /// Does work that may take long away from this thread.
+    async fn on_workers<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let done = AbortOnDropHandle::new(self.workers.spawn(work)).await;
+        done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+    }
+
     async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<(), capnp::Error> {
         for part in chunk.data.chunks(limits::OUTPUT_IN_FLIGHT) {
             let mut request = self.streams.output_request();
@@ -169,20 +185,14 @@ impl session::Server for SessionServer {
         mut results: session::DescribeResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let described = async {
-                let target = wire::call::read_target(params.get()?.get_target()?);
-                let runner = self.runner.clone();
-                let limits = runner.limits();
-                let find = async move { runner.prepare(&target?, &limits).await };
-                let found = AbortOnDropHandle::new(self.workers.spawn(find)).await;
-                Ok::<_, capnp::Error>(found.unwrap_or_else(|error| Err(Error::internal(error.to_string()))))
-            };
-            match described.await? {
-                Ok(prepared) => {
+            let target = wire::call::read_target(params.get()?.get_target()?);
+            let (runner, held) = (self.runner.clone(), self.held.clone());
+            match self.on_workers(async move { runner.describe(&held, &target?).await }).await {
+                Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
-                    ok.set_hash(&prepared.module().hash().0);
-                    if let Some(ty) = prepared.signature() {
-                        wire::value::write_func(ty, ok.init_type());
+                    ok.set_hash(&hash.0);
+                    if let Some(ty) = ty {
+                        wire::value::write_func(&ty, ok.init_type());
                     }
                 }
                 Err(error) => wire::error::write(&error, results.get().init_error()),
@@ -192,7 +202,54 @@ impl session::Server for SessionServer {
         .await
     }
 
-    async fn ping(self: Rc<Self>, _: session::PingParams, _: session::PingResults) -> Result<(), capnp::Error> {
+    async fn spawn(
+        self: Rc<Self>,
+        params: session::SpawnParams,
+        mut results: session::SpawnResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let asked = params.get()?;
+            let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
+            let target = wire::call::read_target(asked.get_target()?);
+            let limits = peer_limits().narrow(wire::call::read_limits(asked.get_limits()?));
+            let (runner, held) = (self.runner.clone(), self.held.clone());
+            let spawned = self.on_workers(async move { runner.spawn(&held, name?, &target?, limits).await });
+            write_done(spawned.await, results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn instances(
+        self: Rc<Self>,
+        _: session::InstancesParams,
+        mut results: session::InstancesResults,
+    ) -> Result<(), capnp::Error> {
+        let held = self.held.list();
+        let mut list = results.get().init_instances(held.len() as u32);
+        for (index, (name, module)) in held.iter().enumerate() {
+            let mut to = list.reborrow().get(index as u32);
+            to.set_name(name.as_str());
+            to.set_module(module.as_str());
+        }
+        Ok(())
+    }
+
+    async fn drop(
+        self: Rc<Self>,
+        params: session::DropParams,
+        mut results: session::DropResults,
+    ) -> Result<(), capnp::Error> {
+        let name = params.get()?.get_name()?.to_str().unwrap_or_default().parse::<Name>();
+        write_done(name.and_then(|name| self.held.remove(&name)), results.get());
+        Ok(())
+    }
+
+    async fn ping(
+        self: Rc<Self>,
+        _: session::PingParams,
+        _: session::PingResults,
+    ) -> Result<(), capnp::Error> {
         Ok(())
     }
 
@@ -204,5 +261,12 @@ impl session::Server for SessionServer {
         let reason = params.get()?.get_reason()?.to_str().unwrap_or("disconnected");
         (self.goodbye)(reason.chars().take(100).collect());
         Ok(())
+    }
+}
+
+fn write_done(done: Result<()>, mut to: done::Builder<'_>) {
+    match done {
+        Ok(()) => to.set_ok(()),
+        Err(error) => wire::error::write(&error, to.init_error()),
     }
 }

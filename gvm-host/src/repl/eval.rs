@@ -8,15 +8,15 @@ use std::time::Instant;
 
 use serde_json::{Value as Json, json};
 
-use crate::call::{Args, Call, Chunk, Outcome, Stream, Target};
+use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use crate::error::{Code, Error, Result};
 use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits::Limits;
 use crate::node::Handle;
+use crate::repl::help;
 use crate::repl::parse::{Arg, Expr, Statement};
 use crate::repl::render::{Screen, error_json};
-use crate::repl::help;
 use crate::{json, wave};
 
 /// Whether there is more to do after a statement.
@@ -70,6 +70,15 @@ impl Evaluator {
                 self.node.disconnect(name).await?;
                 self.say("Client disconnected.", Json::Null);
             }
+            Statement::Spawn(node, target) => {
+                let name = self.node.spawn(node, target, self.limits).await?;
+                self.say(name.as_str(), json!(name.as_str()));
+            }
+            Statement::Instances => self.instances(),
+            Statement::Drop(name) => {
+                self.node.drop_instance(name).await?;
+                self.say("Instance dropped.", Json::Null);
+            }
             Statement::Run(node, expr) => self.call(Some(node), expr).await?,
             Statement::Expr(expr) => self.call(None, expr).await?,
         }
@@ -85,6 +94,21 @@ impl Evaluator {
         }
     }
 
+    fn instances(&mut self) {
+        let own = self.node.name().clone();
+        let held = self.node.instances().into_iter().map(|(name, place)| {
+            let node = place.node.unwrap_or_else(|| own.clone());
+            (name, place.module, node)
+        });
+        if self.json {
+            let json = |(name, module, node): (Name, String, Name)| json!({ "name": name, "module": module, "node": node });
+            let held: Vec<Json> = held.map(json).collect();
+            self.say("", held.into());
+        } else {
+            held.for_each(|(name, module, node)| self.screen.line(&format!("{name}  {module}  on {node}")));
+        }
+    }
+
     fn say(&mut self, text: &str, result: Json) {
         if self.json {
             let line = json!({ "node": self.node.name().as_str(), "result": result });
@@ -94,7 +118,8 @@ impl Evaluator {
         }
     }
 
-    async fn call(&mut self, place: Option<Name>, expr: Expr) -> Result<()> {
+    async fn call(&mut self, place: Option<Name>, mut expr: Expr) -> Result<()> {
+        let place = self.find_instance(&mut expr.target, place)?;
         let is_function = expr.args.is_some();
         let done = self.run(place.clone(), expr, true).await?;
         if self.json {
@@ -121,7 +146,8 @@ impl Evaluator {
 
     /// Runs a call, its nested ones first. `outermost` calls show their id where they run elsewhere.
     async fn run(&mut self, place: Option<Name>, expr: Expr, outermost: bool) -> Result<Done> {
-        let Expr { target, args } = expr;
+        let Expr { mut target, args } = expr;
+        let place = self.find_instance(&mut target, place)?;
         let args = match args {
             None => Args::Argv(vec![target.module.to_string()]),
             Some(args) => Args::Text(self.nested(args).await?),
@@ -132,6 +158,21 @@ impl Evaluator {
             self.screen.line(&format!("ID:  {}", call.id));
         }
         Ok(self.watch(place, call).await)
+    }
+
+    /// Turns the name of a live instance into the instance, and the place into where it lives.
+    fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
+        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
+        let Some(lives) = self.node.instance(name) else { return Ok(place) };
+        if place.is_some() && place != lives.node {
+            let node = lives.node.as_ref().unwrap_or_else(|| self.node.name());
+            return Err(Error::new(
+                Code::InstanceNotFound,
+                format!("`{name}` lives on `{node}`: call `{name}` alone"),
+            ));
+        }
+        target.module = ModuleRef::Instance(name.clone());
+        Ok(lives.node)
     }
 
     /// The arguments as text, with each nested call replaced by its result.
@@ -154,7 +195,10 @@ impl Evaluator {
         self.screen.end_guest(true);
         match (done.outcome.result?, done.outcome.ty) {
             (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
-            _ => Err(Error::new(Code::BadArguments, format!("`{title}` gives no result that could be an argument"))),
+            _ => Err(Error::new(
+                Code::BadArguments,
+                format!("`{title}` gives no result that could be an argument"),
+            )),
         }
     }
 

@@ -14,6 +14,8 @@ Node.connect(name)            connect with a node
 Node.list()                   the connected nodes
 Node.run(name, module)        run a module's main there
 Node.run(name, module.f(x))   call a function there
+Node.spawn([name,] module)    bring a module to life: it keeps its state; answers its name, i1
+i1.f(x)                       call it; Node.instances() lists, Node.drop(i1) lets go
 Node.disconnect(name)         end the connection
 module                        run a module's main here
 module.f(x)                   call a function here; calls nest: math.add(math.add(1,2), 3)
@@ -38,7 +40,9 @@ pub async fn text(node: &Handle, topic: Option<&str>) -> Result<String> {
     let mut lines: Vec<String> = module
         .functions()
         .iter()
-        .filter(|found| function.is_none_or(|wanted| found.name == wanted.replace('_', "-") || found.name == wanted))
+        .filter(|found| {
+            function.is_none_or(|wanted| found.name == wanted.replace('_', "-") || found.name == wanted)
+        })
         .map(|found| found.signature())
         .collect();
     if let (true, Some(function)) = (lines.is_empty(), function) {

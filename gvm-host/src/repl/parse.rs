@@ -20,6 +20,10 @@ pub enum Statement {
     Disconnect(Name),
     List,
     Run(Name, Expr),
+    /// Brings a module to life, on a node where one is named.
+    Spawn(Option<Name>, Target),
+    Instances,
+    Drop(Name),
     Expr(Expr),
 }
 
@@ -114,9 +118,7 @@ impl<'a> Cursor<'a> {
 
     fn word(&mut self, also: &str) -> &'a str {
         let rest = self.rest();
-        let end = rest
-            .find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c)))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c))).unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
     }
@@ -164,9 +166,14 @@ impl<'a> Cursor<'a> {
             "connect" => self.one_name().map(Statement::Connect),
             "disconnect" => self.one_name().map(Statement::Disconnect),
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
+            "spawn" => self.spawn(),
+            "instances" => self.no_arguments().map(|()| Statement::Instances),
+            "drop" => self.one_name().map(Statement::Drop),
             _ => {
                 self.at = start;
-                Err(self.error("`Node` has discover(), connect(name), list(), run(name, target) and disconnect(name)"))
+                Err(self.error(
+                    "`Node` has discover(), connect(name), list(), run(name, target), spawn([name,] module), instances(), drop(instance) and disconnect(name)",
+                ))
             }
         }
     }
@@ -193,6 +200,36 @@ impl<'a> Cursor<'a> {
         let expr = if quoted { self.quoted_expr()? } else { self.expr()? };
         self.expect(")")?;
         Ok((node, expr))
+    }
+
+    /// What follows `Node.spawn`: a module, or a node and a module.
+    fn spawn(&mut self) -> Result<Statement> {
+        self.expect("(")?;
+        self.space();
+        let first = self.module()?;
+        self.space();
+        let (node, target) = if self.eat(",") {
+            let ModuleRef::Stored { name, version: None } = first.module else {
+                return Err(self.error("a node comes first, then the module"));
+            };
+            self.space();
+            (Some(name), self.module()?)
+        } else {
+            (None, first)
+        };
+        self.expect(")")?;
+        Ok(Statement::Spawn(node, target))
+    }
+
+    /// A module without a function.
+    fn module(&mut self) -> Result<Target> {
+        let at = self.at;
+        let expr = self.expr()?;
+        if expr.args.is_some() {
+            self.at = at;
+            return Err(self.error("a module is brought to life, not a call: its name alone stands here"));
+        }
+        Ok(expr.target)
     }
 
     /// `"math.add(1, 2)"`: the Python habit serves here too.
@@ -246,7 +283,9 @@ impl<'a> Cursor<'a> {
         let (interface, function) = match (parts.len(), &args) {
             (0, None) => (None, None),
             (0, Some(_)) => {
-                return Err(self.error(format!("a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main")));
+                return Err(self.error(format!(
+                    "a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main"
+                )));
             }
             (1 | 2, None) => {
                 return Err(self.error(format!("a call has parentheses: `{name}.{}(…)`", parts.join("."))));
@@ -308,7 +347,11 @@ impl<'a> Cursor<'a> {
             self.space();
             if !self.eat(",") && !self.rest().starts_with(')') {
                 self.at = if self.at_end() { open } else { self.at };
-                return Err(self.error(if self.at == open { "this parenthesis has no end" } else { "expected `,` or `)` here" }));
+                return Err(self.error(if self.at == open {
+                    "this parenthesis has no end"
+                } else {
+                    "expected `,` or `)` here"
+                }));
             }
         }
     }
@@ -321,7 +364,8 @@ impl<'a> Cursor<'a> {
             }
             return self.expr().map(|expr| Arg::Call(None, expr));
         }
-        let end = wave_end(self.line, start).ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
+        let end = wave_end(self.line, start)
+            .ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
         self.at = end;
         Ok(Arg::Wave(self.line[start..end].trim_end().to_owned()))
     }
@@ -370,8 +414,7 @@ fn wave_end(line: &str, start: usize) -> Option<usize> {
 /// A `SYNTAX` error with the line and a caret below the place.
 fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
     let column = line[..at].chars().count();
-    Error::new(Code::Syntax, message.to_string())
-        .with_context(format!("  {line}\n  {:column$}^", ""))
+    Error::new(Code::Syntax, message.to_string()).with_context(format!("  {line}\n  {:column$}^", ""))
 }
 
 #[cfg(test)]
@@ -390,10 +433,15 @@ mod tests {
     fn the_transcripts_lines() {
         assert_eq!(statement("Node.discover()").unwrap(), Statement::Discover);
         assert_eq!(statement("Node.connect(node-8399)").unwrap(), Statement::Connect(name("node-8399")));
-        assert_eq!(statement("Node.connect( \"node-8399\" )").unwrap(), Statement::Connect(name("node-8399")));
+        assert_eq!(
+            statement("Node.connect( \"node-8399\" )").unwrap(),
+            Statement::Connect(name("node-8399"))
+        );
         assert_eq!(statement(" Node.list() ").unwrap(), Statement::List);
         assert_eq!(statement("exit").unwrap(), Statement::Exit);
-        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else { panic!() };
+        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else {
+            panic!()
+        };
         assert_eq!(node, name("node-8399"));
         assert_eq!(run, expr("math.add(34, 34)"));
         assert_eq!(run.args, Some(vec![Arg::Wave("34".into()), Arg::Wave("34".into())]));
@@ -418,13 +466,26 @@ mod tests {
     fn arguments_are_split_where_values_end() {
         let args = |text: &str| expr(text).args.unwrap();
         let wave = |text: &str| Arg::Wave(text.into());
-        assert_eq!(args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"), vec![
-            wave("[1, 2]"),
-            wave("{a: \")\", b: (1, 2)}"),
-            wave("','"),
-        ]);
+        assert_eq!(
+            args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"),
+            vec![wave("[1, 2]"), wave("{a: \")\", b: (1, 2)}"), wave("','"),]
+        );
         assert_eq!(args("m.f(\"\\\"),\", some(1.5),)"), vec![wave("\"\\\"),\""), wave("some(1.5)")]);
         assert_eq!(args("m.f(-inf, nan)"), vec![wave("-inf"), wave("nan")]);
+    }
+
+    #[test]
+    fn instances() {
+        let counter = target("counter@1.0.0").unwrap().target;
+        assert_eq!(statement("Node.spawn(counter@1.0.0)").unwrap(), Statement::Spawn(None, counter.clone()));
+        assert_eq!(
+            statement("Node.spawn(node-1, counter@1.0.0)").unwrap(),
+            Statement::Spawn(Some(name("node-1")), counter)
+        );
+        assert_eq!(statement("Node.drop(i1)").unwrap(), Statement::Drop(name("i1")));
+        assert_eq!(statement("Node.instances()").unwrap(), Statement::Instances);
+        assert!(statement("Node.spawn(counter.add(1))").is_err());
+        assert!(statement("Node.spawn(a@1.0.0, counter)").is_err());
     }
 
     #[test]
@@ -436,9 +497,13 @@ mod tests {
 
     #[test]
     fn mistakes_are_pointed_at() {
-        for (line, column) in
-            [("math.add(1,2", 8), ("math.add(1 ,2))", 14), ("Node.fly()", 5), ("math.", 5), ("Node.connect()", 13)]
-        {
+        for (line, column) in [
+            ("math.add(1,2", 8),
+            ("math.add(1 ,2))", 14),
+            ("Node.fly()", 5),
+            ("math.", 5),
+            ("Node.connect()", 13),
+        ] {
             let error = statement(line).unwrap_err();
             assert_eq!(error.code(), Code::Syntax);
             let caret = error.context().unwrap().lines().nth(1).unwrap();
@@ -448,7 +513,20 @@ mod tests {
 
     #[test]
     fn nothing_panics() {
-        for line in ["", "(", "\"", "math.f('", "math.f(\"\"\"", "é", "math.f(é", "math@", "math@.f()", "a.b.c.d()", "Node.run(", "math.f(//"] {
+        for line in [
+            "",
+            "(",
+            "\"",
+            "math.f('",
+            "math.f(\"\"\"",
+            "é",
+            "math.f(é",
+            "math@",
+            "math@.f()",
+            "a.b.c.d()",
+            "Node.run(",
+            "math.f(//",
+        ] {
             let _ = statement(line);
         }
     }

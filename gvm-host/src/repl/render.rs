@@ -90,7 +90,11 @@ impl Screen {
     /// A coded error.
     pub fn error(&mut self, error: &Error) {
         // What a guest or a peer put into the message is no more trusted than its output.
-        let text = if self.stderr_terminal { Sanitizer::default().feed(error.to_string().as_bytes()) } else { error.to_string() };
+        let text = if self.stderr_terminal {
+            Sanitizer::default().feed(error.to_string().as_bytes())
+        } else {
+            error.to_string()
+        };
         let code = error.code().as_str();
         let line = match text.strip_prefix(code) {
             Some(rest) if self.colour => format!("{}{rest}\n", nu_ansi_term::Color::Red.bold().paint(code)),

@@ -73,7 +73,11 @@ fn harmless(text: &str, out: &mut String) {
             '\0'..='\x1f' => out.extend(['^', char::from(c as u8 + 0x40)]),
             '\x7f' => out.push_str("^?"),
             // C1, and what reorders or hides text.
-            '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{80}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 out.extend(c.escape_unicode());
             }
             c => out.push(c),

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reedline::{
-    ExternalPrinter, FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus,
-    Reedline, Signal,
+    ExternalPrinter, FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch,
+    PromptHistorySearchStatus, Reedline, Signal,
 };
 
 use crate::error::{Error, Result};
@@ -50,7 +50,11 @@ impl Terminal {
             .with_history(Box::new(file))
             .with_ansi_colors(colour)
             .with_external_printer(printer);
-        Ok(Terminal { editor, prompt: NodePrompt(format!("({node})")), above: Arc::new(move |line| drop(sender.try_send(line))) })
+        Ok(Terminal {
+            editor,
+            prompt: NodePrompt(format!("({node})")),
+            above: Arc::new(move |line| drop(sender.try_send(line))),
+        })
     }
 
     /// The next line.

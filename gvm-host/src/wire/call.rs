@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::schema::node_capnp::{Stream as WireStream, call, chunk, outcome, target};
+use super::schema::node_capnp::{Stream as WireStream, call, chunk, limits as wire_limits, outcome, target};
 use super::{error, value};
 use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use crate::error::{Code, Error, Result};
@@ -77,21 +77,26 @@ pub fn write(from: &Call, has_input: bool, mut to: call::Builder<'_>) -> Result<
             }
         }
     }
-    write_limits(from.limits, to.reborrow());
-    if let Some(parent) = from.parent {
+    write_deadline(from.limits, to.reborrow());
+    write_limits(from.limits, to.reborrow().init_limits());
+    if let Some(parent) = from.above.last() {
         to.set_parent(parent.as_bytes());
+        to.set_above(&from.above.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>());
     }
-    to.set_depth(from.depth);
+    to.set_depth(from.above.len() as u32);
     to.set_has_input(has_input);
     to.set_want_type(from.want_type);
     Ok(())
 }
 
-fn write_limits(from: Limits, mut to: call::Builder<'_>) {
+fn write_deadline(from: Limits, mut to: call::Builder<'_>) {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     // No time left is a nanosecond: 0 would be no limit.
     to.set_deadline(from.timeout.map_or(0, |time| nanos(time).max(1)));
-    let mut to = to.init_limits();
+}
+
+/// Writes limits but for the time, which is a call's deadline.
+pub fn write_limits(from: Limits, mut to: wire_limits::Builder<'_>) {
     to.set_memory(from.memory.map_or(0, |bytes| bytes.max(1)));
     to.set_output(from.output.map_or(0, |bytes| bytes.max(1)));
     to.set_fuel(from.fuel.map_or(0, |fuel| fuel.max(1)));
@@ -123,7 +128,8 @@ pub fn write_target(from: &Target, mut to: target::Builder<'_>) {
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
 pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
     let module = match from.which().map_err(unknown)? {
         target::Module(module) => ModuleRef::Stored {
             name: text(module.get_name())?.parse()?,
@@ -141,12 +147,24 @@ pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
     })
 }
 
+/// Reads limits; 0 does not narrow.
+pub fn read_limits(from: wire_limits::Reader<'_>) -> Limits {
+    let some = |number: u64| (number > 0).then_some(number);
+    Limits {
+        timeout: some(from.get_timeout()).map(Duration::from_nanos),
+        memory: some(from.get_memory()),
+        output: some(from.get_output()),
+        fuel: some(from.get_fuel()),
+    }
+}
+
 /// Reads a call, and whether its caller has standard input for it.
 ///
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
 pub fn read(from: call::Reader<'_>) -> Result<(Call, bool)> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
     let args = match from.get_args().which().map_err(unknown)? {
         call::args::Values(values) => Args::Values(value::read_all(values.map_err(unreadable)?)?),
         call::args::Text(args) => Args::Text(text(args)?),
@@ -154,24 +172,24 @@ pub fn read(from: call::Reader<'_>) -> Result<(Call, bool)> {
             Args::Argv(argv.map_err(unreadable)?.iter().map(text).collect::<Result<_>>()?)
         }
     };
-    let given = from.get_limits().map_err(unreadable)?;
-    let some = |number: u64| (number > 0).then_some(number);
-    let timeout = [from.get_deadline(), given.get_timeout()].into_iter().filter_map(some).min();
+    let given = read_limits(from.get_limits().map_err(unreadable)?);
+    let deadline = Some(from.get_deadline()).filter(|nanos| *nanos > 0).map(Duration::from_nanos);
     let call = Call {
         id: read_id(from.get_id())?,
         target: read_target(from.get_target().map_err(unreadable)?)?,
         args,
-        limits: Limits {
-            timeout: timeout.map(Duration::from_nanos),
-            memory: some(given.get_memory()),
-            output: some(given.get_output()),
-            fuel: some(given.get_fuel()),
-        },
-        parent: from.has_parent().then(|| read_id(from.get_parent())).transpose()?,
-        depth: from.get_depth(),
+        limits: given.narrow(Limits { timeout: deadline, ..Limits::default() }),
+        above: read_above(from)?,
         want_type: from.get_want_type(),
     };
     Ok((call, from.get_has_input()))
+}
+
+/// The calls above; no more of them than may stand there, and one more to be refused for.
+fn read_above(from: call::Reader<'_>) -> Result<Vec<Uuid>> {
+    let bytes = from.get_above().map_err(unreadable)?;
+    let ids = bytes.chunks(16).take(limits::CALL_DEPTH + 1);
+    ids.map(|id| read_id(Ok(id))).collect()
 }
 
 /// Writes an outcome and the output that was not streamed before it. A result too large to cross
@@ -205,7 +223,8 @@ pub fn write_outcome(from: &Outcome, output: &[Chunk], mut to: outcome::Builder<
 /// # Errors
 /// `BAD_ARGUMENTS` for what is none.
 pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Vec<Chunk>)> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
     let result = match from.which().map_err(unknown)? {
         outcome::None(()) => Ok(None),
         outcome::Value(result) => Ok(Some(value::read(result.map_err(unreadable)?)?)),

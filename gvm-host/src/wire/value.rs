@@ -27,9 +27,10 @@ fn unreadable(error: capnp::Error) -> Error {
 }
 
 fn text(reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<&str> {
-    reader.map_err(unreadable)?.to_str().map_err(|_| {
-        Error::new(Code::BadArguments, "a text from the other side is not UTF-8")
-    })
+    reader
+        .map_err(unreadable)?
+        .to_str()
+        .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
 }
 
 /// Writes a value.
@@ -131,7 +132,10 @@ fn read_at(from: value::Reader<'_>, depth: u32) -> Result<Value> {
         false => Ok::<_, Error>(None),
     };
     let which = from.which().map_err(|_| {
-        Error::new(Code::VersionMismatch, "the other side sent a kind of value that this version does not know")
+        Error::new(
+            Code::VersionMismatch,
+            "the other side sent a kind of value that this version does not know",
+        )
     })?;
     Ok(match which {
         value::Bool(v) => Value::Bool(v),
@@ -170,10 +174,13 @@ fn read_all_at(from: struct_list::Reader<'_, value::Owned>, depth: u32) -> Resul
 fn read_numbers(from: value::numbers::Reader<'_>) -> Result<List> {
     let data = from.get_data().map_err(unreadable)?;
     let element = from.get_element().map_err(|_| {
-        Error::new(Code::VersionMismatch, "the other side sent a kind of number that this version does not know")
+        Error::new(
+            Code::VersionMismatch,
+            "the other side sent a kind of number that this version does not know",
+        )
     })?;
     fn packed<T: bytemuck::Pod>(data: &[u8]) -> Result<Vec<T>> {
-        if data.len() % size_of::<T>() != 0 {
+        if !data.len().is_multiple_of(size_of::<T>()) {
             return Err(Error::new(Code::BadArguments, "a list of numbers from the other side is cut short"));
         }
         Ok(bytemuck::allocation::pod_collect_to_vec(data))
@@ -271,7 +278,10 @@ fn read_type_at(from: type_::Reader<'_>, depth: u32) -> Result<Type> {
         false => Ok::<_, Error>(None),
     };
     let which = from.which().map_err(|_| {
-        Error::new(Code::VersionMismatch, "the other side sent a kind of type that this version does not know")
+        Error::new(
+            Code::VersionMismatch,
+            "the other side sent a kind of type that this version does not know",
+        )
     })?;
     Ok(match which {
         type_::Bool(()) => Type::Bool,

@@ -14,8 +14,10 @@ use super::options::Options;
 use super::shell::{Shell, banner};
 
 /// The modules that the demo uploads, as a person would.
-const SAMPLES: [(&str, &str); 2] =
-    [("math", include_str!("../../../samples/math.wat")), ("hello", include_str!("../../../samples/hello.wat"))];
+const SAMPLES: [(&str, &str); 2] = [
+    ("math", include_str!("../../../samples/math.wat")),
+    ("hello", include_str!("../../../samples/hello.wat")),
+];
 
 /// Starts everything in a folder that is gone afterwards, and lands in the REPL.
 pub fn demo(options: &Options) -> Result<i32> {

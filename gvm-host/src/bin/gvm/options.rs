@@ -159,7 +159,8 @@ impl Options {
 
     /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
     pub fn no_grants_with_node(&self) -> Result<()> {
-        if self.node.is_some() && !(self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty()) {
+        if self.node.is_some() && !(self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty())
+        {
             return Err(usage(
                 "--dir, --env and --allow-net grant what this machine has; with --node the other node \
                  grants, when it is started",

@@ -13,6 +13,7 @@ use gvm_host::home::Home;
 use gvm_host::id::Name;
 use gvm_host::imports::Stdio;
 use gvm_host::limits::{self, Limits};
+use gvm_host::node::live::Instances;
 use gvm_host::node::modules::Modules;
 use gvm_host::node::runner::Runner;
 use gvm_host::node::{Handle, workers};
@@ -25,17 +26,23 @@ use super::options::{Options, usage};
 use super::{cancelled, status};
 
 /// Runs the target and returns its status.
-pub fn run(options: &Options, screen: &mut Screen, invoke: Option<String>, words: Vec<OsString>) -> Result<i32> {
+pub fn run(
+    options: &Options,
+    screen: &mut Screen,
+    invoke: Option<String>,
+    words: Vec<OsString>,
+) -> Result<i32> {
     options.no_grants_with_node()?;
     let mut words = words.into_iter();
     let target = words.next().unwrap_or_default();
     let rest = words
         .map(|word| word.into_string().map_err(|word| usage(format!("{} is not UTF-8", word.display()))))
         .collect::<Result<Vec<_>>>()?;
+    // What is wrong with the command line is said before any file is looked at.
+    let (limits, place) = (options.limits()?, options.place()?);
     let mut call = read_target(&target, invoke, rest)?;
-    call.limits = options.limits()?;
+    call.limits = limits;
     let home = options.home()?;
-    let place = options.place()?;
     let started = Instant::now();
     let (outcome, output) = workers()?.block_on(async {
         tokio::select! {
@@ -129,14 +136,23 @@ pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
         .read_to_end(&mut bytes)
         .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
     if bytes.len() as u64 > limits::MODULE_BYTES {
-        return Err(Error::new(Code::LimitExceeded, format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20)));
+        return Err(Error::new(
+            Code::LimitExceeded,
+            format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20),
+        ));
     }
     Ok(gvm_host::engine::inspect::to_binary(&bytes)?.into())
 }
 
 type Ran = (Outcome, Vec<gvm_host::call::Chunk>);
 
-async fn go(options: &Options, screen: &mut Screen, home: Home, place: Option<Name>, call: Call) -> Result<Ran> {
+async fn go(
+    options: &Options,
+    screen: &mut Screen,
+    home: Home,
+    place: Option<Name>,
+    call: Call,
+) -> Result<Ran> {
     let limits = call.limits;
     let stdio = stdio(options, screen, &limits);
     let pipes = (stdio.output.clone(), stdio.input.clone());
@@ -145,7 +161,7 @@ async fn go(options: &Options, screen: &mut Screen, home: Home, place: Option<Na
             let modules = Modules::open(home.clone())?;
             let own = Limits { timeout: None, ..limits };
             let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
-            Ok(watch(options, screen, pipes, runner.run(call, stdio)).await)
+            Ok(watch(options, screen, pipes, runner.run(&Instances::default(), call, stdio)).await)
         }
         Some(place) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
@@ -160,7 +176,8 @@ async fn go(options: &Options, screen: &mut Screen, home: Home, place: Option<Na
 /// This process's own streams, for the guest.
 fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
     Stdio {
-        input: Some(Input::new(std::io::stdin().is_terminal())),
+        input: Some(Input::default()),
+        stdin_terminal: std::io::stdin().is_terminal(),
         stdout_terminal: screen.stdout_terminal && !options.json,
         stderr_terminal: screen.stderr_terminal && !options.json,
         ..Stdio::new(limits)

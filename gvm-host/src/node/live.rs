@@ -1,0 +1,213 @@
+//! Live instances: modules that keep their state between calls.
+//!
+//! In: modules to bring to life, calls by the instance's name. Out: outcomes. A set of instances belongs
+//! to whoever holds it (this node's own people, or one session) and goes with it. Calls on an instance
+//! run one after another; one that traps, or whose call is taken back while it runs, is gone. Must not
+//! know: sockets, sessions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::engine::{Instance, Module};
+use crate::error::{Code, Effect, Error, Result};
+use crate::id::Name;
+use crate::limits;
+
+/// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
+#[derive(Clone, Default)]
+pub struct Instances(Arc<Mutex<BTreeMap<Name, Arc<Live>>>>);
+
+/// Where the instances of a node's own people live, by the names they are called by. Cheap to clone;
+/// clones share it.
+#[derive(Clone, Default)]
+pub struct Directory(Arc<Mutex<Places>>);
+
+#[derive(Default)]
+struct Places {
+    made: u64,
+    places: BTreeMap<Name, Place>,
+}
+
+/// Where an instance lives, and what it was made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// None is here.
+    pub node: Option<Name>,
+    pub module: String,
+}
+
+impl Directory {
+    /// A name that no instance had before: `i1`, `i2`…
+    pub fn next_name(&self) -> Result<Name> {
+        let mut places = lock(&self.0);
+        places.made += 1;
+        format!("i{}", places.made).parse()
+    }
+
+    /// Notes where an instance lives.
+    pub fn add(&self, name: Name, place: Place) {
+        lock(&self.0).places.insert(name, place);
+    }
+
+    /// Where the instance of this name lives, if there is one.
+    pub fn get(&self, name: &Name) -> Option<Place> {
+        lock(&self.0).places.get(name).cloned()
+    }
+
+    /// Forgets an instance.
+    pub fn remove(&self, name: &Name) {
+        lock(&self.0).places.remove(name);
+    }
+
+    /// Forgets what lived on a node that is gone: it went with the session.
+    pub fn forget_node(&self, node: &Name) {
+        lock(&self.0).places.retain(|_, place| place.node.as_ref() != Some(node));
+    }
+
+    /// Every instance, sorted by name.
+    pub fn list(&self) -> Vec<(Name, Place)> {
+        lock(&self.0).places.iter().map(|(name, place)| (name.clone(), place.clone())).collect()
+    }
+}
+
+/// One live instance.
+pub struct Live {
+    pub module: Arc<Module>,
+    /// What it was made from, as its owner named it.
+    pub title: String,
+    /// The instance while no call runs in it; why it is gone otherwise. Waiting calls queue here in order.
+    cell: tokio::sync::Mutex<Result<Instance, Code>>,
+    /// The call that runs in it.
+    running: Mutex<Option<Uuid>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Instances {
+    /// Takes in an instance under a name.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` where the owner has as many as it may; `BAD_ARGUMENTS` where it has one of that
+    /// name.
+    pub fn add(&self, name: Name, title: String, module: Arc<Module>, instance: Instance) -> Result<()> {
+        let mut instances = lock(&self.0);
+        room(&instances)?;
+        if instances.contains_key(&name) {
+            return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` lives already")));
+        }
+        let cell = tokio::sync::Mutex::new(Ok(instance));
+        instances.insert(name, Arc::new(Live { module, title, cell, running: Mutex::default() }));
+        Ok(())
+    }
+
+    /// Whether another may be made.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED`.
+    pub fn room(&self) -> Result<()> {
+        room(&lock(&self.0))
+    }
+
+    /// The instance of this name.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND`.
+    pub fn get(&self, name: &Name) -> Result<Arc<Live>> {
+        lock(&self.0).get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    /// Lets an instance go. A call that runs in it ends as it will.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND`.
+    pub fn remove(&self, name: &Name) -> Result<()> {
+        lock(&self.0).remove(name).map(drop).ok_or_else(|| not_found(name))
+    }
+
+    /// Names and what they were made from, sorted by name.
+    pub fn list(&self) -> Vec<(Name, String)> {
+        lock(&self.0).iter().map(|(name, live)| (name.clone(), live.title.clone())).collect()
+    }
+}
+
+fn room(instances: &BTreeMap<Name, Arc<Live>>) -> Result<()> {
+    if instances.len() < limits::INSTANCES_PER_OWNER {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::LimitExceeded,
+        format!(
+            "{} live instances are the most that one owner may have: drop some",
+            limits::INSTANCES_PER_OWNER
+        ),
+    ))
+}
+
+/// The error of a name that no instance has.
+pub fn not_found(name: &Name) -> Error {
+    Error::new(
+        Code::InstanceNotFound,
+        format!("no live instance is named `{name}`: Node.instances() lists them"),
+    )
+}
+
+impl Live {
+    /// Runs `work` in the instance once it is this call's turn. Where `work` fails in a way that poisons
+    /// the instance, or its future is dropped, the instance is gone.
+    ///
+    /// # Errors
+    /// Those of `work`; `INSTANCE_NOT_FOUND` where it is gone; `NOT_PERMITTED` where the call comes from
+    /// one that runs in this very instance.
+    pub async fn enter<T>(
+        &self,
+        call: Uuid,
+        above: &[Uuid],
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T>,
+    ) -> Result<T> {
+        let own = lock(&self.running).is_some_and(|running| above.contains(&running));
+        if own {
+            return Err(Error::new(
+                Code::NotPermitted,
+                "the call comes from one that runs in this very instance: it would wait for itself",
+            ));
+        }
+        let mut cell = self.cell.lock().await;
+        // Whoever drops this future in the middle leaves a guest that stopped anywhere.
+        let taken = std::mem::replace(&mut *cell, Err(Code::Cancelled));
+        let mut instance = match taken {
+            Ok(instance) => instance,
+            Err(why) => {
+                *cell = Err(why);
+                return Err(gone(why));
+            }
+        };
+        *lock(&self.running) = Some(call);
+        let running = Running(self);
+        let result = work(&mut instance).await;
+        drop(running);
+        *cell = match &result {
+            Err(error) if error.effect() != Effect::NotStarted => Err(error.code()),
+            _ => Ok(instance),
+        };
+        result
+    }
+}
+
+fn gone(why: Code) -> Error {
+    Error::new(
+        Code::InstanceNotFound,
+        format!("this instance is gone: an earlier call in it ended with {why}; spawn another"),
+    )
+}
+
+struct Running<'a>(&'a Live);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.running).take();
+    }
+}

@@ -1,0 +1,238 @@
+//! A private home with what runs in it: a daemon, nodes, commands.
+//!
+//! In: names and words of command lines. Out: processes that end with the test. Must not know: what a
+//! test is about.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal};
+
+use crate::guests;
+use crate::process::{Ended, Running, wait_until};
+
+pub const GVM: &str = env!("CARGO_BIN_EXE_gvm");
+pub const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
+
+/// Variables of the person who runs the tests that must not reach what is tested.
+const FOREIGN: [&str; 6] =
+    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+
+/// A folder of its own with a home in it, and a daemon where one was asked for. Both go with it.
+pub struct Bed {
+    // Before the folder: what runs in it ends first.
+    gpmd: Option<Running>,
+    home: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    /// A home without a daemon.
+    pub fn bare() -> Bed {
+        let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
+        Bed { gpmd: None, home: folder.path().join("home"), folder }
+    }
+
+    /// A home with a daemon.
+    pub fn new() -> Bed {
+        let mut bed = Bed::bare();
+        bed.start_gpmd();
+        bed
+    }
+
+    /// A home with a daemon that has `math` and `values`.
+    pub fn stocked() -> Bed {
+        let bed = Bed::new();
+        bed.upload("math", &guests::math());
+        bed.upload("values", &guests::values());
+        bed
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.home.clone()
+    }
+
+    /// Another home, before there is anything in it.
+    pub fn move_home(&mut self, home: PathBuf) {
+        self.home = home;
+    }
+
+    /// A command of this home, in this folder.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
+        command.env("GHOST_HOME", self.home()).current_dir(self.folder());
+        // The usual ports belong to whoever runs the tests.
+        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+        command
+    }
+
+    /// Runs `gvm` to its end, without input.
+    #[track_caller]
+    pub fn gvm<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        self.start_gvm(args).finish()
+    }
+
+    pub fn start_gvm<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Running {
+        Running::start(self.command(GVM).args(args))
+    }
+
+    /// Runs `gvm run` with these words.
+    #[track_caller]
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        Running::start(self.command(GVM).arg("run").args(args)).finish()
+    }
+
+    /// Runs `gvm eval` with these words.
+    #[track_caller]
+    pub fn eval<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        Running::start(self.command(GVM).arg("eval").args(args)).finish()
+    }
+
+    #[track_caller]
+    pub fn gpmd<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
+        Running::start(self.command(GPMD).args(args)).finish()
+    }
+
+    pub fn start_gpmd(&mut self) {
+        self.gpmd = Some(Running::start(self.command(GPMD).args(["start", "--foreground"])));
+        wait_until("gpmd answers", || self.gpmd(["status"]).status == Some(0));
+    }
+
+    /// The daemon dies without a word.
+    pub fn kill_gpmd(&mut self) {
+        let gpmd = self.gpmd.take().unwrap();
+        gpmd.signal(Signal::KILL);
+        gpmd.end();
+    }
+
+    pub fn gpmd_pid(&self) -> Pid {
+        self.gpmd.as_ref().unwrap().pid()
+    }
+
+    #[track_caller]
+    pub fn upload(&self, name: &str, file: &Path) {
+        let (name, file) = (format!("--name={name}"), format!("--file={}", file.display()));
+        self.gpmd(["wasm", "upload", &name, "--version=1.0.0", &file]).ok();
+    }
+
+    /// How many modules have been compiled in this home.
+    pub fn compiled(&self) -> usize {
+        let mut folders = vec![self.home().join("compiled")];
+        let mut count = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    // The sum is written last.
+                    false => {
+                        count += usize::from(path.extension().is_some_and(|extension| extension == "sum"))
+                    }
+                }
+            }
+        }
+        count
+    }
+
+    /// A file of this folder.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The live nodes by name.
+    pub fn nodes(&self) -> Vec<String> {
+        let status: serde_json::Value = serde_json::from_str(&self.gpmd(["status", "--json"]).ok()).unwrap();
+        status["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// A node that lives until it is dropped.
+    pub fn node(&self, name: &str) -> Node {
+        self.node_with(name, &[])
+    }
+
+    pub fn node_with(&self, name: &str, options: &[&str]) -> Node {
+        let mut command = self.command(GVM);
+        command.args(["--name", name]).args(options);
+        let mut node = Node { running: Running::start(&mut command), asked: 0 };
+        // It reads a script from its input: its first answer shows that it is up.
+        let nodes = node.ask("Node.discover()");
+        assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
+        node
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if self.gpmd.is_none() && self.home().join("gpmd.json").exists() {
+            // One that a test started in the background.
+            let mut kill = self.command(GPMD);
+            let _ = kill.arg("kill").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// A live node, spoken to line by line.
+pub struct Node {
+    pub running: Running,
+    asked: usize,
+}
+
+impl Node {
+    /// Its one line of answer to a statement that has one.
+    #[track_caller]
+    pub fn ask(&mut self, statement: &str) -> String {
+        self.tell(statement);
+        let answered = self.asked + 1;
+        wait_until(&format!("{statement} is answered; stderr: {}", self.running.err()), || {
+            self.lines().len() >= answered
+        });
+        let line = self.lines().swap_remove(self.asked);
+        self.asked = answered;
+        line
+    }
+
+    /// The next line, of a statement that has several.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        let answered = self.asked + 1;
+        wait_until("another line comes", || self.lines().len() >= answered);
+        self.asked = answered;
+        self.lines().swap_remove(answered - 1)
+    }
+
+    /// Gives it a statement and does not wait for what comes of it.
+    pub fn tell(&mut self, statement: &str) {
+        self.running.write(format!("{statement}\n").as_bytes());
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.running.pid()
+    }
+
+    /// It dies without a word.
+    pub fn kill(self) {
+        self.running.signal(Signal::KILL);
+        self.running.end();
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let out = self.running.out();
+        let whole = out.rfind('\n').map_or("", |end| &out[..end]);
+        if whole.is_empty() { Vec::new() } else { whole.lines().map(str::to_owned).collect() }
+    }
+}

@@ -1,0 +1,78 @@
+//! Live instances: modules that keep their state between calls.
+//!
+//! In: a counter. Out: what its owner sees of it, here and on another node (what is said of one that
+//! trapped stands in `tests/transcripts/live.txt`). Must not know: how instances are kept.
+
+use crate::bed::Bed;
+use crate::guests;
+
+fn bed() -> Bed {
+    let bed = Bed::new();
+    bed.upload("counter", &guests::wat("counter"));
+    bed
+}
+
+#[test]
+fn keep_their_state_here() {
+    let said = bed().eval([
+        "Node.spawn(counter)",
+        "i1.increment()",
+        "i1.increment()",
+        "counter.increment()",
+        "Node.spawn(counter@1.0.0)",
+        "i2.increment()",
+        "Node.drop(i1)",
+        "Node.instances()",
+    ]);
+    let said = said.ok();
+    let counts: Vec<&str> = said.lines().filter(|line| !line.is_empty() && *line != "counting").collect();
+    let (last, counts) = counts.split_last().unwrap();
+    assert_eq!(counts, ["i1", "1", "2", "1", "i2", "1", "Instance dropped."]);
+    assert!(last.starts_with("i2  counter@1.0.0  on node-"), "{last}");
+}
+
+#[test]
+fn keep_their_state_on_another_node() {
+    let bed = bed();
+    let far = bed.node("far");
+    let said = bed.eval([
+        "Node.connect(far)",
+        "Node.spawn(far, counter)",
+        "i1.increment()",
+        "i1.increment()",
+        "Node.run(far, i1.increment())",
+        "Node.instances()",
+        "Node.drop(i1)",
+        "Node.instances()",
+    ]);
+    let said = said.ok();
+    let lines: Vec<&str> =
+        said.lines().filter(|line| !line.starts_with("ID:  ") && *line != "counting").collect();
+    assert_eq!(lines, ["far", "i1", "1", "2", "3", "i1  counter  on far", "Instance dropped."]);
+    far.kill();
+}
+
+#[test]
+fn mistakes() {
+    let bed = bed();
+    bed.eval(["i1.increment()"]).fails("MODULE_NOT_FOUND");
+    bed.eval(["Node.drop(i1)"]).fails("INSTANCE_NOT_FOUND");
+    bed.eval(["Node.spawn(nothing)"]).fails("MODULE_NOT_FOUND");
+    bed.eval(["Node.spawn(far, counter)"]).fails("NODE_NOT_CONNECTED");
+    bed.eval(["Node.spawn(counter)", "i1.nothing()"]).fails("FUNCTION_NOT_FOUND");
+    let many: Vec<String> = std::iter::repeat_n("Node.spawn(counter)".to_owned(), 65).collect();
+    bed.eval(&many).fails("LIMIT_EXCEEDED");
+}
+
+#[test]
+fn go_with_their_owner() {
+    let bed = bed();
+    let far = bed.node("far");
+    // Each owner's instances are bounded: they can only all be made if the earlier owners' were freed.
+    for _ in 0..3 {
+        let mut words = vec!["Node.connect(far)".to_owned()];
+        words.extend(std::iter::repeat_n("Node.spawn(far, counter)".to_owned(), 60));
+        bed.eval(&words).ok();
+    }
+    drop(far);
+}

@@ -1,0 +1,27 @@
+//! The product met from outside: real `gpmd` and `gvm` processes, private homes, real terminals.
+//!
+//! In: the two programs and the guests of `tests/guests`. Out: whether they do what the README and the
+//! specification say. It must not know: how the library works inside; it uses none of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and prints what it measured"
+)]
+
+mod bed;
+mod calls;
+mod cancel;
+mod errors;
+mod guests;
+mod hostile;
+mod limits;
+mod live;
+mod nodes;
+mod process;
+mod run;
+mod terminal;
+mod transcripts;
+mod values;

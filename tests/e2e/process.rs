@@ -1,0 +1,239 @@
+//! Processes with a deadline, and what the system tells of them.
+//!
+//! In: a command. Out: how it ended and what it wrote; a guard that ends it. Must not know: `gvm`, `gpmd`.
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take before a test gives up on it.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Ticks a second in which Linux tells processor time to programs, on every machine.
+const TICKS: u64 = 100;
+
+/// How often a condition is looked at again.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until the condition holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// Waits until there is something, and gives it.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} until {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Ended {
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// The output of a process that must have ended well.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, Some(0), "stdout: {}\nstderr: {}", self.out(), self.err());
+        self.out()
+    }
+
+    /// The error text of a process that must have ended with this coded error.
+    #[track_caller]
+    pub fn fails(self, code: &str) -> String {
+        let err = self.err();
+        let coded = err.lines().any(|line| line.starts_with(&format!("{code}: ")));
+        assert!(
+            self.status == Some(1) && coded,
+            "expected {code}, status 1; {:?}\nstdout: {}\nstderr: {err}",
+            self.status,
+            self.out()
+        );
+        err
+    }
+
+    /// The lines of standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let text = self.out();
+        let parsed = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
+        parsed.unwrap_or_else(|error| panic!("{error}\nstdout: {text}\nstderr: {}", self.err()))
+    }
+}
+
+/// A running process; it ends with its guard. Its standard output and error are read as they come.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Collected {
+    fn new(from: Option<impl Read + Send + 'static>) -> Collected {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = bytes.clone();
+        let reader = from.map(|mut from| {
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    to.lock().unwrap().extend_from_slice(&buffer[..count]);
+                }
+            })
+        });
+        Collected { bytes, reader }
+    }
+
+    fn now(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+        self.now()
+    }
+}
+
+impl Running {
+    /// Starts it with pipes for all three streams, but for those that the command has set already.
+    pub fn start(command: &mut Command) -> Running {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::start_as_is(command)
+    }
+
+    /// Starts it with the streams that the command has.
+    pub fn start_as_is(command: &mut Command) -> Running {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdin = child.stdin.take();
+        let stdout = Collected::new(child.stdout.take());
+        let stderr = Collected::new(child.stderr.take());
+        Running { child, stdin, stdout, stderr }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// What it has written to standard output so far.
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.now()).into_owned()
+    }
+
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.now()).into_owned()
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("its standard input is open");
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).unwrap();
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    #[track_caller]
+    pub fn wait_for_out(&self, text: &str) {
+        let started = Instant::now();
+        while !self.out().contains(text) {
+            let late = started.elapsed() > DEADLINE;
+            assert!(!late, "no {text:?} came\nstdout: {}\nstderr: {}", self.out(), self.err());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > DEADLINE {
+                panic!("it does not end\nstdout: {}\nstderr: {}", self.out(), self.err());
+            }
+            std::thread::sleep(LOOK);
+        };
+        let status = status.code().or(status.signal().map(|signal| 128 + signal));
+        Ended { status, stdout: self.stdout.end(), stderr: self.stderr.end() }
+    }
+
+    /// Closes its input and waits for its end.
+    #[track_caller]
+    pub fn finish(mut self) -> Ended {
+        self.close_stdin();
+        self.end()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Processor time that the process has used.
+pub fn cpu_time(pid: Pid) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    // After the name in parentheses: state is the first field, user and system time the 12th and 13th.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / TICKS)
+}
+
+/// The most memory that the process has ever had resident, in bytes.
+pub fn peak_memory(pid: Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Waits until the process computes nothing for a while: what it did has stopped, or waits.
+pub fn wait_until_idle(pid: Pid) {
+    let mut last = (cpu_time(pid), Instant::now());
+    wait_until("the process is idle", || {
+        let now = cpu_time(pid);
+        if now > last.0 + Duration::from_millis(10) {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() > Duration::from_millis(150)
+    });
+}

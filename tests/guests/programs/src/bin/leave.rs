@@ -1,0 +1,11 @@
+//! In: how to end: a status, `panic`, or `return`. Out: that end, after a line on standard error.
+
+fn main() {
+    let how = std::env::args().nth(1).unwrap_or_default();
+    eprintln!("leaving by {how}");
+    match how.as_str() {
+        "panic" => panic!("as was asked"),
+        "return" => {}
+        status => std::process::exit(status.parse().expect("a status")),
+    }
+}

@@ -1,0 +1,11 @@
+//! In: nothing. Out: control sequences that would clear a screen, rename a window, ask a terminal for
+//! an answer and turn text around, were they let through.
+
+use std::io::Write;
+
+fn main() {
+    let bytes =
+        b"before\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b[6n\rback\x08\x7f\xc2\x9b31m\xe2\x80\xae\xffafter\n";
+    std::io::stdout().write_all(bytes).expect("standard output");
+    std::io::stderr().write_all(b"\x1b[1merr\x1b[0m\n").expect("standard error");
+}

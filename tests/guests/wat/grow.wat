@@ -1,0 +1,10 @@
+;; Grows its memory until it is refused, then traps: the refusal is the reason.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start") (call $grow))
+  (func $grow (export "grow")
+    (loop $again
+      (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+    unreachable)
+  (func (export "polite") (result i32)
+    (memory.grow (i32.const 65000))))

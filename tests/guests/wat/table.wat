@@ -1,0 +1,7 @@
+;; Grows a table without end.
+(module
+  (table $t 1 funcref)
+  (func (export "_start")
+    (loop $again
+      (br_if $again (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1))))
+    unreachable))
