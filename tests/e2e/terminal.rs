@@ -42,6 +42,9 @@ impl Terminal {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");
+        // Many daemons live at once here: each takes ports that are free.
+        command.env("GPMD_PORT", "0");
+        command.env("GPMD_COMMAND_PORT", "0");
         env.iter().for_each(|(name, value)| command.env(name, value));
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);

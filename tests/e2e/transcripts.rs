@@ -114,8 +114,15 @@ impl Player {
         furnish(&bed);
         let path = format!("{}:{}", bed.folder().join("bin").display(), std::env::var("PATH").unwrap());
         let home = bed.home();
-        let env =
-            [("PS1", prompt), ("PATH", &path), ("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
+        let env = [
+            ("PS1", prompt),
+            ("PATH", &path),
+            ("GHOST_HOME", home.to_str().unwrap()),
+            ("NO_COLOR", "1"),
+            // The usual ports belong to whoever runs the tests.
+            ("GPMD_PORT", "0"),
+            ("GPMD_COMMAND_PORT", "0"),
+        ];
         let terminal = Terminal::open("bash", &["--norc", "--noprofile", "--noediting"], &env, bed.folder());
         let unnamed = expected.lines().rev().filter_map(created).map(str::to_owned).collect();
         Player { prompt, terminal, nodes: Vec::new(), names: Vec::new(), unnamed, bed }

@@ -225,7 +225,11 @@ fn measure(calls: usize) {
     retry(|| workers.block_on(near.connect(far.clone())).ok());
     let usual = Bare::start(folder.path(), false);
     let ours = Bare::start(folder.path(), true);
+<<<<<<< HEAD
     let stdio = || GuestStdio::new(&Limits::default());
+=======
+    let stdio = || GuestStdio::new(&Default::default());
+>>>>>>> ports
     let sum = |n: i32, outcome: gvm_host::call::Outcome| {
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)))
     };

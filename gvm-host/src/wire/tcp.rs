@@ -33,6 +33,10 @@ const HANDSHAKES: usize = 64;
 /// Connections that the kernel keeps until we take them: a busy moment, or a flood.
 const WAITING: u32 = 1024;
 
+/// Between two questions of the kernel to a host that says nothing; after three it is gone.
+#[cfg(target_os = "linux")]
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// Between two log lines about strangers.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -48,10 +52,24 @@ pub(super) async fn dial(at: SocketAddr, tls: &Tls) -> io::Result<Transport> {
         if stream.local_addr()? == at {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         tls.connect(stream, at).await
     };
     timeout(DIAL, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Small messages go at once; a host that went away without a word is noticed even where nobody asks.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepcnt(stream, 3)?;
+    }
+    Ok(())
 }
 
 type Arrival = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
@@ -154,7 +172,7 @@ impl Listener {
 }
 
 async fn greet(stream: TcpStream, from: SocketAddr, tls: Tls) -> io::Result<Transport> {
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     let greeted = timeout(HANDSHAKE, tls.accept(stream, from)).await;
     greeted
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("{from} said too little"))))
