@@ -151,7 +151,8 @@ async fn hear(
     applicant: Applicant,
     heard: Heard,
 ) -> Result<(Link, mpsc::Receiver<Event>), Error> {
-    Link::connect(home, Reach::nodes(home), applicant, Box::new(move |index| *heard.borrow_mut() = index)).await
+    Link::connect(home, Reach::nodes(home), applicant, Box::new(move |index| *heard.borrow_mut() = index))
+        .await
 }
 
 async fn names(link: &Link) -> Vec<String> {
@@ -308,7 +309,8 @@ fn who_has_the_key_is_served_on_the_ports() {
     assert_fails(&other.gpmd(&["--gpmd", typed, "status"]), Code::AuthFailed);
     run_local(async {
         let reach = at(&server.record().address, &home);
-        let (link, _events) = Link::connect(&home, reach.clone(), applicant("a", 1), Box::new(|_| {})).await.unwrap();
+        let (link, _events) =
+            Link::connect(&home, reach.clone(), applicant("a", 1), Box::new(|_| {})).await.unwrap();
         assert_eq!(names(&link).await, ["a"]);
         link.finish().await;
         let reach = at(&server.record().address, &other.home());

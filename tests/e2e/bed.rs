@@ -69,11 +69,7 @@ impl Bed {
             command.env_remove(name);
         }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
-<<<<<<< HEAD
         // Many daemons live at once here: each takes ports that are free.
-=======
-        // The usual ports belong to whoever runs the tests.
->>>>>>> ports
         command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
         command
     }

@@ -202,7 +202,8 @@ fn measure(calls: usize) {
             .stdout(Stdio::null());
         Process(command.spawn().unwrap())
     };
-    let _gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
+    let _gpmd =
+        start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
     let control = retry(|| Control::connect(&home).ok());
     let bytes = inspect::to_binary(ADD.as_bytes()).unwrap();
     control.upload(&"add".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
@@ -225,11 +226,7 @@ fn measure(calls: usize) {
     retry(|| workers.block_on(near.connect(far.clone())).ok());
     let usual = Bare::start(folder.path(), false);
     let ours = Bare::start(folder.path(), true);
-<<<<<<< HEAD
     let stdio = || GuestStdio::new(&Limits::default());
-=======
-    let stdio = || GuestStdio::new(&Default::default());
->>>>>>> ports
     let sum = |n: i32, outcome: gvm_host::call::Outcome| {
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(n + 1)))
     };

@@ -150,7 +150,11 @@ impl registry::Server for Registry {
         .await
     }
 
-    async fn ping(self: Rc<Self>, _: registry::PingParams, _: registry::PingResults) -> Result<(), capnp::Error> {
+    async fn ping(
+        self: Rc<Self>,
+        _: registry::PingParams,
+        _: registry::PingResults,
+    ) -> Result<(), capnp::Error> {
         Ok(())
     }
 }

@@ -39,7 +39,13 @@ pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
     }
 }
 
-fn upload(control: impl Fn() -> Result<Control>, name: &str, version: &str, file: &Path, json: bool) -> Result<()> {
+fn upload(
+    control: impl Fn() -> Result<Control>,
+    name: &str,
+    version: &str,
+    file: &Path,
+    json: bool,
+) -> Result<()> {
     let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
     let control = control()?;
     let bytes = read_source(file, &mut std::io::stdin().lock())?;
@@ -169,7 +175,12 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     Ok(())
 }
 
-fn remove(control: impl Fn() -> Result<Control>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+fn remove(
+    control: impl Fn() -> Result<Control>,
+    module: &str,
+    version: Option<&str>,
+    json: bool,
+) -> Result<()> {
     let (name, version) = named(module, version)?;
     let removed = control()?.remove(name, version.as_ref())?;
     if json {
