@@ -4,6 +4,7 @@
 //! the promise, for machines that are busy with other tests; what was measured is printed. Must not
 //! know: how a guest is stopped.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -43,6 +44,22 @@ fn a_run_here() {
     let running = bed.start_gvm(["run", guests::wat("start-loop").to_str().unwrap()]);
     wait_until_busy(&running);
     interrupt("a start function", running);
+}
+
+#[test]
+fn a_run_whose_reader_has_stopped() {
+    let bed = Bed::bare();
+    for guest in [p1("spend"), p2("spend")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = bed.command(GVM);
+        command.args(["run", guest.to_str().unwrap(), "stdout", "15000000"]).stdout(writer);
+        let running = Running::start_as_is(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        // Once the pipe is full it waits, and so does the guest.
+        wait_until_idle(running.pid());
+        drop(command);
+        interrupt("a pipe that nobody reads", running);
+        drop(reader);
+    }
 }
 
 #[test]

@@ -6,9 +6,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use crate::bed::Bed;
 use crate::guests::{self, p1, p2};
+use crate::process::Running;
 
 /// Each test of a program is one of both previews.
 fn both(name: &str, test: impl Fn(PathBuf)) {
@@ -195,6 +197,31 @@ fn usage_errors_are_status_2() {
         let ended = bed.run(words);
         assert_eq!(ended.status, Some(2), "{words:?}: {}", ended.err());
     }
+}
+
+#[test]
+fn output_that_is_lost_is_told() {
+    let bed = Bed::bare();
+    both("args", |args| {
+        let mut command = bed.command(crate::bed::GVM);
+        command.args(["run", text(&args), "one"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        Running::start_as_is(command.stdout(full)).finish().fails("STORAGE_FULL");
+    });
+    both("spend", |spend| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = bed.command(crate::bed::GVM);
+        command
+            .args(["run", text(&spend), "stdout", "100000000"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        let running = Running::start_as_is(command.stdout(writer));
+        drop(command);
+        drop(reader);
+        // The guest hears of it, and ends long before its output is more than it may write.
+        let err = running.finish();
+        assert!(!err.err().contains("LIMIT_EXCEEDED"), "{}", err.err());
+    });
 }
 
 #[test]

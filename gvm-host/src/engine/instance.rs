@@ -248,7 +248,12 @@ async fn enter(
     let gone = || Stop::Ours(Error::internal("the module lost a function it had"));
     match (body, entry, module.main()) {
         (Body::Core(instance), Entry::Main, _) => {
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
+                Stop::Ours(Error::new(
+                    Code::ModuleInvalid,
+                    format!("`_start` is no main function: {error:#}"),
+                ))
+            })?;
             start.call_async(&mut *store, ()).await?;
             Ok(None)
         }

@@ -24,11 +24,47 @@ pub struct OutputLimit(pub u64);
 
 impl std::fmt::Display for OutputLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the call wrote more than {} bytes of output", self.0)
+        write!(f, "the call wrote more than {} bytes of output (--max-output)", self.0)
     }
 }
 
 impl std::error::Error for OutputLimit {}
+
+/// Why a pipe takes no more.
+#[derive(Debug)]
+pub enum Closed {
+    Limit(OutputLimit),
+    /// Whoever took the output cannot, as [`Output::fail`] was told.
+    Failed(io::ErrorKind),
+}
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Closed::Limit(limit) => limit.fmt(f),
+            Closed::Failed(kind) => write!(f, "the output is lost: {kind}"),
+        }
+    }
+}
+
+impl From<Closed> for StreamError {
+    fn from(closed: Closed) -> StreamError {
+        match closed {
+            Closed::Limit(limit) => StreamError::Trap(wasmtime::Error::new(limit)),
+            Closed::Failed(io::ErrorKind::BrokenPipe) => StreamError::Closed,
+            Closed::Failed(kind) => StreamError::LastOperationFailed(io::Error::from(kind).into()),
+        }
+    }
+}
+
+impl From<Closed> for io::Error {
+    fn from(closed: Closed) -> io::Error {
+        match closed {
+            Closed::Limit(limit) => io::Error::other(limit),
+            Closed::Failed(kind) => kind.into(),
+        }
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,8 +86,18 @@ struct OutputState {
     chunks: VecDeque<Chunk>,
     buffered: usize,
     total: u64,
+    failed: Option<io::ErrorKind>,
     /// Of a preview 3 writer that waits for room.
     waker: Option<Waker>,
+}
+
+impl OutputState {
+    fn room(&self) -> Result<usize, Closed> {
+        match self.failed {
+            Some(kind) => Err(Closed::Failed(kind)),
+            None => Ok(limits::OUTPUT_IN_FLIGHT.saturating_sub(self.buffered)),
+        }
+    }
 }
 
 impl Output {
@@ -95,21 +141,35 @@ impl Output {
     /// Puts in what a guest elsewhere wrote, waiting for room.
     ///
     /// # Errors
-    /// [`OutputLimit`] where that is more than this pipe lets through.
-    pub async fn push(&self, chunk: Chunk) -> Result<(), OutputLimit> {
+    /// [`Closed`] where that is more than this pipe lets through, or nobody takes it any more.
+    pub async fn push(&self, chunk: Chunk) -> Result<(), Closed> {
         self.wait_for_room().await;
         self.put(chunk.stream, &chunk.data)
     }
 
-    fn room(&self) -> usize {
-        limits::OUTPUT_IN_FLIGHT.saturating_sub(lock(&self.0.state).buffered)
+    /// Says that what is written here is lost: the guest's next writes fail so.
+    pub fn fail(&self, kind: io::ErrorKind) {
+        let mut state = lock(&self.0.state);
+        state.failed.get_or_insert(kind);
+        let waker = state.waker.take();
+        drop(state);
+        self.0.taken.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), OutputLimit> {
+    /// How many bytes may be written now.
+    fn room(&self) -> Result<usize, Closed> {
+        lock(&self.0.state).room()
+    }
+
+    fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), Closed> {
         let mut state = lock(&self.0.state);
+        if let Some(kind) = state.failed {
+            return Err(Closed::Failed(kind));
+        }
         let total = state.total.saturating_add(bytes.len() as u64);
         if total > self.0.limit {
-            return Err(OutputLimit(self.0.limit));
+            return Err(Closed::Limit(OutputLimit(self.0.limit)));
         }
         state.total = total;
         state.buffered += bytes.len();
@@ -125,7 +185,7 @@ impl Output {
     async fn wait_for_room(&self) {
         loop {
             let taken = self.0.taken.notified();
-            if self.room() > 0 {
+            if !matches!(self.room(), Ok(0)) {
                 return;
             }
             taken.await;
@@ -199,10 +259,7 @@ impl Pollable for OutputWriter {
 
 impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.outlet
-            .output()
-            .put(self.stream, &bytes)
-            .map_err(|limit| StreamError::Trap(wasmtime::Error::new(limit)))
+        Ok(self.outlet.output().put(self.stream, &bytes)?)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -210,7 +267,7 @@ impl OutputStream for OutputWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(self.outlet.output().room())
+        Ok(self.outlet.output().room()?)
     }
 }
 
@@ -219,14 +276,14 @@ impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let output = self.outlet.output();
         let mut state = lock(&output.0.state);
-        let room = limits::OUTPUT_IN_FLIGHT.saturating_sub(state.buffered);
+        let room = state.room()?;
         if room == 0 {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         drop(state);
         let part = &bytes[..bytes.len().min(room)];
-        Poll::Ready(output.put(self.stream, part).map(|()| part.len()).map_err(io::Error::other))
+        Poll::Ready(output.put(self.stream, part).map(|()| part.len()).map_err(io::Error::from))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -118,7 +118,7 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[Stri
     for dir in &grants.dirs {
         let perms = if dir.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
         builder.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
-            Error::internal(format!("folder {} cannot be opened: {error:#}", dir.host.display()))
+            Error::new(Code::Syntax, format!("--dir {}: {error:#}", dir.host.display())).with_exit(2)
         })?;
     }
     if grants.net.is_empty() {

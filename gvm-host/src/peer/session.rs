@@ -111,8 +111,10 @@ impl SessionServer {
                 }),
                 chunks = output.next() => {
                     for chunk in chunks {
-                        // Whoever does not take its output gets none; the call itself goes on.
-                        let _ = self.send_output(id, chunk).await;
+                        // The guest hears that nobody takes its output; what it does then is its own.
+                        if self.send_output(id, chunk).await.is_err() {
+                            output.fail(std::io::ErrorKind::BrokenPipe);
+                        }
                     }
                 }
                 () = wants(), if asking.is_none() => asking = Some(Box::pin(self.ask_input(id))),

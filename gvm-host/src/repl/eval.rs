@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::node::Handle;
 use crate::repl::help;
 use crate::repl::parse::{Arg, Expr, Statement};
-use crate::repl::render::{Screen, error_json};
+use crate::repl::render::{Screen, error_json, watch};
 use crate::{json, wave};
 
 /// Whether there is more to do after a statement.
@@ -213,7 +213,6 @@ impl Evaluator {
             ..Stdio::new(&limits)
         };
         let output = stdio.output.clone();
-        let mut kept = Vec::new();
         let node = self.node.clone();
         let running = async move {
             match place {
@@ -221,24 +220,8 @@ impl Evaluator {
                 Some(place) => node.run_on(place, call, stdio).await,
             }
         };
-        let mut running = std::pin::pin!(running);
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                chunks = output.next() => self.take(chunks, &mut kept),
-                outcome = &mut running => break outcome,
-            }
-        };
-        self.take(output.take(), &mut kept);
+        let (outcome, kept) = watch(&mut self.screen, self.json, &output, running).await;
         Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
-    }
-
-    fn take(&mut self, chunks: Vec<Chunk>, kept: &mut Vec<Chunk>) {
-        if self.json {
-            kept.extend(chunks);
-        } else {
-            self.screen.guest(&chunks);
-        }
     }
 }
 

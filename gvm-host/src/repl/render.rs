@@ -5,8 +5,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::call::{Chunk, Stream};
-use crate::error::Error;
+use tokio::task::JoinHandle;
+
+use crate::call::{Chunk, Outcome, Stream};
+use crate::engine::streams::Output;
+use crate::error::{Effect, Error};
 use crate::repl::sanitize::Sanitizer;
 
 /// Standard output and error of this process, and what they are connected to.
@@ -40,24 +43,22 @@ impl Screen {
         }
     }
 
-    /// Shows what a guest wrote, as it is in a pipe, harmless on a terminal.
-    pub fn guest(&mut self, chunks: &[Chunk]) {
+    /// What a guest wrote as it is to be shown: as it is in a pipe, harmless on a terminal.
+    fn guest(&mut self, chunks: Vec<Chunk>) -> Vec<Chunk> {
+        let mut shown = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let (side, terminal) = match chunk.stream {
                 Stream::Stdout => (&mut self.stdout, self.stdout_terminal),
                 Stream::Stderr => (&mut self.stderr, self.stderr_terminal),
             };
-            let clean;
-            let bytes = match terminal {
-                true => {
-                    clean = side.sanitizer.feed(&chunk.data);
-                    clean.as_bytes()
-                }
-                false => &chunk.data,
+            let data = match terminal {
+                true => side.sanitizer.feed(&chunk.data).into_bytes(),
+                false => chunk.data,
             };
-            side.note(bytes);
-            write(chunk.stream, bytes);
+            side.note(&data);
+            shown.push(Chunk { stream: chunk.stream, data });
         }
+        shown
     }
 
     /// Ends a call's output: what is incomplete is shown, and an open line is closed where something
@@ -113,20 +114,84 @@ impl Side {
     }
 }
 
+/// Waits for a call and shows what it writes meanwhile; keeps it instead where `keep` says so. Dropping
+/// the future takes the call back even where whoever reads our output has stopped to.
+pub async fn watch(
+    screen: &mut Screen,
+    keep: bool,
+    output: &Output,
+    running: impl Future<Output = Outcome>,
+) -> (Outcome, Vec<Chunk>) {
+    let mut kept = Vec::new();
+    let mut writing: Option<JoinHandle<io::Result<()>>> = None;
+    let mut lost = None;
+    let mut running = std::pin::pin!(running);
+    let mut ended = None;
+    loop {
+        tokio::select! {
+            biased;
+            written = async { match writing.as_mut() {
+                Some(writing) => writing.await,
+                None => std::future::pending().await,
+            }}, if writing.is_some() => {
+                writing = None;
+                if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                    output.fail(error.kind());
+                    lost.get_or_insert(error);
+                }
+            }
+            chunks = output.next(), if writing.is_none() => match keep {
+                true => kept.extend(chunks),
+                false => writing = Some(write_aside(screen.guest(chunks))),
+            },
+            outcome = &mut running, if ended.is_none() => ended = Some(outcome),
+        }
+        if ended.is_some() && writing.is_none() {
+            match output.take() {
+                rest if rest.is_empty() => break,
+                rest if keep => {
+                    kept.extend(rest);
+                    break;
+                }
+                rest => writing = Some(write_aside(screen.guest(rest))),
+            }
+        }
+    }
+    let mut outcome = ended.unwrap_or_else(|| Outcome::failed(Error::internal("the call has no outcome")));
+    // A reader that leaves early has what it wanted; a full disk has not.
+    match lost {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe && outcome.result.is_ok() => {
+            outcome.result = Err(Error::io("the output is lost", error).with_effect(Effect::RanAndFailed));
+        }
+        _ => {}
+    }
+    (outcome, kept)
+}
+
+/// Writes on a thread that may block.
+fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<io::Result<()>> {
+    tokio::task::spawn_blocking(move || {
+        chunks.iter().try_for_each(|chunk| try_write(chunk.stream, &chunk.data))
+    })
+}
+
 /// Writes and flushes. A reader that has gone is not our failure: its own end tells it.
 fn write(stream: Stream, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
+    if let Err(error) = try_write(stream, bytes) {
+        tracing::debug!("output is lost: {error}");
     }
-    let written = match stream {
+}
+
+fn try_write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    match stream {
         Stream::Stdout => {
             let mut out = io::stdout().lock();
             out.write_all(bytes).and_then(|()| out.flush())
         }
         Stream::Stderr => io::stderr().lock().write_all(bytes),
-    };
-    if let Err(error) = written {
-        tracing::debug!("output is lost: {error}");
     }
 }
 

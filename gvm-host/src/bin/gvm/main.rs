@@ -10,8 +10,6 @@ mod options;
 mod run;
 mod shell;
 
-use std::io::Write;
-
 use clap::Parser;
 use gvm_host::engine::compiler;
 use gvm_host::error::{Code, Error, Result};
@@ -41,8 +39,8 @@ fn main() {
             status(&error)
         }
     };
-    let _ = std::io::stdout().flush();
-    // Threads may still wait in the system's calls (a read of the terminal): the process does not.
+    // Threads may still wait in the system's calls (a read of the terminal, a write to a pipe that is
+    // full): the process does not. What it wrote has been flushed line by line.
     std::process::exit(status);
 }
 

@@ -19,7 +19,7 @@ use gvm_host::node::runner::Runner;
 use gvm_host::node::{Handle, workers};
 use gvm_host::repl::eval::outcome_json;
 use gvm_host::repl::parse::{self, Arg, Expr};
-use gvm_host::repl::render::Screen;
+use gvm_host::repl::render::{self, Screen};
 use gvm_host::wave;
 
 use super::options::{Options, usage};
@@ -78,7 +78,10 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         (ModuleRef::Bytes(read_module(path)?), None)
     } else {
         let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
-        let expr = parse::target(text).map_err(|error| error.with_exit(2))?;
+        let expr = parse::target(text).map_err(|error| match path.extension().is_some_and(is_wasm) {
+            true => Error::new(Code::ModuleNotFound, format!("{text}: there is no such file")),
+            false => error.with_exit(2),
+        })?;
         (expr.target.module.clone(), Some(expr))
     };
     let expr = match (invoke, expr) {
@@ -122,8 +125,11 @@ fn plain_args(args: Vec<Arg>) -> Result<String> {
 pub fn is_path(target: &Path) -> bool {
     let text = target.to_string_lossy();
     let before = text.split(['"', '(']).next().unwrap_or_default();
-    let wasm = target.extension().is_some_and(|extension| extension == "wasm" || extension == "wat");
-    before.contains('/') || wasm && target.is_file()
+    before.contains('/') || target.extension().is_some_and(is_wasm) && target.is_file()
+}
+
+fn is_wasm(extension: &std::ffi::OsStr) -> bool {
+    extension == "wasm" || extension == "wat"
 }
 
 /// A module's bytes from a file; text is turned into bytes.
@@ -191,27 +197,17 @@ async fn watch(
     (output, input): (Output, Option<Input>),
     running: impl Future<Output = Outcome>,
 ) -> Ran {
-    let mut kept = Vec::new();
-    let mut running = std::pin::pin!(running);
-    let mut feeding = std::pin::pin!(feed(input));
-    let mut take = |chunks: Vec<_>| match options.json {
-        true => kept.extend(chunks),
-        false => screen.guest(&chunks),
-    };
-    let outcome = loop {
+    let fed = async {
         tokio::select! {
-            biased;
-            chunks = output.next() => take(chunks),
-            outcome = &mut running => break outcome,
-            () = &mut feeding => {}
+            outcome = running => outcome,
+            never = feed(input) => match never {},
         }
     };
-    take(output.take());
-    (outcome, kept)
+    render::watch(screen, options.json, &output, fed).await
 }
 
 /// Reads this process's standard input when the guest asks for it, and not before.
-async fn feed(input: Option<Input>) {
+async fn feed(input: Option<Input>) -> std::convert::Infallible {
     let Some(input) = input else { return std::future::pending().await };
     loop {
         input.wanted().await;
