@@ -291,19 +291,23 @@ fn join(
 ) {
     let name = peer.info.name.clone();
     let closed = peer.closed();
-    let added = table.borrow_mut().add(peer.info.clone(), peer);
+    let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
     if added.first && accepted {
         let _ = events.send(Event::Connected { name: name.clone() });
     }
-    let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
+    let gone = {
+        let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
+        Rc::new(move |why| {
+            if table.borrow_mut().remove(&name, added.token) {
+                directory.forget_node(&name);
+                let _ = events.send(Event::Down { name: name.clone(), why });
+            }
+        })
+    };
+    let hear = gone.clone();
+    peer.on_goodbye(move |why| hear(why));
     // Ends with the connection, which ends with the thread's runtime at the latest.
-    tokio::task::spawn_local(async move {
-        let why = closed.await;
-        if table.borrow_mut().remove(&name, added.token) {
-            directory.forget_node(&name);
-            let _ = events.send(Event::Down { name, why });
-        }
-    });
+    tokio::task::spawn_local(async move { gone(closed.await) });
 }
 
 fn not_connected(name: &Name) -> Error {

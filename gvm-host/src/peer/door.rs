@@ -47,26 +47,50 @@ pub struct Peer {
     pub session: session::Client,
     pub calls: Calls,
     connection: RefCell<Option<Connection>>,
-    /// What it said when it left.
-    said: Rc<RefCell<Option<String>>>,
+    farewell: Rc<Farewell>,
+}
+
+/// How the other side leaves.
+#[derive(Default)]
+struct Farewell {
+    /// The last word of either side.
+    said: RefCell<Option<String>>,
+    /// Told of its goodbye, before that is answered.
+    hear: RefCell<Option<Box<dyn FnOnce(String)>>>,
+}
+
+impl Farewell {
+    fn heard(&self, reason: String) {
+        self.said.borrow_mut().get_or_insert(reason.clone());
+        let hear = self.hear.borrow_mut().take();
+        if let Some(hear) = hear {
+            hear(reason);
+        }
+    }
 }
 
 impl Peer {
+    /// Has `hear` told when the other side says goodbye, before it is answered: once its own request to
+    /// leave is done, this side knows.
+    pub fn on_goodbye(&self, hear: impl FnOnce(String) + 'static) {
+        self.farewell.hear.replace(Some(Box::new(hear)));
+    }
+
     /// Waits until the connection has ended; says why.
     pub fn closed(&self) -> impl Future<Output = String> + use<> {
         let closed = self.connection.borrow().as_ref().map(Connection::closed);
-        let said = self.said.clone();
+        let farewell = self.farewell.clone();
         async move {
             if let Some(closed) = closed {
                 closed.await;
             }
-            said.borrow_mut().take().unwrap_or_else(|| "connection lost".to_owned())
+            farewell.said.borrow_mut().take().unwrap_or_else(|| "connection lost".to_owned())
         }
     }
 
     /// Says goodbye and ends the connection in order, within two seconds.
     pub async fn leave(&self, reason: &str) {
-        self.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
+        self.farewell.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
         let mut request = self.session.goodbye_request();
         request.get().set_reason(reason);
         let _ = tokio::time::timeout(Duration::from_secs(1), request.send().promise).await;
@@ -87,7 +111,7 @@ impl Ours {
     }
 
     /// The session that a peer gets of this node.
-    fn session(&self, streams: streams::Client, said: Rc<RefCell<Option<String>>>) -> session::Client {
+    fn session(&self, streams: streams::Client, farewell: Rc<Farewell>) -> session::Client {
         capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
             held: Instances::default(),
@@ -95,7 +119,7 @@ impl Ours {
             streams,
             gate: Gate::new(limits::CALLS_PER_SESSION),
             goodbye: Box::new(move |reason| {
-                said.borrow_mut().get_or_insert(reason);
+                farewell.heard(reason);
             }),
         })
     }
@@ -116,10 +140,10 @@ impl Ours {
             ))
         });
         match met {
-            Ok((session, calls, said)) => {
+            Ok((session, calls, farewell)) => {
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, connection, said })
+                Ok(Peer { info: node.clone(), session, calls, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
@@ -149,7 +173,7 @@ impl Ours {
         &self,
         connection: &Connection,
         node: &NodeInfo,
-    ) -> Result<(session::Client, Calls, Rc<RefCell<Option<String>>>)> {
+    ) -> Result<(session::Client, Calls, Rc<Farewell>)> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let unknown =
@@ -167,17 +191,17 @@ impl Ours {
             node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
         };
         let calls = Calls::default();
-        let said = Rc::new(RefCell::new(None));
+        let farewell = Rc::<Farewell>::default();
         // Our session writes output to the peer's streams, which come with its answer.
         let (theirs, promised) = promised_streams();
         let mut ask = door.connect_request();
-        ask.get().set_session(self.session(promised, said.clone()));
+        ask.get().set_session(self.session(promised, farewell.clone()));
         ask.get().set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
         let answer = ask.send().promise.await.map_err(gone)?;
         match answer.get().map_err(gone)?.which().map_err(unknown)? {
             connected::Ok(ok) => {
                 let _ = theirs.send(ok.get_streams().map_err(gone)?);
-                Ok((ok.get_session().map_err(gone)?, calls, said))
+                Ok((ok.get_session().map_err(gone)?, calls, farewell))
             }
             connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
         }
@@ -271,9 +295,9 @@ impl connect_door::Server for AskingDoor {
                 return Err(Failure::failed("this connection has been used".into()));
             };
             let calls = Calls::default();
-            let said = Rc::new(RefCell::new(None));
+            let farewell = Rc::<Farewell>::default();
             let mut ok = results.get().init_ok();
-            ok.set_session(ours.session(streams, said.clone()));
+            ok.set_session(ours.session(streams, farewell.clone()));
             ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
             self.door.met.notify_one();
             watch(&connection, &session);
@@ -282,7 +306,7 @@ impl connect_door::Server for AskingDoor {
                 session,
                 calls,
                 connection: RefCell::new(Some(connection)),
-                said,
+                farewell,
             }));
             Ok(())
         })
