@@ -50,13 +50,15 @@ pub struct Peer {
     farewell: Rc<Farewell>,
 }
 
+type Hear = Box<dyn FnOnce(String)>;
+
 /// How the other side leaves.
 #[derive(Default)]
 struct Farewell {
     /// The last word of either side.
     said: RefCell<Option<String>>,
     /// Told of its goodbye, before that is answered.
-    hear: RefCell<Option<Box<dyn FnOnce(String)>>>,
+    hear: RefCell<Option<Hear>>,
 }
 
 impl Farewell {
