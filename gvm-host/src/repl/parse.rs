@@ -51,7 +51,7 @@ pub enum Arg {
 pub fn statement(line: &str) -> Result<Statement> {
     let mut cursor = Cursor::new(line);
     cursor.space();
-    if cursor.at_end() || cursor.rest().starts_with('#') || cursor.rest().starts_with("//") {
+    if cursor.at_end() || cursor.rest().starts_with('#') {
         return Ok(Statement::Empty);
     }
     let statement = cursor.statement()?;
@@ -89,8 +89,15 @@ impl<'a> Cursor<'a> {
         self.at == self.line.len()
     }
 
+    /// Passes over space and over comments, which end with their line.
     fn space(&mut self) {
-        self.at = self.line.len() - self.rest().trim_start().len();
+        loop {
+            self.at = self.line.len() - self.rest().trim_start().len();
+            if !self.rest().starts_with("//") {
+                return;
+            }
+            self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+        }
     }
 
     fn eat(&mut self, token: &str) -> bool {
@@ -367,7 +374,12 @@ impl<'a> Cursor<'a> {
         let end = wave_end(self.line, start)
             .ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
         self.at = end;
-        Ok(Arg::Wave(self.line[start..end].trim_end().to_owned()))
+        let mut text = self.line[start..end].trim_end().to_owned();
+        // A comment in it must not reach into the arguments that will stand behind it.
+        if text.contains("//") {
+            text.push('\n');
+        }
+        Ok(Arg::Wave(text))
     }
 
     /// No value of WAVE has a letter, then a dot: only a call does.
@@ -509,6 +521,13 @@ mod tests {
             let caret = error.context().unwrap().lines().nth(1).unwrap();
             assert_eq!(caret.find('^'), Some(column + 2), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn comments_end_with_their_line() {
+        assert_eq!(statement("// nothing").unwrap(), Statement::Empty);
+        let call = expr("m.f( // one\n  1 // value\n  , // two\n  \"//\"\n) // done");
+        assert_eq!(call.args, Some(vec![Arg::Wave("1 // value\n".into()), Arg::Wave("\"//\"\n".into())]));
     }
 
     #[test]
