@@ -66,7 +66,7 @@ fn main() {
             timed(&mut copy, &mut || drop(black_box(black_box(&value).clone())));
             let (one, other) = (call(function, vec![value.clone()]), call(function, vec![value.clone()]));
             let (mut one, mut other) = (Some(one), Some(other));
-            let mut check = |outcome: gvm_host::call::Outcome| {
+            let check = |outcome: gvm_host::call::Outcome| {
                 assert!(matches!(outcome.result.unwrap(), Some(Value::List(list)) if !list.is_empty()));
             };
             timed(&mut here, &mut || {
