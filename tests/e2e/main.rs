@@ -14,6 +14,7 @@
 mod bed;
 mod calls;
 mod cancel;
+mod dice;
 mod errors;
 mod guests;
 mod hostile;
@@ -22,6 +23,7 @@ mod live;
 mod nodes;
 mod process;
 mod run;
+mod survival;
 mod terminal;
 mod transcripts;
 mod values;
