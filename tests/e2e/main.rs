@@ -21,6 +21,7 @@ mod hostile;
 mod limits;
 mod live;
 mod nodes;
+mod partition;
 mod process;
 mod run;
 mod survival;

@@ -55,11 +55,15 @@ fn gpmd_killed_at_any_moment() {
         worst
     });
     assert!(worst < FOUND, "{worst:?}");
-    for number in acknowledged.into_inner().unwrap() {
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let every = acknowledged.len() / 100 + 1;
+    for (index, number) in acknowledged.into_iter().enumerate() {
         let name = format!("m{number}");
         let got = bed.gpmd(["wasm", "get", &name, "--out", "-"]);
         assert!(got.status == Some(0) && got.stdout == wat::parse_str(numbered(number)).unwrap(), "{name}");
-        assert_eq!(bed.run([format!("{name}.number()")]).ok(), format!("{number}\n"));
+        if index % every == 0 {
+            assert_eq!(bed.run([format!("{name}.number()")]).ok(), format!("{number}\n"));
+        }
     }
     drop(b);
 }
@@ -101,7 +105,11 @@ fn upload_on(home: &Path, folder: &Path, stop: &AtomicBool, acknowledged: &Mutex
         upload.arg("--file").arg(&file).env("GHOST_HOME", home);
         let ended = Running::start(&mut upload).finish();
         match ended.status {
-            Some(0) => acknowledged.lock().unwrap().push(number),
+            Some(0) => {
+                acknowledged.lock().unwrap().push(number);
+                // Some at every moment, not as many as there can be: each is looked at in the end.
+                std::thread::sleep(Duration::from_millis(50));
+            }
             // Told that it was not done, and why.
             Some(1) => assert!(ended.err().starts_with("GPMD_"), "{}", ended.err()),
             other => panic!("{other:?}: {}", ended.err()),
