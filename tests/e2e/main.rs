@@ -24,6 +24,7 @@ mod nodes;
 mod partition;
 mod process;
 mod run;
+mod strangers;
 mod survival;
 mod terminal;
 mod transcripts;
