@@ -3,23 +3,26 @@
 //! In: a connection, dialled or accepted. Out: a [`Peer`] on both sides, or a denial. Before the policy
 //! has said yes the other side holds nothing but the door. Must not know: how gpmd found the address.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capnp::Error as Failure;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
 
-use super::accept::Accept;
+use super::accept::{Gatekeeper, Verdict};
 use super::calls::{Calls, StreamsServer};
+use super::questions::{ANSWER, Questions};
+use super::rights::{Grant, Rights, Rule};
 use super::session::SessionServer;
+use super::term::{End, Running, Term};
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
-use crate::id::{Life, NodeInfo};
+use crate::id::{Life, Name, NodeInfo};
 use crate::limits;
 use crate::node::live::Instances;
-use crate::node::runner::Runner;
+use crate::node::runner::{Caller, Runner};
 use crate::wire;
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
@@ -34,11 +37,20 @@ pub struct Ours {
     pub home: HomeId,
     pub tls: Tls,
     pub me: NodeInfo,
-    pub accept: Accept,
+    pub gatekeeper: RefCell<Gatekeeper>,
+    pub questions: Questions,
+    /// What peers may call; all of it where there are none.
+    pub rules: Vec<Rule>,
+    /// How long a session that this node gives lasts, if it ends by itself.
+    pub session_time: Option<Duration>,
+    /// What runs for peers and on them.
+    pub running: Running,
     pub runner: Runner,
     pub workers: Workers,
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
+    /// Whether this very life of a node is connected already.
+    pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
 
 /// A connected node. Belongs to the RPC thread.
@@ -46,8 +58,19 @@ pub struct Peer {
     pub info: NodeInfo,
     pub session: session::Client,
     pub calls: Calls,
+    /// What this node may do there.
+    pub grant: Grant,
+    /// What the peer holds here.
+    given: Given,
     connection: RefCell<Option<Connection>>,
     farewell: Rc<Farewell>,
+}
+
+/// What a peer holds of this node.
+struct Given {
+    term: Term,
+    held: Instances,
+    lasts: Option<Duration>,
 }
 
 type Hear = Box<dyn FnOnce(String)>;
@@ -86,8 +109,20 @@ impl Peer {
             if let Some(closed) = closed {
                 closed.await;
             }
-            farewell.said.borrow_mut().take().unwrap_or_else(|| "connection lost".to_owned())
+            farewell.said.borrow().clone().unwrap_or_else(|| "connection lost".to_owned())
         }
+    }
+
+    /// Ends what the peer holds here: its calls stop and are told why, its instances are freed. The
+    /// connection stands until [`Peer::leave`].
+    pub fn end(&self, why: End) {
+        self.given.term.end(why);
+        self.given.held.clear();
+    }
+
+    /// How long the peer's session here lasts, from its beginning.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.given.lasts
     }
 
     /// Says goodbye and ends the connection in order, within two seconds.
@@ -112,40 +147,55 @@ impl Ours {
         Hello { node: Some(self.me.clone()), ..Hello::of(self.home) }
     }
 
-    /// The session that a peer gets of this node.
-    fn session(&self, streams: streams::Client, farewell: Rc<Farewell>) -> session::Client {
-        capnp_rpc::new_client(SessionServer {
+    /// The session that a peer gets of this node, what it may do, and what ends it.
+    fn session(
+        &self,
+        peer: &Name,
+        streams: streams::Client,
+        farewell: Rc<Farewell>,
+    ) -> (session::Client, Grant, Given) {
+        let rights = Rights::of(&self.rules, peer, &self.me.name);
+        let grant = Grant { calls: rights.patterns(), expires_ms: self.session_time.and_then(in_ms) };
+        let term = Term::new(self.me.name.clone(), self.running.clone());
+        let held = Instances::default();
+        let given = Given { term: term.clone(), held: held.clone(), lasts: self.session_time };
+        let session = capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
-            held: Instances::default(),
+            caller: Caller { held, rights },
+            term,
             workers: self.workers.clone(),
             streams,
             gate: Gate::new(limits::CALLS_PER_SESSION),
             goodbye: Box::new(move |reason| {
                 farewell.heard(reason);
             }),
-        })
+        });
+        (session, grant, given)
     }
 
-    /// Dials a node and asks to be connected.
+    /// Whether a node that asks may connect.
+    fn judge(&self, asking: &NodeInfo) -> Verdict {
+        // It may have been dialled from here at the same time.
+        if (self.connected)(asking) {
+            return Verdict::Yes;
+        }
+        self.gatekeeper.borrow().judge(&asking.name, &self.me.name)
+    }
+
+    /// Dials a node and asks to be connected. `waiting` is told where a person is asked there, who may take
+    /// a minute. Dropping the future takes the question back.
     ///
     /// # Errors
     /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
-    pub async fn dial(&self, node: &NodeInfo) -> Result<Peer> {
-        let name = &node.name;
+    pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
         let transport = self.reach(node).await?;
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
-        let meeting = self.meet(&connection, node);
-        let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::NodeDown,
-                format!("node `{name}` did not answer within {} s", STEP.as_secs()),
-            ))
-        });
-        match met {
-            Ok((session, calls, farewell)) => {
+        match self.meet(&connection, node, waiting).await {
+            Ok(met) => {
+                let Met { session, calls, grant, given, farewell } = met;
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, connection, farewell })
+                Ok(Peer { info: node.clone(), session, calls, grant, given, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
@@ -171,11 +221,7 @@ impl Ours {
         Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
     }
 
-    async fn meet(
-        &self,
-        connection: &Connection,
-        node: &NodeInfo,
-    ) -> Result<(session::Client, Calls, Rc<Farewell>)> {
+    async fn meet(&self, connection: &Connection, node: &NodeInfo, waiting: impl Fn()) -> Result<Met> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let unknown =
@@ -184,11 +230,11 @@ impl Ours {
         let expected = Life { id: node.id, incarnation: node.incarnation };
         let hello = Hello { expected: Some(expected), ..self.hello() };
         wire::hello::write(&hello, greet.get().init_hello());
-        let answer = greet.send().promise.await.map_err(gone)?;
-        let door = match answer.get().map_err(gone)?.which().map_err(unknown)? {
+        let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
+        let (door, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
                 wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
-                ok.get_door().map_err(gone)?
+                (ok.get_door().map_err(gone)?, ok.get_asks())
             }
             node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
         };
@@ -197,13 +243,21 @@ impl Ours {
         // Our session writes output to the peer's streams, which come with its answer.
         let (theirs, promised) = promised_streams();
         let mut ask = door.connect_request();
-        ask.get().set_session(self.session(promised, farewell.clone()));
+        let (session, granted, given) = self.session(&node.name, promised, farewell.clone());
+        ask.get().set_session(session);
         ask.get().set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
-        let answer = ask.send().promise.await.map_err(gone)?;
+        wire::grant::write(&granted, ask.get().init_grant());
+        let patience = if asks { ANSWER + STEP } else { STEP };
+        if asks {
+            waiting();
+        }
+        let answer = in_time(node, patience, ask.send().promise).await?.map_err(gone)?;
         match answer.get().map_err(gone)?.which().map_err(unknown)? {
             connected::Ok(ok) => {
                 let _ = theirs.send(ok.get_streams().map_err(gone)?);
-                Ok((ok.get_session().map_err(gone)?, calls, farewell))
+                let grant = ok.get_grant().and_then(wire::grant::read).map_err(gone)?;
+                let session = ok.get_session().map_err(gone)?;
+                Ok(Met { session, calls, grant, given, farewell })
             }
             connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
         }
@@ -213,17 +267,49 @@ impl Ours {
     pub async fn take(self: &Rc<Self>, transport: Transport) {
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
-        let door = Door { ours: self.clone(), connection: Rc::downgrade(&held), met: met.clone() };
+        let asking = Rc::<Cell<bool>>::default();
+        let door = Door {
+            ours: self.clone(),
+            connection: Rc::downgrade(&held),
+            met: met.clone(),
+            asking: asking.clone(),
+        };
         let door: node_door::Client = capnp_rpc::new_client(door);
         let connection = Connection::start(transport, Side::Accepted, Limits::SESSION, Some(door.client));
         let closed = connection.closed();
         held.replace(Some(connection));
         // Whoever has not been accepted by then is cut off: dropping `held` ends the connection.
-        let _ = tokio::time::timeout(STEP, async {
+        let mut ended = std::pin::pin!(async {
             tokio::select! { _ = closed => (), () = met.notified() => () }
-        })
-        .await;
+        });
+        let ended_soon = tokio::time::timeout(STEP, &mut ended).await.is_ok();
+        if !ended_soon && asking.get() {
+            let _ = tokio::time::timeout(ANSWER, ended).await;
+        }
     }
+}
+
+/// What meeting came to, on the side that asked.
+struct Met {
+    session: session::Client,
+    calls: Calls,
+    grant: Grant,
+    given: Given,
+    farewell: Rc<Farewell>,
+}
+
+/// Bounds how long the other side may take.
+async fn in_time<T>(node: &NodeInfo, most: Duration, answer: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(most, answer).await.map_err(|_| {
+        let most = humantime::format_duration(most);
+        Error::new(Code::NodeDown, format!("node `{}` did not answer within {most}", node.name))
+    })
+}
+
+/// What the clock will say then, in milliseconds since 1970.
+fn in_ms(time: Duration) -> Option<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(now.checked_add(time)?.as_millis()).ok()
 }
 
 /// Finds out when a peer goes silent.
@@ -246,6 +332,8 @@ struct Door {
     ours: Rc<Ours>,
     connection: Weak<RefCell<Option<Connection>>>,
     met: Rc<tokio::sync::Notify>,
+    /// Whether a person is being asked.
+    asking: Rc<Cell<bool>>,
 }
 
 impl node_door::Server for Door {
@@ -264,6 +352,7 @@ impl node_door::Server for Door {
             Ok(asking) => {
                 let mut ok = results.get().init_ok();
                 wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());
+                ok.set_asks(self.ours.judge(&asking) == Verdict::Ask && self.ours.questions.waits());
                 ok.set_door(capnp_rpc::new_client(AskingDoor { door: self.clone(), asking }));
             }
             Err(error) => wire::error::write(&error, results.get().init_error()),
@@ -286,7 +375,16 @@ impl connect_door::Server for AskingDoor {
     ) -> Result<(), Failure> {
         contained(async move {
             let ours = &self.door.ours;
-            if let Err(denied) = ours.accept.judge(&self.asking.name, &ours.me.name) {
+            let accepted = match ours.judge(&self.asking) {
+                Verdict::Yes => Ok(()),
+                Verdict::No(denied) => Err(denied),
+                Verdict::Ask => {
+                    self.door.asking.set(true);
+                    ours.questions.ask(&self.asking.name).await
+                }
+            };
+            // The node may have begun to leave while a person thought about it.
+            if let Err(denied) = accepted.and_then(|()| ours.running.begin(&ours.me.name).map(drop)) {
                 wire::error::write(&denied, results.get().init_error());
                 return Ok(());
             }
@@ -298,8 +396,11 @@ impl connect_door::Server for AskingDoor {
             };
             let calls = Calls::default();
             let farewell = Rc::<Farewell>::default();
+            let grant = wire::grant::read(params.get_grant()?)?;
+            let (ours_there, granted, given) = ours.session(&self.asking.name, streams, farewell.clone());
             let mut ok = results.get().init_ok();
-            ok.set_session(ours.session(streams, farewell.clone()));
+            ok.set_session(ours_there);
+            wire::grant::write(&granted, ok.reborrow().init_grant());
             ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
             self.door.met.notify_one();
             watch(&connection, &session);
@@ -307,6 +408,8 @@ impl connect_door::Server for AskingDoor {
                 info: self.asking.clone(),
                 session,
                 calls,
+                grant,
+                given,
                 connection: RefCell::new(Some(connection)),
                 farewell,
             }));

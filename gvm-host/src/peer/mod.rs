@@ -7,6 +7,9 @@
 pub mod accept;
 pub mod calls;
 pub mod door;
+pub mod questions;
 pub mod remote;
+pub mod rights;
 pub mod session;
 pub mod table;
+pub mod term;

@@ -8,10 +8,11 @@
 //! - `writer`: one write for many small messages.
 //! - `rpc`: one connection's life; limits; panics kept inside one method. `pulse`: whether the other
 //!   side still lives.
-//! - `error`, `hello`: our types to and from `schema/`.
+//! - `call`, `error`, `grant`, `hello`, `value`: our types to and from `schema/`.
 
 pub mod call;
 pub mod error;
+pub mod grant;
 pub mod hello;
 pub mod pulse;
 pub mod rpc;

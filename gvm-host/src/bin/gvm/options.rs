@@ -82,9 +82,16 @@ pub struct Options {
     /// Where other nodes may connect with this one, beside its socket [default: 127.0.0.1, a free port]
     #[arg(long, global = true, value_name = "ADDR[:PORT]")]
     pub listen: Option<String>,
-    /// Who may connect: all, none, or a list of names
+    /// Who may connect: all, none, ask (you are asked at the prompt), or a list of names
     #[arg(long, global = true, value_name = "POLICY", default_value = "all")]
     pub accept: String,
+    /// What connected nodes may call here, instead of everything: 'math.*', math.add, math (its main),
+    /// '*'; NODE=PATTERN for one node alone
+    #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN")]
+    pub allow_calls: Vec<String>,
+    /// End what a connected node holds here after this long: 1h; it may connect again [default: never]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub session_time: Option<String>,
     /// Stop a call after this long: 2s, 500ms; 0 for no limit
     #[arg(long, global = true, value_name = "TIME")]
     pub timeout: Option<String>,
@@ -190,6 +197,13 @@ impl Options {
                 None => LISTEN,
             },
             accept: self.accept.parse::<Accept>().map_err(as_usage)?,
+            allow_calls: self
+                .allow_calls
+                .iter()
+                .map(|rule| rule.parse())
+                .collect::<Result<_>>()
+                .map_err(as_usage)?,
+            session_time: self.session_time.as_deref().map(parse_time).transpose()?.flatten(),
             grants: self.grants()?,
             // A call's own limits come with it; the node's bound those of peers too.
             limits: Limits { timeout: None, ..self.limits()? },
