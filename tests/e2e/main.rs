@@ -22,6 +22,7 @@ mod live;
 mod nodes;
 mod process;
 mod run;
+mod sessions;
 mod terminal;
 mod transcripts;
 mod values;

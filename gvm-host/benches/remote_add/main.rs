@@ -34,10 +34,9 @@ use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::engine::{Compiler, Engine, Settings, inspect};
 use gvm_host::gpmd::control::Control;
 use gvm_host::home::Home;
-use gvm_host::imports::{Grants, Stdio as GuestStdio};
+use gvm_host::imports::Stdio as GuestStdio;
 use gvm_host::limits::Limits;
 use gvm_host::node::{Config, Handle, workers};
-use gvm_host::peer::accept::Accept;
 use gvm_host::value::Value;
 use gvm_host::wire::rpc::{Connection, Limits as Reading, Side};
 use gvm_host::wire::transport::{Address, Listener, Transport, dial};
@@ -211,16 +210,7 @@ fn measure(calls: usize) {
     let compiler = Compiler { program: env!("CARGO_BIN_EXE_gvm").into(), args: vec!["__compile".into()] };
     let engine = Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler });
     let workers = workers().unwrap();
-    let config = Config {
-        home: home.clone(),
-        name: Some("near".parse().unwrap()),
-        accept: Accept::All,
-        grants: Grants::default(),
-        limits: Limits::default(),
-        listen: ([127, 0, 0, 1], 0).into(),
-        gpmd: None,
-        engine,
-    };
+    let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home.clone(), engine) };
     let near = workers.block_on(Handle::start(config)).unwrap();
     let far: gvm_host::id::Name = "far".parse().unwrap();
     retry(|| workers.block_on(near.connect(far.clone())).ok());

@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
             _ => {
                 self.at = start;
                 Err(self.error(
-                    "`Node` has discover(), connect(name), list(), run(name, target), spawn([name,] module), instances(), drop(instance), disconnect(name), rights(name) and revoke(name)",
+                    "`Node` has discover, connect, list, run, disconnect, spawn, instances, drop, rights and revoke: see `help`",
                 ))
             }
         }
