@@ -23,7 +23,8 @@ use crate::imports::Stdio;
 use crate::limits::Limits;
 use crate::node::live::Directory;
 use crate::peer::accept::Gatekeeper;
-use crate::peer::door::{Ours, Peer};
+use crate::peer::connected::Peer;
+use crate::peer::door::Ours;
 use crate::peer::questions::{Answerers, Questions};
 use crate::peer::remote;
 use crate::peer::rights::Grant;
@@ -193,6 +194,7 @@ impl Actor {
             running: Running::default(),
             runner,
             workers,
+            tickets: Rc::default(),
             joined,
             connected,
         });
@@ -323,14 +325,14 @@ impl Actor {
             Message::Describe { node, target, reply } => drop(reply.send(self.describe(node, target).await)),
             Message::Spawn { node, name, target, limits, reply } => {
                 let spawned = match self.peer(&node) {
-                    Ok(peer) => remote::spawn(&node, &peer.session, &name, &target, limits).await,
+                    Ok(peer) => remote::spawn(&peer, &name, &target, limits).await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(spawned);
             }
             Message::DropInstance { node, name, reply } => {
                 let dropped = match self.peer(&node) {
-                    Ok(peer) => remote::drop_instance(&node, &peer.session, &name).await,
+                    Ok(peer) => remote::drop_instance(&peer, &name).await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(dropped);
@@ -383,14 +385,12 @@ impl Actor {
     async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
         let _runs = self.own.begin()?;
         let peer = self.peer(&node)?;
-        let Stdio { output, input, .. } = stdio;
-        let running = remote::call(&node, &peer.session, &peer.calls, &call, output, input);
-        self.own.within(running).await
+        self.own.within(remote::call(&peer, call, stdio.output, stdio.input)).await
     }
 
     async fn describe(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
         let peer = self.peer(&node)?;
-        remote::describe(&node, &peer.session, &target).await
+        remote::describe(&peer, &target).await
     }
 }
 

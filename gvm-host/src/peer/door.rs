@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use capnp::Error as Failure;
@@ -12,11 +13,13 @@ use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, se
 use tokio::runtime::Handle as Workers;
 
 use super::accept::{Gatekeeper, Verdict};
+use super::bulk::{Bulk, Shelf, Tickets};
 use super::calls::{Calls, StreamsServer};
+use super::connected::{Farewell, Given, Peer};
 use super::questions::{ANSWER, Questions};
 use super::rights::{Grant, Rights, Rule};
 use super::session::SessionServer;
-use super::term::{End, Running, Term};
+use super::term::{Running, Term};
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
 use crate::id::{Life, Name, NodeInfo};
@@ -24,6 +27,7 @@ use crate::limits;
 use crate::node::live::Instances;
 use crate::node::runner::{Caller, Runner};
 use crate::wire;
+use crate::wire::bulk::{Purpose, purpose};
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
 use crate::wire::tls::Tls;
@@ -47,95 +51,11 @@ pub struct Ours {
     pub running: Running,
     pub runner: Runner,
     pub workers: Workers,
+    pub tickets: Rc<Tickets>,
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
     /// Whether this very life of a node is connected already.
     pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
-}
-
-/// A connected node. Belongs to the RPC thread.
-pub struct Peer {
-    pub info: NodeInfo,
-    pub session: session::Client,
-    pub calls: Calls,
-    /// What this node may do there.
-    pub grant: Grant,
-    /// What the peer holds here.
-    given: Given,
-    connection: RefCell<Option<Connection>>,
-    farewell: Rc<Farewell>,
-}
-
-/// What a peer holds of this node.
-struct Given {
-    term: Term,
-    held: Instances,
-    lasts: Option<Duration>,
-}
-
-type Hear = Box<dyn FnOnce(String)>;
-
-/// How the other side leaves.
-#[derive(Default)]
-struct Farewell {
-    /// The last word of either side.
-    said: RefCell<Option<String>>,
-    /// Told of its goodbye, before that is answered.
-    hear: RefCell<Option<Hear>>,
-}
-
-impl Farewell {
-    fn heard(&self, reason: String) {
-        self.said.borrow_mut().get_or_insert(reason.clone());
-        let hear = self.hear.borrow_mut().take();
-        if let Some(hear) = hear {
-            hear(reason);
-        }
-    }
-}
-
-impl Peer {
-    /// Has `hear` told when the other side says goodbye, before it is answered: once its own request to
-    /// leave is done, this side knows.
-    pub fn on_goodbye(&self, hear: impl FnOnce(String) + 'static) {
-        self.farewell.hear.replace(Some(Box::new(hear)));
-    }
-
-    /// Waits until the connection has ended; says why.
-    pub fn closed(&self) -> impl Future<Output = String> + use<> {
-        let closed = self.connection.borrow().as_ref().map(Connection::closed);
-        let farewell = self.farewell.clone();
-        async move {
-            if let Some(closed) = closed {
-                closed.await;
-            }
-            farewell.said.borrow().clone().unwrap_or_else(|| "connection lost".to_owned())
-        }
-    }
-
-    /// Ends what the peer holds here: its calls stop and are told why, its instances are freed. The
-    /// connection stands until [`Peer::leave`].
-    pub fn end(&self, why: End) {
-        self.given.term.end(why);
-        self.given.held.clear();
-    }
-
-    /// How long the peer's session here lasts, from its beginning.
-    pub fn lasts(&self) -> Option<Duration> {
-        self.given.lasts
-    }
-
-    /// Says goodbye and ends the connection in order, within two seconds.
-    pub async fn leave(&self, reason: &str) {
-        self.farewell.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
-        let mut request = self.session.goodbye_request();
-        request.get().set_reason(reason);
-        let _ = tokio::time::timeout(Duration::from_secs(1), request.send().promise).await;
-        let connection = self.connection.borrow_mut().take();
-        if let Some(connection) = connection {
-            connection.finish().await;
-        }
-    }
 }
 
 impl Ours {
@@ -152,6 +72,7 @@ impl Ours {
         &self,
         peer: &Name,
         streams: streams::Client,
+        bulk: Rc<Bulk>,
         farewell: Rc<Farewell>,
     ) -> (session::Client, Grant, Given) {
         let rights = Rights::of(&self.rules, peer, &self.me.name);
@@ -165,6 +86,7 @@ impl Ours {
             term,
             workers: self.workers.clone(),
             streams,
+            bulk,
             gate: Gate::new(limits::CALLS_PER_SESSION),
             goodbye: Box::new(move |reason| {
                 farewell.heard(reason);
@@ -182,43 +104,33 @@ impl Ours {
         self.gatekeeper.borrow().judge(&asking.name, &self.me.name)
     }
 
+    /// What a session with this node, whose streams these are, has of large values.
+    fn bulk(&self, theirs: streams::Client, other: &NodeInfo) -> Rc<Bulk> {
+        let (shelf, tickets) = (Arc::<Shelf>::default(), self.tickets.clone());
+        let (tls, workers) = (self.tls.clone(), self.workers.clone());
+        Rc::new(Bulk::new(shelf, tickets, theirs, other.clone(), tls, workers))
+    }
+
     /// Dials a node and asks to be connected. `waiting` is told where a person is asked there, who may take
     /// a minute. Dropping the future takes the question back.
     ///
     /// # Errors
     /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
-        let transport = self.reach(node).await?;
+        let transport = reach(node, &self.tls).await?;
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
         match self.meet(&connection, node, waiting).await {
             Ok(met) => {
-                let Met { session, calls, grant, given, farewell } = met;
+                let Met { session, calls, bulk, grant, given, farewell } = met;
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, grant, given, connection, farewell })
+                Ok(Peer { info: node.clone(), session, calls, bulk, grant, given, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
                 Err(error)
             }
         }
-    }
-
-    /// Dials a node's places one after the other.
-    async fn reach(&self, node: &NodeInfo) -> Result<Transport> {
-        let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
-        for address in &node.addresses {
-            match dial(&address.parse()?, Some(&self.tls)).await {
-                Ok(transport) => return Ok(transport),
-                Err(error) => {
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        code = Code::AuthFailed;
-                    }
-                    tried.push(format!("{address} ({})", dial_words(&error)));
-                }
-            }
-        }
-        Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
     }
 
     async fn meet(&self, connection: &Connection, node: &NodeInfo, waiting: impl Fn()) -> Result<Met> {
@@ -243,9 +155,10 @@ impl Ours {
         // Our session writes output to the peer's streams, which come with its answer.
         let (theirs, promised) = promised_streams();
         let mut ask = door.connect_request();
-        let (session, granted, given) = self.session(&node.name, promised, farewell.clone());
+        let bulk = self.bulk(promised.clone(), node);
+        let (session, granted, given) = self.session(&node.name, promised, bulk.clone(), farewell.clone());
         ask.get().set_session(session);
-        ask.get().set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+        ask.get().set_streams(our_streams(&calls, &bulk));
         wire::grant::write(&granted, ask.get().init_grant());
         let patience = if asks { ANSWER + STEP } else { STEP };
         if asks {
@@ -257,7 +170,7 @@ impl Ours {
                 let _ = theirs.send(ok.get_streams().map_err(gone)?);
                 let grant = ok.get_grant().and_then(wire::grant::read).map_err(gone)?;
                 let session = ok.get_session().map_err(gone)?;
-                Ok(Met { session, calls, grant, given, farewell })
+                Ok(Met { session, calls, bulk, grant, given, farewell })
             }
             connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
         }
@@ -265,6 +178,11 @@ impl Ours {
 
     /// Takes a connection that somebody dialled. Returns when it has become a peer's or has ended.
     pub async fn take(self: &Rc<Self>, transport: Transport) {
+        let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
+            Ok(Ok(Purpose::Calls(transport))) => transport,
+            Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take(ticket, transport),
+            Ok(Err(_)) | Err(_) => return,
+        };
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
         let asking = Rc::<Cell<bool>>::default();
@@ -293,6 +211,7 @@ impl Ours {
 struct Met {
     session: session::Client,
     calls: Calls,
+    bulk: Rc<Bulk>,
     grant: Grant,
     given: Given,
     farewell: Rc<Farewell>,
@@ -312,10 +231,36 @@ fn in_ms(time: Duration) -> Option<i64> {
     i64::try_from(now.checked_add(time)?.as_millis()).ok()
 }
 
+/// Dials a node's places one after the other.
+///
+/// # Errors
+/// `NODE_DOWN` where none answers, `AUTH_FAILED` where who answers is not of this home.
+pub async fn reach(node: &NodeInfo, tls: &Tls) -> Result<Transport> {
+    let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
+    for address in &node.addresses {
+        match dial(&address.parse()?, Some(tls)).await {
+            Ok(transport) => return Ok(transport),
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    code = Code::AuthFailed;
+                }
+                tried.push(format!("{address} ({})", dial_words(&error)));
+            }
+        }
+    }
+    Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
+}
+
 /// Finds out when a peer goes silent.
 fn watch(connection: &Connection, session: &session::Client) {
     let session = session.clone();
     connection.watch(move || session.ping_request().send().promise);
+}
+
+/// The capability by which a peer reaches the streams of our calls.
+fn our_streams(calls: &Calls, bulk: &Rc<Bulk>) -> streams::Client {
+    let bulk = bulk.clone();
+    capnp_rpc::new_client(StreamsServer { calls: calls.clone(), ticket: Box::new(move || bulk.ticket()) })
 }
 
 /// A streams capability whose other end is not known yet.
@@ -397,17 +342,20 @@ impl connect_door::Server for AskingDoor {
             let calls = Calls::default();
             let farewell = Rc::<Farewell>::default();
             let grant = wire::grant::read(params.get_grant()?)?;
-            let (ours_there, granted, given) = ours.session(&self.asking.name, streams, farewell.clone());
             let mut ok = results.get().init_ok();
-            ok.set_session(ours_there);
+            let bulk = ours.bulk(streams.clone(), &self.asking);
+            let (session_here, granted, given) =
+                ours.session(&self.asking.name, streams, bulk.clone(), farewell.clone());
+            ok.set_session(session_here);
             wire::grant::write(&granted, ok.reborrow().init_grant());
-            ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+            ok.set_streams(our_streams(&calls, &bulk));
             self.door.met.notify_one();
             watch(&connection, &session);
             (ours.joined)(Rc::new(Peer {
                 info: self.asking.clone(),
                 session,
                 calls,
+                bulk,
                 grant,
                 given,
                 connection: RefCell::new(Some(connection)),

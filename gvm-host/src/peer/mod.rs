@@ -5,7 +5,9 @@
 //! (`node/runner.rs`), who asked for them.
 
 pub mod accept;
+pub mod bulk;
 pub mod calls;
+pub mod connected;
 pub mod door;
 pub mod questions;
 pub mod remote;
