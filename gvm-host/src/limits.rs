@@ -52,6 +52,11 @@ pub const COMPILER_MEMORY: u64 = 4 << 30;
 pub const COMPILER_CPU_SECONDS: u64 = 300;
 /// The compiler child's time by the clock.
 pub const COMPILER_WALL: Duration = Duration::from_secs(300);
+/// How long compiled code is kept that nobody uses: a new version of the program, or of a module, leaves
+/// the old one's behind.
+pub const COMPILED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Compiled code of one home, together: a hundred Python components.
+pub const COMPILED_BYTES: u64 = 4 << 30;
 /// The largest module file.
 pub const MODULE_BYTES: u64 = 256 << 20;
 /// A function whose runs stay below this is polled where its call arrived: a hop to another thread

@@ -357,7 +357,7 @@ fn events_in_scripts() {
     // A result has no member `event`.
     let ended = json.finish();
     assert_eq!(ended.status, Some(0));
-    assert!(ended.json().iter().all(|line| line["event"].is_string() != line.get("result").is_some()));
+    assert!(ended.json_lines().iter().all(|line| line["event"].is_string() != line.get("result").is_some()));
 }
 
 /// Whoever asks a node to end by a signal has it leave in order.

@@ -97,7 +97,7 @@ impl Runner {
     /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`, `NOT_PERMITTED`.
     pub async fn prepare(&self, rights: &Rights, target: &Target, limits: &Limits) -> Result<Prepared> {
         // Who may call nothing of a module does not learn whether it is there.
-        rights.enter(target.module.name())?;
+        rights.enter(target.module.name(), target.function.as_deref())?;
         if let Some(ready) = self.prepare_now(rights, target, limits) {
             return ready;
         }
@@ -141,7 +141,16 @@ impl Runner {
         }
         let limits = self.0.limits.narrow(call.limits);
         let started = Instant::now();
-        let preparing = self.prepare(&caller.rights, &call.target, &limits);
+        let preparing = async {
+            caller.rights.enter(call.target.module.name(), call.target.function.as_deref())?;
+            match self.prepare_now(&caller.rights, &call.target, &limits) {
+                Some(ready) => ready,
+                None => {
+                    let _shown = stdio.preparing.begin(format!("Compiling {}", noun(&call.target.module)));
+                    find(self.load(&call.target, &limits).await?, &call.target, &caller.rights)
+                }
+            }
+        };
         match in_time(limits.timeout, started, Effect::NotStarted, preparing).await {
             Ok(prepared) => self.run_since(started, prepared, call, stdio).await,
             Err(error) => Outcome::failed(error),
@@ -168,7 +177,7 @@ impl Runner {
     /// # Errors
     /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
     pub async fn spawn(&self, caller: &Caller, name: Name, target: &Target, limits: Limits) -> Result<()> {
-        caller.rights.enter(target.module.name())?;
+        caller.rights.enter(target.module.name(), None)?;
         caller.held.room()?;
         let limits = self.0.limits.narrow(limits);
         let made = async {

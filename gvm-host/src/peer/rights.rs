@@ -135,18 +135,18 @@ impl Rights {
         self.0.as_ref().map(|bounds| bounds.patterns.iter().map(Pattern::to_string).collect())
     }
 
-    /// Whether anything of this module may be called, before the module is looked at. A module that came
-    /// along has no name: it takes the right to everything.
+    /// Whether anything of this module may be called, before the module is looked at; `asked` is what was
+    /// asked of it. A module that came along has no name: it takes the right to everything.
     ///
     /// # Errors
     /// `NOT_PERMITTED`.
-    pub fn enter(&self, module: Option<&Name>) -> Result<()> {
+    pub fn enter(&self, module: Option<&Name>, asked: Option<&str>) -> Result<()> {
         let Some(bounds) = &self.0 else { return Ok(()) };
         let may = bounds.patterns.iter().any(|pattern| match module {
             Some(name) => pattern.matches(name.as_str()) || pattern.reaches(&format!("{name}.")),
             None => pattern.everything(),
         });
-        if may { Ok(()) } else { Err(bounds.refusal(module, None)) }
+        if may { Ok(()) } else { Err(bounds.refusal(module, asked)) }
     }
 
     /// Whether this function of the module, or its main, may be called.
@@ -155,7 +155,7 @@ impl Rights {
     /// `NOT_PERMITTED`.
     pub fn call(&self, module: Option<&Name>, interface: Option<&str>, function: Option<&str>) -> Result<()> {
         let Some(bounds) = &self.0 else { return Ok(()) };
-        let Some(name) = module else { return self.enter(None) };
+        let Some(name) = module else { return self.enter(None, function) };
         let names = names(name, interface, function);
         if bounds.patterns.iter().any(|pattern| names.iter().any(|name| pattern.matches(name))) {
             return Ok(());
@@ -227,7 +227,7 @@ mod tests {
     fn may(rules: &[&str], module: &str, interface: Option<&str>, function: Option<&str>) -> bool {
         let rights = rights(rules);
         let called = rights.call(Some(&name(module)), interface, function).is_ok();
-        let entered = rights.enter(Some(&name(module))).is_ok();
+        let entered = rights.enter(Some(&name(module)), None).is_ok();
         assert!(entered || !called, "what may be called may be entered: {rules:?} {module}");
         called
     }
@@ -257,14 +257,16 @@ mod tests {
 
     #[test]
     fn modules_are_entered_for_the_sake_of_a_function() {
-        let enters = |rule: &str, module: &str| rights(&[rule]).enter(Some(&name(module))).is_ok();
+        let enters = |rule: &str, module: &str| rights(&[rule]).enter(Some(&name(module)), None).is_ok();
         assert!(enters("math.add", "math") && enters("*.add", "math") && enters("m*", "math"));
         assert!(!enters("math.add", "mat") && !enters("math.add", "maths"));
     }
 
     #[test]
     fn modules_that_come_along_take_everything() {
-        assert!(rights(&["*"]).call(None, None, Some("f")).is_ok() && rights(&["*"]).enter(None).is_ok());
+        assert!(
+            rights(&["*"]).call(None, None, Some("f")).is_ok() && rights(&["*"]).enter(None, None).is_ok()
+        );
         let refused = rights(&["*.*", "math*"]).call(None, None, Some("f")).unwrap_err();
         assert!(refused.message().contains("--allow-call 'peer=*'"), "{refused}");
     }

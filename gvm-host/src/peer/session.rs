@@ -188,7 +188,7 @@ impl SessionServer {
         match &target.module {
             // By its module's rights, which the instance knows.
             ModuleRef::Instance(_) => Ok(()),
-            module => self.caller.rights.enter(module.name()),
+            module => self.caller.rights.enter(module.name(), target.function.as_deref()),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod events;
 pub mod help;
 pub mod parse;
+pub mod progress;
 pub mod render;
 pub mod sanitize;
 pub mod terminal;
