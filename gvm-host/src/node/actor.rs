@@ -31,7 +31,7 @@ use crate::peer::rights::Grant;
 use crate::peer::table::Table;
 use crate::peer::term::{End, Running, Term};
 use crate::value::FuncType;
-use crate::wire::rpc::Gate;
+use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
 

@@ -28,8 +28,9 @@ use crate::node::live::Instances;
 use crate::node::runner::{Caller, Runner};
 use crate::wire;
 use crate::wire::bulk::{Purpose, purpose};
+use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
-use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
+use crate::wire::rpc::{Connection, Limits, Side, contained};
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Transport, dial, dial_words};
 

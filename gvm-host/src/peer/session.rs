@@ -24,8 +24,9 @@ use crate::limits;
 use crate::node::runner::{Caller, Prepared, Runner, peer_limits};
 use crate::wire;
 use crate::wire::call::Apart;
+use crate::wire::gate::Gate;
 use crate::wire::large::{Blob, Large};
-use crate::wire::rpc::{Gate, contained};
+use crate::wire::rpc::contained;
 
 /// One peer's session.
 pub struct SessionServer {
