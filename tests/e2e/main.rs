@@ -23,6 +23,7 @@ mod nodes;
 mod process;
 mod run;
 mod sessions;
+mod signals;
 mod terminal;
 mod transcripts;
 mod values;

@@ -359,20 +359,3 @@ fn events_in_scripts() {
     assert_eq!(ended.status, Some(0));
     assert!(ended.json_lines().iter().all(|line| line["event"].is_string() != line.get("result").is_some()));
 }
-
-/// Whoever asks a node to end by a signal has it leave in order.
-#[test]
-fn signals_end_in_order() {
-    let bed = Bed::stocked();
-    let mut a = bed.node("a");
-    for (signal, status) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
-        let b = bed.node("b");
-        assert_eq!(a.ask("Node.connect(b)"), "b");
-        b.running.signal(signal);
-        let ended = b.running.end();
-        assert_eq!(ended.status, Some(status), "{}", ended.err());
-        wait_until("a is told", || {
-            a.running.err().matches("[b is gone: shut down]").count() == usize::from(status == 129) + 1
-        });
-    }
-}

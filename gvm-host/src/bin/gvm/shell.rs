@@ -34,7 +34,7 @@ pub fn repl(options: &Options) -> Result<i32> {
     let history = home.history();
     let terminal = std::io::stdin().is_terminal();
     let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
-    let mut shell = Shell::new(options, node)?;
+    let mut shell = Shell::new(options, node, Requests::catch()?)?;
     if terminal {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));
         shell.interact(history)
@@ -49,7 +49,7 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
     let mut exprs = exprs.into_iter();
-    Shell::new(options, node)?.batch(|_| Ok(exprs.next()))
+    Shell::new(options, node, Requests::catch()?)?.batch(|_| Ok(exprs.next()))
 }
 
 /// The line that greets a person.
@@ -64,11 +64,12 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub fn new(options: &Options, node: Handle) -> Result<Shell> {
+    /// A shell of this node, which leaves in order when it is requested.
+    pub fn new(options: &Options, node: Handle, requests: Requests) -> Result<Shell> {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let screen = Screen::new(no_colour);
         let evaluator = Evaluator { node, screen, limits: options.limits()?, json: options.json };
-        Ok(Shell { evaluator, requests: Requests::catch()? })
+        Ok(Shell { evaluator, requests })
     }
 
     /// Carries out one line; Ctrl-C stops what runs, and nothing else.
