@@ -294,7 +294,7 @@ fn leaving_lets_calls_end() {
     let slow = bed.start_gvm(words.into_iter().chain(["Node.list()"]));
     slow.wait_for_out("sleeping");
     b.running.close_stdin();
-    wait_until("b waits", || b.running.err().contains("waiting for calls that run to end"));
+    wait_until("b waits", || b.running.err().contains("[waiting for a call to end; Ctrl-C stops it]"));
     late.tell("Node.run(b, values.echo-u8(1))");
     let refused = late.running.end().fails("NODE_DOWN");
     assert!(refused.contains("is being shut down"), "{refused}");
@@ -314,7 +314,7 @@ fn leaving_takes_back_what_does_not_end() {
         wait_until_busy(b.pid());
         let started = Instant::now();
         b.running.close_stdin();
-        wait_until("b waits", || b.running.err().contains("waiting for calls that run to end"));
+        wait_until("b waits", || b.running.err().contains("[waiting for a call to end; Ctrl-C stops it]"));
         if hurry {
             b.running.signal(Signal::INT);
         }

@@ -272,6 +272,10 @@ impl Actor {
         work: &mut JoinSet<()>,
         farewell: &mut Vec<oneshot::Sender<()>>,
     ) {
+        let calls = self.ours.running.count();
+        if calls > 0 {
+            let _ = self.events.send(Event::Leaving { calls });
+        }
         let mut idle = std::pin::pin!(tokio::time::timeout(FINISH, self.ours.running.idle()));
         loop {
             tokio::select! {

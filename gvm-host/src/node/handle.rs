@@ -51,6 +51,8 @@ pub enum Event {
     AskEnded { id: u64, name: Name, why: String },
     /// This node asked to connect, and waits for the person there to answer.
     Waiting { name: Name },
+    /// This node is being shut down, and waits for so many calls to end; [`Handle::hurry`] takes them back.
+    Leaving { calls: usize },
 }
 
 /// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the

@@ -130,6 +130,11 @@ impl Running {
         self.0.closing.set(true);
     }
 
+    /// How many run.
+    pub fn count(&self) -> usize {
+        self.0.count.get()
+    }
+
     /// Waits until nothing runs.
     pub async fn idle(&self) {
         loop {

@@ -18,6 +18,8 @@ pub fn words(event: &Event) -> Option<String> {
         Event::GpmdLost => "[gpmd is gone; calls and connections go on without it]".to_owned(),
         Event::GpmdBack => "[gpmd is back]".to_owned(),
         Event::GpmdRefused { why } => format!("[gpmd is back and refuses this node: {why}]"),
+        Event::Leaving { calls: 1 } => "[waiting for a call to end; Ctrl-C stops it]".to_owned(),
+        Event::Leaving { calls } => format!("[waiting for {calls} calls to end; Ctrl-C stops them]"),
         Event::Asked { .. } | Event::AskEnded { .. } | Event::Waiting { .. } => return None,
     })
 }
@@ -35,6 +37,7 @@ pub fn to_json(event: &Event) -> Json {
             json!({ "event": "ask-ended", "node": name.as_str(), "id": id, "why": why })
         }
         Event::Waiting { name } => json!({ "event": "waiting", "node": name.as_str() }),
+        Event::Leaving { calls } => json!({ "event": "leaving", "calls": calls }),
     }
 }
 
@@ -149,6 +152,7 @@ mod tests {
             asked(1, "a"),
             ended(1, "a", "x"),
             Event::Waiting { name },
+            Event::Leaving { calls: 2 },
         ];
         let kinds: std::collections::BTreeSet<String> =
             events.iter().map(|event| to_json(event)["event"].as_str().unwrap().to_owned()).collect();

@@ -22,9 +22,6 @@ use super::options::Options;
 use super::signals::{Requests, interrupt};
 use super::{cancelled, status};
 
-/// How long leaving may take before a person is told what it waits for.
-const PATIENCE: Duration = Duration::from_millis(300);
-
 /// How long the last events may take to be shown once the node has ended: they are on their way already.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
@@ -189,14 +186,9 @@ impl Shell {
             let hurry = async {
                 tokio::select! { () = interrupt() => {}, () = requests.again() => {} }
                 node.hurry().await;
+                std::future::pending().await
             };
-            let explain = async {
-                tokio::time::sleep(PATIENCE).await;
-                render::note("waiting for calls that run to end; Ctrl-C stops them");
-                hurry.await;
-                std::future::pending::<()>().await;
-            };
-            tokio::select! { () = node.shut_down() => {}, () = explain => {} }
+            tokio::select! { () = node.shut_down() => {}, () = hurry => {} }
             // What happened last is still to be shown.
             drop(evaluator);
             let _ = tokio::time::timeout(LAST_EVENTS, watching).await;
@@ -214,7 +206,12 @@ async fn watch_for_people(
     watch(events, |event| {
         let shown = questions.lock().unwrap_or_else(PoisonError::into_inner).hear(&event);
         // A reason is what a peer said.
-        shown.into_iter().for_each(|line| above(Sanitizer::default().feed(line.as_bytes())));
+        let shown = shown.into_iter().map(|line| Sanitizer::default().feed(line.as_bytes()));
+        match event {
+            // There is no prompt any more.
+            Event::Leaving { .. } => shown.for_each(|line| render::note(&line)),
+            _ => shown.for_each(|line| above(line)),
+        }
     })
     .await;
 }
