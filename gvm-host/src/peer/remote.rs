@@ -16,9 +16,14 @@ use crate::value::{FuncType, Value};
 use crate::wire;
 use crate::wire::large::Large;
 
-/// A connection that went while a call ran: nobody knows how far it came.
+/// A connection that went: nobody knows how far it came.
 fn lost(node: &Name, error: capnp::Error) -> Error {
     wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
+}
+
+/// The same while a call ran, which a person should know.
+fn cut_off(node: &Name, error: capnp::Error) -> Error {
+    lost(node, error).with_context("  it is unknown whether the call ran to its end")
 }
 
 /// Runs a call there.
@@ -34,10 +39,10 @@ pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Inp
     let answered = request.send().promise.await;
     drop((open, lent));
     let read = async || -> Result<Outcome> {
-        let response = answered.map_err(|error| lost(node, error))?;
+        let response = answered.map_err(|error| cut_off(node, error))?;
         let outcome = response.get().and_then(|results| results.get_outcome());
         let (mut outcome, large, rest) =
-            wire::call::read_outcome(outcome.map_err(|error| lost(node, error))?)
+            wire::call::read_outcome(outcome.map_err(|error| cut_off(node, error))?)
                 .map_err(|error| error.with_effect(Effect::Unknown))?;
         for chunk in rest {
             output.push(chunk).await.map_err(|limit| {
