@@ -24,6 +24,8 @@ mod nodes;
 mod partition;
 mod process;
 mod run;
+mod sessions;
+mod signals;
 mod strangers;
 mod survival;
 mod terminal;

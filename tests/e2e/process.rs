@@ -77,9 +77,17 @@ impl Ended {
         err
     }
 
-    /// The lines of standard output as JSON.
+    /// The results among the lines of standard output, which are JSON; events may stand anywhere.
     #[track_caller]
     pub fn json(&self) -> Vec<serde_json::Value> {
+        let mut lines = self.json_lines();
+        lines.retain(|line| line.get("event").is_none());
+        lines
+    }
+
+    /// The lines of standard output as JSON.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let text = self.out();
         let parsed = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         parsed.unwrap_or_else(|error| panic!("{error}\nstdout: {text}\nstderr: {}", self.err()))

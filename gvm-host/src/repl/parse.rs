@@ -18,6 +18,10 @@ pub enum Statement {
     Discover,
     Connect(Name),
     Disconnect(Name),
+    /// Ends what a node may do here, for good.
+    Revoke(Name),
+    /// What may be called on a node.
+    Rights(Name),
     List,
     Run(Name, Expr),
     /// Brings a module to life, on a node where one is named.
@@ -172,6 +176,8 @@ impl<'a> Cursor<'a> {
             "list" => self.no_arguments().map(|()| Statement::List),
             "connect" => self.one_name().map(Statement::Connect),
             "disconnect" => self.one_name().map(Statement::Disconnect),
+            "revoke" => self.one_name().map(Statement::Revoke),
+            "rights" => self.one_name().map(Statement::Rights),
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
             "spawn" => self.spawn(),
             "instances" => self.no_arguments().map(|()| Statement::Instances),
@@ -179,7 +185,7 @@ impl<'a> Cursor<'a> {
             _ => {
                 self.at = start;
                 Err(self.error(
-                    "`Node` has discover(), connect(name), list(), run(name, target), spawn([name,] module), instances(), drop(instance) and disconnect(name)",
+                    "`Node` has discover, connect, list, run, disconnect, spawn, instances, drop, rights and revoke: see `help`",
                 ))
             }
         }
