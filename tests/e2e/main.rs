@@ -20,6 +20,7 @@ mod guests;
 mod hostile;
 mod limits;
 mod live;
+mod messenger;
 mod nodes;
 mod partition;
 mod process;

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::actor::{self, Message};
 use super::runner::{Caller, Runner};
-use super::{Config, workers};
+use super::{Config, network, workers};
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::{Name, NodeInfo};
@@ -58,9 +58,9 @@ pub enum Event {
 /// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
 /// last clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Inner>);
+pub struct Handle(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     info: NodeInfo,
     runner: Runner,
     /// This node's own people.
@@ -102,7 +102,9 @@ impl Handle {
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
         let inner = Inner { info, runner, people, answerers, directory, requests, events, thread };
-        Ok(Handle(Arc::new(inner)))
+        let node = Handle(Arc::new(inner));
+        node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
+        Ok(node)
     }
 
     /// Who this node is.

@@ -8,6 +8,7 @@ mod actor;
 pub mod handle;
 pub mod live;
 pub mod modules;
+mod network;
 pub mod runner;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -4,13 +4,14 @@
 //! scripts, Python, guests, peers): what differs is what each was granted. Must not know: sockets,
 //! sessions, the terminal.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::{Hash, Name};
+use crate::imports::nodes::{Network, Reach, Within};
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
 use crate::node::live::{self, Instances};
@@ -28,6 +29,8 @@ struct Inner {
     modules: Modules,
     grants: Grants,
     limits: Limits,
+    /// What guests see of the network, once the node is part of it.
+    network: OnceLock<Arc<dyn Network>>,
 }
 
 /// Whoever makes calls: what they have brought to life, and what they may call. Cheap to clone. The default
@@ -64,7 +67,23 @@ impl Prepared {
 impl Runner {
     /// A runner over this engine, with what this node grants and allows.
     pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
-        Runner(Arc::new(Inner { engine, modules, grants, limits }))
+        Runner(Arc::new(Inner { engine, modules, grants, limits, network: OnceLock::new() }))
+    }
+
+    /// Lets guests use the network of nodes where they are granted it.
+    pub(super) fn join(&self, network: Arc<dyn Network>) {
+        let _ = self.0.network.set(network);
+    }
+
+    /// What the guest of a call that began then may see of the network.
+    fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<Reach> {
+        if !self.0.grants.nodes {
+            return None;
+        }
+        let network = self.0.network.get()?.clone();
+        let above = call.above.iter().copied().chain([call.id]).collect();
+        let deadline = limits.timeout.and_then(|most| began.checked_add(most));
+        Some(Reach { network, within: Within { above, output: stdio.output.clone(), deadline } })
     }
 
     /// The node's limits, which a call's own narrow.
@@ -167,7 +186,7 @@ impl Runner {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
-        let entered = self.enter(prepared, call, stdio, limits);
+        let entered = self.enter(prepared, call, stdio, limits, began);
         let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
         Outcome { result, ty, elapsed: started.elapsed() }
     }
@@ -185,7 +204,9 @@ impl Runner {
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
-            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+            let start = Call::new(target.clone(), Args::Values(Vec::new()));
+            let reach = self.reach(&start, &stdio, &limits, Instant::now());
+            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
             let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
             let instance = loop {
                 tokio::select! {
@@ -215,13 +236,14 @@ impl Runner {
         let want_type = call.want_type;
         let entered = async {
             check_depth(&call)?;
+            let reach = self.reach(&call, &stdio, &limits, started);
             let Call { id, target, args, above, .. } = call;
             let values = match &ty {
                 Some(ty) => arguments(args, ty, &target)?,
                 None => Vec::new(),
             };
             live.enter(id, &above, async |instance| {
-                instance.turn(&stdio, &limits)?;
+                instance.turn(&stdio, &limits, reach)?;
                 instance.call(entry, values, &limits).await
             })
             .await
@@ -254,15 +276,17 @@ impl Runner {
         call: Call,
         stdio: Stdio,
         limits: Limits,
+        began: Instant,
     ) -> Result<Option<Value>> {
         check_depth(&call)?;
+        let reach = self.reach(&call, &stdio, &limits, began);
         let noun = noun(&call.target.module);
         let (argv, values) = match (prepared.signature(), call.args) {
             (None, Args::Argv(argv)) => (argv, Vec::new()),
             (None, _) => (vec![noun], Vec::new()),
             (Some(ty), args) => (vec![noun], arguments(args, ty, &call.target)?),
         };
-        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
         self.0.engine.run(prepared.module, prepared.entry, values, setup).await
     }
 }

@@ -48,6 +48,15 @@ pub enum Arg {
     Call(Option<Name>, Expr),
 }
 
+/// The arguments of a call as text, where none of them is a call itself.
+pub fn plain(args: Vec<Arg>) -> Option<String> {
+    let text = |arg| match arg {
+        Arg::Wave(text) => Some(text),
+        Arg::Call(..) => None,
+    };
+    Some(args.into_iter().map(text).collect::<Option<Vec<_>>>()?.join(", "))
+}
+
 /// Reads one line.
 ///
 /// # Errors

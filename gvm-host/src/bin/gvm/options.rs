@@ -114,6 +114,9 @@ pub struct Options {
     /// Let guests connect to an address over TCP and UDP
     #[arg(long = "allow-net", global = true, value_name = "HOST:PORT")]
     pub allow_net: Vec<String>,
+    /// Let guests use the network of nodes as this node may: interface gvm:node/nodes
+    #[arg(long = "grant", global = true, value_name = "WHAT")]
+    pub grants: Vec<Grant>,
     /// Run there: a node of this home, which is connected first
     #[arg(long, global = true, value_name = "NAME")]
     pub node: Option<String>,
@@ -123,6 +126,13 @@ pub struct Options {
     /// Log more to standard error (-v, -vv); RUST_LOG chooses finer
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What guests can be granted besides what has an option of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Grant {
+    /// The network of nodes
+    Nodes,
 }
 
 impl Options {
@@ -165,15 +175,16 @@ impl Options {
             }
         }
         self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        grants.nodes = self.grants.contains(&Grant::Nodes);
         Ok(grants)
     }
 
     /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
     pub fn no_grants_with_node(&self) -> Result<()> {
-        if self.node.is_some() && !(self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty())
-        {
+        let none = self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty();
+        if self.node.is_some() && !(none && self.grants.is_empty()) {
             return Err(usage(
-                "--dir, --env and --allow-net grant what this machine has; with --node the other node \
+                "--dir, --env, --allow-net and --grant grant what this machine has; with --node the other node \
                  grants, when it is started",
             ));
         }

@@ -21,7 +21,7 @@ use gvm_host::repl::parse::{self, Arg, Expr};
 use gvm_host::repl::render::{self, Screen};
 use gvm_host::wave;
 
-use super::options::{Options, usage};
+use super::options::{Grant, Options, usage};
 use super::signals::interrupt;
 use super::{cancelled, status};
 
@@ -114,11 +114,7 @@ fn read_invoke(call: &str) -> Result<Expr> {
 }
 
 fn plain_args(args: Vec<Arg>) -> Result<String> {
-    let text = |arg| match arg {
-        Arg::Wave(text) => Ok(text),
-        Arg::Call(..) => Err(usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call")),
-    };
-    Ok(args.into_iter().map(text).collect::<Result<Vec<_>>>()?.join(", "))
+    parse::plain(args).ok_or_else(|| usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call"))
 }
 
 /// A path has a `/` before anything that only a call has, or is a file of wasm.
@@ -163,6 +159,13 @@ async fn go(
     let stdio = stdio(options, screen, &limits);
     let shown = stdio.clone();
     match place {
+        // Who is granted the network of nodes needs a node to be part of it.
+        None if options.grants.contains(&Grant::Nodes) => {
+            let node = Handle::start(options.node_config(home, false)?).await?;
+            let ran = watch(options, screen, shown, node.run_here(call, stdio)).await;
+            node.shut_down().await;
+            Ok(ran)
+        }
         None => {
             let modules = Modules::open(home.clone())?;
             let own = Limits { timeout: None, ..limits };
