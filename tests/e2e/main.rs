@@ -26,6 +26,7 @@ mod process;
 mod run;
 mod sessions;
 mod signals;
+mod strangers;
 mod survival;
 mod terminal;
 mod transcripts;

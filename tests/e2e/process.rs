@@ -234,6 +234,25 @@ pub fn peak_memory(pid: Pid) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// The TCP ports of this device at which a process listens.
+pub fn listening(pid: Pid) -> Vec<u16> {
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let targets = std::fs::read_dir(format!("{process}/fd")).unwrap().flatten();
+    let sockets: Vec<String> = targets
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string(format!("{process}/net/tcp")).unwrap();
+    let port = |line: &str| {
+        // Columns of proc(5): the local address, the state (0A listens), the inode.
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let ours =
+            columns.get(3) == Some(&"0A") && sockets.iter().any(|inode| columns.get(9) == Some(&&**inode));
+        ours.then(|| u16::from_str_radix(columns[1].rsplit(':').next().unwrap(), 16).unwrap())
+    };
+    table.lines().filter_map(port).collect()
+}
+
 /// Waits until the process computes nothing for a while: what it did has stopped, or waits.
 pub fn wait_until_idle(pid: Pid) {
     let mut last = (cpu_time(pid), Instant::now());
