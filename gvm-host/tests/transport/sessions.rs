@@ -1,11 +1,12 @@
 //! Sessions as a program sees them: it answers who may connect, and hears how its peers go.
 
-use gvm_host::call::{ModuleRef, Target};
+use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::engine::inspect;
 use gvm_host::error::{Code, Effect};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::server::{self, Server, Start};
 use gvm_host::home::Home;
+use gvm_host::imports::Stdio;
 use gvm_host::limits::Limits;
 use gvm_host::node::{Config, Event, Handle, workers};
 use gvm_host::peer::accept::Accept;
@@ -13,7 +14,16 @@ use tokio::sync::broadcast;
 
 use crate::nodes::engine;
 
-const MODULE: &[u8] = b"(module (func (export \"yes\")) (func (export \"no\")))";
+/// `spin` says so before it does.
+const MODULE: &[u8] = br#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\08\00\00\00\01\00\00\00.")
+    (func (export "yes"))
+    (func (export "no"))
+    (func (export "spin")
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (loop (br 0))))"#;
 
 async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
     tokio::time::timeout(std::time::Duration::from_secs(20), events.recv()).await.unwrap().unwrap()
@@ -27,16 +37,62 @@ fn function(name: &str) -> Target {
     }
 }
 
-#[test]
-fn a_program_answers_who_may_connect() {
+/// A home with a gpmd that has the module.
+fn stocked() -> (tempfile::TempDir, Home, Server) {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::open(folder.path().join("home")).unwrap();
-    let Start::Started(_server) = Server::start(server::Config::new(home.clone())).unwrap() else {
+    let Start::Started(server) = Server::start(server::Config::new(home.clone())).unwrap() else {
         panic!("another runs")
     };
     let module = inspect::to_binary(MODULE).unwrap();
     let control = Control::connect(&home).unwrap();
     control.upload(&"m".parse().unwrap(), &semver::Version::new(1, 0, 0), &module, &mut |_| {}).unwrap();
+    (folder, home, server)
+}
+
+/// What the revoking node has running on the revoked one ends too, and so do its calls if it is shut down.
+#[test]
+fn the_end_of_a_session_ends_both_directions() {
+    let (_folder, home, _server) = stocked();
+    let engine = engine(&home);
+    workers().unwrap().block_on(async {
+        let start = async |name: &str| {
+            let name = Some(name.parse().unwrap());
+            Handle::start(Config { name, ..Config::new(home.clone(), engine.clone()) }).await.unwrap()
+        };
+        let (near, far) = (start("near").await, start("far").await);
+        for revoked in [true, false] {
+            near.connect(far.name().clone()).await.unwrap();
+            let call = Call::new(function("spin"), Args::Text(String::new()));
+            let stdio = Stdio::new(&Limits::default());
+            let output = stdio.output.clone();
+            let spinning = tokio::spawn({
+                let (near, far) = (near.clone(), far.name().clone());
+                async move { near.run_on(far, call, stdio).await }
+            });
+            assert_eq!(output.next().await[0].data, b".");
+            if revoked {
+                near.revoke(far.name().clone()).await.unwrap();
+            } else {
+                let mut events = near.events();
+                let leaving = tokio::spawn({
+                    let near = near.clone();
+                    async move { near.shut_down().await }
+                });
+                assert_eq!(next(&mut events).await, Event::Leaving { calls: 1 });
+                near.hurry().await;
+                leaving.await.unwrap();
+            }
+            let error = spinning.await.unwrap().result.unwrap_err();
+            assert_eq!(error.code(), Code::NodeDown, "{error}");
+            assert_ne!(error.effect(), Effect::NotStarted);
+        }
+    });
+}
+
+#[test]
+fn a_program_answers_who_may_connect() {
+    let (_folder, home, _server) = stocked();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
         let config = |name: &str| Config {
@@ -89,5 +145,4 @@ fn a_program_answers_who_may_connect() {
         near.shut_down().await;
         assert_eq!(near.list().await.unwrap_err().code(), Code::NodeDown);
     });
-    drop(control);
 }
