@@ -24,6 +24,7 @@ mod messenger;
 mod nodes;
 mod partition;
 mod process;
+mod repl;
 mod run;
 mod sessions;
 mod signals;
