@@ -6,15 +6,17 @@ brings what ended back to it. Must not know: what is requested.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from ._gvm import Completions, Op
 from ._values import Wit
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +30,9 @@ _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Completions] = wea
 
 def running() -> tuple[asyncio.Future[Any], Completions]:
     """A future of the running loop, and the queue by which it is told of results."""
+    # Whoever gets here has it already; the compiler child starts sooner without.
+    import asyncio
+
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop)
     if queue is None:
