@@ -11,7 +11,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyModule};
+use pyo3::types::{PyBytes, PyMemoryView, PyModule};
 
 use crate::from_python::Bad;
 
@@ -26,6 +26,16 @@ pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> 
             buffer.dimensions()
         )));
     }
+    match order(buffer) {
+        Order::Native => {}
+        Order::Said => return from_buffer(py, &said_natively(py, buffer)?, element),
+        Order::Foreign => {
+            return Err(Bad::new(format!(
+                "expected list<{element}>, found an array of another byte order: convert it first, as with \
+                 astype()"
+            )));
+        }
+    }
     let kind = ElementType::from_format(buffer.format());
     macro_rules! lists {
         ($($ty:ident $number:ty),*) => {
@@ -36,6 +46,31 @@ pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> 
         };
     }
     lists!(S8 i8, U8 u8, S16 i16, U16 u16, S32 i32, U32 u32, S64 i64, U64 u64, F32 f32, F64 f64)
+}
+
+/// Whose byte order a buffer's elements have.
+enum Order {
+    Native,
+    /// This machine's, though it is said (`<d`), as ctypes does.
+    Said,
+    Foreign,
+}
+
+/// pyo3 takes big-endian elements for native ones on a little-endian machine: this looks first.
+fn order(buffer: &PyUntypedBuffer) -> Order {
+    match buffer.format().to_bytes() {
+        [b'<', _] if cfg!(target_endian = "little") => Order::Said,
+        [b'>' | b'!', _] if cfg!(target_endian = "big") => Order::Said,
+        [b'<' | b'>' | b'!', _] => Order::Foreign,
+        _ => Order::Native,
+    }
+}
+
+fn said_natively(py: Python<'_>, buffer: &PyUntypedBuffer) -> Result<PyUntypedBuffer, Bad> {
+    let code = buffer.format().to_bytes().get(1).map_or('B', |code| char::from(*code));
+    let Some(object) = buffer.obj(py) else { return Err(Bad::new("found an array without an owner")) };
+    let view = PyMemoryView::from(object)?.call_method1(intern!(py, "cast"), ("B",))?;
+    Ok(PyUntypedBuffer::get(&view.call_method1(intern!(py, "cast"), (code,))?)?)
 }
 
 /// A number that lists are packed of.

@@ -39,7 +39,9 @@ class _Functions:
                 yield interface, name, signature
 
     def _function(self, name: str) -> Function:
-        return self._core.function(self._interface, name)
+        """A function by its name as Python has it, or as WIT has it."""
+        wit = {wit for _, wit, _ in self._exports() if attribute(wit) == name}
+        return self._core.function(self._interface, wit.pop() if len(wit) == 1 else name)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
