@@ -93,6 +93,17 @@ def test_it_shuts_down(net: gvm.LocalNetwork) -> None:
     assert [future.result(10) for future in futures] == list(range(50))
 
 
+def test_closing_takes_back_what_runs(net: gvm.LocalNetwork) -> None:
+    pool = gvm.Pool(net.nodes, in_flight=1)
+    futures = [pool.submit("spin.spin") for _ in range(10)]
+    begun = time.monotonic()
+    pool.close()
+    assert time.monotonic() - begun < 2
+    assert sum(future.cancelled() for future in futures) == 7
+    assert all(isinstance(future.exception(0), gvm.Cancelled) for future in futures[:3])
+    pool.close()
+
+
 def test_cancelling_what_waits(net: gvm.LocalNetwork) -> None:
     with gvm.Pool(net.nodes[:1], in_flight=1) as pool:
         first = pool.submit("slow.work", 1, 100_000_000)

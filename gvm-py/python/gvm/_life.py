@@ -18,11 +18,11 @@ class _Closable(Protocol):
     def close(self) -> Any: ...
 
 
-_kept: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_kept: weakref.WeakValueDictionary[int, _Closable] = weakref.WeakValueDictionary()
 _made = 0
 
 
-def keep(thing: Any) -> None:
+def keep(thing: _Closable) -> None:
     """Has this closed when the interpreter leaves, if it lives that long."""
     global _made
     _made += 1

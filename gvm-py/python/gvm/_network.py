@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,43 @@ _LEAVE = 5.0
 """Seconds that a child may take to leave in order."""
 
 
+class _Parts:
+    """What a network consists of, and how it ends; kept apart, so that it can end after the network."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.closed = False
+        self.folder = tempfile.mkdtemp(prefix="gvm-")
+        self.home = Path(self.folder, "home")
+        self.owner = os.getpid()
+        self.gpmd: _gvm.Gpmd | None = None
+        self.nodes: list[Node] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.pool: Pool | None = None
+
+    def close_aside(self) -> None:
+        """Closes where waiting harms nobody: finalizers run anywhere."""
+        if os.getpid() == self.owner and not self.closed:
+            threading.Thread(target=self.close, name="gvm-close").start()
+
+    def close(self) -> None:
+        with self.lock:
+            if self.closed or os.getpid() != self.owner:
+                return
+            self.closed = True
+        if self.pool is not None:
+            self.pool.close()
+        for process in self.processes:
+            _farewell(process)
+        for node in self.nodes:
+            node.close()
+        for process in self.processes:
+            _end(process)
+        if self.gpmd is not None:
+            self.gpmd.stop().wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 class LocalNetwork:
     """A gpmd and `nodes` nodes of their own, that nothing outside of this process meets.
 
@@ -41,39 +79,35 @@ class LocalNetwork:
         if nodes < 1:
             raise ValueError("a network needs at least one node")
         _gvm.check_fork()
-        self._closed = False
-        self._pool: Pool | None = None
-        self._gpmd: _gvm.Gpmd | None = None
-        self._lock = threading.Lock()
-        self._owner = os.getpid()
         self._options = options
-        self._folder = tempfile.mkdtemp(prefix="gvm-")
-        self.home = Path(self._folder, "home")
+        self._parts = parts = _Parts()
+        self.home = parts.home
         """The network's home folder."""
-        self.nodes: list[Node] | list[Peer] = []
-        """Its nodes; peers where they are processes of their own."""
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes = parts.processes
         """The nodes' processes, in the order of `nodes`; none where they live in this one."""
-        self._own: list[Node] = []
-        _life.keep(self)
+        # Whoever has a node of it has the network: it ends when nobody has either any more.
+        self._finalizer = weakref.finalize(self, parts.close_aside)
+        self._finalizer.atexit = False
+        _life.keep(parts)
         try:
-            self._gpmd = _gvm.Gpmd.start(self.home, python()).wait()
-            if processes:
-                self._start_processes(nodes)
-            else:
-                self._own = [Node(f"node-{n}", home=self.home, gpmd=None, **options) for n in range(1, nodes + 1)]
-                self.nodes = self._own
-            self.node: Node = self._own[0]
+            parts.gpmd = _gvm.Gpmd.start(self.home, python()).wait()
+            names = ["here"] if processes else [f"node-{n}" for n in range(1, nodes + 1)]
+            for name in names:
+                parts.nodes.append(Node(name, home=self.home, **options))
+            self.node = parts.nodes[0]
             """A node of the network that lives in this process."""
+            self.nodes: list[Node] | list[Peer] = self._start_processes(nodes) if processes else [*parts.nodes]
+            """Its nodes; peers where they are processes of their own."""
         except BaseException:
             self.close()
             raise
+        for node in parts.nodes:
+            node._network = self
 
-    def _start_processes(self, nodes: int) -> None:
-        self._own = [Node("here", home=self.home, gpmd=None, **self._options)]
+    def _start_processes(self, nodes: int) -> list[Peer]:
         limits = {key: value for key, value in self._options.items() if key in ("max_memory", "max_output")}
         for n in range(1, nodes + 1):
-            config = {"name": f"node-{n}", "home": str(self.home), "temporary": self._folder, **limits}
+            config = {"name": f"node-{n}", "home": str(self.home), "temporary": self._parts.folder, **limits}
             self.processes.append(
                 subprocess.Popen(
                     [python(), "-P", "-m", "gvm._node", json.dumps(config)],
@@ -83,11 +117,7 @@ class LocalNetwork:
                     process_group=0,
                 )
             )
-        peers = []
-        for process in self.processes:
-            ready = _ready(process)
-            peers.append(self._own[0].connect(ready["name"]))
-        self.nodes = peers
+        return [self.node.connect(_ready(process)["name"]) for process in self.processes]
 
     @twin
     def upload(self, name: str, version: str, source: str | os.PathLike[str] | bytes) -> Steps[list[str]]:
@@ -99,10 +129,11 @@ class LocalNetwork:
     @property
     def pool(self) -> Pool:
         """The pool over all nodes, with the network's options; `gvm.Pool(net.nodes, …)` makes others."""
-        with self._lock:
-            if self._pool is None:
-                self._pool = Pool(self.nodes)
-            return self._pool
+        parts = self._parts
+        with parts.lock:
+            if parts.pool is None:
+                parts.pool = Pool(self.nodes)
+            return parts.pool
 
     def submit(self, target: Target, /, *args: Any, retry: bool | None = None) -> Future[Any]:
         """As `Pool.submit`."""
@@ -146,24 +177,10 @@ class LocalNetwork:
         self.pool.shutdown(wait, cancel_futures=cancel_futures)
 
     def close(self) -> None:
-        """Ends everything: tasks that have not begun, nodes, processes, the daemon, the folder."""
-        with self._lock:
-            if self._closed or os.getpid() != self._owner:
-                return
-            self._closed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in self.processes:
-            _farewell(process)
-        for node in self._own:
-            node.close()
-        if self._pool is not None:
-            self._pool.shutdown()
-        for process in self.processes:
-            _end(process)
-        if self._gpmd is not None:
-            self._gpmd.stop().wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Ends everything at once: calls, nodes, processes, the daemon, the folder. Doing so again changes
+        nothing."""
+        self._finalizer.detach()
+        self._parts.close()
 
     def __enter__(self) -> LocalNetwork:
         return self
@@ -173,12 +190,12 @@ class LocalNetwork:
 
     def __repr__(self) -> str:
         names = ", ".join(node.name for node in self.nodes)
-        return f"<gvm.LocalNetwork of {names}{', closed' if self._closed else ''}>"
+        return f"<gvm.LocalNetwork of {names}{', closed' if self._parts.closed else ''}>"
 
     def _repr_html_(self) -> str:
         pids = [str(process.pid) for process in self.processes] or ["this process"] * len(self.nodes)
         rows = [(node.name, pid) for node, pid in zip(self.nodes, pids)]
-        state = ", closed" if self._closed else ""
+        state = ", closed" if self._parts.closed else ""
         return _html.table(f"local network{state}", ("node", "process"), rows)
 
 

@@ -89,11 +89,13 @@ class Node:
         on_event: Callable[[Event], object] | None = None,
         **options: Any,
     ) -> None:
-        home = home or os.environ.get("GHOST_HOME") or Path.home() / ".ghost-network"
+        if home is None:
+            home = os.environ.get("GHOST_HOME") or Path.home() / ".ghost-network"
+            gpmd = gpmd or os.environ.get("GPMD_ADDRESS")
         config = {
             "name": name,
             "home": os.fspath(home),
-            "gpmd": gpmd or os.environ.get("GPMD_ADDRESS") or None,
+            "gpmd": gpmd or None,
             "listen": listen,
             "accept": accept if isinstance(accept, str) else ",".join(accept),
             "python": python(),
@@ -102,6 +104,8 @@ class Node:
             "allow_net": list(allow_net),
         }
         self._closed = False
+        self._network: object = None
+        """The private network that lives as long as this node of it."""
         self._core: _gvm.Node = _gvm.Node.start(config, options).wait()
         self._functions: dict[tuple[str | None, str], _gvm.Function] = {}
         self.name: str = self._core.name

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import _html, _life
-from ._errors import BadArguments, Error, NodeDown, NodeNotConnected
-from ._gvm import Completions, Function
+from ._errors import Cancelled, Error, NodeDown, NodeNotConnected
+from ._gvm import Canceller, Completions, Function
 from ._loop import wait
 from ._nodes import Node, Peer, Target
 
@@ -87,13 +87,14 @@ class Pool(concurrent.futures.Executor):
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._waiting: deque[list[_Task]] = deque()
-        self._running = 0
+        self._running: dict[_Task, Canceller] = {}
         self._closed = False
         self._completions = completions = Completions(False)
         self._thread = threading.Thread(target=_serve, args=(completions,), name="gvm-pool", daemon=True)
         self._thread.start()
         # A pool that nobody has any more takes its thread with it.
         self._finalizer = weakref.finalize(self, completions.close)
+        self._finalizer.atexit = False
         _life.keep(self)
 
     # Submitting.
@@ -187,9 +188,9 @@ class Pool(concurrent.futures.Executor):
         task.begun = True
         try:
             op = place.function(task.target, self._options).prepare(task.args)
+            ended = functools.partial(self._ended, task, place)
+            self._running[task] = op.begin(self._completions, ended)
             place.busy += 1
-            self._running += 1
-            op.begin(self._completions, functools.partial(self._ended, task, place))
         except BaseException as error:
             if _is_lost(error):
                 self._lost(task, place, error)
@@ -198,15 +199,17 @@ class Pool(concurrent.futures.Executor):
 
     def _ended(self, task: _Task, place: _Place, result: Any, error: BaseException | None) -> None:
         with self._lock:
+            if self._running.pop(task, None) is None:
+                # It was taken back, and has ended so.
+                return
             place.busy -= 1
-            self._running -= 1
             if error is None:
                 place.done += 1
             elif _is_lost(error):
                 self._lost(task, place, error)
                 task = None  # type: ignore[assignment]
             self._dispatch()
-            if self._running == 0 and not self._waiting:
+            if not self._running and not self._waiting:
                 self._idle.notify_all()
         if task is not None:
             # Outside the lock: a future calls what was hung on it.
@@ -240,19 +243,29 @@ class Pool(concurrent.futures.Executor):
             if cancel_futures:
                 chunks, self._waiting = self._waiting, deque()
                 for task in itertools.chain.from_iterable(chunks):
+                    # What lost its node while it ran has begun, and goes on elsewhere.
                     if task.begun or not task.future.cancel():
                         self._waiting.append([task])
                 self._dispatch()
             if wait:
-                self._idle.wait_for(lambda: self._running == 0 and not self._waiting)
+                self._idle.wait_for(lambda: not self._running and not self._waiting)
         if wait:
-            self._finalizer()
+            self._finalizer.detach()
+            self._completions.close()
             if threading.current_thread() is not self._thread:
                 self._thread.join()
 
     def close(self) -> None:
-        """Takes back what has not begun and waits for the rest."""
-        self.shutdown(cancel_futures=True)
+        """Ends at once: cancels what has not begun and takes back what runs, which ends with `gvm.Cancelled`."""
+        with self._lock:
+            self.shutdown(wait=False, cancel_futures=True)
+            running, self._running = self._running, {}
+            for canceller in running.values():
+                canceller.cancel()
+        for task in running:
+            why = "the pool was closed while the call ran"
+            task.future.set_exception(Cancelled(why, outcome="ran-and-failed"))
+        self.shutdown()
 
     # Showing.
 
@@ -262,7 +275,7 @@ class Pool(concurrent.futures.Executor):
         return [place.name for place in self._places if place.alive]
 
     def __repr__(self) -> str:
-        return f"<gvm.Pool of {', '.join(self.nodes) or 'no nodes'}: {self._running} running, {self._queued()} waiting>"
+        return f"<gvm.Pool of {', '.join(self.nodes) or 'no nodes'}: {len(self._running)} running, {self._queued()} waiting>"
 
     def _queued(self) -> int:
         with self._lock:
