@@ -107,10 +107,11 @@ def lists() -> bytes:
     core = """
     (func (export "echo") (param i32 i32) (result i32)
       (i32.store (i32.const 8) (local.get 0)) (i32.store (i32.const 12) (local.get 1)) (i32.const 8))
+    (func (export "done") (param i32) (global.set $free (i32.const 65536)))
     (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))"""
     functions = "\n".join(
         f'(func ${name} (param "v" (list {ty})) (result (list {ty}))'
-        f' (canon lift (core func $i "echo") (memory $memory) (realloc $realloc)))'
+        f' (canon lift (core func $i "echo") (memory $memory) (realloc $realloc) (post-return (core func $i "done"))))'
         f' (export "{name}" (func ${name}))'
         for name, ty in (
             ("bytes", "u8"), ("s8s", "s8"), ("words", "s16"), ("u16s", "u16"), ("s32s", "s32"), ("u32s", "u32"),

@@ -6,7 +6,6 @@ brings what ended back to it. Must not know: what is requested.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Generator
@@ -114,7 +113,8 @@ class twin(Generic[S, P, R]):
 
     def __init__(self, make: Callable[Concatenate[S, P], Steps[R]]) -> None:
         self._make = make
-        functools.update_wrapper(self, make)
+        self.__name__ = make.__name__
+        self.__doc__ = make.__doc__
 
     @overload
     def __get__(self, instance: None, owner: Any) -> twin[S, P, R]: ...

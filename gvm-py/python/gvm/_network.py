@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class LocalNetwork:
                 parts.nodes.append(Node(name, home=self.home, **options))
             self.node = parts.nodes[0]
             """A node of the network that lives in this process."""
-            self.nodes: list[Node] | list[Peer] = self._start_processes(nodes) if processes else [*parts.nodes]
+            self.nodes: Sequence[Node | Peer] = self._start_processes(nodes) if processes else [*parts.nodes]
             """Its nodes; peers where they are processes of their own."""
         except BaseException:
             self.close()
@@ -189,12 +189,15 @@ class LocalNetwork:
         self.close()
 
     def __repr__(self) -> str:
-        names = ", ".join(node.name for node in self.nodes)
+        names = ", ".join(self._names())
         return f"<gvm.LocalNetwork of {names}{', closed' if self._parts.closed else ''}>"
+
+    def _names(self) -> list[str]:
+        return [node.name for node in self.nodes]
 
     def _repr_html_(self) -> str:
         pids = [str(process.pid) for process in self.processes] or ["this process"] * len(self.nodes)
-        rows = [(node.name, pid) for node, pid in zip(self.nodes, pids)]
+        rows = zip(self._names(), pids)
         state = ", closed" if self._parts.closed else ""
         return _html.table(f"local network{state}", ("node", "process"), rows)
 

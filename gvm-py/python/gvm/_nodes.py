@@ -20,6 +20,8 @@ from ._errors import NodeDown, NodeNotConnected
 from ._loop import Steps, twin
 from ._module import Instance, Module
 
+Names = list[str]
+
 Target = str
 """What is called, as the REPL has it: `math.add`, `math@1.0.0.add`, `math."ns:pkg/iface".add`; `math` alone is
 the module's main; `math.add(1, 2)` has its arguments with it."""
@@ -117,9 +119,9 @@ class Node:
             threading.Thread(target=_tell, args=arguments, name="gvm-events", daemon=True).start()
 
     @twin
-    def discover(self) -> Steps[list[str]]:
+    def discover(self) -> Steps[Names]:
         """The names of every live node of the home, this one included, sorted."""
-        names: list[str] = yield self._core.discover()
+        names: Names = yield self._core.discover()
         return names
 
     @twin
@@ -129,9 +131,9 @@ class Node:
         return Peer(self, name)
 
     @twin
-    def list(self) -> Steps[list[str]]:
+    def list(self) -> Steps[Names]:
         """The names of the connected nodes, sorted."""
-        names: list[str] = yield self._core.list()
+        names: Names = yield self._core.list()
         return names
 
     @twin
@@ -176,13 +178,13 @@ class Node:
         yield self._core.main(place, target, list(argv), options)
 
     @twin
-    def module(self, name: str, **options: Any) -> Steps[Module]:
+    def module(self, name: str, /, **options: Any) -> Steps[Module]:
         """A module of the home as an object, to be run here. Fails at once where there is none of this name."""
         self._check()
         return Module((yield self._core.module(None, name, options)), self)
 
     @twin
-    def spawn(self, module: str, **options: Any) -> Steps[Instance]:
+    def spawn(self, module: str, /, **options: Any) -> Steps[Instance]:
         """A live instance of a module, here, that keeps its state between calls."""
         self._check()
         return Instance((yield self._core.spawn(None, module, options)), self)
@@ -192,9 +194,9 @@ class Node:
         return {name: (module, node) for name, module, node in self._core.instances()}
 
     @twin
-    def upload(self, name: str, version: str, source: str | os.PathLike[str] | bytes) -> Steps[list[str]]:
+    def upload(self, name: str, version: str, source: str | os.PathLike[str] | bytes) -> Steps[Names]:
         """Uploads a module to the home: a path of `.wasm` or `.wat`, or the bytes. Gives its signatures."""
-        signatures: list[str] = yield _gvm.upload(self.home, name, version, read(source))
+        signatures: Names = yield _gvm.upload(self.home, name, version, read(source))
         return signatures
 
     def events(self) -> Events:
@@ -254,21 +256,21 @@ class Peer:
         return result
 
     @twin
-    def module(self, name: str, **options: Any) -> Steps[Module]:
+    def module(self, name: str, /, **options: Any) -> Steps[Module]:
         """A module of the home as an object, to be run there. Fails at once where there is none of this name."""
         yield from self._check()
         return Module((yield self.node._core.module(self.name, name, options)), self.node)
 
     @twin
-    def spawn(self, module: str, **options: Any) -> Steps[Instance]:
+    def spawn(self, module: str, /, **options: Any) -> Steps[Instance]:
         """A live instance of a module, there, that keeps its state between calls."""
         self.node._check()
         return Instance((yield self.node._core.spawn(self.name, module, options)), self.node)
 
     @twin
-    def discover(self) -> Steps[list[str]]:
+    def discover(self) -> Steps[Names]:
         """The names of every live node of the home, sorted: the same from every node."""
-        names: list[str] = yield self.node._core.discover()
+        names: Names = yield self.node._core.discover()
         return names
 
     @twin

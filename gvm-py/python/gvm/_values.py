@@ -7,7 +7,6 @@ made once for each shape. Must not know: how values cross (that is Rust's).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import keyword
 from typing import Any, Generic, TypeVar
@@ -72,19 +71,24 @@ class Record:
         return {field: getattr(self, field) for field in self.__match_args__}  # type: ignore[attr-defined]
 
 
-@functools.lru_cache(maxsize=None)
 def attribute(name: str) -> str:
     """A WIT name as Python has it: `from` is `from_`, `max-size` is `max_size`."""
     snake = name.replace("-", "_")
     return f"{snake}_" if keyword.iskeyword(snake) else snake
 
 
-@functools.lru_cache(maxsize=1024)
+_records: dict[tuple[tuple[str, ...], tuple[str, ...]], type[Record]] = {}
+
+
 def record_class(fields: tuple[str, ...], types: tuple[str, ...]) -> type[Record]:
-    """The class of the records with these fields; `types` are what WIT calls theirs."""
-    notes = [(field, Wit(wit)) for field, wit in zip(fields, types)]
-    made: type[Record] = dataclasses.make_dataclass("Record", notes, bases=(Record,), slots=True)
-    made.__module__ = "gvm"
+    """The class of the records with these fields; `types` are what WIT calls theirs. Records of one shape are
+    of one class, so that they compare, whichever function they come from."""
+    made = _records.get((fields, types))
+    if made is None:
+        notes = [(field, Wit(wit)) for field, wit in zip(fields, types)]
+        made = dataclasses.make_dataclass("Record", notes, bases=(Record,), slots=True)
+        made.__module__ = "gvm"
+        made = _records.setdefault((fields, types), made)
     return made
 
 
