@@ -7,6 +7,7 @@ using Hello = import "hello.capnp".Hello;
 using Value = import "value.capnp".Value;
 using Type = import "value.capnp".Type;
 using FuncType = import "value.capnp".FuncType;
+using Number = import "value.capnp".Number;
 
 # Bootstrap of a node's address.
 interface NodeDoor {
@@ -36,7 +37,6 @@ interface Session {
   spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
-  # Room: @7 bulk ticket.
 }
 
 # Streams of the calls that its owner has running on the other side, keyed by call id.
@@ -45,6 +45,26 @@ interface Streams {
   output @0 (call :Data, chunk :Chunk) -> ();
   # Waits for at least one byte; no bytes mean the end.
   input @1 (call :Data, most :UInt32) -> (data :Data);
+  # A ticket for a bulk connection to its owner, over which the owner's blobs can be fetched: 16 bytes,
+  # good once and soon.
+  bulk @2 () -> (ticket :Data);
+}
+
+# Bytes that can be fetched over the bulk connection: of arguments while their call runs, of a result
+# once, soon after its call.
+struct Blob {
+  id @0 :UInt64;                   # of its owner's side of this session
+  bytes @1 :UInt64;
+  element @2 :Number;              # what the bytes are: packed, little-endian; text is u8
+}
+
+# Values too large for the connection that the calls share.
+struct Large {
+  shape :union {                   # a message whose root is a `Shape`
+    inline @0 :Data;
+    blob @1 :Blob;
+  }
+  parts @2 :List(Blob);
 }
 
 struct Chunk {
@@ -65,6 +85,7 @@ struct Target {
     }
     bytes @2 :Data;                # a module that comes along
     instance @3 :Text;             # a live instance by its name
+    blob @6 :Blob;                 # a module that comes along over the bulk connection
     # Room: hash, once modules are exchanged between devices.
   }
   interface @4 :Text;              # null where the function is found without
@@ -78,6 +99,7 @@ struct Call {
     values @2 :List(Value);
     text @3 :Text;                 # WAVE, read against the signature where the call runs
     argv @4 :List(Text);           # of a module's main
+    large @12 :Large;              # values or text
   }
   limits @5 :Limits;
   deadline @6 :UInt64;             # nanoseconds that remain; 0 for none
@@ -101,6 +123,7 @@ struct Outcome {
     none @0 :Void;                 # a function without result, or a main that ended well
     value @1 :Value;
     error @2 :Error;
+    large @6 :Large;               # one value
   }
   type @3 :Type;                   # of the value, where wanted
   output @4 :List(Chunk);          # what was written and not streamed yet

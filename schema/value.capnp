@@ -38,8 +38,11 @@ struct Value {
       payload @24 :Value;
     }
     flags @25 :List(UInt32);       # 32 labels a word, the first label in bit 0
-    # Room, taken by number only when built: @26 blob on the bulk connection,
-    # @27 resource (a capability), @28 stream, @29 future.
+    part :group {                  # one of the parts of the large value that it stands in
+      index @26 :UInt32;
+      text @27 :Bool;              # a string; else a list of numbers
+    }
+    # Room, taken by number only when built: @28 resource (a capability), @29 stream, @30 future.
   }
 }
 
@@ -54,6 +57,14 @@ enum Number {
   u64 @7;
   f32 @8;
   f64 @9;
+}
+
+# The root of a large value's own message: where its parts belong.
+struct Shape {
+  union {
+    values @0 :List(Value);
+    text @1 :Text;                 # arguments in WAVE
+  }
 }
 
 struct Type {

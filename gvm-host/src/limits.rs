@@ -27,7 +27,7 @@ pub const INSTANCES_PER_OWNER: usize = 64;
 /// Resource handles that a component may hold at once.
 pub const HANDLES: usize = 10_000;
 /// Host memory, in bytes, that lifting one call's results (or one host call's arguments) may take;
-/// above the largest value that may cross (64 MiB), below what would hurt.
+/// above the largest value that may cross ([`VALUE_BYTES`]), below what would hurt.
 pub const HOSTCALL_FUEL: usize = 160 << 20;
 /// Wasm stack of one guest, wasmtime's own default.
 pub const WASM_STACK: usize = 512 << 10;
@@ -52,6 +52,11 @@ pub const COMPILER_MEMORY: u64 = 4 << 30;
 pub const COMPILER_CPU_SECONDS: u64 = 300;
 /// The compiler child's time by the clock.
 pub const COMPILER_WALL: Duration = Duration::from_secs(300);
+/// How long compiled code is kept that nobody uses: a new version of the program, or of a module, leaves
+/// the old one's behind.
+pub const COMPILED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Compiled code of one home, together: a hundred Python components.
+pub const COMPILED_BYTES: u64 = 4 << 30;
 /// The largest module file.
 pub const MODULE_BYTES: u64 = 256 << 20;
 /// A function whose runs stay below this is polled where its call arrived: a hop to another thread
@@ -61,8 +66,24 @@ pub const INLINE_BELOW: Duration = Duration::from_micros(60);
 pub const CALL_DEPTH: usize = 32;
 /// Calls from one peer that may be under way at once; more get `OVERLOADED`.
 pub const CALLS_PER_SESSION: usize = 1024;
-/// The largest arguments or result that cross to another node.
-pub const MESSAGE_BYTES: u64 = 64 << 20;
+/// The largest arguments or result that cross to another node: half of what a guest can hold, unless a
+/// person gives it more.
+pub const VALUE_BYTES: u64 = 128 << 20;
+/// Values from this size cross on the bulk connection: a message of it holds up the calls behind it for
+/// about 0.3 ms.
+pub const BULK_FROM: u64 = 256 << 10;
+/// Lists of numbers and texts from this size cross as they lie in memory, uncopied.
+pub const PART_FROM: usize = 64 << 10;
+/// Such parts of one value; what is beyond stays in its shape.
+pub const PARTS: usize = 1024;
+/// Bytes that one side of a session may have coming at once.
+pub const ARRIVING: u64 = 4 * VALUE_BYTES;
+/// Bytes of results that one side of a session keeps for the other to fetch.
+pub const KEPT: u64 = 4 * VALUE_BYTES;
+/// How long a result waits to be fetched.
+pub const KEPT_FOR: Duration = Duration::from_secs(30);
+/// The arguments of a main, together: what Linux passes to a program at the most.
+pub const ARGV_BYTES: u64 = 2 << 20;
 
 /// What a call may use. `None` does not narrow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

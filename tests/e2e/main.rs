@@ -14,14 +14,17 @@
 mod bed;
 mod calls;
 mod cancel;
+mod dice;
 mod errors;
 mod guests;
 mod hostile;
 mod limits;
 mod live;
 mod nodes;
+mod partition;
 mod process;
 mod run;
+mod survival;
 mod terminal;
 mod transcripts;
 mod values;

@@ -23,24 +23,23 @@
 )]
 #[rustfmt::skip]
 mod add_capnp;
+#[path = "../../tests/pair/mod.rs"]
+mod pair;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use add_capnp::adder;
 use gvm_host::call::{Args, Call, ModuleRef, Target};
-use gvm_host::engine::{Compiler, Engine, Settings, inspect};
-use gvm_host::gpmd::control::Control;
-use gvm_host::home::Home;
-use gvm_host::imports::{Grants, Stdio as GuestStdio};
+use gvm_host::imports::Stdio as GuestStdio;
 use gvm_host::limits::Limits;
-use gvm_host::node::{Config, Handle, workers};
-use gvm_host::peer::accept::Accept;
+use gvm_host::node::workers;
 use gvm_host::value::Value;
 use gvm_host::wire::rpc::{Connection, Limits as Reading, Side};
 use gvm_host::wire::transport::{Address, Listener, Transport, dial};
+use pair::{Pair, Process, name};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
 #[global_allocator]
@@ -104,15 +103,6 @@ fn serve(path: &Path, ours: bool) {
             let _ = usual(transport, capnp_rpc::rpc_twoparty_capnp::Side::Server, Some(client.client)).await;
         }
     });
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A bare server in a process of its own, and a thread here that calls it on request.
@@ -191,39 +181,9 @@ fn timed<T>(calls: usize, mut call: impl FnMut(i32) -> T, check: impl Fn(i32, T)
 }
 
 fn measure(calls: usize) {
+    let pair = Pair::start("add", ADD.as_bytes());
+    let (near, far, workers) = (&pair.near, name("far"), workers().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::open(folder.path().join("home")).unwrap();
-    let start = |program: &str, args: &[&str]| {
-        let mut command = Command::new(program);
-        command
-            .args(["--home", home.path().to_str().unwrap()])
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        Process(command.spawn().unwrap())
-    };
-    let _gpmd =
-        start(env!("CARGO_BIN_EXE_gpmd"), &["start", "--foreground", "--port", "0", "--command-port", "0"]);
-    let control = retry(|| Control::connect(&home).ok());
-    let bytes = inspect::to_binary(ADD.as_bytes()).unwrap();
-    control.upload(&"add".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
-    let _far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
-    let compiler = Compiler { program: env!("CARGO_BIN_EXE_gvm").into(), args: vec!["__compile".into()] };
-    let engine = Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler });
-    let workers = workers().unwrap();
-    let config = Config {
-        home: home.clone(),
-        name: Some("near".parse().unwrap()),
-        accept: Accept::All,
-        grants: Grants::default(),
-        limits: Limits::default(),
-        listen: ([127, 0, 0, 1], 0).into(),
-        gpmd: None,
-        engine,
-    };
-    let near = workers.block_on(Handle::start(config)).unwrap();
-    let far: gvm_host::id::Name = "far".parse().unwrap();
-    retry(|| workers.block_on(near.connect(far.clone())).ok());
     let usual = Bare::start(folder.path(), false);
     let ours = Bare::start(folder.path(), true);
     let stdio = || GuestStdio::new(&Limits::default());
@@ -265,7 +225,7 @@ fn measure(calls: usize) {
         let (p50, p99) = (percentile(times, 50), percentile(times, 99));
         println!("{name:<34}{p50:>8.1}{p99:>8.1}{:>8.2}", p50 / base);
     }
-    workers.block_on(near.shut_down());
+    workers.block_on(pair.near.shut_down());
 }
 
 thread_local! {
@@ -279,15 +239,4 @@ fn inside_push(outcome: &gvm_host::call::Outcome) {
 fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     times.sort();
     times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e6
-}
-
-fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(done) = attempt() {
-            return done;
-        }
-        assert!(Instant::now() < deadline, "nothing answered within 10 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -9,7 +9,7 @@ use std::fs::{File, TryLockError};
 use std::hash::{Hash as _, Hasher};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -17,11 +17,16 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
+use super::tidy::{self, CODE, LOCK, Most, SUM, WORK};
 use crate::error::{Code, Error, Result};
 use crate::id::Hash;
+use crate::limits;
 
 /// The compiled code of one home for one engine.
 pub(super) struct Cache {
+    /// Of all engines.
+    root: PathBuf,
+    /// Of this one.
     folder: PathBuf,
     kind: Kind,
     compiler: Compiler,
@@ -31,7 +36,8 @@ impl Cache {
     pub fn new(root: &Path, engine: &Engine, kind: Kind, compiler: Compiler) -> Cache {
         let mut hasher = Xxh3::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Cache { folder: root.join(format!("{:016x}", hasher.finish())), kind, compiler }
+        let folder = root.join(format!("{:016x}", hasher.finish()));
+        Cache { root: root.to_owned(), folder, kind, compiler }
     }
 
     /// The module's code, if it is there and whole.
@@ -43,7 +49,10 @@ impl Cache {
             return None;
         }
         match map(engine, &path, component) {
-            Ok(code) => Some(code),
+            Ok(code) => {
+                tidy::used(&self.sum(hash));
+                Some(code)
+            }
             Err(error) => {
                 tracing::warn!(%hash, "compiled code does not load and will be made again: {error:#}");
                 None
@@ -65,17 +74,16 @@ impl Cache {
         if let Some(code) = self.load(engine, hash, component) {
             return Ok(code);
         }
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(|error| Error::io(self.folder.display(), error))?;
-        let lock_path = self.folder.join(format!("{hash}.lock"));
-        let lock = acquire(&lock_path).await?;
+        let lock_path = self.folder.join(format!("{hash}.{LOCK}"));
+        let lock = self.acquire(&lock_path).await?;
         // Whoever held the lock before may have made it.
         let code = match self.load(engine, hash, component) {
             Some(code) => Ok(code),
-            None => self.compile(engine, hash, component, bytes).await,
+            None => {
+                let code = self.compile(engine, hash, component, bytes).await;
+                self.tidy().await;
+                code
+            }
         };
         // Gone while it is still held: the next one sees that its lock is of no file (see `acquire`).
         let _ = std::fs::remove_file(&lock_path);
@@ -85,7 +93,7 @@ impl Cache {
 
     async fn compile(&self, engine: &Engine, hash: Hash, component: bool, bytes: &[u8]) -> Result<Compiled> {
         let disk = |error| Error::io(self.folder.display(), error);
-        let work = tempfile::Builder::new().prefix(".compile-").tempdir_in(&self.folder).map_err(disk)?;
+        let work = tempfile::Builder::new().prefix(WORK).tempdir_in(&self.folder).map_err(disk)?;
         let wasm = work.path().join("wasm");
         let code = work.path().join("code");
         let sum = work.path().join("sum");
@@ -109,31 +117,53 @@ impl Cache {
         })
     }
 
+    /// Makes room for what was just added. That it fails is no reason to fail a call.
+    async fn tidy(&self) {
+        let root = self.root.clone();
+        let most = Most { age: limits::COMPILED_AGE, bytes: limits::COMPILED_BYTES };
+        let tidied = tokio::task::spawn_blocking(move || tidy::tidy(&root, most, SystemTime::now())).await;
+        match tidied {
+            Ok(Ok(0)) => {}
+            Ok(Ok(removed)) => tracing::info!(removed, "compiled code that was not used for long is removed"),
+            Ok(Err(error)) => tracing::warn!("clearing away compiled code: {error}"),
+            Err(error) => tracing::error!("clearing away compiled code: {error}"),
+        }
+    }
+
     fn code(&self, hash: Hash) -> PathBuf {
-        self.folder.join(format!("{hash}.cwasm"))
+        self.folder.join(format!("{hash}.{CODE}"))
     }
 
     fn sum(&self, hash: Hash) -> PathBuf {
-        self.folder.join(format!("{hash}.sum"))
+        self.folder.join(format!("{hash}.{SUM}"))
     }
-}
 
-/// Holds the file's lock, waiting without holding up the thread; a lock of a file that its last
-/// holder removed meanwhile is taken anew.
-async fn acquire(path: &Path) -> Result<File> {
-    let disk = |error| Error::io(path.display(), error);
-    loop {
-        let file = File::options().create(true).append(true).open(path).map_err(disk)?;
+    /// Holds the file's lock, waiting without holding up the thread; a lock of a file that its last
+    /// holder removed meanwhile is taken anew.
+    async fn acquire(&self, path: &Path) -> Result<File> {
+        let disk = |error| Error::io(path.display(), error);
         loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(TryLockError::Error(error)) => return Err(disk(error)),
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.folder)
+                .map_err(|error| Error::io(self.folder.display(), error))?;
+            let file = match File::options().create(true).append(true).open(path) {
+                // The folder was empty, and was cleared away just now.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(disk)?,
+            };
+            loop {
+                match file.try_lock() {
+                    Ok(()) => break,
+                    Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(TryLockError::Error(error)) => return Err(disk(error)),
+                }
             }
-        }
-        let same = |meta: std::fs::Metadata| file.metadata().is_ok_and(|mine| mine.ino() == meta.ino());
-        if std::fs::metadata(path).is_ok_and(same) {
-            return Ok(file);
+            let same = |meta: std::fs::Metadata| file.metadata().is_ok_and(|mine| mine.ino() == meta.ino());
+            if std::fs::metadata(path).is_ok_and(same) {
+                return Ok(file);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `wasmtime` is named here and in `imports/` only. Must not know: names of modules, nodes, sockets,
 //! the terminal.
 //!
-//! The data's path: `cache` and `compiler` make code, `module` links it, `lookup` finds a function,
+//! The data's path: `cache` and `compiler` make code (`tidy` clears it away), `module` links it, `lookup` finds a function,
 //! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
 
 pub mod ahead;
@@ -19,6 +19,7 @@ mod lookup;
 mod module;
 mod signature;
 pub mod streams;
+mod tidy;
 pub mod types;
 
 use std::collections::HashMap;

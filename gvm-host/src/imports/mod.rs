@@ -6,7 +6,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -59,10 +59,37 @@ impl Grants {
     }
 }
 
+/// What a call waits for before it runs, in words for whoever shows it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Preparing(Arc<Mutex<Option<String>>>);
+
+/// It waits for as long as this lives.
+pub struct Waits<'a>(&'a Preparing);
+
+impl Preparing {
+    /// Begins to wait.
+    pub fn begin(&self, what: String) -> Waits<'_> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        Waits(self)
+    }
+
+    /// What it waits for now.
+    pub fn what(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// The streams of one call and what the guest is told of them.
 #[derive(Clone)]
 pub struct Stdio {
     pub output: Output,
+    pub preparing: Preparing,
     /// None is an input that is empty.
     pub input: Option<Input>,
     pub stdin_terminal: bool,
@@ -75,6 +102,7 @@ impl Stdio {
     pub fn new(limits: &Limits) -> Stdio {
         Stdio {
             output: Output::new(limits.output.unwrap_or(limits::OUTPUT)),
+            preparing: Preparing::default(),
             input: None,
             stdin_terminal: false,
             stdout_terminal: false,

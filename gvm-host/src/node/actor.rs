@@ -143,6 +143,7 @@ impl Actor {
             accept: config.accept,
             runner,
             workers,
+            tickets: Rc::default(),
             joined,
         });
         Ok((Rc::new(Actor { ours, link, table, directory, events }), listeners, word))
@@ -226,14 +227,14 @@ impl Actor {
             Message::Describe { node, target, reply } => drop(reply.send(self.describe(node, target).await)),
             Message::Spawn { node, name, target, limits, reply } => {
                 let spawned = match self.peer(&node) {
-                    Ok(peer) => remote::spawn(&node, &peer.session, &name, &target, limits).await,
+                    Ok(peer) => remote::spawn(&peer, &name, &target, limits).await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(spawned);
             }
             Message::DropInstance { node, name, reply } => {
                 let dropped = match self.peer(&node) {
-                    Ok(peer) => remote::drop_instance(&node, &peer.session, &name).await,
+                    Ok(peer) => remote::drop_instance(&peer, &name).await,
                     Err(error) => Err(error),
                 };
                 let _ = reply.send(dropped);
@@ -268,16 +269,14 @@ impl Actor {
 
     async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
         match self.peer(&node) {
-            Ok(peer) => {
-                remote::call(&node, &peer.session, &peer.calls, &call, stdio.output, stdio.input).await
-            }
+            Ok(peer) => remote::call(&peer, call, stdio.output, stdio.input).await,
             Err(error) => Outcome::failed(error),
         }
     }
 
     async fn describe(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
         let peer = self.peer(&node)?;
-        remote::describe(&node, &peer.session, &target).await
+        remote::describe(&peer, &target).await
     }
 }
 

@@ -60,19 +60,42 @@ impl Config {
     }
 }
 
+/// The thread of this process that carries large values between nodes, shared by all its nodes.
+///
+/// # Errors
+/// `INTERNAL` where the system gives no thread.
+pub fn bulk() -> Result<&'static tokio::runtime::Runtime> {
+    static BULK: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let threads = || {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        threads.worker_threads(1).thread_name("gvm-bulk").enable_all();
+        threads
+    };
+    once(&BULK, threads, "starting the thread of large values")
+}
+
 /// The threads of this process that run wasm, shared by all its nodes.
 ///
 /// # Errors
 /// `INTERNAL` where the system gives no threads.
 pub fn workers() -> Result<&'static tokio::runtime::Runtime> {
     static WORKERS: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    if let Some(workers) = WORKERS.get() {
-        return Ok(workers);
+    let threads = || {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        threads.thread_name("gvm-worker").enable_all();
+        threads
+    };
+    once(&WORKERS, threads, "starting the worker threads")
+}
+
+fn once(
+    place: &'static OnceLock<tokio::runtime::Runtime>,
+    threads: impl FnOnce() -> tokio::runtime::Builder,
+    what: &str,
+) -> Result<&'static tokio::runtime::Runtime> {
+    if let Some(made) = place.get() {
+        return Ok(made);
     }
-    let made = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("gvm-worker")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("starting the worker threads", error))?;
-    Ok(WORKERS.get_or_init(|| made))
+    let made = threads().build().map_err(|error| Error::io(what, error))?;
+    Ok(place.get_or_init(|| made))
 }

@@ -130,7 +130,15 @@ impl Runner {
         }
         let limits = self.0.limits.narrow(call.limits);
         let started = Instant::now();
-        let preparing = self.prepare(&call.target, &limits);
+        let preparing = async {
+            match self.prepare_now(&call.target, &limits) {
+                Some(ready) => ready,
+                None => {
+                    let _shown = stdio.preparing.begin(format!("Compiling {}", noun(&call.target.module)));
+                    find(self.load(&call.target, &limits).await?, &call.target)
+                }
+            }
+        };
         match in_time(limits.timeout, started, Effect::NotStarted, preparing).await {
             Ok(prepared) => self.run_since(started, prepared, call, stdio).await,
             Err(error) => Outcome::failed(error),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::engine::streams::{Input, Output};
 use crate::limits;
 use crate::wire;
+use crate::wire::bulk::Ticket;
 
 /// One session's running calls. Clones share them; belongs to one thread.
 #[derive(Clone, Default)]
@@ -51,7 +52,11 @@ impl Drop for Open {
 }
 
 /// The capability by which the peer reaches them.
-pub struct StreamsServer(pub Calls);
+pub struct StreamsServer {
+    pub calls: Calls,
+    /// The tickets for what this side holds ready.
+    pub ticket: Box<dyn Fn() -> crate::error::Result<Ticket>>,
+}
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::failed(error.to_string())
@@ -67,7 +72,7 @@ impl streams::Server for StreamsServer {
         let id = wire::call::read_id(params.get_call()).map_err(failed)?;
         let chunk = wire::call::read_chunk(params.get_chunk()?).map_err(failed)?;
         // Answering late is how a slow reader here slows the guest there.
-        self.0.get(id)?.output.push(chunk).await.map_err(failed)
+        self.calls.get(id)?.output.push(chunk).await.map_err(failed)
     }
 
     async fn input(
@@ -78,9 +83,18 @@ impl streams::Server for StreamsServer {
         let params = params.get()?;
         let id = wire::call::read_id(params.get_call()).map_err(failed)?;
         let most = (params.get_most() as usize).min(limits::INPUT_CHUNK);
-        if let Some(input) = self.0.get(id)?.input {
+        if let Some(input) = self.calls.get(id)?.input {
             results.get().set_data(&input.pull(most).await);
         }
+        Ok(())
+    }
+
+    async fn bulk(
+        self: Rc<Self>,
+        _: streams::BulkParams,
+        mut results: streams::BulkResults,
+    ) -> Result<(), Failure> {
+        results.get().set_ticket(&(self.ticket)().map_err(failed)?);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::Error as Failure;
@@ -12,6 +13,7 @@ use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, se
 use tokio::runtime::Handle as Workers;
 
 use super::accept::Accept;
+use super::bulk::{Bulk, Shelf, Tickets};
 use super::calls::{Calls, StreamsServer};
 use super::session::SessionServer;
 use crate::error::{Code, Error, Result};
@@ -21,6 +23,7 @@ use crate::limits;
 use crate::node::live::Instances;
 use crate::node::runner::Runner;
 use crate::wire;
+use crate::wire::bulk::{Purpose, purpose};
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
 use crate::wire::tls::Tls;
@@ -37,6 +40,7 @@ pub struct Ours {
     pub accept: Accept,
     pub runner: Runner,
     pub workers: Workers,
+    pub tickets: Rc<Tickets>,
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
 }
@@ -46,6 +50,7 @@ pub struct Peer {
     pub info: NodeInfo,
     pub session: session::Client,
     pub calls: Calls,
+    pub bulk: Rc<Bulk>,
     connection: RefCell<Option<Connection>>,
     farewell: Rc<Farewell>,
 }
@@ -113,17 +118,25 @@ impl Ours {
     }
 
     /// The session that a peer gets of this node.
-    fn session(&self, streams: streams::Client, farewell: Rc<Farewell>) -> session::Client {
+    fn session(&self, streams: streams::Client, bulk: Rc<Bulk>, farewell: Rc<Farewell>) -> session::Client {
         capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
             held: Instances::default(),
             workers: self.workers.clone(),
             streams,
+            bulk,
             gate: Gate::new(limits::CALLS_PER_SESSION),
             goodbye: Box::new(move |reason| {
                 farewell.heard(reason);
             }),
         })
+    }
+
+    /// What a session with this node, whose streams these are, has of large values.
+    fn bulk(&self, theirs: streams::Client, other: &NodeInfo) -> Rc<Bulk> {
+        let (shelf, tickets) = (Arc::<Shelf>::default(), self.tickets.clone());
+        let (tls, workers) = (self.tls.clone(), self.workers.clone());
+        Rc::new(Bulk::new(shelf, tickets, theirs, other.clone(), tls, workers))
     }
 
     /// Dials a node and asks to be connected.
@@ -132,7 +145,7 @@ impl Ours {
     /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo) -> Result<Peer> {
         let name = &node.name;
-        let transport = self.reach(node).await?;
+        let transport = reach(node, &self.tls).await?;
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
         let meeting = self.meet(&connection, node);
         let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
@@ -142,10 +155,10 @@ impl Ours {
             ))
         });
         match met {
-            Ok((session, calls, farewell)) => {
+            Ok((session, calls, bulk, farewell)) => {
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, connection, farewell })
+                Ok(Peer { info: node.clone(), session, calls, bulk, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
@@ -154,28 +167,11 @@ impl Ours {
         }
     }
 
-    /// Dials a node's places one after the other.
-    async fn reach(&self, node: &NodeInfo) -> Result<Transport> {
-        let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
-        for address in &node.addresses {
-            match dial(&address.parse()?, Some(&self.tls)).await {
-                Ok(transport) => return Ok(transport),
-                Err(error) => {
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
-                        code = Code::AuthFailed;
-                    }
-                    tried.push(format!("{address} ({})", dial_words(&error)));
-                }
-            }
-        }
-        Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
-    }
-
     async fn meet(
         &self,
         connection: &Connection,
         node: &NodeInfo,
-    ) -> Result<(session::Client, Calls, Rc<Farewell>)> {
+    ) -> Result<(session::Client, Calls, Rc<Bulk>, Rc<Farewell>)> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let unknown =
@@ -197,13 +193,14 @@ impl Ours {
         // Our session writes output to the peer's streams, which come with its answer.
         let (theirs, promised) = promised_streams();
         let mut ask = door.connect_request();
-        ask.get().set_session(self.session(promised, farewell.clone()));
-        ask.get().set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+        let bulk = self.bulk(promised.clone(), node);
+        ask.get().set_session(self.session(promised, bulk.clone(), farewell.clone()));
+        ask.get().set_streams(our_streams(&calls, &bulk));
         let answer = ask.send().promise.await.map_err(gone)?;
         match answer.get().map_err(gone)?.which().map_err(unknown)? {
             connected::Ok(ok) => {
                 let _ = theirs.send(ok.get_streams().map_err(gone)?);
-                Ok((ok.get_session().map_err(gone)?, calls, farewell))
+                Ok((ok.get_session().map_err(gone)?, calls, bulk, farewell))
             }
             connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
         }
@@ -211,6 +208,11 @@ impl Ours {
 
     /// Takes a connection that somebody dialled. Returns when it has become a peer's or has ended.
     pub async fn take(self: &Rc<Self>, transport: Transport) {
+        let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
+            Ok(Ok(Purpose::Calls(transport))) => transport,
+            Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take(ticket, transport),
+            Ok(Err(_)) | Err(_) => return,
+        };
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
         let door = Door { ours: self.clone(), connection: Rc::downgrade(&held), met: met.clone() };
@@ -226,10 +228,36 @@ impl Ours {
     }
 }
 
+/// Dials a node's places one after the other.
+///
+/// # Errors
+/// `NODE_DOWN` where none answers, `AUTH_FAILED` where who answers is not of this home.
+pub async fn reach(node: &NodeInfo, tls: &Tls) -> Result<Transport> {
+    let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
+    for address in &node.addresses {
+        match dial(&address.parse()?, Some(tls)).await {
+            Ok(transport) => return Ok(transport),
+            Err(error) => {
+                if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    code = Code::AuthFailed;
+                }
+                tried.push(format!("{address} ({})", dial_words(&error)));
+            }
+        }
+    }
+    Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
+}
+
 /// Finds out when a peer goes silent.
 fn watch(connection: &Connection, session: &session::Client) {
     let session = session.clone();
     connection.watch(move || session.ping_request().send().promise);
+}
+
+/// The capability by which a peer reaches the streams of our calls.
+fn our_streams(calls: &Calls, bulk: &Rc<Bulk>) -> streams::Client {
+    let bulk = bulk.clone();
+    capnp_rpc::new_client(StreamsServer { calls: calls.clone(), ticket: Box::new(move || bulk.ticket()) })
 }
 
 /// A streams capability whose other end is not known yet.
@@ -299,14 +327,16 @@ impl connect_door::Server for AskingDoor {
             let calls = Calls::default();
             let farewell = Rc::<Farewell>::default();
             let mut ok = results.get().init_ok();
-            ok.set_session(ours.session(streams, farewell.clone()));
-            ok.set_streams(capnp_rpc::new_client(StreamsServer(calls.clone())));
+            let bulk = ours.bulk(streams.clone(), &self.asking);
+            ok.set_session(ours.session(streams, bulk.clone(), farewell.clone()));
+            ok.set_streams(our_streams(&calls, &bulk));
             self.door.met.notify_one();
             watch(&connection, &session);
             (ours.joined)(Rc::new(Peer {
                 info: self.asking.clone(),
                 session,
                 calls,
+                bulk,
                 connection: RefCell::new(Some(connection)),
                 farewell,
             }));

@@ -5,6 +5,7 @@
 //! (`node/runner.rs`), who asked for them.
 
 pub mod accept;
+pub mod bulk;
 pub mod calls;
 pub mod door;
 pub mod remote;

@@ -4,62 +4,81 @@
 //! takes the call back: capnp tells the other side, whose guest stops. Must not know: how the other
 //! side runs it.
 
-use gvm_wire::node_capnp::{done, session};
+use gvm_wire::node_capnp::{described, done};
 
-use super::calls::Calls;
+use super::door::Peer;
 use crate::call::{Call, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::Name;
 use crate::limits::Limits;
-use crate::value::FuncType;
+use crate::value::{FuncType, Value};
 use crate::wire;
+use crate::wire::large::Large;
 
-/// A connection that went while a call ran: nobody knows how far it came.
+/// A connection that went: nobody knows how far it came.
 fn lost(node: &Name, error: capnp::Error) -> Error {
     wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
 }
 
+/// The same while a call ran, which a person should know.
+fn cut_off(node: &Name, error: capnp::Error) -> Error {
+    lost(node, error).with_context("  it is unknown whether the call ran to its end")
+}
+
 /// Runs a call there.
-pub async fn call(
-    node: &Name,
-    session: &session::Client,
-    calls: &Calls,
-    call: &Call,
-    output: Output,
-    input: Option<Input>,
-) -> Outcome {
-    let mut request = session.run_request();
-    if let Err(error) = wire::call::write(call, input.is_some(), request.get().init_call()) {
-        return Outcome::failed(error);
-    }
-    let open = calls.open(call.id, output.clone(), input);
+pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Input>) -> Outcome {
+    let node = &peer.info.name;
+    let (apart, lent) = match peer.bulk.lend(&mut call).await {
+        Ok(lent) => lent,
+        Err(error) => return Outcome::failed(error),
+    };
+    let mut request = peer.session.run_request();
+    wire::call::write(&call, &apart, input.is_some(), request.get().init_call());
+    let open = peer.calls.open(call.id, output.clone(), input);
     let answered = request.send().promise.await;
-    drop(open);
+    drop((open, lent));
     let read = async || -> Result<Outcome> {
-        let response = answered.map_err(|error| lost(node, error))?;
+        let response = answered.map_err(|error| cut_off(node, error))?;
         let outcome = response.get().and_then(|results| results.get_outcome());
-        let (outcome, rest) = wire::call::read_outcome(outcome.map_err(|error| lost(node, error))?)
-            .map_err(|error| error.with_effect(Effect::Unknown))?;
+        let (mut outcome, large, rest) =
+            wire::call::read_outcome(outcome.map_err(|error| cut_off(node, error))?)
+                .map_err(|error| error.with_effect(Effect::Unknown))?;
         for chunk in rest {
             output.push(chunk).await.map_err(|limit| {
                 Error::new(Code::LimitExceeded, limit.to_string()).with_effect(Effect::RanAndFailed)
             })?;
+        }
+        if let Some(large) = large {
+            outcome.result = Ok(Some(result(peer, large).await?));
         }
         Ok(outcome)
     };
     read().await.unwrap_or_else(Outcome::failed)
 }
 
+/// The result of a call that has run there.
+async fn result(peer: &Peer, large: Large) -> Result<Value> {
+    let fetched = tokio::select! {
+        fetched = peer.bulk.result(large) => fetched,
+        why = peer.closed() => {
+            let node = &peer.info.name;
+            Err(Error::new(Code::NodeDown, format!("node `{node}` went while its result crossed: {why}")))
+        }
+    };
+    fetched.map_err(|error| error.with_effect(Effect::RanAndFailed))
+}
+
 /// The signature of a function there; none for a main.
 ///
 /// # Errors
 /// As of preparing the call there; `NODE_DOWN`.
-pub async fn describe(node: &Name, session: &session::Client, target: &Target) -> Result<Option<FuncType>> {
-    use gvm_wire::node_capnp::described;
+pub async fn describe(peer: &Peer, target: &Target) -> Result<Option<FuncType>> {
+    let node = &peer.info.name;
     let gone = |error| lost(node, error).with_effect(Effect::NotStarted);
-    let mut request = session.describe_request();
-    wire::call::write_target(target, request.get().init_target());
+    let (apart, _lent) = peer.bulk.lend_module(target);
+    let mut request = peer.session.describe_request();
+    wire::call::write_target(target, apart, request.get().init_target());
     let response = request.send().promise.await.map_err(gone)?;
     let unknown =
         |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
@@ -76,16 +95,12 @@ pub async fn describe(node: &Name, session: &session::Client, target: &Target) -
 ///
 /// # Errors
 /// As of preparing a call there, `LIMIT_EXCEEDED`, `NODE_DOWN`.
-pub async fn spawn(
-    node: &Name,
-    session: &session::Client,
-    name: &Name,
-    target: &Target,
-    limits: Limits,
-) -> Result<()> {
-    let mut request = session.spawn_request();
+pub async fn spawn(peer: &Peer, name: &Name, target: &Target, limits: Limits) -> Result<()> {
+    let node = &peer.info.name;
+    let (apart, _lent) = peer.bulk.lend_module(target);
+    let mut request = peer.session.spawn_request();
     request.get().set_name(name.as_str());
-    wire::call::write_target(target, request.get().init_target());
+    wire::call::write_target(target, apart, request.get().init_target());
     wire::call::write_limits(limits, request.get().init_limits());
     let answer = request.send().promise.await;
     read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
@@ -95,8 +110,9 @@ pub async fn spawn(
 ///
 /// # Errors
 /// `INSTANCE_NOT_FOUND`, `NODE_DOWN`.
-pub async fn drop_instance(node: &Name, session: &session::Client, name: &Name) -> Result<()> {
-    let mut request = session.drop_request();
+pub async fn drop_instance(peer: &Peer, name: &Name) -> Result<()> {
+    let node = &peer.info.name;
+    let mut request = peer.session.drop_request();
     request.get().set_name(name.as_str());
     let answer = request.send().promise.await;
     read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())

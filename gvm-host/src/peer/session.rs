@@ -13,7 +13,8 @@ use tokio::runtime::Handle as Workers;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::call::{Call, Chunk, Outcome};
+use super::bulk::Bulk;
+use crate::call::{Call, Chunk, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Effect, Error, Result};
 use crate::id::Name;
@@ -21,6 +22,8 @@ use crate::imports::Stdio;
 use crate::limits;
 use crate::node::live::Instances;
 use crate::node::runner::{Prepared, Runner, peer_limits};
+use crate::wire::call::Apart;
+use crate::wire::large::{Blob, Large};
 use crate::wire::rpc::{Gate, contained};
 use crate::wire::{self};
 
@@ -32,6 +35,8 @@ pub struct SessionServer {
     pub workers: Workers,
     /// Where the peer takes the output of its calls and gives their input.
     pub streams: streams::Client,
+    /// What is too large to stand in calls and outcomes.
+    pub bulk: Rc<Bulk>,
     pub gate: Gate,
     /// Told when the peer says goodbye, with its reason.
     pub goodbye: Box<dyn Fn(String)>,
@@ -40,14 +45,32 @@ pub struct SessionServer {
 type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl SessionServer {
-    /// Runs a call and hands over what it writes. Returns the outcome and the output not yet handed
-    /// over, which goes with it.
-    async fn serve(&self, mut call: Call, has_input: bool) -> (Outcome, Vec<Chunk>) {
-        let pass = match self.gate.enter("calls of one session") {
+    /// Runs a call and hands over what it writes. Returns the outcome, what of its result crosses on its
+    /// own, and the output not yet handed over, which goes with it.
+    async fn serve(
+        &self,
+        mut call: Call,
+        apart: Apart,
+        has_input: bool,
+    ) -> (Outcome, Option<Large>, Vec<Chunk>) {
+        let refused = |error| (Outcome::failed(error), None, Vec::new());
+        let _pass = match self.gate.enter("calls of one session") {
             Ok(pass) => pass,
-            Err(error) => return (Outcome::failed(error), Vec::new()),
+            Err(error) => return refused(error),
         };
         call.limits = peer_limits().narrow(call.limits);
+        if !apart.is_empty()
+            && let Err(error) = self.bulk.complete(&mut call, apart).await
+        {
+            return refused(error.with_effect(Effect::NotStarted));
+        }
+        let (mut outcome, output) = self.run(call, has_input).await;
+        let large = self.bulk.keep(&mut outcome).await;
+        (outcome, large, output)
+    }
+
+    /// The same of a call that is whole.
+    async fn run(&self, call: Call, has_input: bool) -> (Outcome, Vec<Chunk>) {
         let id = call.id;
         let all = self.runner.limits().narrow(call.limits);
         let stdio = Stdio { input: has_input.then(Input::default), ..Stdio::new(&all) };
@@ -68,7 +91,6 @@ impl SessionServer {
                     .await
             }
         };
-        drop(pass);
         (outcome, pipes.0.take())
     }
 
@@ -141,6 +163,13 @@ impl SessionServer {
         done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
     }
 
+    /// A target with the bytes that it left out.
+    async fn whole(&self, read: Result<(Target, Option<Blob>)>) -> Result<Target> {
+        let (mut target, apart) = read?;
+        self.bulk.complete_module(&mut target, apart).await?;
+        Ok(target)
+    }
+
     async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<(), capnp::Error> {
         for part in chunk.data.chunks(limits::OUTPUT_IN_FLIGHT) {
             let mut request = self.streams.output_request();
@@ -168,14 +197,14 @@ impl session::Server for SessionServer {
         mut results: session::RunResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let (outcome, rest) = match wire::call::read(params.get()?.get_call()?) {
-                Ok((call, has_input)) => {
+            let (outcome, large, rest) = match wire::call::read(params.get()?.get_call()?) {
+                Ok((call, apart, has_input)) => {
                     drop(params);
-                    self.serve(call, has_input).await
+                    self.serve(call, apart, has_input).await
                 }
-                Err(error) => (Outcome::failed(error), Vec::new()),
+                Err(error) => (Outcome::failed(error), None, Vec::new()),
             };
-            wire::call::write_outcome(&outcome, &rest, results.get().init_outcome());
+            wire::call::write_outcome(&outcome, large.as_ref(), &rest, results.get().init_outcome());
             Ok(())
         })
         .await
@@ -189,6 +218,7 @@ impl session::Server for SessionServer {
         contained(async move {
             let target = wire::call::read_target(params.get()?.get_target()?);
             let (runner, held) = (self.runner.clone(), self.held.clone());
+            let target = self.whole(target).await;
             match self.on_workers(async move { runner.describe(&held, &target?).await }).await {
                 Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
@@ -212,7 +242,7 @@ impl session::Server for SessionServer {
         contained(async move {
             let asked = params.get()?;
             let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
-            let target = wire::call::read_target(asked.get_target()?);
+            let target = self.whole(wire::call::read_target(asked.get_target()?)).await;
             let limits = peer_limits().narrow(wire::call::read_limits(asked.get_limits()?));
             let (runner, held) = (self.runner.clone(), self.held.clone());
             let spawned = self.on_workers(async move { runner.spawn(&held, name?, &target?, limits).await });

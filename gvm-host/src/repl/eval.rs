@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::node::Handle;
 use crate::repl::help;
 use crate::repl::parse::{Arg, Expr, Statement};
+use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, error_json, watch};
 use crate::{json, wave};
 
@@ -71,7 +72,9 @@ impl Evaluator {
                 self.say("Client disconnected.", Json::Null);
             }
             Statement::Spawn(node, target) => {
-                let name = self.node.spawn(node, target, self.limits).await?;
+                let what = format!("Bringing {} to life", target.module);
+                let spawning = self.node.spawn(node, target, self.limits);
+                let name = patiently(self.screen.stderr_terminal, &what, spawning).await?;
                 self.say(name.as_str(), json!(name.as_str()));
             }
             Statement::Instances => self.instances(),
@@ -212,7 +215,7 @@ impl Evaluator {
             stderr_terminal: self.screen.stderr_terminal && !self.json,
             ..Stdio::new(&limits)
         };
-        let output = stdio.output.clone();
+        let shown = stdio.clone();
         let node = self.node.clone();
         let running = async move {
             match place {
@@ -220,7 +223,7 @@ impl Evaluator {
                 Some(place) => node.run_on(place, call, stdio).await,
             }
         };
-        let (outcome, kept) = watch(&mut self.screen, self.json, &output, running).await;
+        let (outcome, kept) = watch(&mut self.screen, self.json, &shown, running).await;
         Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
     }
 }

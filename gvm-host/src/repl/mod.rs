@@ -6,6 +6,7 @@
 pub mod eval;
 pub mod help;
 pub mod parse;
+pub mod progress;
 pub mod render;
 pub mod sanitize;
 pub mod terminal;

@@ -8,8 +8,9 @@ use std::io::{self, IsTerminal, Write};
 use tokio::task::JoinHandle;
 
 use crate::call::{Chunk, Outcome, Stream};
-use crate::engine::streams::Output;
 use crate::error::{Effect, Error};
+use crate::imports::Stdio;
+use crate::repl::progress::{LOOK, Progress};
 use crate::repl::sanitize::Sanitizer;
 
 /// Standard output and error of this process, and what they are connected to.
@@ -119,9 +120,12 @@ impl Side {
 pub async fn watch(
     screen: &mut Screen,
     keep: bool,
-    output: &Output,
+    stdio: &Stdio,
     running: impl Future<Output = Outcome>,
 ) -> (Outcome, Vec<Chunk>) {
+    let Stdio { output, preparing, .. } = stdio;
+    let mut progress = Progress::new(screen.stderr_terminal);
+    let mut looks = tokio::time::interval(LOOK);
     let mut kept = Vec::new();
     let mut writing: Option<JoinHandle<io::Result<()>>> = None;
     let mut lost = None;
@@ -142,9 +146,19 @@ pub async fn watch(
             }
             chunks = output.next(), if writing.is_none() => match keep {
                 true => kept.extend(chunks),
-                false => writing = Some(write_aside(screen.guest(chunks))),
+                false => {
+                    progress.clear();
+                    writing = Some(write_aside(screen.guest(chunks)));
+                }
             },
-            outcome = &mut running, if ended.is_none() => ended = Some(outcome),
+            outcome = &mut running, if ended.is_none() => {
+                progress.clear();
+                ended = Some(outcome);
+            }
+            _ = looks.tick(), if screen.stderr_terminal && ended.is_none() => match preparing.what() {
+                Some(what) => progress.busy(what),
+                None => progress.clear(),
+            },
         }
         if ended.is_some() && writing.is_none() {
             match output.take() {

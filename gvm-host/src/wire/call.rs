@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::schema::node_capnp::{Stream as WireStream, call, chunk, limits as wire_limits, outcome, target};
+use super::large::{Blob, Large, Shape};
+use super::schema::node_capnp::{
+    Stream as WireStream, blob, call, chunk, large, limits as wire_limits, outcome, target,
+};
+use super::value::Parts;
 use super::{error, value};
 use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use crate::error::{Code, Error, Result};
@@ -35,12 +39,28 @@ pub fn read_id(from: capnp::Result<capnp::data::Reader<'_>>) -> Result<Uuid> {
         .map_err(|_| Error::new(Code::BadArguments, "an id from the other side is not 16 bytes"))
 }
 
+/// What of a call crosses on its own, over the bulk connection.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Apart {
+    /// Stands for the arguments where it is there.
+    pub args: Option<Large>,
+    /// Stands for a module's bytes where it is there.
+    pub module: Option<Blob>,
+}
+
+impl Apart {
+    /// Whether all stands in the call itself.
+    pub fn is_empty(&self) -> bool {
+        self.args.is_none() && self.module.is_none()
+    }
+}
+
 /// Refuses what is larger than may cross, before memory is spent on it.
 ///
 /// # Errors
 /// `LIMIT_EXCEEDED` with both sizes.
-pub fn check_size(what: &str, size: u64) -> Result<()> {
-    if size <= limits::MESSAGE_BYTES {
+pub fn check_size(what: &str, size: u64, most: u64) -> Result<()> {
+    if size <= most {
         return Ok(());
     }
     Err(Error::new(
@@ -48,29 +68,23 @@ pub fn check_size(what: &str, size: u64) -> Result<()> {
         format!(
             "{what} of {} are more than the {} that may cross to another node at once",
             bytesize::ByteSize(size).display().iec(),
-            bytesize::ByteSize(limits::MESSAGE_BYTES).display().iec(),
+            bytesize::ByteSize(most).display().iec(),
         ),
     ))
 }
 
-/// Writes a call.
-///
-/// # Errors
-/// `LIMIT_EXCEEDED` where its arguments are too large to cross.
-pub fn write(from: &Call, has_input: bool, mut to: call::Builder<'_>) -> Result<()> {
+/// Writes a call; what crosses on its own is in `apart`.
+pub fn write(from: &Call, apart: &Apart, has_input: bool, mut to: call::Builder<'_>) {
     to.set_id(from.id.as_bytes());
-    write_target(&from.target, to.reborrow().init_target());
+    write_target(&from.target, apart.module, to.reborrow().init_target());
     let mut args = to.reborrow().init_args();
-    match &from.args {
-        Args::Values(values) => {
-            check_size("arguments", values.iter().map(value::size).sum())?;
-            value::write_all(values, args.init_values(values.len() as u32));
+    match (&from.args, &apart.args) {
+        (_, Some(apart)) => write_large(apart, args.init_large()),
+        (Args::Values(values), None) => {
+            value::write_all(values, args.init_values(values.len() as u32), &mut Parts::inline());
         }
-        Args::Text(text) => {
-            check_size("arguments", text.len() as u64)?;
-            args.set_text(text.as_str());
-        }
-        Args::Argv(argv) => {
+        (Args::Text(text), None) => args.set_text(text.as_str()),
+        (Args::Argv(argv), None) => {
             let mut to = args.init_argv(argv.len() as u32);
             for (index, arg) in argv.iter().enumerate() {
                 to.set(index as u32, arg.as_str());
@@ -86,7 +100,45 @@ pub fn write(from: &Call, has_input: bool, mut to: call::Builder<'_>) -> Result<
     to.set_depth(from.above.len() as u32);
     to.set_has_input(has_input);
     to.set_want_type(from.want_type);
-    Ok(())
+}
+
+fn write_blob(from: Blob, mut to: blob::Builder<'_>) {
+    to.set_id(from.id);
+    to.set_bytes(from.bytes);
+    to.set_element(from.element);
+}
+
+fn read_blob(from: blob::Reader<'_>) -> Result<Blob> {
+    let unknown = |_| Error::new(Code::VersionMismatch, "bytes of a kind that this version does not know");
+    Ok(Blob { id: from.get_id(), bytes: from.get_bytes(), element: from.get_element().map_err(unknown)? })
+}
+
+fn write_large(from: &Large, mut to: large::Builder<'_>) {
+    match &from.shape {
+        Shape::Inline(bytes) => to.reborrow().init_shape().set_inline(bytes),
+        Shape::Blob(blob) => write_blob(*blob, to.reborrow().init_shape().init_blob()),
+    }
+    let mut parts = to.init_parts(from.parts.len() as u32);
+    for (index, part) in from.parts.iter().enumerate() {
+        write_blob(*part, parts.reborrow().get(index as u32));
+    }
+}
+
+fn read_large(from: large::Reader<'_>) -> Result<Large> {
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "a large value of a kind that this version does not know");
+    let shape = match from.get_shape().which().map_err(unknown)? {
+        large::shape::Inline(bytes) => Shape::Inline(bytes.map_err(unreadable)?.to_vec()),
+        large::shape::Blob(blob) => Shape::Blob(read_blob(blob.map_err(unreadable)?)?),
+    };
+    let parts = from.get_parts().map_err(unreadable)?;
+    if parts.len() as usize > limits::PARTS {
+        return Err(Error::new(
+            Code::LimitExceeded,
+            format!("a value in {} parts: {} are the most", parts.len(), limits::PARTS),
+        ));
+    }
+    Ok(Large { shape, parts: parts.iter().map(read_blob).collect::<Result<_>>()? })
 }
 
 fn write_deadline(from: Limits, mut to: call::Builder<'_>) {
@@ -102,18 +154,19 @@ pub fn write_limits(from: Limits, mut to: wire_limits::Builder<'_>) {
     to.set_fuel(from.fuel.map_or(0, |fuel| fuel.max(1)));
 }
 
-/// Writes a target.
-pub fn write_target(from: &Target, mut to: target::Builder<'_>) {
-    match &from.module {
-        ModuleRef::Stored { name, version } => {
+/// Writes a target; `apart` are the bytes of a module that cross on their own.
+pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<'_>) {
+    match (&from.module, apart) {
+        (_, Some(blob)) => write_blob(blob, to.reborrow().init_blob()),
+        (ModuleRef::Stored { name, version }, None) => {
             let mut to = to.reborrow().init_module();
             to.set_name(name.as_str());
             if let Some(version) = version {
                 to.set_version(version.to_string().as_str());
             }
         }
-        ModuleRef::Bytes(bytes) => to.set_bytes(bytes),
-        ModuleRef::Instance(name) => to.set_instance(name.as_str()),
+        (ModuleRef::Bytes(bytes), None) => to.set_bytes(bytes),
+        (ModuleRef::Instance(name), None) => to.set_instance(name.as_str()),
     }
     if let Some(interface) = &from.interface {
         to.set_interface(interface.as_str());
@@ -123,11 +176,12 @@ pub fn write_target(from: &Target, mut to: target::Builder<'_>) {
     }
 }
 
-/// Reads a target.
+/// Reads a target, and where its bytes are found if they cross on their own.
 ///
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
-pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
+pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
+    let mut apart = None;
     let unknown =
         |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
     let module = match from.which().map_err(unknown)? {
@@ -139,12 +193,17 @@ pub fn read_target(from: target::Reader<'_>) -> Result<Target> {
         },
         target::Bytes(bytes) => ModuleRef::Bytes(bytes.map_err(unreadable)?.into()),
         target::Instance(name) => ModuleRef::Instance(text(name)?.parse()?),
+        target::Blob(blob) => {
+            apart = Some(read_blob(blob.map_err(unreadable)?)?);
+            ModuleRef::Bytes([].into())
+        }
     };
-    Ok(Target {
+    let target = Target {
         module,
         interface: optional(from.has_interface(), from.get_interface())?,
         function: optional(from.has_function(), from.get_function())?,
-    })
+    };
+    Ok((target, apart))
 }
 
 /// Reads limits; 0 does not narrow.
@@ -158,31 +217,37 @@ pub fn read_limits(from: wire_limits::Reader<'_>) -> Limits {
     }
 }
 
-/// Reads a call, and whether its caller has standard input for it.
+/// Reads a call, what of it crosses on its own, and whether its caller has standard input for it.
 ///
 /// # Errors
 /// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
-pub fn read(from: call::Reader<'_>) -> Result<(Call, bool)> {
+pub fn read(from: call::Reader<'_>) -> Result<(Call, Apart, bool)> {
     let unknown =
         |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
+    let mut apart = None;
     let args = match from.get_args().which().map_err(unknown)? {
         call::args::Values(values) => Args::Values(value::read_all(values.map_err(unreadable)?)?),
         call::args::Text(args) => Args::Text(text(args)?),
         call::args::Argv(argv) => {
             Args::Argv(argv.map_err(unreadable)?.iter().map(text).collect::<Result<_>>()?)
         }
+        call::args::Large(large) => {
+            apart = Some(read_large(large.map_err(unreadable)?)?);
+            Args::Values(Vec::new())
+        }
     };
+    let (target, module) = read_target(from.get_target().map_err(unreadable)?)?;
     let given = read_limits(from.get_limits().map_err(unreadable)?);
     let deadline = Some(from.get_deadline()).filter(|nanos| *nanos > 0).map(Duration::from_nanos);
     let call = Call {
         id: read_id(from.get_id())?,
-        target: read_target(from.get_target().map_err(unreadable)?)?,
+        target,
         args,
         limits: given.narrow(Limits { timeout: deadline, ..Limits::default() }),
         above: read_above(from)?,
         want_type: from.get_want_type(),
     };
-    Ok((call, from.get_has_input()))
+    Ok((call, Apart { args: apart, module }, from.get_has_input()))
 }
 
 /// The calls above; no more of them than may stand there, and one more to be refused for.
@@ -192,19 +257,14 @@ fn read_above(from: call::Reader<'_>) -> Result<Vec<Uuid>> {
     ids.map(|id| read_id(Ok(id))).collect()
 }
 
-/// Writes an outcome and the output that was not streamed before it. A result too large to cross
-/// becomes an error: the guest has run.
-pub fn write_outcome(from: &Outcome, output: &[Chunk], mut to: outcome::Builder<'_>) {
-    match &from.result {
-        Ok(None) => to.set_none(()),
-        Ok(Some(result)) => match check_size("results", value::size(result)) {
-            Ok(()) => value::write(result, to.reborrow().init_value()),
-            Err(large) => {
-                let large = large.with_effect(crate::error::Effect::RanAndFailed);
-                error::write(&large, to.reborrow().init_error());
-            }
-        },
-        Err(failed) => error::write(failed, to.reborrow().init_error()),
+/// Writes an outcome and the output that was not streamed before it. `apart` stands for a result that
+/// crosses on its own.
+pub fn write_outcome(from: &Outcome, apart: Option<&Large>, output: &[Chunk], mut to: outcome::Builder<'_>) {
+    match (&from.result, apart) {
+        (Ok(_), Some(large)) => write_large(large, to.reborrow().init_large()),
+        (Ok(None), None) => to.set_none(()),
+        (Ok(Some(result)), None) => value::write(result, to.reborrow().init_value(), &mut Parts::inline()),
+        (Err(failed), _) => error::write(failed, to.reborrow().init_error()),
     }
     if let Some(ty) = &from.ty {
         value::write_type(ty, to.reborrow().init_type());
@@ -218,17 +278,23 @@ pub fn write_outcome(from: &Outcome, output: &[Chunk], mut to: outcome::Builder<
     to.set_nanoseconds(u64::try_from(from.elapsed.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// Reads an outcome and the output that came with it.
+/// Reads an outcome, where its result is found if that crosses on its own, and the output that came with
+/// it.
 ///
 /// # Errors
 /// `BAD_ARGUMENTS` for what is none.
-pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Vec<Chunk>)> {
+pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Option<Large>, Vec<Chunk>)> {
+    let mut apart = None;
     let unknown =
         |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
     let result = match from.which().map_err(unknown)? {
         outcome::None(()) => Ok(None),
         outcome::Value(result) => Ok(Some(value::read(result.map_err(unreadable)?)?)),
         outcome::Error(failed) => Err(error::read(failed.map_err(unreadable)?)),
+        outcome::Large(large) => {
+            apart = Some(read_large(large.map_err(unreadable)?)?);
+            Ok(None)
+        }
     };
     let ty = match from.has_type() {
         true => Some(value::read_type(from.get_type().map_err(unreadable)?)?),
@@ -238,7 +304,8 @@ pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Vec<Chunk>)> 
         true => from.get_output().map_err(unreadable)?.iter().map(read_chunk).collect::<Result<_>>()?,
         false => Vec::new(),
     };
-    Ok((Outcome { result, ty, elapsed: Duration::from_nanos(from.get_nanoseconds()) }, output))
+    let elapsed = Duration::from_nanos(from.get_nanoseconds());
+    Ok((Outcome { result, ty, elapsed }, apart, output))
 }
 
 /// Writes a piece of output.

@@ -8,11 +8,15 @@
 //! - `writer`: one write for many small messages.
 //! - `rpc`: one connection's life; limits; panics kept inside one method. `pulse`: whether the other
 //!   side still lives.
-//! - `error`, `hello`: our types to and from `schema/`.
+//! - `bulk`: a second connection that carries large values alone; `large`: such values taken apart and
+//!   put together.
+//! - `error`, `hello`, `value`, `call`: our types to and from `schema/`.
 
+pub mod bulk;
 pub mod call;
 pub mod error;
 pub mod hello;
+pub mod large;
 pub mod pulse;
 pub mod rpc;
 mod tcp;

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Between two looks at whether anything was heard: an idle connection costs a small message in this
 /// time, a silent one is known within some of it.
-pub const BEAT: Duration = Duration::from_secs(2);
+pub const BEAT: Duration = Duration::from_millis(1500);
 
 /// Beats without a sign, each of them asked for, after which the other side is given up: 6 to 8 s.
 const MOST_MISSED: u32 = 3;

@@ -59,9 +59,9 @@ impl Limits {
     /// reserve all of it, so it is kept small. Nothing there nests.
     pub const CONTROL: Limits = Limits { words: 1 << 20, nesting: 32 };
 
-    /// For sessions between nodes: 256 MiB a message, enough for a value of 64 MiB whose elements
-    /// take four words each, and values nested as deep as WIT types can be written.
-    pub const SESSION: Limits = Limits { words: 32 << 20, nesting: 512 };
+    /// For sessions between nodes: 8 MiB a message, and values nested as deep as WIT types can be written.
+    /// The largest thing said there are the arguments of a main (2 MiB); large values cross elsewhere.
+    pub const SESSION: Limits = Limits { words: 1 << 20, nesting: 512 };
 
     fn options(self) -> ReaderOptions {
         ReaderOptions { traversal_limit_in_words: Some(self.words), nesting_limit: self.nesting }

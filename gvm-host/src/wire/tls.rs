@@ -112,7 +112,7 @@ impl Tls {
 
 fn transport<S>(stream: S, at: SocketAddr) -> Transport
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
     Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::Home { at } }

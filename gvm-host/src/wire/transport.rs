@@ -15,10 +15,10 @@ use super::tls::Tls;
 use super::{tcp, unix};
 use crate::error::{Code, Error, Result};
 
-/// One connection. Belongs to the thread that serves it from then on.
+/// One connection. May be handed to the thread that serves it from then on.
 pub struct Transport {
-    pub reader: Box<dyn AsyncRead + Unpin>,
-    pub writer: Box<dyn AsyncWrite + Unpin>,
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     pub peer: Peer,
 }
 

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use capnp::struct_list;
 
+use super::large;
 use super::schema::value_capnp::{Number, field, func_type, type_, value};
 use crate::error::{Code, Error, Result};
+use crate::limits;
 use crate::value::{Case, Field, FuncType, List, ResultType, Type, Value};
 
 #[cfg(target_endian = "big")]
@@ -33,8 +35,52 @@ fn text(reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<&str> {
         .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
 }
 
+/// The large parts of a value, as they are met while it is written.
+pub struct Parts {
+    /// Whether they are left out, to cross on their own.
+    apart: bool,
+    /// Where the value that is being written stands.
+    way: Vec<u32>,
+    ways: Vec<Box<[u32]>>,
+}
+
+impl Parts {
+    /// Everything is written where it stands.
+    pub fn inline() -> Parts {
+        Parts { apart: false, way: Vec::new(), ways: Vec::new() }
+    }
+
+    /// What is large is left out, and its place noted.
+    pub fn collected() -> Parts {
+        Parts { apart: true, ..Parts::inline() }
+    }
+
+    /// The places of what was left out, in the order of their index.
+    pub fn ways(self) -> Vec<Box<[u32]>> {
+        self.ways
+    }
+
+    fn at(&mut self, index: usize, write: impl FnOnce(&mut Parts)) {
+        self.way.push(index as u32);
+        write(self);
+        self.way.pop();
+    }
+
+    /// Leaves a part of this size out where it is large; says whether it did.
+    fn take(&mut self, bytes: usize, text: bool, to: &mut value::Builder<'_>) -> bool {
+        if !self.apart || bytes < limits::PART_FROM || self.ways.len() >= limits::PARTS {
+            return false;
+        }
+        let mut part = to.reborrow().init_part();
+        part.set_index(self.ways.len() as u32);
+        part.set_text(text);
+        self.ways.push(self.way.as_slice().into());
+        true
+    }
+}
+
 /// Writes a value.
-pub fn write(from: &Value, mut to: value::Builder<'_>) {
+pub fn write(from: &Value, mut to: value::Builder<'_>, parts: &mut Parts) {
     match from {
         Value::Bool(v) => to.set_bool(*v),
         Value::S8(v) => to.set_s8(*v),
@@ -48,31 +94,42 @@ pub fn write(from: &Value, mut to: value::Builder<'_>) {
         Value::F32(v) => to.set_f32(*v),
         Value::F64(v) => to.set_f64(*v),
         Value::Char(v) => to.set_char(u32::from(*v)),
-        Value::String(v) => to.set_string(v.as_str()),
-        Value::List(List::Values(values)) => write_all(values, to.init_list(values.len() as u32)),
-        Value::List(list) => write_numbers(list, to.init_numbers()),
-        Value::Record(values) => write_all(values, to.init_record(values.len() as u32)),
-        Value::Tuple(values) => write_all(values, to.init_tuple(values.len() as u32)),
+        Value::String(v) => {
+            if !parts.take(v.len(), true, &mut to) {
+                to.set_string(v.as_str());
+            }
+        }
+        Value::List(List::Values(values)) => write_all(values, to.init_list(values.len() as u32), parts),
+        Value::List(list) => {
+            let (element, data) = large::packed(list);
+            if !parts.take(data.len(), false, &mut to) {
+                let mut to = to.init_numbers();
+                to.set_element(element);
+                to.set_data(data);
+            }
+        }
+        Value::Record(values) => write_all(values, to.init_record(values.len() as u32), parts),
+        Value::Tuple(values) => write_all(values, to.init_tuple(values.len() as u32), parts),
         Value::Variant(case, payload) => {
             let mut to = to.init_variant();
             to.set_case(*case);
             if let Some(payload) = payload {
-                write(payload, to.init_payload());
+                parts.at(0, |parts| write(payload, to.init_payload(), parts));
             }
         }
         Value::Enum(case) => to.set_enum(*case),
         Value::Option(None) => to.set_none(()),
-        Value::Option(Some(value)) => write(value, to.init_some()),
+        Value::Option(Some(value)) => parts.at(0, |parts| write(value, to.init_some(), parts)),
         Value::Result(Ok(payload)) => {
             let to = to.init_ok();
             if let Some(payload) = payload {
-                write(payload, to.init_payload());
+                parts.at(0, |parts| write(payload, to.init_payload(), parts));
             }
         }
         Value::Result(Err(payload)) => {
             let to = to.init_err();
             if let Some(payload) = payload {
-                write(payload, to.init_payload());
+                parts.at(0, |parts| write(payload, to.init_payload(), parts));
             }
         }
         Value::Flags(words) => {
@@ -85,28 +142,10 @@ pub fn write(from: &Value, mut to: value::Builder<'_>) {
 }
 
 /// Writes values into a list of their number.
-pub fn write_all(from: &[Value], mut to: struct_list::Builder<'_, value::Owned>) {
+pub fn write_all(from: &[Value], mut to: struct_list::Builder<'_, value::Owned>, parts: &mut Parts) {
     for (index, value) in from.iter().enumerate() {
-        write(value, to.reborrow().get(index as u32));
+        parts.at(index, |parts| write(value, to.reborrow().get(index as u32), parts));
     }
-}
-
-fn write_numbers(list: &List, mut to: value::numbers::Builder<'_>) {
-    let (element, data): (Number, &[u8]) = match list {
-        List::S8(v) => (Number::S8, bytemuck::cast_slice(v)),
-        List::U8(v) => (Number::U8, v),
-        List::S16(v) => (Number::S16, bytemuck::cast_slice(v)),
-        List::U16(v) => (Number::U16, bytemuck::cast_slice(v)),
-        List::S32(v) => (Number::S32, bytemuck::cast_slice(v)),
-        List::U32(v) => (Number::U32, bytemuck::cast_slice(v)),
-        List::S64(v) => (Number::S64, bytemuck::cast_slice(v)),
-        List::U64(v) => (Number::U64, bytemuck::cast_slice(v)),
-        List::F32(v) => (Number::F32, bytemuck::cast_slice(v)),
-        List::F64(v) => (Number::F64, bytemuck::cast_slice(v)),
-        List::Values(_) => (Number::U8, &[]),
-    };
-    to.set_element(element);
-    to.set_data(data);
 }
 
 /// Reads a value.
@@ -114,7 +153,7 @@ fn write_numbers(list: &List, mut to: value::numbers::Builder<'_>) {
 /// # Errors
 /// `BAD_ARGUMENTS` for what is no value.
 pub fn read(from: value::Reader<'_>) -> Result<Value> {
-    read_at(from, DEPTH)
+    read_at(from, DEPTH, &mut [])
 }
 
 /// Reads the values of a list.
@@ -122,13 +161,24 @@ pub fn read(from: value::Reader<'_>) -> Result<Value> {
 /// # Errors
 /// `BAD_ARGUMENTS` for what is no value.
 pub fn read_all(from: struct_list::Reader<'_, value::Owned>) -> Result<Vec<Value>> {
-    read_all_at(from, DEPTH)
+    read_all_at(from, DEPTH, &mut [])
 }
 
-fn read_at(from: value::Reader<'_>, depth: u32) -> Result<Value> {
+/// The same, where parts of the values came on their own. Each is taken once.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` for what is no value, or names a part that is not there.
+pub fn read_all_with(
+    from: struct_list::Reader<'_, value::Owned>,
+    parts: &mut [Option<List>],
+) -> Result<Vec<Value>> {
+    read_all_at(from, DEPTH, parts)
+}
+
+fn read_at(from: value::Reader<'_>, depth: u32, parts: &mut [Option<List>]) -> Result<Value> {
     let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-    let payload = |has: bool, payload: capnp::Result<value::Reader<'_>>| match has {
-        true => Ok(Some(Box::new(read_at(payload.map_err(unreadable)?, depth)?))),
+    let mut payload = |has: bool, payload: capnp::Result<value::Reader<'_>>| match has {
+        true => Ok(Some(Box::new(read_at(payload.map_err(unreadable)?, depth, parts)?))),
         false => Ok::<_, Error>(None),
     };
     let which = from.which().map_err(|_| {
@@ -154,21 +204,39 @@ fn read_at(from: value::Reader<'_>, depth: u32) -> Result<Value> {
         })?),
         value::String(v) => Value::String(text(v)?.to_owned()),
         value::Numbers(v) => Value::List(read_numbers(v)?),
-        value::List(v) => Value::List(List::Values(read_all_at(v.map_err(unreadable)?, depth)?)),
-        value::Record(v) => Value::Record(read_all_at(v.map_err(unreadable)?, depth)?),
-        value::Tuple(v) => Value::Tuple(read_all_at(v.map_err(unreadable)?, depth)?),
+        value::List(v) => Value::List(List::Values(read_all_at(v.map_err(unreadable)?, depth, parts)?)),
+        value::Record(v) => Value::Record(read_all_at(v.map_err(unreadable)?, depth, parts)?),
+        value::Tuple(v) => Value::Tuple(read_all_at(v.map_err(unreadable)?, depth, parts)?),
         value::Variant(v) => Value::Variant(v.get_case(), payload(v.has_payload(), v.get_payload())?),
         value::Enum(v) => Value::Enum(v),
         value::None(()) => Value::Option(None),
-        value::Some(v) => Value::Option(Some(Box::new(read_at(v.map_err(unreadable)?, depth)?))),
+        value::Some(v) => Value::Option(Some(Box::new(read_at(v.map_err(unreadable)?, depth, parts)?))),
         value::Ok(v) => Value::Result(Ok(payload(v.has_payload(), v.get_payload())?)),
         value::Err(v) => Value::Result(Err(payload(v.has_payload(), v.get_payload())?)),
         value::Flags(v) => Value::Flags(v.map_err(unreadable)?.iter().collect()),
+        value::Part(v) => read_part(v, parts)?,
     })
 }
 
-fn read_all_at(from: struct_list::Reader<'_, value::Owned>, depth: u32) -> Result<Vec<Value>> {
-    from.iter().map(|value| read_at(value, depth)).collect()
+fn read_part(from: value::part::Reader<'_>, parts: &mut [Option<List>]) -> Result<Value> {
+    let part = parts.get_mut(from.get_index() as usize).and_then(Option::take);
+    match (part, from.get_text()) {
+        (Some(List::U8(text)), true) => String::from_utf8(text)
+            .map(Value::String)
+            .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8")),
+        (Some(list), false) => Ok(Value::List(list)),
+        _ => {
+            Err(Error::new(Code::BadArguments, "a value from the other side names a part that is not there"))
+        }
+    }
+}
+
+fn read_all_at(
+    from: struct_list::Reader<'_, value::Owned>,
+    depth: u32,
+    parts: &mut [Option<List>],
+) -> Result<Vec<Value>> {
+    from.iter().map(|value| read_at(value, depth, parts)).collect()
 }
 
 fn read_numbers(from: value::numbers::Reader<'_>) -> Result<List> {
@@ -354,31 +422,46 @@ pub fn read_func(from: func_type::Reader<'_>) -> Result<FuncType> {
     Ok(FuncType { params, result })
 }
 
+/// Whether values take more than this in a message. Looks no further than it must.
+pub fn exceeds(values: &[Value], most: u64) -> bool {
+    fn within<'a>(values: impl IntoIterator<Item = &'a Value>, left: &mut u64) -> bool {
+        values.into_iter().all(|value| match value {
+            Value::List(List::Values(values)) | Value::Record(values) | Value::Tuple(values) => {
+                take(left, STRUCT) && within(values, left)
+            }
+            Value::Variant(_, inner) | Value::Option(inner) | Value::Result(Ok(inner) | Err(inner)) => {
+                take(left, STRUCT) && within(inner.as_deref(), left)
+            }
+            flat => take(left, size(flat)),
+        })
+    }
+    fn take(left: &mut u64, bytes: u64) -> bool {
+        match left.checked_sub(bytes) {
+            Some(rest) => {
+                *left = rest;
+                true
+            }
+            None => false,
+        }
+    }
+    !within(values, &mut most.clone())
+}
+
+/// A value struct: three words of data and pointers, and its share of the list that holds it.
+const STRUCT: u64 = 32;
+
 /// How many bytes a value takes in a message, roughly: enough to refuse what is too large before it
 /// is written.
 pub fn size(value: &Value) -> u64 {
-    // A value struct: three words of data and pointers, and its share of the list that holds it.
-    const STRUCT: u64 = 32;
     let all = |values: &[Value]| STRUCT + values.iter().map(size).sum::<u64>();
     let boxed = |value: &Option<Box<Value>>| STRUCT + value.as_deref().map_or(0, size);
     match value {
         Value::String(text) => STRUCT + text.len() as u64,
         Value::List(List::Values(values)) | Value::Record(values) | Value::Tuple(values) => all(values),
-        Value::List(List::U8(v)) => STRUCT + v.len() as u64,
-        Value::List(List::S8(v)) => STRUCT + v.len() as u64,
-        Value::List(List::S16(_) | List::U16(_)) => STRUCT + 2 * list_len(value),
-        Value::List(List::S32(_) | List::U32(_) | List::F32(_)) => STRUCT + 4 * list_len(value),
-        Value::List(List::S64(_) | List::U64(_) | List::F64(_)) => STRUCT + 8 * list_len(value),
+        Value::List(numbers) => STRUCT + large::packed(numbers).1.len() as u64,
         Value::Variant(_, payload) | Value::Option(payload) => boxed(payload),
         Value::Result(Ok(payload) | Err(payload)) => boxed(payload),
         Value::Flags(words) => STRUCT + 4 * words.len() as u64,
         _ => STRUCT,
-    }
-}
-
-fn list_len(value: &Value) -> u64 {
-    match value {
-        Value::List(list) => list.len() as u64,
-        _ => 0,
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use gvm_host::value::List;
+use gvm_host::wire::bulk::{Fetcher, Holder, Purpose, purpose, serve};
+use gvm_host::wire::large::{self, Blob, Content};
 use gvm_host::wire::rpc::{Closed, Connection, Limits, Side};
+use gvm_host::wire::schema::value_capnp::Number;
 use gvm_host::wire::transport::{Address, Peer, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -30,6 +34,7 @@ contract! {
     greets_and_calls
     many_calls_at_once_are_not_confused
     a_large_message_passes_both_ways
+    a_bulk_connection_carries_bytes
     an_orderly_end_loses_nothing
     an_abrupt_end_is_seen
     half_a_connection_is_none
@@ -71,9 +76,38 @@ async fn a_large_message_passes_both_ways(kind: Kind) {
     let rig = Rig::new(kind);
     let (near, _far) = rig.talk().await;
     let streams = rig.greet(&near).await;
-    let large: Vec<u8> = (0..32_000_000_u32).map(|index| (index % 251) as u8).collect();
+    let large: Vec<u8> = (0..7_000_000_u32).map(|index| (index % 251) as u8).collect();
     assert!(echo(&streams, &large, large.len()).await.unwrap() == large);
     assert_eq!(echo(&streams, b"a", 1).await.unwrap(), b"a");
+}
+
+async fn a_bulk_connection_carries_bytes(kind: Kind) {
+    struct Held(Vec<u8>);
+    impl Holder for Held {
+        fn get(&self, id: u64) -> Option<Content> {
+            (id == 1).then(|| Content::Bytes(self.0.as_slice().into()))
+        }
+        fn sent(&self, _: u64) {}
+    }
+    let rig = Rig::new(kind);
+    let (near, far) = rig.pair().await;
+    let bytes: Vec<u8> = (0..32_000_000_u32).map(|index| (index % 251) as u8).collect();
+    let held = Held(bytes.clone());
+    let serving = async {
+        let Purpose::Bulk(ticket, far) = purpose(far).await.unwrap() else { panic!("it is for bulk") };
+        assert_eq!(ticket, [3; 16]);
+        serve(far, &held).await.unwrap();
+    };
+    let fetching = async {
+        let fetcher = Fetcher::open(near, [3; 16]).await.unwrap();
+        let fetch = async |id, bytes| {
+            let room = large::room(Number::U8, bytes).unwrap();
+            fetcher.fetch(Blob { id, bytes: bytes as u64, element: Number::U8 }, room).await
+        };
+        assert!(fetch(1, bytes.len()).await == Some(List::U8(bytes.clone())));
+        assert_eq!(fetch(2, 1).await, None);
+    };
+    timeout(Duration::from_secs(20), futures::future::join(serving, fetching)).await.unwrap();
 }
 
 async fn an_orderly_end_loses_nothing(kind: Kind) {

@@ -6,7 +6,6 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use gvm_host::durable;
 use gvm_host::engine::inspect::{Kind, inspect};
@@ -16,14 +15,12 @@ use gvm_host::gpmd::index::{Entry, Index, Resolved};
 use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
+use gvm_host::repl::progress::Progress;
 use semver::Version;
 use serde_json::{Value, json};
 
 use crate::args::{Args, Wasm};
 use crate::output;
-
-/// Uploads that take longer show how far they are, on a terminal.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Does one of the commands.
 pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
@@ -49,19 +46,11 @@ fn upload(
     let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
     let control = control()?;
     let bytes = read_source(file, &mut std::io::stdin().lock())?;
-    let started = Instant::now();
-    let total = bytes.len() as u64;
-    let mut shown = false;
-    let mut progress = |taken: u64| {
-        if std::io::stderr().is_terminal() && started.elapsed() > PATIENCE {
-            shown = true;
-            let _ = write!(std::io::stderr(), "\rUploading {name}: {} %", taken * 100 / total.max(1));
-        }
-    };
-    let uploaded = control.upload(&name, &version, &bytes, &mut progress);
-    if shown {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
+    let mut progress = Progress::on_stderr();
+    let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
+    let uploaded =
+        control.upload(&name, &version, &bytes, &mut |done| progress.bytes(what.clone(), done, all));
+    drop(progress);
     let Uploaded { entry, created } = uploaded?;
     if json {
         let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gvm_host::call::{Args, Call, ModuleRef, Outcome, Target};
-use gvm_host::engine::streams::{Input, Output};
+use gvm_host::engine::streams::Input;
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::home::Home;
 use gvm_host::id::Name;
@@ -161,18 +161,18 @@ async fn go(
 ) -> Result<Ran> {
     let limits = call.limits;
     let stdio = stdio(options, screen, &limits);
-    let pipes = (stdio.output.clone(), stdio.input.clone());
+    let shown = stdio.clone();
     match place {
         None => {
             let modules = Modules::open(home.clone())?;
             let own = Limits { timeout: None, ..limits };
             let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
-            Ok(watch(options, screen, pipes, runner.run(&Instances::default(), call, stdio)).await)
+            Ok(watch(options, screen, shown, runner.run(&Instances::default(), call, stdio)).await)
         }
         Some(place) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             node.connect(place.clone()).await?;
-            let ran = watch(options, screen, pipes, node.run_on(place, call, stdio)).await;
+            let ran = watch(options, screen, shown, node.run_on(place, call, stdio)).await;
             node.shut_down().await;
             Ok(ran)
         }
@@ -194,16 +194,16 @@ fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
 async fn watch(
     options: &Options,
     screen: &mut Screen,
-    (output, input): (Output, Option<Input>),
+    stdio: Stdio,
     running: impl Future<Output = Outcome>,
 ) -> Ran {
     let fed = async {
         tokio::select! {
             outcome = running => outcome,
-            never = feed(input) => match never {},
+            never = feed(stdio.input.clone()) => match never {},
         }
     };
-    render::watch(screen, options.json, &output, fed).await
+    render::watch(screen, options.json, &stdio, fed).await
 }
 
 /// Reads this process's standard input when the guest asks for it, and not before.

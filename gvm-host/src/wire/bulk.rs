@@ -1,0 +1,296 @@
+//! The bulk connection: bytes that would hold up the calls, on a connection of their own.
+//!
+//! In: ids of what the other side holds ready; at its other end, what is held. Out: the bytes, in the
+//! order in which they were asked for. Must not know: what the bytes are of, sessions.
+//!
+//! The side that dials says [`MAGIC`] and a ticket, hears one byte, and from then on asks for ids (8
+//! bytes, little-endian, as all numbers here). Each answer is a length and that many bytes, or [`GONE`].
+//! The two ends of a session ask each over a bulk connection of its own. Everything here is `Send` and
+//! belongs on the bulk thread.
+
+use std::io::{self, Cursor};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::large::{self, Blob, Content};
+use super::transport::Transport;
+use crate::value::List;
+
+/// How a bulk connection begins. No message of Cap'n Proto does: it would have some 540 million segments.
+const MAGIC: [u8; 8] = *b"GVM bulk";
+
+/// What is said once a ticket was good.
+const READY: u8 = 1;
+
+/// The length of what is not held any more.
+const GONE: u64 = u64::MAX;
+
+/// How long the other side may take for one step of the opening.
+const STEP: Duration = Duration::from_secs(5);
+
+/// How long no byte may move while some are expected.
+const STALLED: Duration = Duration::from_secs(20);
+
+/// What is asked for and has not come yet.
+const WAITING: usize = 64;
+
+/// What opens one bulk connection.
+pub type Ticket = [u8; 16];
+
+/// What somebody dialled for.
+pub enum Purpose {
+    /// To speak Cap'n Proto.
+    Calls(Transport),
+    /// To fetch what the ticket's session holds.
+    Bulk(Ticket, Transport),
+}
+
+/// Finds out what a connection that was just accepted is for, by its first bytes.
+///
+/// # Errors
+/// The connection's.
+pub async fn purpose(transport: Transport) -> io::Result<Purpose> {
+    let Transport { mut reader, writer, peer } = transport;
+    let mut first = MAGIC;
+    reader.read_exact(&mut first).await?;
+    if first != MAGIC {
+        let reader = Box::new(Cursor::new(first).chain(reader));
+        return Ok(Purpose::Calls(Transport { reader, writer, peer }));
+    }
+    let mut ticket = Ticket::default();
+    reader.read_exact(&mut ticket).await?;
+    Ok(Purpose::Bulk(ticket, Transport { reader, writer, peer }))
+}
+
+/// What one side of a session holds ready for the other.
+pub trait Holder: Send + Sync {
+    /// What is held under an id.
+    fn get(&self, id: u64) -> Option<Content>;
+    /// Told once it was sent whole.
+    fn sent(&self, id: u64);
+}
+
+/// Sends what is asked for until the other side goes.
+///
+/// # Errors
+/// The connection's; `TimedOut` where the other side takes nothing.
+pub async fn serve(transport: Transport, held: &impl Holder) -> io::Result<()> {
+    let Transport { mut reader, mut writer, .. } = transport;
+    writer.write_u8(READY).await?;
+    writer.flush().await?;
+    loop {
+        let id = match reader.read_u64_le().await {
+            Ok(id) => id,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Some(content) = held.get(id) else {
+            writer.write_u64_le(GONE).await?;
+            writer.flush().await?;
+            continue;
+        };
+        let mut rest = content.bytes();
+        writer.write_u64_le(rest.len() as u64).await?;
+        while !rest.is_empty() {
+            let taken = timeout(STALLED, writer.write(rest)).await??;
+            rest = rest.get(taken..).filter(|_| taken > 0).ok_or(io::ErrorKind::WriteZero)?;
+        }
+        timeout(STALLED, writer.flush()).await??;
+        drop(content);
+        held.sent(id);
+    }
+}
+
+struct Wanted {
+    blob: Blob,
+    room: List,
+    done: oneshot::Sender<List>,
+}
+
+/// The side that asks. Cheap to clone, `Send`; the connection ends with the last clone.
+#[derive(Clone)]
+pub struct Fetcher(mpsc::Sender<Wanted>);
+
+impl Fetcher {
+    /// Opens a bulk connection over a connection that was just dialled. To be called on the runtime of
+    /// the bulk thread.
+    ///
+    /// # Errors
+    /// The connection's; `UnexpectedEof` where the ticket is not good (any more).
+    pub async fn open(mut transport: Transport, ticket: Ticket) -> io::Result<Fetcher> {
+        timeout(STEP, async {
+            transport.writer.write_all(&MAGIC).await?;
+            transport.writer.write_all(&ticket).await?;
+            transport.writer.flush().await?;
+            match transport.reader.read_u8().await? {
+                READY => Ok::<_, io::Error>(()),
+                _ => Err(io::ErrorKind::InvalidData.into()),
+            }
+        })
+        .await??;
+        let (ask, wanted) = mpsc::channel(WAITING);
+        // Ends with the last clone of the sender, or with the connection.
+        tokio::spawn(async move {
+            if let Err(error) = fetch_all(transport, wanted).await {
+                tracing::debug!("a bulk connection ended: {error}");
+            }
+        });
+        Ok(Fetcher(ask))
+    }
+
+    /// Whether it can still be asked.
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// Fetches one blob into the room made for it. None where the other side does not hold it any more, or
+    /// the connection is lost. May be dropped: the bytes are then read and forgotten.
+    pub async fn fetch(&self, blob: Blob, room: List) -> Option<List> {
+        let (done, arrived) = oneshot::channel();
+        self.0.send(Wanted { blob, room, done }).await.ok()?;
+        arrived.await.ok()
+    }
+}
+
+async fn fetch_all(transport: Transport, mut wanted: mpsc::Receiver<Wanted>) -> io::Result<()> {
+    let Transport { mut reader, mut writer, .. } = transport;
+    let (asked, mut asked_for) = mpsc::channel::<Wanted>(WAITING);
+    let asking = async move {
+        while let Some(wanted) = wanted.recv().await {
+            if wanted.done.is_closed() {
+                continue;
+            }
+            writer.write_u64_le(wanted.blob.id).await?;
+            writer.flush().await?;
+            if asked.send(wanted).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    let taking = async move {
+        while let Some(Wanted { blob, mut room, done }) = asked_for.recv().await {
+            match timeout(STALLED, reader.read_u64_le()).await?? {
+                GONE => {}
+                bytes if bytes == blob.bytes => {
+                    read_all(&mut reader, large::bytes_of(&mut room)).await?;
+                    let _ = done.send(room);
+                }
+                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "another length than was said")),
+            }
+        }
+        Ok(())
+    };
+    futures::future::try_join(asking, taking).await.map(|_| ())
+}
+
+async fn read_all(reader: &mut (impl AsyncRead + Unpin), mut into: &mut [u8]) -> io::Result<()> {
+    while !into.is_empty() {
+        match timeout(STALLED, reader.read(into)).await?? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => into = into.get_mut(read..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    use super::super::schema::value_capnp::Number;
+    use super::*;
+
+    struct Held {
+        contents: HashMap<u64, Content>,
+        sent: Mutex<Vec<u64>>,
+    }
+
+    impl Holder for Held {
+        fn get(&self, id: u64) -> Option<Content> {
+            self.contents.get(&id).cloned()
+        }
+
+        fn sent(&self, id: u64) {
+            self.sent.lock().unwrap().push(id);
+        }
+    }
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    async fn open() -> (Fetcher, Arc<Held>) {
+        let bytes = |length: usize| Content::Bytes((0..length).map(|index| index as u8).collect());
+        let contents = HashMap::from([(1, bytes(3_000_000)), (2, bytes(0)), (3, bytes(8))]);
+        let held = Arc::new(Held { contents, sent: Mutex::default() });
+        let (near, far) = Transport::pair(1 << 16);
+        let serving = held.clone();
+        tokio::spawn(async move {
+            let Purpose::Bulk(ticket, transport) = purpose(far).await.unwrap() else { panic!("bulk") };
+            assert_eq!(ticket, [7; 16]);
+            serve(transport, &*serving).await.unwrap();
+        });
+        (Fetcher::open(near, [7; 16]).await.unwrap(), held)
+    }
+
+    async fn fetch(fetcher: &Fetcher, id: u64, bytes: u64) -> Option<List> {
+        let room = large::room(Number::U8, bytes as usize).unwrap();
+        fetcher.fetch(Blob { id, bytes, element: Number::U8 }, room).await
+    }
+
+    #[test]
+    fn what_is_held_arrives() {
+        run(async {
+            let (fetcher, held) = open().await;
+            let (large, empty, gone, small) = tokio::join!(
+                fetch(&fetcher, 1, 3_000_000),
+                fetch(&fetcher, 2, 0),
+                fetch(&fetcher, 9, 5),
+                fetch(&fetcher, 3, 8),
+            );
+            let expected = (0..3_000_000).map(|index| index as u8).collect();
+            assert!(large == Some(List::U8(expected)));
+            assert_eq!(empty, Some(List::U8(Vec::new())));
+            assert_eq!(gone, None);
+            assert_eq!(small, Some(List::U8((0..8).collect())));
+            assert_eq!(*held.sent.lock().unwrap(), [1, 2, 3]);
+        });
+    }
+
+    #[test]
+    fn another_length_ends_the_connection() {
+        run(async {
+            let (fetcher, _) = open().await;
+            assert_eq!(fetch(&fetcher, 3, 9).await, None);
+            assert_eq!(fetch(&fetcher, 3, 8).await, None);
+            assert!(!fetcher.is_open());
+        });
+    }
+
+    #[test]
+    fn who_gave_up_costs_nobody_else_anything() {
+        run(async {
+            let (fetcher, _) = open().await;
+            let given_up = timeout(Duration::ZERO, fetch(&fetcher, 1, 3_000_000)).await;
+            assert!(given_up.is_err());
+            assert_eq!(fetch(&fetcher, 3, 8).await, Some(List::U8((0..8).collect())));
+        });
+    }
+
+    #[test]
+    fn other_connections_are_left_as_they_were() {
+        run(async {
+            let (mut near, far) = Transport::pair(1 << 10);
+            near.writer.write_all(b"\0\0\0\0\x01\0\0\0rest").await.unwrap();
+            let Purpose::Calls(mut far) = purpose(far).await.unwrap() else { panic!("calls") };
+            let mut read = [0; 12];
+            far.reader.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, b"\0\0\0\0\x01\0\0\0rest");
+        });
+    }
+}

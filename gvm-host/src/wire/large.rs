@@ -1,0 +1,299 @@
+//! Large values, taken apart and put together: a small message that is their shape, and their large
+//! parts, each the bytes of one packed list or text.
+//!
+//! In: arguments or a result; or a shape and the parts that arrived. Out: the other. Nothing is copied
+//! when a value is taken apart but what is small; whoever puts it together hands over what arrived, which
+//! becomes the value. Must not know: how the parts cross (`bulk`), sessions. Everything here may take
+//! long and is `Send`: it belongs on the workers, not on a thread that calls wait for.
+
+use std::sync::Arc;
+
+use capnp::message::{Builder, ReaderOptions};
+use capnp::serialize;
+
+use super::schema::value_capnp::{Number, shape};
+use super::value::{self, Parts};
+use crate::call::Args;
+use crate::error::{Code, Error, Result};
+use crate::value::{List, Value};
+
+/// How deep a shape may nest, in pointers: as deep as a session's own messages.
+const NESTING: i32 = 512;
+
+/// Words that a shape may be read in beyond its own, for what is small.
+const SLACK: usize = 1024;
+
+/// Bytes that cross on their own, held by whoever may be asked for them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// One packed list or text of a value, by the way to it.
+    Part { root: Arc<Vec<Value>>, way: Box<[u32]> },
+    /// A module, or a shape that is large itself.
+    Bytes(Arc<[u8]>),
+}
+
+impl Content {
+    /// The bytes as they cross.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Bytes(bytes) => bytes,
+            Content::Part { root, way } => match part(root, way) {
+                Some(Value::String(text)) => text.as_bytes(),
+                Some(Value::List(list)) => packed(list).1,
+                _ => &[],
+            },
+        }
+    }
+
+    /// What the bytes are.
+    pub fn element(&self) -> Number {
+        match self {
+            Content::Bytes(_) => Number::U8,
+            Content::Part { root, way } => match part(root, way) {
+                Some(Value::List(list)) => packed(list).0,
+                _ => Number::U8,
+            },
+        }
+    }
+}
+
+/// The value that stands at the end of a way.
+fn part<'a>(root: &'a [Value], way: &[u32]) -> Option<&'a Value> {
+    let (first, rest) = way.split_first()?;
+    rest.iter().try_fold(root.get(*first as usize)?, |value, index| match value {
+        Value::List(List::Values(values)) | Value::Record(values) | Value::Tuple(values) => {
+            values.get(*index as usize)
+        }
+        Value::Variant(_, inner) | Value::Option(inner) | Value::Result(Ok(inner) | Err(inner)) => {
+            inner.as_deref()
+        }
+        _ => None,
+    })
+}
+
+/// A list's elements as they lie in memory, and of what kind they are.
+pub(super) fn packed(list: &List) -> (Number, &[u8]) {
+    match list {
+        List::S8(v) => (Number::S8, bytemuck::cast_slice(v)),
+        List::U8(v) => (Number::U8, v),
+        List::S16(v) => (Number::S16, bytemuck::cast_slice(v)),
+        List::U16(v) => (Number::U16, bytemuck::cast_slice(v)),
+        List::S32(v) => (Number::S32, bytemuck::cast_slice(v)),
+        List::U32(v) => (Number::U32, bytemuck::cast_slice(v)),
+        List::S64(v) => (Number::S64, bytemuck::cast_slice(v)),
+        List::U64(v) => (Number::U64, bytemuck::cast_slice(v)),
+        List::F32(v) => (Number::F32, bytemuck::cast_slice(v)),
+        List::F64(v) => (Number::F64, bytemuck::cast_slice(v)),
+        List::Values(_) => (Number::U8, &[]),
+    }
+}
+
+/// Room for a part of so many bytes, to be filled through [`bytes_of`]. The system gives the memory as it
+/// is filled, not before.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` where the bytes are no whole number of elements.
+pub fn room(element: Number, bytes: usize) -> Result<List> {
+    fn zeroed<T: bytemuck::Pod>(bytes: usize) -> Result<Vec<T>> {
+        if !bytes.is_multiple_of(size_of::<T>()) {
+            return Err(Error::new(Code::BadArguments, "a list of numbers from the other side is cut short"));
+        }
+        Ok(bytemuck::allocation::zeroed_vec(bytes / size_of::<T>()))
+    }
+    Ok(match element {
+        Number::S8 => List::S8(zeroed(bytes)?),
+        Number::U8 => List::U8(zeroed(bytes)?),
+        Number::S16 => List::S16(zeroed(bytes)?),
+        Number::U16 => List::U16(zeroed(bytes)?),
+        Number::S32 => List::S32(zeroed(bytes)?),
+        Number::U32 => List::U32(zeroed(bytes)?),
+        Number::S64 => List::S64(zeroed(bytes)?),
+        Number::U64 => List::U64(zeroed(bytes)?),
+        Number::F32 => List::F32(zeroed(bytes)?),
+        Number::F64 => List::F64(zeroed(bytes)?),
+    })
+}
+
+/// The memory of a packed list.
+pub fn bytes_of(list: &mut List) -> &mut [u8] {
+    match list {
+        List::S8(v) => bytemuck::cast_slice_mut(v),
+        List::U8(v) => v,
+        List::S16(v) => bytemuck::cast_slice_mut(v),
+        List::U16(v) => bytemuck::cast_slice_mut(v),
+        List::S32(v) => bytemuck::cast_slice_mut(v),
+        List::U32(v) => bytemuck::cast_slice_mut(v),
+        List::S64(v) => bytemuck::cast_slice_mut(v),
+        List::U64(v) => bytemuck::cast_slice_mut(v),
+        List::F32(v) => bytemuck::cast_slice_mut(v),
+        List::F64(v) => bytemuck::cast_slice_mut(v),
+        List::Values(_) => &mut [],
+    }
+}
+
+/// What a side of a session calls some content of its own that the other side may fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub id: u64,
+    pub bytes: u64,
+    pub element: Number,
+}
+
+/// Where a shape is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Inline(Vec<u8>),
+    Blob(Blob),
+}
+
+/// What is said of a large value in a call or an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Large {
+    pub shape: Shape,
+    pub parts: Vec<Blob>,
+}
+
+impl Large {
+    /// All that has to be fetched: the parts, and the shape last where it is large too.
+    pub fn blobs(&self) -> Vec<Blob> {
+        let shape = match self.shape {
+            Shape::Inline(_) => None,
+            Shape::Blob(blob) => Some(blob),
+        };
+        self.parts.iter().copied().chain(shape).collect()
+    }
+
+    /// Puts the value together from all that was fetched, in the order of [`Large::blobs`].
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` where shape and parts do not belong together.
+    pub fn arrived(self, mut fetched: Vec<List>) -> Result<Args> {
+        match self.shape {
+            Shape::Inline(shape) => put_together(&shape, fetched),
+            Shape::Blob(_) => match fetched.pop() {
+                Some(List::U8(shape)) => put_together(&shape, fetched),
+                _ => Err(Error::new(Code::BadArguments, "a large value from the other side has no shape")),
+            },
+        }
+    }
+}
+
+/// A large value, taken apart.
+pub struct Apart {
+    /// A message whose root is a `Shape`.
+    pub shape: Vec<u8>,
+    pub parts: Vec<Content>,
+}
+
+/// Takes values apart.
+pub fn take_apart(values: Vec<Value>) -> Apart {
+    let mut message = Builder::new_default();
+    let mut parts = Parts::collected();
+    let list = message.init_root::<shape::Builder<'_>>().init_values(values.len() as u32);
+    value::write_all(&values, list, &mut parts);
+    let root = Arc::new(values);
+    let parts = parts.ways().into_iter().map(|way| Content::Part { root: root.clone(), way }).collect();
+    Apart { shape: serialize::write_message_to_words(&message), parts }
+}
+
+/// The same of arguments that are text.
+pub fn take_text_apart(text: &str) -> Apart {
+    let mut message = Builder::new_default();
+    message.init_root::<shape::Builder<'_>>().set_text(text);
+    Apart { shape: serialize::write_message_to_words(&message), parts: Vec::new() }
+}
+
+/// Puts together what was taken apart.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` where shape and parts do not belong together.
+pub fn put_together(shape: &[u8], parts: Vec<List>) -> Result<Args> {
+    let unreadable = |error: capnp::Error| {
+        Error::new(Code::BadArguments, format!("a large value from the other side cannot be read: {error}"))
+    };
+    // Every word of an honest message is read once.
+    let words = shape.len() / size_of::<u64>() + SLACK;
+    let options = ReaderOptions { traversal_limit_in_words: Some(words), nesting_limit: NESTING };
+    let message = serialize::read_message_from_flat_slice(&mut &*shape, options).map_err(unreadable)?;
+    let shape = message.get_root::<shape::Reader<'_>>().map_err(unreadable)?;
+    let unknown =
+        |_| Error::new(Code::VersionMismatch, "a large value of a kind that this version does not know");
+    match shape.which().map_err(unknown)? {
+        shape::Values(values) => {
+            let mut parts = parts.into_iter().map(Some).collect::<Vec<_>>();
+            value::read_all_with(values.map_err(unreadable)?, &mut parts).map(Args::Values)
+        }
+        shape::Text(text) => {
+            let text = text.map_err(unreadable)?.to_string();
+            text.map(Args::Text)
+                .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it crosses: the bytes of each part into room of its kind.
+    fn cross(apart: &Apart) -> Vec<List> {
+        let arrive = |content: &Content| {
+            let mut list = room(content.element(), content.bytes().len()).unwrap();
+            bytes_of(&mut list).copy_from_slice(content.bytes());
+            list
+        };
+        apart.parts.iter().map(arrive).collect()
+    }
+
+    fn large(length: usize) -> Vec<Value> {
+        let numbers = List::F64((0..length).map(|index| index as f64).collect());
+        let some = |value| Value::Option(Some(Box::new(value)));
+        vec![
+            Value::U8(1),
+            Value::Record(vec![Value::List(numbers), Value::String("ü".repeat(length))]),
+            some(Value::Tuple(vec![
+                Value::Variant(3, Some(Box::new(Value::List(List::U8(vec![7; length]))))),
+                Value::Result(Err(Some(Box::new(Value::List(List::S16(vec![-1; length])))))),
+            ])),
+            Value::List(List::Values(vec![Value::String("short".into()), Value::Bool(true)])),
+        ]
+    }
+
+    #[test]
+    fn what_is_taken_apart_is_put_together() {
+        for length in [0, 10, 100_000] {
+            let apart = take_apart(large(length));
+            assert_eq!(apart.parts.len(), if length > 1000 { 4 } else { 0 });
+            let shape_is_small = apart.shape.len() < 2000;
+            assert!(shape_is_small, "{}", apart.shape.len());
+            assert_eq!(put_together(&apart.shape, cross(&apart)).unwrap(), Args::Values(large(length)));
+        }
+        let text = take_text_apart("(1, 2)");
+        assert_eq!(put_together(&text.shape, Vec::new()).unwrap(), Args::Text("(1, 2)".into()));
+    }
+
+    #[test]
+    fn parts_that_do_not_belong_are_refused() {
+        let apart = take_apart(large(100_000));
+        let refused = |parts| put_together(&apart.shape, parts).unwrap_err().code();
+        assert_eq!(refused(Vec::new()), Code::BadArguments);
+        let mut bad_text = cross(&apart);
+        bytes_of(&mut bad_text[1])[0] = 0xff;
+        assert_eq!(refused(bad_text), Code::BadArguments);
+        assert_eq!(put_together(b"no message", Vec::new()).unwrap_err().code(), Code::BadArguments);
+        assert_eq!(room(Number::F64, 7).unwrap_err().code(), Code::BadArguments);
+    }
+
+    #[test]
+    fn a_part_is_used_once() {
+        // Two places that name the same part.
+        let mut message = Builder::new_default();
+        let mut list = message.init_root::<shape::Builder<'_>>().init_values(2);
+        for index in 0..2 {
+            list.reborrow().get(index).init_part().set_index(0);
+        }
+        let shape = serialize::write_message_to_words(&message);
+        let parts = vec![List::U8(vec![1])];
+        assert_eq!(put_together(&shape, parts).unwrap_err().code(), Code::BadArguments);
+    }
+}
