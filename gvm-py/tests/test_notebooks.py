@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -66,6 +67,44 @@ def test_what_cells_show(mandelbrot: nbformat.NotebookNode) -> None:
     assert "64/64" in said(mandelbrot, "progress=True")
     shown = said(mandelbrot, "net.pool")
     assert all(f"node-{n}" in shown for n in range(1, 5))
+
+
+LATE = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "late words\\n")
+  (func (export "late") (param $rounds i32) (result i32)
+    (loop $again (br_if $again (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1)))))
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 11))
+    (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"""
+
+
+@pytest.mark.parametrize(
+    "call", ["later = asyncio.create_task(late.late.aio(600000000))", "later = net.submit('late.late', 600000000)"]
+)
+def test_output_belongs_to_the_cell_that_called(call: str) -> None:
+    """A call that outlives its cell prints there, and not in the cell that happens to run."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        setting = f"import asyncio, gvm; net = gvm.LocalNetwork(nodes=1); net.upload('late', '1.0.0', {LATE!r}.encode())"
+        assert client.execute_interactive(setting, timeout=60)["content"]["status"] == "ok"
+        first = client.execute(f"late = net.node.module('late'); {call}; print('begun')")
+        second = client.execute("while not later.done(): await asyncio.sleep(0.01)\nprint('waited')")
+        words: dict[str, str] = {}
+        idle = 0
+        while idle < 2:
+            message = client.get_iopub_msg(timeout=60)
+            parent = message["parent_header"].get("msg_id", "")
+            if message["msg_type"] == "stream":
+                words[parent] = words.get(parent, "") + message["content"]["text"]
+            assert message["msg_type"] != "error", message["content"]
+            idle += message["msg_type"] == "status" and message["content"]["execution_state"] == "idle" and (
+                parent in (first, second)
+            )
+        assert words == {first: "begun\nlate words\n", second: "waited\n"}
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
 
 
 def test_speed() -> None:

@@ -8,6 +8,7 @@ said `retry`. Must not know: how nodes are reached.
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import functools
 import itertools
 import os
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import _html, _life
-from ._errors import Cancelled, Error, NodeDown, NodeNotConnected
+from ._errors import Cancelled, NodeDown, NodeNotConnected
 from ._gvm import Canceller, Completions, Function
 from ._loop import wait
 from ._nodes import Node, Peer, Target
@@ -50,7 +51,7 @@ class _Place:
 class _Task:
     """One call, from its submission to its one end."""
 
-    __slots__ = ("future", "target", "args", "retry", "begun")
+    __slots__ = ("future", "target", "args", "retry", "begun", "context")
 
     def __init__(self, target: Target, args: tuple[Any, ...], retry: bool) -> None:
         self.future: Future[Any] = Future()
@@ -58,6 +59,8 @@ class _Task:
         self.args = args
         self.retry = retry
         self.begun = False
+        # By it a notebook finds the cell that this task's output belongs to.
+        self.context = contextvars.copy_context()
 
 
 class Pool(concurrent.futures.Executor):
@@ -84,10 +87,11 @@ class Pool(concurrent.futures.Executor):
             raise ValueError("in_flight must be at least 1")
         self._retry = retry
         self._options = options
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._waiting: deque[list[_Task]] = deque()
         self._running: dict[_Task, Canceller] = {}
+        self._failed: list[tuple[_Task, BaseException]] = []
         self._closed = False
         self._completions = completions = Completions(False)
         self._thread = threading.Thread(target=_serve, args=(completions,), name="gvm-pool", daemon=True)
@@ -166,9 +170,25 @@ class Pool(concurrent.futures.Executor):
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._waiting.extend(chunks)
-            self._dispatch()
+        self._go_on()
 
-    # Placing. Everything below runs under the lock, in the thread of whoever submits or of the pool.
+    # Placing.
+
+    def _go_on(self) -> None:
+        """Begins what can begin, then tells futures what failed: outside of the lock, for a future calls
+        whatever was hung on it."""
+        try:
+            with self._lock:
+                self._dispatch()
+        finally:
+            with self._lock:
+                failed, self._failed = self._failed, []
+                if not self._running and not self._waiting:
+                    self._idle.notify_all()
+            for task, error in failed:
+                task.future.set_exception(error)
+
+    # The next four run under the lock.
 
     def _dispatch(self) -> None:
         while self._waiting:
@@ -179,8 +199,13 @@ class Pool(concurrent.futures.Executor):
             place = min(alive, key=lambda place: place.busy)
             if place.busy >= self._in_flight:
                 return
-            for task in self._waiting.popleft():
-                self._begin(task, place)
+            chunk = deque(self._waiting.popleft())
+            try:
+                while chunk:
+                    self._begin(chunk.popleft(), place)
+            finally:
+                if chunk:
+                    self._waiting.appendleft([*chunk])
 
     def _begin(self, task: _Task, place: _Place) -> None:
         if not task.begun and not task.future.set_running_or_notify_cancel():
@@ -189,15 +214,33 @@ class Pool(concurrent.futures.Executor):
         try:
             op = place.function(task.target, self._options).prepare(task.args)
             ended = functools.partial(self._ended, task, place)
-            self._running[task] = op.begin(self._completions, ended)
+            self._running[task] = task.context.copy().run(op.begin, self._completions, ended)
             place.busy += 1
+        except Exception as error:
+            self._fail(task, place, error)
         except BaseException as error:
-            if _is_lost(error):
-                self._lost(task, place, error)
-            else:
-                task.future.set_exception(error)
+            # Ctrl-C ends this task, and goes on to whoever was submitting.
+            self._failed.append((task, error))
+            raise
+
+    def _fail(self, task: _Task, place: _Place, error: BaseException) -> None:
+        """Ends a task, unless its node is gone and it may go elsewhere."""
+        if isinstance(error, (NodeDown, NodeNotConnected)):
+            place.alive = False
+            if error.outcome == "not-started" or error.outcome == "unknown" and task.retry:
+                self._waiting.appendleft([task])
+                return
+        self._failed.append((task, error))
+
+    def _give_up(self) -> None:
+        tasks = list(itertools.chain.from_iterable(self._waiting))
+        self._waiting.clear()
+        for task in tasks:
+            if task.begun or task.future.set_running_or_notify_cancel():
+                self._failed.append((task, NodeDown("no node of the pool is left to run this")))
 
     def _ended(self, task: _Task, place: _Place, result: Any, error: BaseException | None) -> None:
+        """What became of a task: called by the pool's thread."""
         with self._lock:
             if self._running.pop(task, None) is None:
                 # It was taken back, and has ended so.
@@ -205,34 +248,11 @@ class Pool(concurrent.futures.Executor):
             place.busy -= 1
             if error is None:
                 place.done += 1
-            elif _is_lost(error):
-                self._lost(task, place, error)
-                task = None  # type: ignore[assignment]
-            self._dispatch()
-            if not self._running and not self._waiting:
-                self._idle.notify_all()
-        if task is not None:
-            # Outside the lock: a future calls what was hung on it.
-            if error is None:
-                task.future.set_result(result)
             else:
-                task.future.set_exception(error)
-
-    def _lost(self, task: _Task, place: _Place, error: BaseException) -> None:
-        """The node is gone; the task goes elsewhere where it may."""
-        place.alive = False
-        outcome = error.outcome if isinstance(error, Error) else "unknown"
-        if outcome == "not-started" or outcome == "unknown" and task.retry:
-            self._waiting.appendleft([task])
-        else:
-            task.future.set_exception(error)
-
-    def _give_up(self) -> None:
-        tasks = list(itertools.chain.from_iterable(self._waiting))
-        self._waiting.clear()
-        for task in tasks:
-            if task.begun or task.future.set_running_or_notify_cancel():
-                task.future.set_exception(NodeDown("no node of the pool is left to run this"))
+                self._fail(task, place, error)
+        self._go_on()
+        if error is None:
+            task.future.set_result(result)
 
     # Ending.
 
@@ -240,16 +260,21 @@ class Pool(concurrent.futures.Executor):
         """Takes no more tasks; those it has go on, unless `cancel_futures` takes back what has not begun."""
         with self._lock:
             self._closed = True
+            taken: list[_Task] = []
             if cancel_futures:
                 chunks, self._waiting = self._waiting, deque()
                 for task in itertools.chain.from_iterable(chunks):
                     # What lost its node while it ran has begun, and goes on elsewhere.
-                    if task.begun or not task.future.cancel():
+                    if task.begun:
                         self._waiting.append([task])
-                self._dispatch()
-            if wait:
-                self._idle.wait_for(lambda: not self._running and not self._waiting)
+                    else:
+                        taken.append(task)
+        for task in taken:
+            task.future.cancel()
+        self._go_on()
         if wait:
+            with self._lock:
+                self._idle.wait_for(lambda: not self._running and not self._waiting)
             self._finalizer.detach()
             self._completions.close()
             if threading.current_thread() is not self._thread:
@@ -257,12 +282,15 @@ class Pool(concurrent.futures.Executor):
 
     def close(self) -> None:
         """Ends at once: cancels what has not begun and takes back what runs, which ends with `gvm.Cancelled`."""
+        self.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            self.shutdown(wait=False, cancel_futures=True)
-            running, self._running = self._running, {}
-            for canceller in running.values():
+            for canceller in self._running.values():
                 canceller.cancel()
-        for task in running:
+            # What lost its node waits for another, and has begun.
+            tasks = [*self._running, *itertools.chain.from_iterable(self._waiting)]
+            self._running.clear()
+            self._waiting.clear()
+        for task in tasks:
             why = "the pool was closed while the call ran"
             task.future.set_exception(Cancelled(why, outcome="ran-and-failed"))
         self.shutdown()
@@ -284,10 +312,6 @@ class Pool(concurrent.futures.Executor):
     def _repr_html_(self) -> str:
         rows = [(p.name, p.busy, p.done, "alive" if p.alive else "gone") for p in self._places]
         return _html.table(f"pool, {self._queued()} waiting", ("node", "running", "done", "state"), rows)
-
-
-def _is_lost(error: BaseException) -> bool:
-    return isinstance(error, (NodeDown, NodeNotConnected))
 
 
 def _serve(completions: Completions) -> None:
