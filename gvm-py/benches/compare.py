@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import extism
@@ -121,8 +122,8 @@ def main() -> None:
                 "gvm, other process": (lambda: lives_there.echo(MIB), 30), "plain copy": (lambda: bytearray(MIB), 100),
             },
         }
-        print(f"gvm {gvm.__version__}, wasmtime {wasmtime.__version__}, extism {extism.extism_version()}, "
-              f"Python {sys.version.split()[0]}; µs a call")
+        packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("gvm", "wasmtime", "extism"))
+        print(f"{packages}, Python {sys.version.split()[0]}; µs a call")
         for title, calls in tables.items():
             times = rounds(calls)
             print(f"\n{title}")

@@ -19,9 +19,9 @@ use crate::drive::drive;
 use crate::errors::{Raise, exception};
 use crate::from_python::{self, Bad};
 use crate::lookup::Core;
-use crate::op::{Finish, Job, Op};
+use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
-use crate::output::Writer;
+use crate::output::{Writer, above};
 use crate::plan::{Plan, Signature, attribute};
 use crate::to_python;
 
@@ -81,6 +81,7 @@ impl Function {
     fn call(&self, values: Vec<Value>, options: &Options) -> Call {
         let mut call = Call::new(self.target.clone(), Args::Values(values));
         call.limits = options.limits;
+        call.above = above();
         call
     }
 
@@ -102,9 +103,10 @@ impl Function {
         let signature = self.signature(py)?;
         let values = arguments(py, &self.target, &signature, args, kwargs)?;
         let stdio = self.stdio(options);
-        let output = Some((stdio.output.clone(), options.sinks.clone()));
         let (core, place) = (self.core.clone(), self.place.clone());
         let call = self.call(values, options);
+        let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+        let output = Some(Written { call: call.id, pipe, sinks });
         let future = async move {
             let outcome = run(&core, place, call, stdio).await;
             Box::new(move |py: Python<'_>| shown(py, Some(&signature), outcome)) as Finish
@@ -211,8 +213,8 @@ impl Function {
         let values = arguments(py, &self.target, &signature, args, kwargs)?;
         let stdio = self.stdio(&self.options);
         let pipe = stdio.output.clone();
-        let mut writer = Writer::here(self.options.sinks.clone());
         let call = self.call(values, &self.options);
+        let mut writer = Writer::here(call.id, self.options.sinks.clone());
         let running = run(&self.core, self.place.clone(), call, stdio);
         let outcome = drive(py, running, Some((&pipe, &mut writer)))?;
         shown(py, Some(&signature), outcome)

@@ -22,6 +22,10 @@ mod to_python;
 
 use pyo3::prelude::*;
 
+/// Of what Rust allocates; Python keeps its own. It halves the time of a value of a megabyte.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 mod _gvm {
     use std::ffi::OsString;

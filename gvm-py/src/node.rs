@@ -32,8 +32,9 @@ use crate::function::{Function, shown};
 use crate::gpmd::engine;
 use crate::lookup::{Core, Found, read, read_module, read_place};
 use crate::module::ModuleCore;
-use crate::op::{Finish, Job, Op};
+use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
+use crate::output::above;
 
 /// A running node.
 #[pyclass(frozen, module = "gvm._gvm", name = "Node")]
@@ -272,13 +273,15 @@ impl NodeCore {
         let place = core.find_instance(&mut target, place).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
-        let output = Some((stdio.output.clone(), options.sinks.clone()));
-        let limits = options.limits;
+        let mut call = Call::new(target, Args::Text(String::new()));
+        call.limits = options.limits;
+        call.above = above();
+        let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+        let output = Some(Written { call: call.id, pipe, sinks });
         let future = async move {
-            let outcome = match nested(&core, args.unwrap_or_default(), limits, &stdio).await {
+            let outcome = match nested(&core, args.unwrap_or_default(), &call, &stdio).await {
                 Ok(args) => {
-                    let mut call = Call::new(target, Args::Text(args));
-                    call.limits = limits;
+                    call.args = Args::Text(args);
                     run(&core, place, call, stdio).await
                 }
                 Err(error) => gvm_host::call::Outcome::failed(error),
@@ -336,8 +339,10 @@ async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> gvm_
 
 fn op(core: Core, place: Option<Name>, mut call: Call, options: &Options) -> Op {
     call.limits = options.limits;
+    call.above = above();
     let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
-    let output = Some((stdio.output.clone(), options.sinks.clone()));
+    let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+    let output = Some(Written { call: call.id, pipe, sinks });
     let future = async move {
         let outcome = run(&core, place, call, stdio).await;
         Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
@@ -345,11 +350,11 @@ fn op(core: Core, place: Option<Name>, mut call: Call, options: &Options) -> Op 
     Op::new(Job { future: future.boxed(), output })
 }
 
-/// The arguments as text, with each nested call replaced by its result.
+/// The arguments of a call as text, with each nested call replaced by its result.
 fn nested<'a>(
     core: &'a Core,
     args: Vec<Arg>,
-    limits: Limits,
+    outer: &'a Call,
     stdio: &'a Stdio,
 ) -> BoxFuture<'a, Result<String>> {
     async move {
@@ -363,10 +368,11 @@ fn nested<'a>(
                 Arg::Call(place, expr) => (place, expr),
             };
             let place = core.find_instance(&mut expr.target, place)?;
-            let args = nested(core, expr.args.unwrap_or_default(), limits, stdio).await?;
+            let args = nested(core, expr.args.unwrap_or_default(), outer, stdio).await?;
             let title = expr.target.module.to_string();
             let mut call = Call::new(expr.target, Args::Text(args));
-            call.limits = limits;
+            call.limits = outer.limits;
+            call.above.clone_from(&outer.above);
             let outcome = run(core, place, call, stdio.clone()).await;
             match (outcome.result?, outcome.ty) {
                 (Some(value), Some(ty)) => texts.push(wave::print(&value, &ty)),

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use crate::completions::{Completions, Item, Queue, SharedWriter, Target};
 use crate::drive::drive;
@@ -29,10 +30,17 @@ use crate::output::Writer;
 /// Turns what a future came to into a Python object, where the GIL is held.
 pub type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
+/// The output of a call, and where it goes.
+pub struct Written {
+    pub call: Uuid,
+    pub pipe: Output,
+    pub sinks: Arc<Sinks>,
+}
+
 /// A future that has not begun, and its output.
 pub struct Job {
     pub future: BoxFuture<'static, Finish>,
-    pub output: Option<(Output, Arc<Sinks>)>,
+    pub output: Option<Written>,
 }
 
 /// A request that has not begun: `wait()` it, or `await` it, once.
@@ -85,7 +93,9 @@ impl Op {
         let workers = workers().or_raise(py)?;
         let Job { future, output } = self.take()?;
         let output = match output {
-            Some((pipe, sinks)) => Some((pipe, Arc::new(Mutex::new(Writer::from_here(py, sinks)?)))),
+            Some(Written { call, pipe, sinks }) => {
+                Some((pipe, Arc::new(Mutex::new(Writer::from_here(py, call, sinks)?))))
+            }
             None => None,
         };
         Ok(workers.spawn(run(future, output, queue, target)).abort_handle())
@@ -136,7 +146,9 @@ impl Op {
         let Job { future, output } = self.take()?;
         let finish = match output {
             None => drive(py, future, None)?,
-            Some((pipe, sinks)) => drive(py, future, Some((&pipe, &mut Writer::here(sinks))))?,
+            Some(Written { call, pipe, sinks }) => {
+                drive(py, future, Some((&pipe, &mut Writer::here(call, sinks))))?
+            }
         };
         finish(py)
     }

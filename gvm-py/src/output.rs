@@ -3,17 +3,46 @@
 //! In: chunks of bytes as they come. Out: text for `sys.stdout` and `sys.stderr` (in a notebook: of the
 //! cell that made the call), or for the functions that were given instead. Must not know: calls.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use gvm_host::call::{Chunk, Stream};
 use gvm_host::repl::sanitize::Sanitizer;
 use pyo3::intern;
 use pyo3::prelude::*;
+use uuid::Uuid;
 
 use crate::options::Sinks;
 
+thread_local! {
+    /// The calls whose output is being written on this thread, outermost first.
+    static ABOVE: RefCell<Vec<Uuid>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The calls that a call made here comes from: what takes a guest's output may call, and a call that comes back
+/// to the live instance it came from is refused, for it would wait for itself.
+pub fn above() -> Vec<Uuid> {
+    ABOVE.with_borrow(Vec::clone)
+}
+
+struct Above;
+
+impl Above {
+    fn enter(call: Uuid) -> Above {
+        ABOVE.with_borrow_mut(|above| above.push(call));
+        Above
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        ABOVE.with_borrow_mut(Vec::pop);
+    }
+}
+
 /// Writes the output of one call.
 pub struct Writer {
+    call: Uuid,
     sinks: Arc<Sinks>,
     /// Where the call was made, for whoever writes elsewhere.
     origin: Option<Origin>,
@@ -39,15 +68,15 @@ struct Side {
 
 impl Writer {
     /// Writes from where the call is made.
-    pub fn here(sinks: Arc<Sinks>) -> Writer {
-        Writer { sinks, origin: None, stdout: Side::default(), stderr: Side::default(), used: false }
+    pub fn here(call: Uuid, sinks: Arc<Sinks>) -> Writer {
+        Writer { call, sinks, origin: None, stdout: Side::default(), stderr: Side::default(), used: false }
     }
 
     /// Writes from another thread, or later, as if from here.
     ///
     /// # Errors
     /// Those of asking Python where here is.
-    pub fn from_here(py: Python<'_>, sinks: Arc<Sinks>) -> PyResult<Writer> {
+    pub fn from_here(py: Python<'_>, call: Uuid, sinks: Arc<Sinks>) -> PyResult<Writer> {
         let sys = py.import(intern!(py, "sys"))?;
         let context = py.import(intern!(py, "contextvars"))?.call_method0(intern!(py, "copy_context"))?;
         let origin = Origin {
@@ -55,7 +84,7 @@ impl Writer {
             stdout: sys.getattr(intern!(py, "stdout"))?.unbind(),
             stderr: sys.getattr(intern!(py, "stderr"))?.unbind(),
         };
-        Ok(Writer { origin: Some(origin), ..Writer::here(sinks) })
+        Ok(Writer { origin: Some(origin), ..Writer::here(call, sinks) })
     }
 
     /// Writes these chunks.
@@ -64,6 +93,7 @@ impl Writer {
     /// Whatever the function or the file raised.
     pub fn write(&mut self, py: Python<'_>, chunks: &[Chunk]) -> PyResult<()> {
         self.used = true;
+        let _above = Above::enter(self.call);
         for chunk in chunks {
             self.put(py, chunk.stream, |side, terminal| side.feed(&chunk.data, terminal))?;
         }

@@ -146,3 +146,26 @@ def test_grants_are_the_nodes_own(net: gvm.LocalNetwork, tmp_path: Path) -> None
         gvm.Node(home=net.home, dirs=[f"{tmp_path}::/data::rx"])
     with pytest.raises(gvm.Syntax):
         gvm.Node(home=net.home, allow_net=["nowhere"])
+
+
+def test_output_that_calls_back(place: gvm.Node | gvm.Peer) -> None:
+    """Whatever takes a guest's output may call; the very instance that writes is refused, and nothing waits."""
+    got: list[object] = []
+
+    def again(text: str) -> None:
+        got.append(place.module("lists").add(1, 2))
+        with pytest.raises(gvm.NotPermitted, match="wait for itself"):
+            live.nothing()
+        got.append(text)
+
+    with place.spawn("values", stdout=again) as live:
+        live.sleep(200)
+        assert got == [3, "sleeping\n"]
+        assert live.increment() == 1
+        got.clear()
+
+        async def main() -> None:
+            await live.sleep.aio(200)
+
+        asyncio.run(main())
+        assert got == [3, "sleeping\n"]
