@@ -50,12 +50,18 @@ interface Control {
   status @0 () -> (status :Status);
   # Answers once nodes are told and uploads have ended; the connection closes when gpmd is gone.
   shutDown @1 (reason :Text) -> ();
-  # Announces a module; its bytes follow through the upload.
-  upload @2 (name :Text, version :Text, size :UInt64) -> UploadBegun;
+  # Announces a module; its bytes follow through the upload. A client that gives `alive` and no sign of
+  # life for some seconds while it uploads is cut off.
+  upload @2 (name :Text, version :Text, size :UInt64, alive :Alive) -> UploadBegun;
   # Version null: every version of the name.
   remove @3 (name :Text, version :Text) -> Removed;
   # Version null: back to the highest.
   pin @4 (name :Text, version :Text) -> Pinned;
+}
+
+# Of a client that can be asked for a sign of life.
+interface Alive {
+  ping @0 () -> ();
 }
 
 interface Upload {

@@ -15,13 +15,14 @@ interface NodeDoor {
 }
 
 interface ConnectDoor {
-  # The asking side brings its own session and streams; the answer follows its accept policy.
-  connect @0 (session :Session, streams :Streams) -> Connected;
+  # The asking side brings its own session and streams, and what that session may do; the answer
+  # follows the accept policy, and may take a minute where a person is asked.
+  connect @0 (session :Session, streams :Streams, grant :Grant) -> Connected;
 }
 
-# What a session may do. Fields that are null or 0 do not narrow.
+# What a session may do. Fields that are null or 0 do not narrow; an empty list allows no call.
 struct Grant {
-  calls @0 :List(Text);            # patterns of targets that may be called
+  calls @0 :List(Text);            # patterns of targets that may be called, `math.*`
   expires @1 :Int64;               # milliseconds since 1970
 }
 
@@ -30,7 +31,8 @@ interface Session {
   # The signature of a function, or of none for a module's main.
   describe @1 (target :Target) -> Described;
   ping @2 () -> ();
-  # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`.
+  # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`,
+  # `expired`.
   goodbye @3 (reason :Text) -> ();
   # Brings a module to life under a name that the caller chose. It lives until it is dropped, or with
   # this session.
@@ -137,6 +139,7 @@ struct NodeGreeting {
     ok :group {
       hello @0 :Hello;
       door @1 :ConnectDoor;
+      asks @3 :Bool;               # whether a person will be asked
     }
     error @2 :Error;
   }

@@ -24,6 +24,16 @@ pub enum ModuleRef {
     Instance(Name),
 }
 
+impl ModuleRef {
+    /// The name of a stored module.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            ModuleRef::Stored { name, .. } => Some(name),
+            ModuleRef::Bytes(_) | ModuleRef::Instance(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for ModuleRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

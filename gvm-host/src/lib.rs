@@ -15,6 +15,7 @@ pub mod near;
 pub mod node;
 pub mod peer;
 pub mod repl;
+pub mod signal;
 pub mod value;
 pub mod wave;
 pub mod wire;

@@ -77,9 +77,17 @@ impl Ended {
         err
     }
 
-    /// The lines of standard output as JSON.
+    /// The results among the lines of standard output, which are JSON; events may stand anywhere.
     #[track_caller]
     pub fn json(&self) -> Vec<serde_json::Value> {
+        let mut lines = self.json_lines();
+        lines.retain(|line| line.get("event").is_none());
+        lines
+    }
+
+    /// The lines of standard output as JSON.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let text = self.out();
         let parsed = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         parsed.unwrap_or_else(|error| panic!("{error}\nstdout: {text}\nstderr: {}", self.err()))
@@ -224,6 +232,25 @@ pub fn peak_memory(pid: Pid) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// The TCP ports of this device at which a process listens.
+pub fn listening(pid: Pid) -> Vec<u16> {
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let targets = std::fs::read_dir(format!("{process}/fd")).unwrap().flatten();
+    let sockets: Vec<String> = targets
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string(format!("{process}/net/tcp")).unwrap();
+    let port = |line: &str| {
+        // Columns of proc(5): the local address, the state (0A listens), the inode.
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let ours =
+            columns.get(3) == Some(&"0A") && sockets.iter().any(|inode| columns.get(9) == Some(&&**inode));
+        ours.then(|| u16::from_str_radix(columns[1].rsplit(':').next().unwrap(), 16).unwrap())
+    };
+    table.lines().filter_map(port).collect()
 }
 
 /// Waits until the process computes nothing for a while: what it did has stopped, or waits.

@@ -186,6 +186,9 @@ fn usage_errors_are_status_2() {
     for words in [
         &["--timeout", "soon", "./x.wasm"][..],
         &["--max-memory", "lots", "./x.wasm"],
+        &["--max-memory", "0", "./x.wasm"],
+        &["--max-output", "0", "./x.wasm"],
+        &["--fuel", "0", "./x.wasm"],
         &["--dir", "a::b::c", "./x.wasm"],
         &["--node", "b", "--dir", "a", "./x.wasm"],
         &["--node", "b", "--env", "A=1", "./x.wasm"],

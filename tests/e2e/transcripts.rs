@@ -41,6 +41,11 @@ fn values() {
 }
 
 #[test]
+fn sessions() {
+    play("sessions");
+}
+
+#[test]
 fn live() {
     play("live");
 }

@@ -14,6 +14,7 @@ use super::module::{Entry, Linked, Main, Module};
 use super::streams::Outlet;
 use super::{canonical, fault, types};
 use crate::error::{Code, Effect, Error, Result};
+use crate::imports::nodes::{INTERFACE, Reach};
 use crate::imports::{self, Grants, Stdio};
 use crate::limits::{self, Limits};
 use crate::value::Value;
@@ -21,12 +22,29 @@ use crate::value::Value;
 /// What belongs to one store: the guest's WASI context and its limits.
 pub struct State {
     wasi: WasiP1Ctx,
+    /// The network of nodes, where it is granted.
+    reach: Option<Reach>,
     pub(super) limiter: Limiter,
 }
 
 impl State {
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    /// The network of nodes.
+    ///
+    /// # Errors
+    /// `NOT_PERMITTED` where the guest's node does not grant it.
+    pub(crate) fn reach(&self) -> Result<&Reach> {
+        self.reach.as_ref().ok_or_else(|| {
+            Error::new(
+                Code::NotPermitted,
+                format!(
+                    "the module uses {INTERFACE}, which its node does not grant: start it with --grant nodes"
+                ),
+            )
+        })
     }
 }
 
@@ -139,6 +157,8 @@ pub struct Setup<'a> {
     pub grants: &'a Grants,
     pub stdio: &'a Stdio,
     pub argv: &'a [String],
+    /// The network of nodes, where it is granted.
+    pub reach: Option<Reach>,
 }
 
 impl Instance {
@@ -152,8 +172,12 @@ impl Instance {
         let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
         let state = State {
             wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
+            reach: setup.reach,
             limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
+        if module.wants_nodes() {
+            state.reach()?;
+        }
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -170,11 +194,12 @@ impl Instance {
         }
     }
 
-    /// Makes the next call write to and read from these streams, and gives it fuel of its own.
+    /// Makes the next call write to and read from these streams, and gives it fuel and a reach of its own.
     ///
     /// # Errors
     /// `INTERNAL` where the engine does not count the fuel that the limits speak of.
-    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits) -> Result<()> {
+    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits, reach: Option<Reach>) -> Result<()> {
+        self.store.data_mut().reach = reach;
         self.outlet.turn(stdio.output.clone(), stdio.input.clone());
         match limits.fuel {
             Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),

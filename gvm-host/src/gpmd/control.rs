@@ -21,7 +21,7 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, Limits, Side};
 use crate::wire::schema::gpmd_capnp::{
-    control, control_door, control_greeting, pinned, removed, status, upload, upload_begun, uploaded,
+    alive, control, control_door, control_greeting, pinned, removed, status, upload, upload_begun, uploaded,
 };
 
 /// Bytes of a module sent in one message.
@@ -43,6 +43,19 @@ pub struct Control {
     connection: Connection,
     runtime: LocalRuntime,
     home: Home,
+}
+
+/// Gives a sign of life whenever it is asked while something is uploaded.
+struct Here;
+
+impl alive::Server for Here {
+    async fn ping(
+        self: std::rc::Rc<Self>,
+        _: alive::PingParams,
+        _: alive::PingResults,
+    ) -> std::result::Result<(), capnp::Error> {
+        Ok(())
+    }
 }
 
 /// What gpmd says of itself and its nodes.
@@ -156,6 +169,7 @@ impl Control {
         params.set_name(name.as_str());
         params.set_version(version.to_string());
         params.set_size(size);
+        params.set_alive(capnp_rpc::new_client(Here));
         let answer = answered(ANSWER, request.send().promise).await?;
         match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
             upload_begun::Upload(upload) => upload.map_err(failed),

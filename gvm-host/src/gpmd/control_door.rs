@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use semver::Version;
 
-use super::server::{Greeted, State};
+use super::connections::Greeted;
+use super::server::State;
+use super::stop::Step;
 use super::store::{MAX_MODULE, too_large};
 use super::upload_door::Upload;
 use crate::error::Result;
@@ -35,13 +37,12 @@ impl control_door::Server for Door {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let mut answer = results.get();
-            match hello::read(params.get()?.get_hello()?).and_then(|hello| hello.admit(self.state.home_id()))
-            {
-                Ok(()) => {
-                    self.greeted.set();
+            match self.greeted.pass(&self.state, params.get()?.get_hello()?) {
+                Ok(hello) => {
                     let mut ok = answer.init_ok();
-                    hello::write(&self.state.hello(), ok.reborrow().init_hello());
-                    ok.set_control(capnp_rpc::new_client(Control { state: self.state.clone() }));
+                    hello::write(&hello, ok.reborrow().init_hello());
+                    let (state, greeted) = (self.state.clone(), self.greeted.clone());
+                    ok.set_control(capnp_rpc::new_client(Control { state, greeted }));
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -53,6 +54,7 @@ impl control_door::Server for Door {
 
 struct Control {
     state: Rc<State>,
+    greeted: Greeted,
 }
 
 impl control::Server for Control {
@@ -92,7 +94,7 @@ impl control::Server for Control {
         contained(async move {
             let reason = params.get()?.get_reason()?.to_string()?;
             self.state.stop.ask(reason);
-            self.state.stop.ready().await;
+            self.state.stop.reach(Step::Ready).await;
             Ok(())
         })
         .await
@@ -108,7 +110,14 @@ impl control::Server for Control {
             let (name, version) = (params.get_name()?.to_string()?, params.get_version()?.to_string()?);
             let mut answer = results.get();
             match begin(&self.state, &name, &version, params.get_size()) {
-                Ok(upload) => answer.set_upload(capnp_rpc::new_client(upload)),
+                Ok(mut upload) => {
+                    if params.has_alive() {
+                        let alive = params.get_alive()?;
+                        // Who has stopped does not keep its place.
+                        upload.watched = self.greeted.watch(move || alive.ping_request().send().promise);
+                    }
+                    answer.set_upload(capnp_rpc::new_client(upload));
+                }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
             Ok(())

@@ -8,6 +8,7 @@
 //! - `server`: the daemon's thread; `registry_door`, `control_door`, `upload_door`: a capability each.
 //! - `link`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
 
+mod connections;
 pub mod control;
 mod control_door;
 pub mod index;
@@ -17,5 +18,6 @@ pub mod record;
 pub mod registry;
 mod registry_door;
 pub mod server;
+mod stop;
 pub mod store;
 mod upload_door;

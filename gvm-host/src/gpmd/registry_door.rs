@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::connections::Greeted;
 use super::registry::Token;
-use super::server::{Greeted, State, now_ms};
+use super::server::{State, now_ms};
 use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registration, registry, registry_door, subscription,
@@ -43,16 +45,12 @@ impl registry_door::Server for Door {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let mut answer = results.get();
-            match hello::read(params.get()?.get_hello()?).and_then(|hello| hello.admit(self.state.home_id()))
-            {
-                Ok(()) => {
-                    self.greeted.set();
+            match self.greeted.pass(&self.state, params.get()?.get_hello()?) {
+                Ok(hello) => {
                     let mut ok = answer.init_ok();
-                    hello::write(&self.state.hello(), ok.reborrow().init_hello());
-                    ok.set_registry(capnp_rpc::new_client(Registry {
-                        state: self.state.clone(),
-                        greeted: self.greeted.clone(),
-                    }));
+                    hello::write(&hello, ok.reborrow().init_hello());
+                    let (state, greeted) = (self.state.clone(), self.greeted.clone());
+                    ok.set_registry(capnp_rpc::new_client(Registry { state, greeted }));
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -140,10 +138,10 @@ impl registry::Server for Registry {
             let client = params.get()?.get_subscriber()?;
             // First a subscriber, then told: a change that comes between is told twice, not never.
             let number = self.state.subscribers.add(client.clone());
-            let subscription = Subscription { state: self.state.clone(), number };
+            let mut subscription = Subscription { state: self.state.clone(), number, _watched: None };
             tell(&client, self.state.store.index().revision).await?;
             // From now on a node that says nothing for some seconds is gone.
-            self.greeted.watch(move || client.ping_request().send().promise);
+            subscription._watched = self.greeted.watch(move || client.ping_request().send().promise);
             results.get().set_subscription(capnp_rpc::new_client(subscription));
             Ok(())
         })
@@ -178,6 +176,8 @@ impl Drop for Registration {
 struct Subscription {
     state: Rc<State>,
     number: u64,
+    /// Whether the subscriber still lives is looked after for as long.
+    _watched: Option<AbortOnDropHandle<()>>,
 }
 
 impl subscription::Server for Subscription {}

@@ -1,9 +1,10 @@
 //! The daemon: two ports, two sockets, a registry and a store, on a thread of their own.
 //!
 //! In: a home, and what to do when a module was stored. Out: a running gpmd, in this process; one
-//! at most in a home. Must not know: what is asked of it (the doors), arguments, signals.
+//! at most in a home. Must not know: what is asked of it (the doors), how a connection lives
+//! (`connections.rs`), arguments, signals.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
@@ -11,22 +12,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
 
+use super::connections::accept;
 use super::record::{Lock, Record};
 use super::registry::Registry;
 use super::registry_door::Subscribers;
+use super::stop::{Step, Stop};
 use super::store::Store;
 use super::{control_door, registry_door};
 use crate::error::{Code, Error, Result};
 use crate::home::{Home, HomeId};
 use crate::id::Hash;
+use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
-use crate::wire::rpc::{Connection, Gate, Limits, Offered, Side, Watcher, overloaded};
 use crate::wire::tls::Tls;
-use crate::wire::transport::{Listener, Transport};
+use crate::wire::transport::Listener;
 
 /// The port for nodes, unless a person says otherwise.
 pub const NODE_PORT: u16 = 5989;
@@ -34,23 +36,8 @@ pub const NODE_PORT: u16 = 5989;
 /// The port for commands, unless a person says otherwise.
 pub const COMMAND_PORT: u16 = 1111;
 
-/// Connections on one socket or port. Each node takes one; a device runs hundreds of nodes at the most.
-const MOST_CONNECTIONS: usize = 1024;
-
-/// Connections over that which are told so; more are closed without a word.
-const MOST_TURNED_AWAY: usize = 64;
-
 /// Uploads at once: they share one disk, and each holds a temporary file.
 const MOST_UPLOADS: usize = 16;
-
-/// How long a connection may stay without a greeting.
-const GREETING: Duration = Duration::from_secs(10);
-
-/// How long one that is turned away has to read so.
-const TURNED_AWAY: Duration = Duration::from_secs(1);
-
-/// How long leaving waits for an upload that is being stored: the largest takes a few seconds.
-const UPLOADS_END: Duration = Duration::from_secs(30);
 
 /// What gpmd is started with.
 pub struct Config {
@@ -228,82 +215,6 @@ impl State {
     }
 }
 
-/// What a connection has come to. Clones share it; belongs to one thread.
-#[derive(Clone, Default)]
-pub struct Greeted(Rc<Cell<bool>>, Rc<Cell<Option<Watcher>>>);
-
-impl Greeted {
-    /// It has greeted.
-    pub fn set(&self) {
-        self.0.set(true);
-    }
-
-    /// Its other side can be asked for a sign of life, and is from now on.
-    pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) {
-        if let Some(watcher) = self.1.take() {
-            watcher.watch(ask);
-        }
-    }
-}
-
-/// How gpmd comes to its end, step by step.
-pub struct Stop {
-    step: watch::Sender<Step>,
-    reason: RefCell<String>,
-    busy: watch::Sender<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-enum Step {
-    Runs,
-    Asked,
-    /// Nodes are told, uploads have ended.
-    Ready,
-    Closes,
-}
-
-/// Something that must end whole, if it can.
-pub struct Busy(watch::Sender<usize>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-impl Stop {
-    fn new() -> Stop {
-        Stop { step: watch::Sender::new(Step::Runs), reason: RefCell::default(), busy: watch::Sender::new(0) }
-    }
-
-    /// Asks gpmd to stop.
-    pub fn ask(&self, reason: String) {
-        if *self.step.borrow() == Step::Runs {
-            *self.reason.borrow_mut() = reason;
-            self.step.send_replace(Step::Asked);
-        }
-    }
-
-    /// Waits until nodes are told and uploads have ended.
-    pub async fn ready(&self) {
-        self.reach(Step::Ready).await;
-    }
-
-    /// Lets the end wait for something.
-    pub fn busy(&self) -> Busy {
-        self.busy.send_modify(|count| *count += 1);
-        Busy(self.busy.clone())
-    }
-
-    async fn reach(&self, step: Step) {
-        let _ = self.step.subscribe().wait_for(|reached| *reached >= step).await;
-    }
-
-    async fn idle(&self) {
-        let _ = self.busy.subscribe().wait_for(|count| *count == 0).await;
-    }
-}
-
 /// The server's thread from its beginning to its end.
 fn serve(
     config: Config,
@@ -340,7 +251,7 @@ fn serve(
             reason = asked.recv() => state.stop.ask(reason.unwrap_or_else(|| "shut down".into())),
             () = state.stop.reach(Step::Asked) => {}
         }
-        leave(&state).await;
+        state.stop.carry_out(&state.subscribers).await;
         while doors.join_next().await.is_some() {}
         tracing::info!("gpmd has ended");
         Ok(())
@@ -397,7 +308,7 @@ fn open(config: Config, listeners: &Listeners) -> Result<State> {
         uploads: Gate::new(MOST_UPLOADS),
         checking: tokio::sync::Mutex::default(),
         record,
-        stop: Stop::new(),
+        stop: Stop::default(),
         on_stored: config.on_stored.map_or_else(|| Arc::new(|_| {}) as _, Arc::from),
     })
 }
@@ -407,85 +318,6 @@ fn remove_stale_sockets(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         crate::wire::unix::remove_stale(&entry.path());
     }
-}
-
-/// Tells everyone, lets uploads that are being stored end, then closes.
-async fn leave(state: &State) {
-    let reason = state.stop.reason.borrow().clone();
-    tracing::info!(reason, "gpmd leaves");
-    state.subscribers.tell_goodbye(&reason).await;
-    if timeout(UPLOADS_END, state.stop.idle()).await.is_err() {
-        tracing::warn!("an upload did not end in time: nothing of it is kept");
-    }
-    state.stop.step.send_replace(Step::Ready);
-    // The command that asked gets its answer before its connection closes.
-    sleep(Duration::from_millis(10)).await;
-    state.stop.step.send_replace(Step::Closes);
-}
-
-/// Takes connections until gpmd leaves; ends once the last is closed.
-async fn accept(listener: Listener, state: Rc<State>, offer: fn(&Rc<State>, Greeted) -> Offered) {
-    let places = Gate::new(MOST_CONNECTIONS);
-    let turned_away = Gate::new(MOST_TURNED_AWAY);
-    let mut connections = JoinSet::new();
-    loop {
-        let transport = tokio::select! {
-            () = state.stop.reach(Step::Asked) => break,
-            Some(_) = connections.join_next() => continue,
-            transport = listener.accept() => transport,
-        };
-        match transport {
-            Ok(transport) => match (places.enter("connections"), turned_away.enter("connections")) {
-                (Ok(place), _) => {
-                    connections.spawn_local(hold(transport, state.clone(), offer, place));
-                }
-                (Err(_), Ok(place)) => {
-                    tracing::warn!("too many connections: one was turned away");
-                    connections.spawn_local(turn_away(transport, place));
-                }
-                (Err(_), Err(_)) => {}
-            },
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not taken");
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Serves one connection until it ends, or gpmd does.
-async fn hold(
-    transport: Transport,
-    state: Rc<State>,
-    offer: fn(&Rc<State>, Greeted) -> Offered,
-    _place: crate::wire::rpc::Pass,
-) {
-    let greeted = Greeted::default();
-    let offered = offer(&state, greeted.clone());
-    let connection = Connection::start(transport, Side::Accepted, Limits::CONTROL, Some(offered));
-    greeted.1.set(Some(connection.watcher()));
-    let closed = connection.closed();
-    tokio::pin!(closed);
-    let late = async {
-        sleep(GREETING).await;
-        if greeted.0.get() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        why = &mut closed => tracing::debug!(?why, "a connection closed"),
-        () = late => tracing::debug!("a connection did not greet"),
-        () = state.stop.reach(Step::Closes) => {}
-    }
-    connection.finish().await;
-}
-
-async fn turn_away(transport: Transport, _place: crate::wire::rpc::Pass) {
-    let connection = Connection::start(transport, Side::Accepted, Limits::CONTROL, Some(overloaded()));
-    let _ = timeout(TURNED_AWAY, connection.closed()).await;
-    connection.finish().await;
 }
 
 /// Milliseconds since 1970.

@@ -14,13 +14,16 @@ use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::index::Entry;
 use super::server::{State, ended};
+use super::stop::Busy;
 use crate::error::{Code, Error, Result};
 use crate::id::Name;
 use crate::wire::error;
-use crate::wire::rpc::{Pass, contained};
+use crate::wire::gate::Pass;
+use crate::wire::rpc::contained;
 use crate::wire::schema::gpmd_capnp::upload;
 
 /// How long the end of an upload waits for a piece that was sent before it.
@@ -37,7 +40,10 @@ pub struct Upload {
     /// How many bytes came, or what went wrong first.
     arrived: RefCell<Result<u64>>,
     came: Notify,
+    /// Whether its sender still lives is looked after for as long.
+    pub watched: Option<AbortOnDropHandle<()>>,
     _place: Pass,
+    _busy: Busy,
 }
 
 impl Upload {
@@ -46,6 +52,7 @@ impl Upload {
     /// # Errors
     /// `OVERLOADED`, `STORAGE_FULL`, `INTERNAL`.
     pub fn begin(state: &Rc<State>, name: Name, version: Version, size: u64) -> Result<Upload> {
+        let busy = state.stop.begin()?;
         let place = state.uploads.enter("uploads")?;
         let file = state.store.begin()?;
         Ok(Upload {
@@ -56,7 +63,9 @@ impl Upload {
             file: RefCell::new(Some(Arc::new(file))),
             arrived: RefCell::new(Ok(0)),
             came: Notify::new(),
+            watched: None,
             _place: place,
+            _busy: busy,
         })
     }
 
@@ -133,7 +142,7 @@ impl upload::Server for Upload {
         mut results: upload::FinishResults,
     ) -> std::result::Result<(), capnp::Error> {
         contained(async move {
-            let busy = self.state.stop.busy();
+            let busy = self.state.stop.storing();
             let stored = self.store().await;
             drop(busy);
             let mut answer = results.get();

@@ -4,6 +4,8 @@
 //! the WASI context of one instance. Deny by default: a guest gets arguments, clocks, randomness,
 //! its output, and nothing else that is not in [`Grants`]. Must not know: who calls.
 
+pub mod nodes;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +38,8 @@ pub struct Grants {
     pub net: Vec<SocketAddr>,
     /// Whether any of `net` was given by name, which guests then may look up.
     pub names: bool,
+    /// Whether guests may use the network of nodes as this node itself may.
+    pub nodes: bool,
 }
 
 impl Grants {
@@ -124,6 +128,7 @@ impl Linkers {
         wasmtime_wasi::p0::add_to_linker_async(&mut core, State::wasi)?;
         let mut component = wasmtime::component::Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut component)?;
+        nodes::add_to_linker(&mut component)?;
         Ok(Linkers { core, component })
     }
 }

@@ -22,16 +22,25 @@ use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::limits::Limits;
 use crate::node::live::Directory;
-use crate::peer::door::{Ours, Peer};
+use crate::peer::accept::Gatekeeper;
+use crate::peer::connected::Peer;
+use crate::peer::door::Ours;
+use crate::peer::questions::{Answerers, Questions};
 use crate::peer::remote;
+use crate::peer::rights::Grant;
 use crate::peer::table::Table;
+use crate::peer::term::{End, Running, Term};
 use crate::value::FuncType;
-use crate::wire::rpc::Gate;
+use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
 
 /// How much longer than its limit a call on another node is waited for.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// How long what runs may take to its end when the node is shut down; whoever waits at a prompt for it to
+/// leave would not wait longer.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// How long the peers have to hear goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -46,6 +55,7 @@ pub struct Parts {
     /// Of the instances that this node's people hold elsewhere.
     pub directory: Directory,
     pub events: broadcast::Sender<Event>,
+    pub answerers: Answerers,
     pub workers: Workers,
 }
 
@@ -54,12 +64,37 @@ pub enum Message {
     Discover(oneshot::Sender<Result<Vec<NodeInfo>>>),
     Connect(Name, oneshot::Sender<Result<()>>),
     Disconnect(Name, oneshot::Sender<Result<()>>),
+    Revoke(Name, oneshot::Sender<Result<()>>),
+    Rights(Name, oneshot::Sender<Result<Grant>>),
+    /// To the question of this id.
+    Answer(u64, bool, oneshot::Sender<Result<()>>),
     List(oneshot::Sender<Vec<NodeInfo>>),
-    Run { node: Name, call: Call, stdio: Stdio, reply: oneshot::Sender<Outcome> },
-    Describe { node: Name, target: Target, reply: oneshot::Sender<Result<Option<FuncType>>> },
-    Spawn { node: Name, name: Name, target: Target, limits: Limits, reply: oneshot::Sender<Result<()>> },
-    DropInstance { node: Name, name: Name, reply: oneshot::Sender<Result<()>> },
+    Run {
+        node: Name,
+        call: Call,
+        stdio: Stdio,
+        reply: oneshot::Sender<Outcome>,
+    },
+    Describe {
+        node: Name,
+        target: Target,
+        reply: oneshot::Sender<Result<Option<FuncType>>>,
+    },
+    Spawn {
+        node: Name,
+        name: Name,
+        target: Target,
+        limits: Limits,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    DropInstance {
+        node: Name,
+        name: Name,
+        reply: oneshot::Sender<Result<()>>,
+    },
     ShutDown(oneshot::Sender<()>),
+    /// Shut down without waiting for what runs.
+    Hurry,
 }
 
 type Ready = oneshot::Sender<Result<NodeInfo>>;
@@ -112,11 +147,13 @@ struct Actor {
     table: Rc<RefCell<Table<Rc<Peer>>>>,
     directory: Directory,
     events: broadcast::Sender<Event>,
+    /// Of the calls that this node has running elsewhere.
+    own: Term,
 }
 
 impl Actor {
     async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, mpsc::Receiver<link::Event>)> {
-        let Parts { config, runner, directory, events, workers } = parts;
+        let Parts { config, runner, directory, events, answerers, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let tls = Tls::open(&config.home)?;
         let listeners = Listeners {
@@ -136,17 +173,33 @@ impl Actor {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
             Box::new(move |peer| join(&table, &events, &directory, peer, true))
         };
+        let connected = {
+            let table = table.clone();
+            Box::new(move |node: &NodeInfo| {
+                let table: std::cell::Ref<'_, Table<Rc<Peer>>> = table.borrow();
+                table
+                    .get(&node.name)
+                    .is_some_and(|peer| peer.info.id == node.id && peer.info.incarnation == node.incarnation)
+            })
+        };
+        let me = link.node();
         let ours = Rc::new(Ours {
             home: config.home.id(),
             tls,
-            me: link.node(),
-            accept: config.accept,
+            gatekeeper: RefCell::new(Gatekeeper::new(config.accept)),
+            questions: Questions::new(me.name.clone(), events.clone(), answerers),
+            me,
+            rules: config.allow_calls,
+            session_time: config.session_time,
+            running: Running::default(),
             runner,
             workers,
             tickets: Rc::default(),
             joined,
+            connected,
         });
-        Ok((Rc::new(Actor { ours, link, table, directory, events }), listeners, word))
+        let own = Term::new(ours.me.name.clone(), ours.running.clone());
+        Ok((Rc::new(Actor { ours, link, table, directory, events, own }), listeners, word))
     }
 
     /// Serves until the handle says so or is gone.
@@ -158,11 +211,15 @@ impl Actor {
     ) {
         let mut work = JoinSet::new();
         let strangers = Gate::new(STRANGERS);
-        let farewell = loop {
+        let mut farewell = Vec::new();
+        loop {
             tokio::select! {
                 message = inbox.recv() => match message {
-                    None => break None,
-                    Some(Message::ShutDown(reply)) => break Some(reply),
+                    None | Some(Message::Hurry) => break,
+                    Some(Message::ShutDown(reply)) => {
+                        farewell.push(reply);
+                        break;
+                    }
                     Some(message) => drop(work.spawn_local(self.clone().answer(message))),
                 },
                 accepted = listeners.accept() => match (accepted, strangers.enter("connections that wait")) {
@@ -180,24 +237,59 @@ impl Actor {
                 },
                 event = word.recv() => match event {
                     Some(event) => self.heard(event),
-                    None => break None,
+                    None => break,
                 },
                 Some(ended) = work.join_next() => if let Err(error) = ended {
                     tracing::error!("a request ended badly: {error}");
                 },
             }
-        };
-        // No new work; whatever waits is told so by its dropped reply.
+        }
+        // Nobody connects any more, and nothing begins.
         drop(listeners);
+        self.ours.running.close();
+        if !farewell.is_empty() {
+            self.finish_running(&mut word, &mut inbox, &mut work, &mut farewell).await;
+        }
         let peers = self.table.borrow_mut().clear();
-        let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave("shut down")));
+        self.own.end(End::ShutDown);
+        peers.iter().for_each(|peer| peer.end(End::ShutDown));
+        let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave(End::ShutDown.words())));
         let _ = tokio::time::timeout(FAREWELL, goodbyes).await;
         work.shutdown().await;
         if let Ok(actor) = Rc::try_unwrap(self) {
             actor.link.finish().await;
         }
-        if let Some(reply) = farewell {
+        for reply in farewell {
             let _ = reply.send(());
+        }
+    }
+
+    /// Serves until nothing runs any more, for peers or on them, or for as long as that may take.
+    async fn finish_running(
+        self: &Rc<Self>,
+        word: &mut mpsc::Receiver<link::Event>,
+        inbox: &mut mpsc::Receiver<Message>,
+        work: &mut JoinSet<()>,
+        farewell: &mut Vec<oneshot::Sender<()>>,
+    ) {
+        let calls = self.ours.running.count();
+        if calls > 0 {
+            let _ = self.events.send(Event::Leaving { calls });
+        }
+        let mut idle = std::pin::pin!(tokio::time::timeout(FINISH, self.ours.running.idle()));
+        loop {
+            tokio::select! {
+                _ = &mut idle => return,
+                message = inbox.recv() => match message {
+                    None | Some(Message::Hurry) => return,
+                    Some(Message::ShutDown(reply)) => farewell.push(reply),
+                    Some(message) => drop(work.spawn_local(self.clone().answer(message))),
+                },
+                Some(event) = word.recv() => self.heard(event),
+                Some(ended) = work.join_next() => if let Err(error) = ended {
+                    tracing::error!("a request ended badly: {error}");
+                },
+            }
         }
     }
 
@@ -213,12 +305,22 @@ impl Actor {
     async fn answer(self: Rc<Self>, message: Message) {
         match message {
             Message::Discover(reply) => drop(reply.send(self.link.discover().await)),
-            Message::Connect(name, reply) => drop(reply.send(self.connect(name).await)),
+            Message::Connect(name, mut reply) => {
+                let connected = tokio::select! {
+                    connected = self.connect(name) => connected,
+                    // Whoever asked does not wait any more: nor does the other side's person.
+                    () = reply.closed() => return,
+                };
+                let _ = reply.send(connected);
+            }
+            Message::Revoke(name, reply) => drop(reply.send(self.revoke(name).await)),
+            Message::Rights(name, reply) => drop(reply.send(self.peer(&name).map(|peer| peer.grant.clone()))),
+            Message::Answer(id, yes, reply) => drop(reply.send(self.ours.questions.answer(id, yes))),
             Message::Disconnect(name, reply) => drop(reply.send(self.disconnect(name).await)),
             Message::List(reply) => drop(reply.send(self.table.borrow().peers().cloned().collect())),
             Message::Run { node, call, stdio, mut reply } => {
                 let outcome = tokio::select! {
-                    outcome = self.run(node, call, stdio) => outcome,
+                    ran = self.run(node, call, stdio) => ran.unwrap_or_else(Outcome::failed),
                     // The caller took it back: so do we.
                     () = reply.closed() => return,
                 };
@@ -239,7 +341,9 @@ impl Actor {
                 };
                 let _ = reply.send(dropped);
             }
+            // Both are for whoever serves.
             Message::ShutDown(reply) => drop(reply.send(())),
+            Message::Hurry => {}
         }
     }
 
@@ -248,7 +352,10 @@ impl Actor {
             return Ok(());
         }
         let node = self.link.look_up(&name).await?;
-        let peer = self.ours.dial(&node).await?;
+        let waiting = || drop(self.events.send(Event::Waiting { name: name.clone() }));
+        let peer = self.ours.dial(&node, waiting).await?;
+        // Whom a person here connects with is welcome.
+        self.ours.gatekeeper.borrow_mut().readmit(&name);
         join(&self.table, &self.events, &self.directory, Rc::new(peer), false);
         Ok(())
     }
@@ -263,15 +370,26 @@ impl Actor {
         Ok(())
     }
 
+    async fn revoke(&self, name: Name) -> Result<()> {
+        let peers = self.table.borrow_mut().remove_peer(&name);
+        if peers.is_empty() {
+            return Err(not_connected(&name));
+        }
+        self.ours.gatekeeper.borrow_mut().revoke(&name);
+        self.directory.forget_node(&name);
+        peers.iter().for_each(|peer| peer.end(End::Revoked));
+        futures::future::join_all(peers.iter().map(|peer| peer.leave(End::Revoked.words()))).await;
+        Ok(())
+    }
+
     fn peer(&self, name: &Name) -> Result<Rc<Peer>> {
         self.table.borrow().get(name).cloned().ok_or_else(|| not_connected(name))
     }
 
-    async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
-        match self.peer(&node) {
-            Ok(peer) => remote::call(&peer, call, stdio.output, stdio.input).await,
-            Err(error) => Outcome::failed(error),
-        }
+    async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
+        let _runs = self.own.begin()?;
+        let peer = self.peer(&node)?;
+        self.own.within(remote::call(&peer, call, stdio.output, stdio.input)).await
     }
 
     async fn describe(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
@@ -305,6 +423,18 @@ fn join(
     };
     let hear = gone.clone();
     peer.on_goodbye(move |why| hear(why));
+    if let Some(lasts) = peer.lasts() {
+        let (peer, gone, closed) = (Rc::downgrade(&peer), gone.clone(), peer.closed());
+        // Ends with the connection.
+        tokio::task::spawn_local(async move {
+            let expired = tokio::time::timeout(lasts, closed).await.is_err();
+            if let Some(peer) = peer.upgrade().filter(|_| expired) {
+                peer.end(End::Expired);
+                gone(End::Expired.words().to_owned());
+                peer.leave(End::Expired.words()).await;
+            }
+        });
+    }
     // Ends with the connection, which ends with the thread's runtime at the latest.
     tokio::task::spawn_local(async move { gone(closed.await) });
 }

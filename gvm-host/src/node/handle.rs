@@ -12,15 +12,17 @@ use std::thread::JoinHandle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::actor::{self, Message};
-use super::runner::Runner;
-use super::{Config, workers};
+use super::runner::{Caller, Runner};
+use super::{Config, network, workers};
 use crate::call::{Call, Outcome, Target};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Effect, Error, Result};
 use crate::id::{Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::limits::Limits;
-use crate::node::live::{self, Directory, Instances, Place};
+use crate::node::live::{self, Directory, Place};
 use crate::node::modules::Modules;
+use crate::peer::questions::{Answerers, Answering};
+use crate::peer::rights::Grant;
 use crate::value::FuncType;
 
 /// Requests that wait for the node's thread; more make their callers wait.
@@ -42,17 +44,28 @@ pub enum Event {
     GpmdBack,
     /// gpmd is back and does not take this node again; it goes on asking.
     GpmdRefused { why: String },
+    /// A node asks to connect, and the accept policy is to ask a person. [`Handle::answer`] answers, by the
+    /// question's id; where nobody does ([`Handle::answering`]), the node is denied.
+    Asked { id: u64, name: Name },
+    /// A question is no longer open: `allowed`, `denied`, or why there was no answer.
+    AskEnded { id: u64, name: Name, why: String },
+    /// This node asked to connect, and waits for the person there to answer.
+    Waiting { name: Name },
+    /// This node is being shut down, and waits for so many calls to end; [`Handle::hurry`] takes them back.
+    Leaving { calls: usize },
 }
 
 /// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
 /// last clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Inner>);
+pub struct Handle(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     info: NodeInfo,
     runner: Runner,
-    held: Instances,
+    /// This node's own people.
+    people: Caller,
+    answerers: Answerers,
     directory: Directory,
     requests: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
@@ -70,6 +83,7 @@ impl Handle {
         let directory = Directory::default();
         let (requests, inbox) = mpsc::channel(WAITING);
         let (events, _) = broadcast::channel(EVENTS);
+        let answerers = Answerers::default();
         let (ready, registered) = oneshot::channel();
         let workers = workers()?.handle().clone();
         let parts = actor::Parts {
@@ -77,6 +91,7 @@ impl Handle {
             runner: runner.clone(),
             directory: directory.clone(),
             events: events.clone(),
+            answerers: answerers.clone(),
             workers,
         };
         let thread = std::thread::Builder::new()
@@ -85,8 +100,11 @@ impl Handle {
             .map_err(|error| Error::io("starting the node's thread", error))?;
         let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
-        let held = Instances::default();
-        Ok(Handle(Arc::new(Inner { info, runner, held, directory, requests, events, thread })))
+        let people = Caller::default();
+        let inner = Inner { info, runner, people, answerers, directory, requests, events, thread };
+        let node = Handle(Arc::new(inner));
+        node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
+        Ok(node)
     }
 
     /// Who this node is.
@@ -110,10 +128,10 @@ impl Handle {
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
-        let gone = || Error::internal("the node has been shut down");
+        let gone = || Error::new(Code::NodeDown, "this node has been shut down");
         let (reply, answer) = oneshot::channel();
         self.0.requests.send(message(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        answer.await.map_err(|_| gone().with_effect(Effect::Unknown))
     }
 
     /// Every live node of the home, this one included, sorted by name.
@@ -124,7 +142,9 @@ impl Handle {
         self.ask(Message::Discover).await?
     }
 
-    /// Connects with a node; harmless where they are connected already.
+    /// Connects with a node; harmless where they are connected already. Where a person is asked there it
+    /// may take a minute, which [`Event::Waiting`] tells; dropping the future takes the question back. A
+    /// node whose session was revoked here is accepted again.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
@@ -143,10 +163,41 @@ impl Handle {
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
+    /// Ends the session that a node holds here, and the connection with it: the calls that it has running
+    /// here stop, its instances are freed, and it does not come back until [`Handle::connect`] is called
+    /// for it here, or a person is asked and allows it.
+    ///
+    /// # Errors
+    /// `NODE_NOT_CONNECTED`.
+    pub async fn revoke(&self, name: Name) -> Result<()> {
+        self.ask(|reply| Message::Revoke(name, reply)).await?
+    }
+
+    /// What this node may call on a connected node, and until when.
+    ///
+    /// # Errors
+    /// `NODE_NOT_CONNECTED`.
+    pub async fn rights(&self, name: Name) -> Result<Grant> {
+        self.ask(|reply| Message::Rights(name, reply)).await?
+    }
+
+    /// Says that [`Event::Asked`] is answered in this process, for as long as the guard lives.
+    pub fn answering(&self) -> Answering {
+        self.0.answerers.join()
+    }
+
+    /// Answers a question of [`Event::Asked`].
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND` where it is no longer open.
+    pub async fn answer(&self, id: u64, yes: bool) -> Result<()> {
+        self.ask(|reply| Message::Answer(id, yes, reply)).await?
+    }
+
     /// The connected nodes, sorted by name.
     ///
     /// # Errors
-    /// `INTERNAL` where the node has been shut down.
+    /// `NODE_DOWN` where this node has been shut down.
     pub async fn list(&self) -> Result<Vec<NodeInfo>> {
         self.ask(Message::List).await
     }
@@ -154,7 +205,7 @@ impl Handle {
     /// Runs a call here, on a fresh instance. What it writes can be read from `stdio` meanwhile.
     /// Dropping the future stops it.
     pub async fn run_here(&self, call: Call, stdio: Stdio) -> Outcome {
-        self.0.runner.run(&self.0.held, call, stdio).await
+        self.0.runner.run(&self.0.people, call, stdio).await
     }
 
     /// Runs a call on a connected node (or here, by this node's own name). What it writes arrives in
@@ -175,7 +226,7 @@ impl Handle {
                     Code::Timeout,
                     format!("the other node did not end the call after {}", humantime::format_duration(most)),
                 )
-                .with_effect(crate::error::Effect::Unknown)),
+                .with_effect(Effect::Unknown)),
             },
         };
         outcome.unwrap_or_else(Outcome::failed)
@@ -192,7 +243,7 @@ impl Handle {
         let place = Place { node: node.clone(), module: target.module.to_string() };
         let limits = self.0.runner.limits().narrow(limits);
         match node {
-            None => self.0.runner.spawn(&self.0.held, name.clone(), &target, limits).await?,
+            None => self.0.runner.spawn(&self.0.people, name.clone(), &target, limits).await?,
             Some(node) => {
                 let name = name.clone();
                 self.ask(|reply| Message::Spawn { node, name, target, limits, reply }).await??;
@@ -220,7 +271,7 @@ impl Handle {
         let place = self.0.directory.get(&name).ok_or_else(|| live::not_found(&name))?;
         self.0.directory.remove(&name);
         match place.node {
-            None => self.0.held.remove(&name),
+            None => self.0.people.held.remove(&name),
             Some(node) => self.ask(|reply| Message::DropInstance { node, name, reply }).await?,
         }
     }
@@ -241,8 +292,14 @@ impl Handle {
         self.ask(|reply| Message::Describe { node, target, reply }).await?
     }
 
-    /// Says goodbye to every peer and to gpmd, and ends. Calls under way are taken back. Takes a few
-    /// seconds at the very most.
+    /// Has a [`Handle::shut_down`] under way wait no longer for what runs.
+    pub async fn hurry(&self) {
+        let _ = self.0.requests.send(Message::Hurry).await;
+    }
+
+    /// Ends the node in order: what runs for peers, or on them for this node, may end within some seconds,
+    /// while new calls are refused; then the rest is taken back, peers and gpmd hear goodbye. Takes ten
+    /// seconds at the very most, and next to none where nothing runs.
     pub async fn shut_down(&self) {
         let _ = self.ask(Message::ShutDown).await;
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

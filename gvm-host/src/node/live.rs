@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use crate::call::ModuleRef;
 use crate::engine::{Instance, Module};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::Name;
@@ -77,6 +78,8 @@ pub struct Live {
     pub module: Arc<Module>,
     /// What it was made from, as its owner named it.
     pub title: String,
+    /// The name of the stored module that it was made from; none of one that came along.
+    pub of: Option<Name>,
     /// The instance while no call runs in it; why it is gone otherwise. Waiting calls queue here in order.
     cell: tokio::sync::Mutex<Result<Instance, Code>>,
     /// The call that runs in it.
@@ -93,15 +96,22 @@ impl Instances {
     /// # Errors
     /// `LIMIT_EXCEEDED` where the owner has as many as it may; `BAD_ARGUMENTS` where it has one of that
     /// name.
-    pub fn add(&self, name: Name, title: String, module: Arc<Module>, instance: Instance) -> Result<()> {
+    pub fn add(&self, name: Name, from: &ModuleRef, module: Arc<Module>, instance: Instance) -> Result<()> {
         let mut instances = lock(&self.0);
         room(&instances)?;
         if instances.contains_key(&name) {
             return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` lives already")));
         }
         let cell = tokio::sync::Mutex::new(Ok(instance));
-        instances.insert(name, Arc::new(Live { module, title, cell, running: Mutex::default() }));
+        let (title, of) = (from.to_string(), from.name().cloned());
+        instances.insert(name, Arc::new(Live { module, title, of, cell, running: Mutex::default() }));
         Ok(())
+    }
+
+    /// Lets all of them go.
+    pub fn clear(&self) {
+        let all = std::mem::take(&mut *lock(&self.0));
+        drop(all);
     }
 
     /// Whether another may be made.

@@ -8,10 +8,12 @@ mod actor;
 pub mod handle;
 pub mod live;
 pub mod modules;
+mod network;
 pub mod runner;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ use crate::id::Name;
 use crate::imports::Grants;
 use crate::limits::Limits;
 use crate::peer::accept::Accept;
+use crate::peer::rights::Rule;
 use crate::wire::transport::Address;
 
 pub use self::handle::{Event, Handle};
@@ -37,6 +40,10 @@ pub struct Config {
     /// None lets gpmd choose one.
     pub name: Option<Name>,
     pub accept: Accept,
+    /// What peers may call here; everything where there are none.
+    pub allow_calls: Vec<Rule>,
+    /// How long a session that a peer holds here lasts; none ends with its connection.
+    pub session_time: Option<Duration>,
     pub grants: Grants,
     /// Of every call that runs here.
     pub limits: Limits,
@@ -53,6 +60,8 @@ impl Config {
             listen: LISTEN,
             name: None,
             accept: Accept::All,
+            allow_calls: Vec::new(),
+            session_time: None,
             grants: Grants::default(),
             limits: Limits::default(),
             engine,

@@ -4,17 +4,19 @@
 //! scripts, Python, guests, peers): what differs is what each was granted. Must not know: sockets,
 //! sessions, the terminal.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::{Hash, Name};
+use crate::imports::nodes::{Network, Reach, Within};
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
 use crate::node::live::{self, Instances};
 use crate::node::modules::Modules;
+use crate::peer::rights::Rights;
 use crate::value::{FuncType, Value};
 use crate::wave;
 
@@ -27,6 +29,16 @@ struct Inner {
     modules: Modules,
     grants: Grants,
     limits: Limits,
+    /// What guests see of the network, once the node is part of it.
+    network: OnceLock<Arc<dyn Network>>,
+}
+
+/// Whoever makes calls: what they have brought to life, and what they may call. Cheap to clone. The default
+/// is one of this node's own people, who may call everything.
+#[derive(Clone, Default)]
+pub struct Caller {
+    pub held: Instances,
+    pub rights: Rights,
 }
 
 /// A call whose module is loaded and whose function is found.
@@ -55,7 +67,23 @@ impl Prepared {
 impl Runner {
     /// A runner over this engine, with what this node grants and allows.
     pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
-        Runner(Arc::new(Inner { engine, modules, grants, limits }))
+        Runner(Arc::new(Inner { engine, modules, grants, limits, network: OnceLock::new() }))
+    }
+
+    /// Lets guests use the network of nodes where they are granted it.
+    pub(super) fn join(&self, network: Arc<dyn Network>) {
+        let _ = self.0.network.set(network);
+    }
+
+    /// What the guest of a call that began then may see of the network.
+    fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<Reach> {
+        if !self.0.grants.nodes {
+            return None;
+        }
+        let network = self.0.network.get()?.clone();
+        let above = call.above.iter().copied().chain([call.id]).collect();
+        let deadline = limits.timeout.and_then(|most| began.checked_add(most));
+        Some(Reach { network, within: Within { above, output: stdio.output.clone(), deadline } })
     }
 
     /// The node's limits, which a call's own narrow.
@@ -74,23 +102,25 @@ impl Runner {
     }
 
     /// Finds the call's function where its module is loaded already: no waiting, no disk.
-    pub fn prepare_now(&self, target: &Target, limits: &Limits) -> Option<Result<Prepared>> {
+    pub fn prepare_now(&self, rights: &Rights, target: &Target, limits: &Limits) -> Option<Result<Prepared>> {
         let ModuleRef::Stored { name, version } = &target.module else { return None };
         let hash = self.0.modules.resolve_now(name, version.as_ref())?;
         let module = self.0.engine.loaded(hash, limits)?;
-        Some(find(module, target))
+        Some(find(module, target, rights))
     }
 
     /// Finds the call's function, loading (and compiling) its module first where need be.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
-    /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`.
-    pub async fn prepare(&self, target: &Target, limits: &Limits) -> Result<Prepared> {
-        if let Some(ready) = self.prepare_now(target, limits) {
+    /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`, `NOT_PERMITTED`.
+    pub async fn prepare(&self, rights: &Rights, target: &Target, limits: &Limits) -> Result<Prepared> {
+        // Who may call nothing of a module does not learn whether it is there.
+        rights.enter(target.module.name(), target.function.as_deref())?;
+        if let Some(ready) = self.prepare_now(rights, target, limits) {
             return ready;
         }
-        find(self.load(target, limits).await?, target)
+        find(self.load(target, limits).await?, target, rights)
     }
 
     /// The target's module, compiled first where need be.
@@ -123,19 +153,20 @@ impl Runner {
 
     /// Runs a call to its end, on a fresh instance or on one of those that its maker holds. Dropping the
     /// future stops the guest.
-    pub async fn run(&self, held: &Instances, call: Call, stdio: Stdio) -> Outcome {
+    pub async fn run(&self, caller: &Caller, call: Call, stdio: Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
             let name = name.clone();
-            return self.run_live(held, &name, call, stdio).await;
+            return self.run_live(caller, &name, call, stdio).await;
         }
         let limits = self.0.limits.narrow(call.limits);
         let started = Instant::now();
         let preparing = async {
-            match self.prepare_now(&call.target, &limits) {
+            caller.rights.enter(call.target.module.name(), call.target.function.as_deref())?;
+            match self.prepare_now(&caller.rights, &call.target, &limits) {
                 Some(ready) => ready,
                 None => {
                     let _shown = stdio.preparing.begin(format!("Compiling {}", noun(&call.target.module)));
-                    find(self.load(&call.target, &limits).await?, &call.target)
+                    find(self.load(&call.target, &limits).await?, &call.target, &caller.rights)
                 }
             }
         };
@@ -155,7 +186,7 @@ impl Runner {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
-        let entered = self.enter(prepared, call, stdio, limits);
+        let entered = self.enter(prepared, call, stdio, limits, began);
         let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
         Outcome { result, ty, elapsed: started.elapsed() }
     }
@@ -164,15 +195,18 @@ impl Runner {
     ///
     /// # Errors
     /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
-    pub async fn spawn(&self, held: &Instances, name: Name, target: &Target, limits: Limits) -> Result<()> {
-        held.room()?;
+    pub async fn spawn(&self, caller: &Caller, name: Name, target: &Target, limits: Limits) -> Result<()> {
+        caller.rights.enter(target.module.name(), None)?;
+        caller.held.room()?;
         let limits = self.0.limits.narrow(limits);
         let made = async {
             let module = self.load(target, &limits).await?;
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
-            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+            let start = Call::new(target.clone(), Args::Values(Vec::new()));
+            let reach = self.reach(&start, &stdio, &limits, Instant::now());
+            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
             let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
             let instance = loop {
                 tokio::select! {
@@ -183,16 +217,15 @@ impl Runner {
             Ok((module, instance))
         };
         let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
-        held.add(name, target.module.to_string(), module, instance)
+        caller.held.add(name, &target.module, module, instance)
     }
 
-    async fn run_live(&self, held: &Instances, name: &Name, call: Call, stdio: Stdio) -> Outcome {
+    async fn run_live(&self, caller: &Caller, name: &Name, call: Call, stdio: Stdio) -> Outcome {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
-        let found = held.get(name).and_then(|live| {
-            let target = &call.target;
-            let function = target.function.as_deref();
-            let entry = live.module.find(name.as_str(), target.interface.as_deref(), function)?;
+        let found = caller.held.get(name).and_then(|live| {
+            let (noun, of) = (name.as_str(), live.of.as_ref());
+            let entry = permitted(&live.module, noun, of, &call.target, &caller.rights)?;
             Ok((live, entry))
         });
         let (live, entry) = match found {
@@ -203,13 +236,14 @@ impl Runner {
         let want_type = call.want_type;
         let entered = async {
             check_depth(&call)?;
+            let reach = self.reach(&call, &stdio, &limits, started);
             let Call { id, target, args, above, .. } = call;
             let values = match &ty {
                 Some(ty) => arguments(args, ty, &target)?,
                 None => Vec::new(),
             };
             live.enter(id, &above, async |instance| {
-                instance.turn(&stdio, &limits)?;
+                instance.turn(&stdio, &limits, reach)?;
                 instance.call(entry, values, &limits).await
             })
             .await
@@ -223,10 +257,15 @@ impl Runner {
     ///
     /// # Errors
     /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`.
-    pub async fn describe(&self, held: &Instances, target: &Target) -> Result<(Hash, Option<FuncType>)> {
+    pub async fn describe(&self, caller: &Caller, target: &Target) -> Result<(Hash, Option<FuncType>)> {
         let prepared = match &target.module {
-            ModuleRef::Instance(name) => find(held.get(name)?.module.clone(), target)?,
-            _ => self.prepare(target, &self.0.limits).await?,
+            ModuleRef::Instance(name) => {
+                let live = caller.held.get(name)?;
+                let (noun, of) = (name.as_str(), live.of.as_ref());
+                let entry = permitted(&live.module, noun, of, target, &caller.rights)?;
+                Prepared { module: live.module.clone(), entry }
+            }
+            _ => self.prepare(&caller.rights, target, &self.0.limits).await?,
         };
         Ok((prepared.module().hash(), prepared.signature().cloned()))
     }
@@ -237,15 +276,17 @@ impl Runner {
         call: Call,
         stdio: Stdio,
         limits: Limits,
+        began: Instant,
     ) -> Result<Option<Value>> {
         check_depth(&call)?;
+        let reach = self.reach(&call, &stdio, &limits, began);
         let noun = noun(&call.target.module);
         let (argv, values) = match (prepared.signature(), call.args) {
             (None, Args::Argv(argv)) => (argv, Vec::new()),
             (None, _) => (vec![noun], Vec::new()),
             (Some(ty), args) => (vec![noun], arguments(args, ty, &call.target)?),
         };
-        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv };
+        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
         self.0.engine.run(prepared.module, prepared.entry, values, setup).await
     }
 }
@@ -265,10 +306,31 @@ fn noun(module: &ModuleRef) -> String {
     }
 }
 
-fn find(module: Arc<Module>, target: &Target) -> Result<Prepared> {
+fn find(module: Arc<Module>, target: &Target, rights: &Rights) -> Result<Prepared> {
     let noun = noun(&target.module);
-    let entry = module.find(&noun, target.interface.as_deref(), target.function.as_deref())?;
+    let entry = permitted(&module, &noun, target.module.name(), target, rights)?;
     Ok(Prepared { module, entry })
+}
+
+/// The function that a target means, where it may be called. `of` is the module's stored name. What is not
+/// there is told only to who might have called it.
+fn permitted(
+    module: &Module,
+    noun: &str,
+    of: Option<&Name>,
+    target: &Target,
+    rights: &Rights,
+) -> Result<Entry> {
+    let (interface, function) = (target.interface.as_deref(), target.function.as_deref());
+    match module.find(noun, interface, function) {
+        Ok(entry) => {
+            let found = module.function(entry);
+            let interface = found.and_then(|found| found.interface.as_deref());
+            rights.call(of, interface, found.map(|found| found.name.as_str()))?;
+            Ok(entry)
+        }
+        Err(error) => rights.call(of, interface, function).and(Err(error)),
+    }
 }
 
 /// The values that the arguments are, checked against the signature.

@@ -3,29 +3,34 @@
 //! In: a connection, dialled or accepted. Out: a [`Peer`] on both sides, or a denial. Before the policy
 //! has said yes the other side holds nothing but the door. Must not know: how gpmd found the address.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capnp::Error as Failure;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
 
-use super::accept::Accept;
+use super::accept::{Gatekeeper, Verdict};
 use super::bulk::{Bulk, Shelf, Tickets};
 use super::calls::{Calls, StreamsServer};
+use super::connected::{Farewell, Given, Peer};
+use super::questions::{ANSWER, Questions};
+use super::rights::{Grant, Rights, Rule};
 use super::session::SessionServer;
+use super::term::{Running, Term};
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
-use crate::id::{Life, NodeInfo};
+use crate::id::{Life, Name, NodeInfo};
 use crate::limits;
 use crate::node::live::Instances;
-use crate::node::runner::Runner;
+use crate::node::runner::{Caller, Runner};
 use crate::wire;
 use crate::wire::bulk::{Purpose, purpose};
+use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
-use crate::wire::rpc::{Connection, Gate, Limits, Side, contained};
+use crate::wire::rpc::{Connection, Limits, Side, contained};
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Transport, dial, dial_words};
 
@@ -37,75 +42,21 @@ pub struct Ours {
     pub home: HomeId,
     pub tls: Tls,
     pub me: NodeInfo,
-    pub accept: Accept,
+    pub gatekeeper: RefCell<Gatekeeper>,
+    pub questions: Questions,
+    /// What peers may call; all of it where there are none.
+    pub rules: Vec<Rule>,
+    /// How long a session that this node gives lasts, if it ends by itself.
+    pub session_time: Option<Duration>,
+    /// What runs for peers and on them.
+    pub running: Running,
     pub runner: Runner,
     pub workers: Workers,
     pub tickets: Rc<Tickets>,
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
-}
-
-/// A connected node. Belongs to the RPC thread.
-pub struct Peer {
-    pub info: NodeInfo,
-    pub session: session::Client,
-    pub calls: Calls,
-    pub bulk: Rc<Bulk>,
-    connection: RefCell<Option<Connection>>,
-    farewell: Rc<Farewell>,
-}
-
-type Hear = Box<dyn FnOnce(String)>;
-
-/// How the other side leaves.
-#[derive(Default)]
-struct Farewell {
-    /// The last word of either side.
-    said: RefCell<Option<String>>,
-    /// Told of its goodbye, before that is answered.
-    hear: RefCell<Option<Hear>>,
-}
-
-impl Farewell {
-    fn heard(&self, reason: String) {
-        self.said.borrow_mut().get_or_insert(reason.clone());
-        let hear = self.hear.borrow_mut().take();
-        if let Some(hear) = hear {
-            hear(reason);
-        }
-    }
-}
-
-impl Peer {
-    /// Has `hear` told when the other side says goodbye, before it is answered: once its own request to
-    /// leave is done, this side knows.
-    pub fn on_goodbye(&self, hear: impl FnOnce(String) + 'static) {
-        self.farewell.hear.replace(Some(Box::new(hear)));
-    }
-
-    /// Waits until the connection has ended; says why.
-    pub fn closed(&self) -> impl Future<Output = String> + use<> {
-        let closed = self.connection.borrow().as_ref().map(Connection::closed);
-        let farewell = self.farewell.clone();
-        async move {
-            if let Some(closed) = closed {
-                closed.await;
-            }
-            farewell.said.borrow_mut().take().unwrap_or_else(|| "connection lost".to_owned())
-        }
-    }
-
-    /// Says goodbye and ends the connection in order, within two seconds.
-    pub async fn leave(&self, reason: &str) {
-        self.farewell.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
-        let mut request = self.session.goodbye_request();
-        request.get().set_reason(reason);
-        let _ = tokio::time::timeout(Duration::from_secs(1), request.send().promise).await;
-        let connection = self.connection.borrow_mut().take();
-        if let Some(connection) = connection {
-            connection.finish().await;
-        }
-    }
+    /// Whether this very life of a node is connected already.
+    pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
 
 impl Ours {
@@ -117,11 +68,23 @@ impl Ours {
         Hello { node: Some(self.me.clone()), ..Hello::of(self.home) }
     }
 
-    /// The session that a peer gets of this node.
-    fn session(&self, streams: streams::Client, bulk: Rc<Bulk>, farewell: Rc<Farewell>) -> session::Client {
-        capnp_rpc::new_client(SessionServer {
+    /// The session that a peer gets of this node, what it may do, and what ends it.
+    fn session(
+        &self,
+        peer: &Name,
+        streams: streams::Client,
+        bulk: Rc<Bulk>,
+        farewell: Rc<Farewell>,
+    ) -> (session::Client, Grant, Given) {
+        let rights = Rights::of(&self.rules, peer, &self.me.name);
+        let grant = Grant { calls: rights.patterns(), expires_ms: self.session_time.and_then(in_ms) };
+        let term = Term::new(self.me.name.clone(), self.running.clone());
+        let held = Instances::default();
+        let given = Given { term: term.clone(), held: held.clone(), lasts: self.session_time };
+        let session = capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
-            held: Instances::default(),
+            caller: Caller { held, rights },
+            term,
             workers: self.workers.clone(),
             streams,
             bulk,
@@ -129,7 +92,17 @@ impl Ours {
             goodbye: Box::new(move |reason| {
                 farewell.heard(reason);
             }),
-        })
+        });
+        (session, grant, given)
+    }
+
+    /// Whether a node that asks may connect.
+    fn judge(&self, asking: &NodeInfo) -> Verdict {
+        // It may have been dialled from here at the same time.
+        if (self.connected)(asking) {
+            return Verdict::Yes;
+        }
+        self.gatekeeper.borrow().judge(&asking.name, &self.me.name)
     }
 
     /// What a session with this node, whose streams these are, has of large values.
@@ -139,26 +112,20 @@ impl Ours {
         Rc::new(Bulk::new(shelf, tickets, theirs, other.clone(), tls, workers))
     }
 
-    /// Dials a node and asks to be connected.
+    /// Dials a node and asks to be connected. `waiting` is told where a person is asked there, who may take
+    /// a minute. Dropping the future takes the question back.
     ///
     /// # Errors
     /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
-    pub async fn dial(&self, node: &NodeInfo) -> Result<Peer> {
-        let name = &node.name;
+    pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
         let transport = reach(node, &self.tls).await?;
         let connection = Connection::start(transport, Side::Dialled, Limits::SESSION, None);
-        let meeting = self.meet(&connection, node);
-        let met = tokio::time::timeout(STEP, meeting).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::NodeDown,
-                format!("node `{name}` did not answer within {} s", STEP.as_secs()),
-            ))
-        });
-        match met {
-            Ok((session, calls, bulk, farewell)) => {
+        match self.meet(&connection, node, waiting).await {
+            Ok(met) => {
+                let Met { session, calls, bulk, grant, given, farewell } = met;
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, bulk, connection, farewell })
+                Ok(Peer { info: node.clone(), session, calls, bulk, grant, given, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
@@ -167,11 +134,7 @@ impl Ours {
         }
     }
 
-    async fn meet(
-        &self,
-        connection: &Connection,
-        node: &NodeInfo,
-    ) -> Result<(session::Client, Calls, Rc<Bulk>, Rc<Farewell>)> {
+    async fn meet(&self, connection: &Connection, node: &NodeInfo, waiting: impl Fn()) -> Result<Met> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let unknown =
@@ -180,11 +143,11 @@ impl Ours {
         let expected = Life { id: node.id, incarnation: node.incarnation };
         let hello = Hello { expected: Some(expected), ..self.hello() };
         wire::hello::write(&hello, greet.get().init_hello());
-        let answer = greet.send().promise.await.map_err(gone)?;
-        let door = match answer.get().map_err(gone)?.which().map_err(unknown)? {
+        let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
+        let (door, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
                 wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
-                ok.get_door().map_err(gone)?
+                (ok.get_door().map_err(gone)?, ok.get_asks())
             }
             node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
         };
@@ -194,13 +157,21 @@ impl Ours {
         let (theirs, promised) = promised_streams();
         let mut ask = door.connect_request();
         let bulk = self.bulk(promised.clone(), node);
-        ask.get().set_session(self.session(promised, bulk.clone(), farewell.clone()));
+        let (session, granted, given) = self.session(&node.name, promised, bulk.clone(), farewell.clone());
+        ask.get().set_session(session);
         ask.get().set_streams(our_streams(&calls, &bulk));
-        let answer = ask.send().promise.await.map_err(gone)?;
+        wire::grant::write(&granted, ask.get().init_grant());
+        let patience = if asks { ANSWER + STEP } else { STEP };
+        if asks {
+            waiting();
+        }
+        let answer = in_time(node, patience, ask.send().promise).await?.map_err(gone)?;
         match answer.get().map_err(gone)?.which().map_err(unknown)? {
             connected::Ok(ok) => {
                 let _ = theirs.send(ok.get_streams().map_err(gone)?);
-                Ok((ok.get_session().map_err(gone)?, calls, bulk, farewell))
+                let grant = ok.get_grant().and_then(wire::grant::read).map_err(gone)?;
+                let session = ok.get_session().map_err(gone)?;
+                Ok(Met { session, calls, bulk, grant, given, farewell })
             }
             connected::Error(error) => Err(wire::error::read(error.map_err(gone)?)),
         }
@@ -215,17 +186,50 @@ impl Ours {
         };
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
-        let door = Door { ours: self.clone(), connection: Rc::downgrade(&held), met: met.clone() };
+        let asking = Rc::<Cell<bool>>::default();
+        let door = Door {
+            ours: self.clone(),
+            connection: Rc::downgrade(&held),
+            met: met.clone(),
+            asking: asking.clone(),
+        };
         let door: node_door::Client = capnp_rpc::new_client(door);
         let connection = Connection::start(transport, Side::Accepted, Limits::SESSION, Some(door.client));
         let closed = connection.closed();
         held.replace(Some(connection));
         // Whoever has not been accepted by then is cut off: dropping `held` ends the connection.
-        let _ = tokio::time::timeout(STEP, async {
+        let mut ended = std::pin::pin!(async {
             tokio::select! { _ = closed => (), () = met.notified() => () }
-        })
-        .await;
+        });
+        let ended_soon = tokio::time::timeout(STEP, &mut ended).await.is_ok();
+        if !ended_soon && asking.get() {
+            let _ = tokio::time::timeout(ANSWER, ended).await;
+        }
     }
+}
+
+/// What meeting came to, on the side that asked.
+struct Met {
+    session: session::Client,
+    calls: Calls,
+    bulk: Rc<Bulk>,
+    grant: Grant,
+    given: Given,
+    farewell: Rc<Farewell>,
+}
+
+/// Bounds how long the other side may take.
+async fn in_time<T>(node: &NodeInfo, most: Duration, answer: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(most, answer).await.map_err(|_| {
+        let most = humantime::format_duration(most);
+        Error::new(Code::NodeDown, format!("node `{}` did not answer within {most}", node.name))
+    })
+}
+
+/// What the clock will say then, in milliseconds since 1970.
+fn in_ms(time: Duration) -> Option<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(now.checked_add(time)?.as_millis()).ok()
 }
 
 /// Dials a node's places one after the other.
@@ -274,6 +278,8 @@ struct Door {
     ours: Rc<Ours>,
     connection: Weak<RefCell<Option<Connection>>>,
     met: Rc<tokio::sync::Notify>,
+    /// Whether a person is being asked.
+    asking: Rc<Cell<bool>>,
 }
 
 impl node_door::Server for Door {
@@ -292,6 +298,7 @@ impl node_door::Server for Door {
             Ok(asking) => {
                 let mut ok = results.get().init_ok();
                 wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());
+                ok.set_asks(self.ours.judge(&asking) == Verdict::Ask && self.ours.questions.waits());
                 ok.set_door(capnp_rpc::new_client(AskingDoor { door: self.clone(), asking }));
             }
             Err(error) => wire::error::write(&error, results.get().init_error()),
@@ -314,7 +321,16 @@ impl connect_door::Server for AskingDoor {
     ) -> Result<(), Failure> {
         contained(async move {
             let ours = &self.door.ours;
-            if let Err(denied) = ours.accept.judge(&self.asking.name, &ours.me.name) {
+            let accepted = match ours.judge(&self.asking) {
+                Verdict::Yes => Ok(()),
+                Verdict::No(denied) => Err(denied),
+                Verdict::Ask => {
+                    self.door.asking.set(true);
+                    ours.questions.ask(&self.asking.name).await
+                }
+            };
+            // The node may have begun to leave while a person thought about it.
+            if let Err(denied) = accepted.and_then(|()| ours.running.begin(&ours.me.name).map(drop)) {
                 wire::error::write(&denied, results.get().init_error());
                 return Ok(());
             }
@@ -326,9 +342,13 @@ impl connect_door::Server for AskingDoor {
             };
             let calls = Calls::default();
             let farewell = Rc::<Farewell>::default();
+            let grant = wire::grant::read(params.get_grant()?)?;
             let mut ok = results.get().init_ok();
             let bulk = ours.bulk(streams.clone(), &self.asking);
-            ok.set_session(ours.session(streams, bulk.clone(), farewell.clone()));
+            let (session_here, granted, given) =
+                ours.session(&self.asking.name, streams, bulk.clone(), farewell.clone());
+            ok.set_session(session_here);
+            wire::grant::write(&granted, ok.reborrow().init_grant());
             ok.set_streams(our_streams(&calls, &bulk));
             self.door.met.notify_one();
             watch(&connection, &session);
@@ -337,6 +357,8 @@ impl connect_door::Server for AskingDoor {
                 session,
                 calls,
                 bulk,
+                grant,
+                given,
                 connection: RefCell::new(Some(connection)),
                 farewell,
             }));

@@ -7,7 +7,11 @@
 pub mod accept;
 pub mod bulk;
 pub mod calls;
+pub mod connected;
 pub mod door;
+pub mod questions;
 pub mod remote;
+pub mod rights;
 pub mod session;
 pub mod table;
+pub mod term;

@@ -6,7 +6,7 @@
 
 use gvm_wire::node_capnp::{described, done};
 
-use super::door::Peer;
+use super::connected::Peer;
 use crate::call::{Call, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Code, Effect, Error, Result};

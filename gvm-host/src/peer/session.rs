@@ -14,24 +14,27 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::bulk::Bulk;
-use crate::call::{Call, Chunk, Outcome, Target};
+use super::term::Term;
+use crate::call::{Call, Chunk, ModuleRef, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Effect, Error, Result};
 use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits;
-use crate::node::live::Instances;
-use crate::node::runner::{Prepared, Runner, peer_limits};
+use crate::node::runner::{Caller, Prepared, Runner, peer_limits};
+use crate::wire;
 use crate::wire::call::Apart;
+use crate::wire::gate::Gate;
 use crate::wire::large::{Blob, Large};
-use crate::wire::rpc::{Gate, contained};
-use crate::wire::{self};
+use crate::wire::rpc::contained;
 
 /// One peer's session.
 pub struct SessionServer {
     pub runner: Runner,
-    /// What the peer has brought to life here; it goes with the session.
-    pub held: Instances,
+    /// What the peer may call, and has brought to life here, which goes with the session.
+    pub caller: Caller,
+    /// How long all of this lasts.
+    pub term: Term,
     pub workers: Workers,
     /// Where the peer takes the output of its calls and gives their input.
     pub streams: streams::Client,
@@ -54,15 +57,17 @@ impl SessionServer {
         has_input: bool,
     ) -> (Outcome, Option<Large>, Vec<Chunk>) {
         let refused = |error| (Outcome::failed(error), None, Vec::new());
-        let _pass = match self.gate.enter("calls of one session") {
+        let entered = self.term.begin().and_then(|runs| Ok((runs, self.gate.enter("calls of one session")?)));
+        let _pass = match entered.and_then(|pass| self.may_enter(&call.target).map(|()| pass)) {
             Ok(pass) => pass,
             Err(error) => return refused(error),
         };
         call.limits = peer_limits().narrow(call.limits);
-        if !apart.is_empty()
-            && let Err(error) = self.bulk.complete(&mut call, apart).await
-        {
-            return refused(error.with_effect(Effect::NotStarted));
+        if !apart.is_empty() {
+            let completed = self.term.within(self.bulk.complete(&mut call, apart)).await;
+            if let Err(error) = completed.and_then(|completed| completed) {
+                return refused(error.with_effect(Effect::NotStarted));
+            }
         }
         let (mut outcome, output) = self.run(call, has_input).await;
         let large = self.bulk.keep(&mut outcome).await;
@@ -75,7 +80,7 @@ impl SessionServer {
         let all = self.runner.limits().narrow(call.limits);
         let stdio = Stdio { input: has_input.then(Input::default), ..Stdio::new(&all) };
         let pipes = (stdio.output.clone(), stdio.input.clone());
-        let outcome = match self.runner.prepare_now(&call.target, &all) {
+        let outcome = match self.runner.prepare_now(&self.caller.rights, &call.target, &all) {
             Some(Err(error)) => Outcome::failed(error),
             Some(Ok(prepared)) if prepared.is_fast() => {
                 self.run_here_first(prepared, call, stdio, id, &pipes).await
@@ -86,9 +91,9 @@ impl SessionServer {
                 self.run_on_workers(run, id, &pipes).await
             }
             None => {
-                let (runner, held) = (self.runner.clone(), self.held.clone());
-                self.run_on_workers(Box::pin(async move { runner.run(&held, call, stdio).await }), id, &pipes)
-                    .await
+                let (runner, caller) = (self.runner.clone(), self.caller.clone());
+                let run = Box::pin(async move { runner.run(&caller, call, stdio).await });
+                self.run_on_workers(run, id, &pipes).await
             }
         };
         (outcome, pipes.0.take())
@@ -118,7 +123,14 @@ impl SessionServer {
         }
     }
 
-    async fn run_on_workers(&self, run: Run, id: Uuid, (output, input): &(Output, Option<Input>)) -> Outcome {
+    /// Runs away from this thread; the end of the session stops it, which the guest feels within a tick.
+    async fn run_on_workers(&self, run: Run, id: Uuid, pipes: &(Output, Option<Input>)) -> Outcome {
+        let ran = self.term.within(self.attend(run, id, pipes)).await;
+        ran.unwrap_or_else(Outcome::failed)
+    }
+
+    /// Has the call run on the workers and serves its streams meanwhile.
+    async fn attend(&self, run: Run, id: Uuid, (output, input): &(Output, Option<Input>)) -> Outcome {
         let mut run = AbortOnDropHandle::new(self.workers.spawn(run));
         let wants = async || match input {
             Some(input) => input.wanted().await,
@@ -159,15 +171,26 @@ impl SessionServer {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let done = AbortOnDropHandle::new(self.workers.spawn(work)).await;
+        let _runs = self.term.begin()?;
+        let done = self.term.within(AbortOnDropHandle::new(self.workers.spawn(work))).await?;
         done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
     }
 
     /// A target with the bytes that it left out.
     async fn whole(&self, read: Result<(Target, Option<Blob>)>) -> Result<Target> {
         let (mut target, apart) = read?;
+        self.may_enter(&target)?;
         self.bulk.complete_module(&mut target, apart).await?;
         Ok(target)
+    }
+
+    /// Refuses what may not be called at all before anything more of it crosses.
+    fn may_enter(&self, target: &Target) -> Result<()> {
+        match &target.module {
+            // By its module's rights, which the instance knows.
+            ModuleRef::Instance(_) => Ok(()),
+            module => self.caller.rights.enter(module.name(), target.function.as_deref()),
+        }
     }
 
     async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<(), capnp::Error> {
@@ -217,9 +240,9 @@ impl session::Server for SessionServer {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let target = wire::call::read_target(params.get()?.get_target()?);
-            let (runner, held) = (self.runner.clone(), self.held.clone());
+            let (runner, caller) = (self.runner.clone(), self.caller.clone());
             let target = self.whole(target).await;
-            match self.on_workers(async move { runner.describe(&held, &target?).await }).await {
+            match self.on_workers(async move { runner.describe(&caller, &target?).await }).await {
                 Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
                     ok.set_hash(&hash.0);
@@ -244,8 +267,9 @@ impl session::Server for SessionServer {
             let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
             let target = self.whole(wire::call::read_target(asked.get_target()?)).await;
             let limits = peer_limits().narrow(wire::call::read_limits(asked.get_limits()?));
-            let (runner, held) = (self.runner.clone(), self.held.clone());
-            let spawned = self.on_workers(async move { runner.spawn(&held, name?, &target?, limits).await });
+            let (runner, caller) = (self.runner.clone(), self.caller.clone());
+            let spawned =
+                self.on_workers(async move { runner.spawn(&caller, name?, &target?, limits).await });
             write_done(spawned.await, results.get());
             Ok(())
         })
@@ -257,7 +281,7 @@ impl session::Server for SessionServer {
         _: session::InstancesParams,
         mut results: session::InstancesResults,
     ) -> Result<(), capnp::Error> {
-        let held = self.held.list();
+        let held = self.caller.held.list();
         let mut list = results.get().init_instances(held.len() as u32);
         for (index, (name, module)) in held.iter().enumerate() {
             let mut to = list.reborrow().get(index as u32);
@@ -273,7 +297,7 @@ impl session::Server for SessionServer {
         mut results: session::DropResults,
     ) -> Result<(), capnp::Error> {
         let name = params.get()?.get_name()?.to_str().unwrap_or_default().parse::<Name>();
-        write_done(name.and_then(|name| self.held.remove(&name)), results.get());
+        write_done(name.and_then(|name| self.caller.held.remove(&name)), results.get());
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! not know: where the line came from.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 
@@ -13,11 +13,11 @@ use crate::error::{Code, Error, Result};
 use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits::Limits;
-use crate::node::Handle;
-use crate::repl::help;
+use crate::node::{Event, Handle};
 use crate::repl::parse::{Arg, Expr, Statement};
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, error_json, watch};
+use crate::repl::{events, help};
 use crate::{json, wave};
 
 /// Whether there is more to do after a statement.
@@ -64,13 +64,19 @@ impl Evaluator {
                 self.names(nodes.iter().map(|node| &node.name));
             }
             Statement::Connect(name) => {
-                self.node.connect(name.clone()).await?;
+                let told = (!self.json).then_some(&mut self.screen);
+                connect(&self.node, name.clone(), told).await?;
                 self.say(name.as_str(), json!(name.as_str()));
             }
             Statement::Disconnect(name) => {
                 self.node.disconnect(name).await?;
                 self.say("Client disconnected.", Json::Null);
             }
+            Statement::Revoke(name) => {
+                self.node.revoke(name).await?;
+                self.say("Session revoked.", Json::Null);
+            }
+            Statement::Rights(name) => self.rights(name).await?,
             Statement::Spawn(node, target) => {
                 let what = format!("Bringing {} to life", target.module);
                 let spawning = self.node.spawn(node, target, self.limits);
@@ -95,6 +101,26 @@ impl Evaluator {
         } else if !names.is_empty() {
             self.screen.line(&names.join(","));
         }
+    }
+
+    async fn rights(&mut self, name: Name) -> Result<()> {
+        let grant = self.node.rights(name).await?;
+        let expires = grant.expires_ms.and_then(|at| u64::try_from(at).ok());
+        let expires = expires.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at)));
+        let expires = expires.map(|at| humantime::format_rfc3339_seconds(at).to_string());
+        if self.json {
+            self.say("", json!({ "calls": grant.calls, "expires": expires }));
+            return Ok(());
+        }
+        match grant.calls {
+            None => self.screen.line("everything"),
+            Some(calls) if calls.is_empty() => self.screen.line("nothing"),
+            Some(calls) => calls.iter().for_each(|pattern| self.screen.line(pattern)),
+        }
+        if let Some(expires) = expires {
+            self.screen.line(&format!("until {expires}"));
+        }
+        Ok(())
     }
 
     fn instances(&mut self) {
@@ -225,6 +251,28 @@ impl Evaluator {
         };
         let (outcome, kept) = watch(&mut self.screen, self.json, &shown, running).await;
         Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
+    }
+}
+
+/// Connects, and tells a person where they have to wait for another.
+///
+/// # Errors
+/// Those of [`Handle::connect`].
+pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -> Result<()> {
+    let mut events = node.events();
+    let mut connecting = std::pin::pin!(node.connect(name.clone()));
+    loop {
+        tokio::select! {
+            biased;
+            connected = &mut connecting => return connected,
+            Ok(event) = events.recv() => {
+                if event == (Event::Waiting { name: name.clone() })
+                    && let Some(screen) = &mut told
+                {
+                    screen.note(&events::waiting(&name));
+                }
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@ Node.run(name, module.f(x))   call a function there
 Node.spawn([name,] module)    bring a module to life: it keeps its state; answers its name, i1
 i1.f(x)                       call it; Node.instances() lists, Node.drop(i1) lets go
 Node.disconnect(name)         end the connection
+Node.rights(name)             what this node may call there, and until when
+Node.revoke(name)             end what that node may do here, until you connect with it again
 module                        run a module's main here
 module.f(x)                   call a function here; calls nest: math.add(math.add(1,2), 3)
 help module                   the functions of a module

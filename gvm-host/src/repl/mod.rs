@@ -4,6 +4,7 @@
 //! not know: flags, the environment (`bin/` hands both over), capnp, wasmtime.
 
 pub mod eval;
+pub mod events;
 pub mod help;
 pub mod parse;
 pub mod progress;

@@ -18,6 +18,10 @@ pub enum Statement {
     Discover,
     Connect(Name),
     Disconnect(Name),
+    /// Ends what a node may do here, for good.
+    Revoke(Name),
+    /// What may be called on a node.
+    Rights(Name),
     List,
     Run(Name, Expr),
     /// Brings a module to life, on a node where one is named.
@@ -42,6 +46,15 @@ pub enum Arg {
     Wave(String),
     /// A call whose result is the value, on another node where one is named.
     Call(Option<Name>, Expr),
+}
+
+/// The arguments of a call as text, where none of them is a call itself.
+pub fn plain(args: Vec<Arg>) -> Option<String> {
+    let text = |arg| match arg {
+        Arg::Wave(text) => Some(text),
+        Arg::Call(..) => None,
+    };
+    Some(args.into_iter().map(text).collect::<Option<Vec<_>>>()?.join(", "))
 }
 
 /// Reads one line.
@@ -172,6 +185,8 @@ impl<'a> Cursor<'a> {
             "list" => self.no_arguments().map(|()| Statement::List),
             "connect" => self.one_name().map(Statement::Connect),
             "disconnect" => self.one_name().map(Statement::Disconnect),
+            "revoke" => self.one_name().map(Statement::Revoke),
+            "rights" => self.one_name().map(Statement::Rights),
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
             "spawn" => self.spawn(),
             "instances" => self.no_arguments().map(|()| Statement::Instances),
@@ -179,7 +194,7 @@ impl<'a> Cursor<'a> {
             _ => {
                 self.at = start;
                 Err(self.error(
-                    "`Node` has discover(), connect(name), list(), run(name, target), spawn([name,] module), instances(), drop(instance) and disconnect(name)",
+                    "`Node` has discover, connect, list, run, disconnect, spawn, instances, drop, rights and revoke: see `help`",
                 ))
             }
         }

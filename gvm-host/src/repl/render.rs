@@ -85,8 +85,12 @@ impl Screen {
 
     /// A line of our own.
     pub fn line(&mut self, text: &str) {
-        write(Stream::Stdout, text.as_bytes());
-        write(Stream::Stdout, b"\n");
+        line(text);
+    }
+
+    /// A line for a person beside what programs read.
+    pub fn note(&mut self, text: &str) {
+        note(text);
     }
 
     /// A coded error.
@@ -187,6 +191,21 @@ fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<io::Result<()>> {
     tokio::task::spawn_blocking(move || {
         chunks.iter().try_for_each(|chunk| try_write(chunk.stream, &chunk.data))
     })
+}
+
+/// A line on standard output, whole whoever else writes.
+pub fn line(text: &str) {
+    write(Stream::Stdout, format!("{text}\n").as_bytes());
+}
+
+/// A line on standard error.
+pub fn note(text: &str) {
+    // What others said is no more trusted than a guest's output.
+    let text = match io::stderr().is_terminal() {
+        true => Sanitizer::default().feed(text.as_bytes()),
+        false => text.to_owned(),
+    };
+    write(Stream::Stderr, format!("{text}\n").as_bytes());
 }
 
 /// Writes and flushes. A reader that has gone is not our failure: its own end tells it.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use reedline::{
     ExternalPrinter, FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch,
@@ -12,7 +13,6 @@ use reedline::{
 };
 
 use crate::error::{Error, Result};
-use crate::node::Event;
 
 /// Lines of history that are kept between runs.
 const HISTORY: usize = 10_000;
@@ -32,16 +32,17 @@ pub enum Line {
     Text(String),
     /// Ctrl-C: what was typed is dropped.
     Dropped,
-    /// Ctrl-D.
+    /// Ctrl-D, or that the flag was raised.
     End,
 }
 
 impl Terminal {
-    /// An editor whose prompt shows this node's name and whose history lies in this file.
+    /// An editor whose prompt shows this node's name and whose history lies in this file. Raising the flag
+    /// ends what is being typed.
     ///
     /// # Errors
     /// `INTERNAL` where the history cannot be read or written.
-    pub fn open(node: &str, history: &Path, colour: bool) -> Result<Terminal> {
+    pub fn open(node: &str, history: &Path, colour: bool, flag: Arc<AtomicBool>) -> Result<Terminal> {
         let file = FileBackedHistory::with_file(HISTORY, history.to_owned())
             .map_err(|error| Error::internal(format!("history {}: {error}", history.display())))?;
         let printer = ExternalPrinter::new(WAITING);
@@ -49,6 +50,7 @@ impl Terminal {
         let editor = Reedline::create()
             .with_history(Box::new(file))
             .with_ansi_colors(colour)
+            .with_break_signal(flag)
             .with_external_printer(printer);
         Ok(Terminal {
             editor,
@@ -73,17 +75,6 @@ impl Terminal {
     /// Puts lines above the prompt, from any thread. A full queue drops them.
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         self.above.clone()
-    }
-}
-
-/// An event in words.
-pub fn event_words(event: &Event) -> String {
-    match event {
-        Event::Connected { name } => format!("[{name} connected]"),
-        Event::Down { name, why } => format!("[{name} is gone: {why}]"),
-        Event::GpmdLost => "[gpmd is gone; calls and connections go on without it]".to_owned(),
-        Event::GpmdBack => "[gpmd is back]".to_owned(),
-        Event::GpmdRefused { why } => format!("[gpmd is back and refuses this node: {why}]"),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Everything here belongs to one thread and is called on its `LocalRuntime` or `LocalSet`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,13 +18,14 @@ use capnp_rpc::rpc_twoparty_capnp::Side as VatSide;
 use capnp_rpc::twoparty::VatNetwork;
 use futures::FutureExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
-use super::pulse::{self, BEAT, Beat, Pulse, Signs};
+use super::pulse::{self, Signs};
 use super::transport::{Peer, Transport};
+use super::watch::Watcher;
 use super::writer::{Pump, coalesce};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 
 /// How long an orderly end may take to bring the last bytes to the other side.
 const FINISH: Duration = Duration::from_secs(1);
@@ -157,16 +158,20 @@ impl Connection {
         &self.peer
     }
 
-    /// Ends the connection as [`Closed::Silent`] once the other side gives no sign of life for some
-    /// seconds, though `ask` asks it for one; whatever it sends is one. `ask` is called when nothing was
-    /// heard for a while, one at a time. To be called once.
+    /// Ends the connection as [`Closed::Silent`] once the other side gives no sign of life; see
+    /// [`Watcher::watch`]. To be called once.
     pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) {
-        self.watcher().watch(ask);
+        let (watched, closed) = (self.watcher().watch(ask), self.closed());
+        tokio::task::spawn_local(async move {
+            closed.await;
+            drop(watched);
+        });
     }
 
-    /// What can do the same later, from elsewhere.
+    /// What can do the same later, from elsewhere, without holding the connection.
     pub fn watcher(&self) -> Watcher {
-        Watcher { signs: self.signs.clone(), stop: self.stop.clone(), closed: self.closed.clone() }
+        let stop = self.stop.clone();
+        Watcher::new(self.signs.clone(), move || stop.ask(Closed::Silent))
     }
 
     /// Waits until the connection has ended, and says why. May be called often; the future does not
@@ -189,56 +194,10 @@ impl Drop for Connection {
     }
 }
 
-/// Watches over a connection without holding it.
-pub struct Watcher {
-    signs: Signs,
-    stop: Rc<Stop>,
-    closed: watch::Receiver<Option<Closed>>,
-}
-
-impl Watcher {
-    /// As [`Connection::watch`].
-    pub fn watch<F: Future + 'static>(self, ask: impl Fn() -> F + 'static) {
-        // Ends with the connection.
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                _ = ended(self.closed) => {}
-                () = silence(self.signs, ask) => self.stop.ask(Closed::Silent),
-            }
-        });
-    }
-}
-
 async fn ended(mut closed: watch::Receiver<Option<Closed>>) -> Closed {
     match closed.wait_for(Option::is_some).await {
         Ok(why) => why.clone().unwrap_or(Closed::Ours),
         Err(_) => Closed::Ours,
-    }
-}
-
-/// Returns once the other side has been silent for too long.
-async fn silence<F: Future>(signs: Signs, ask: impl Fn() -> F) {
-    let mut beats = interval_at(Instant::now() + BEAT, BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut pulse, mut last) = (Pulse::default(), Instant::now());
-    let mut asking = None;
-    loop {
-        tokio::select! {
-            _ = beats.tick() => {
-                let since = std::mem::replace(&mut last, Instant::now()).elapsed();
-                match pulse.beat(signs.count(), since) {
-                    Beat::Alive => asking = None,
-                    Beat::Ask if asking.is_none() => asking = Some(Box::pin(ask())),
-                    Beat::Ask => {}
-                    Beat::Dead => return,
-                }
-            }
-            // The answer itself says nothing that its bytes have not said.
-            _ = async { match asking.as_mut() {
-                Some(asking) => asking.await,
-                None => std::future::pending().await,
-            }} => asking = None,
-        }
     }
 }
 
@@ -310,54 +269,10 @@ pub fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     }
 }
 
-/// How much may be under way at once. Clones count together; belongs to one thread.
-#[derive(Clone, Debug)]
-pub struct Gate {
-    free: Rc<Cell<usize>>,
-    most: usize,
-}
-
-/// A place behind a [`Gate`], free again when dropped.
-#[derive(Debug)]
-pub struct Pass(Rc<Cell<usize>>);
-
-impl Gate {
-    /// A gate that lets this many in.
-    pub fn new(most: usize) -> Gate {
-        Gate { free: Rc::new(Cell::new(most)), most }
-    }
-
-    /// Takes a place, at once or not at all.
-    ///
-    /// # Errors
-    /// `OVERLOADED`, naming what there are too many of.
-    pub fn enter(&self, what: &str) -> Result<Pass> {
-        match self.free.get().checked_sub(1) {
-            Some(free) => {
-                self.free.set(free);
-                Ok(Pass(self.free.clone()))
-            }
-            None => Err(Error::new(
-                Code::Overloaded,
-                format!("{} {what} at once are the most: wait and try again", self.most),
-            )),
-        }
-    }
-
-    /// How many are in.
-    pub fn inside(&self) -> usize {
-        self.most - self.free.get()
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::super::schema::gpmd_capnp::index_subscriber;
     use super::*;
 
@@ -479,14 +394,5 @@ mod tests {
             assert!(request.send().promise.await.is_err());
             assert!(matches!(server.closed().await, Closed::Broken(_)));
         });
-    }
-
-    #[test]
-    fn a_gate_counts() {
-        let gate = Gate::new(1);
-        let pass = gate.enter("calls").unwrap();
-        assert_eq!(gate.clone().enter("calls").unwrap_err().code(), Code::Overloaded);
-        drop(pass);
-        assert!(gate.enter("calls").is_ok());
     }
 }

@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -105,11 +105,11 @@ impl Listener {
         socket.set_reuseaddr(true).map_err(fail)?;
         socket.bind(at).map_err(fail)?;
         let socket = socket.listen(WAITING).map_err(fail)?;
-        let address = socket.local_addr().map_err(fail)?;
+        let address = reachable(socket.local_addr().map_err(fail)?);
         Ok(Listener { socket, address, tls, arriving: RefCell::default(), said: Cell::new(None) })
     }
 
-    /// Where it can be dialled.
+    /// Where it can be dialled; of one that listens at every address, by the one that others see.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -169,6 +169,27 @@ impl Listener {
             tracing::warn!(port = self.address.port(), "turned away: {what}");
         }
     }
+}
+
+/// An address that can be dialled. One that stands for all of this device's becomes the one from which this
+/// device would speak to others, or the loopback where it speaks to nobody.
+fn reachable(at: SocketAddr) -> SocketAddr {
+    if !at.ip().is_unspecified() {
+        return at;
+    }
+    // Addresses set aside for documentation: nothing is sent, the system only chooses its own side.
+    let (loopback, elsewhere): (IpAddr, IpAddr) = match at {
+        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        SocketAddr::V6(_) => {
+            (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+        }
+    };
+    let own = UdpSocket::bind(SocketAddr::new(at.ip(), 0)).and_then(|socket| {
+        socket.connect(SocketAddr::new(elsewhere, at.port()))?;
+        socket.local_addr()
+    });
+    let own = own.ok().map(|own| own.ip()).filter(|own| !own.is_unspecified());
+    SocketAddr::new(own.unwrap_or(loopback), at.port())
 }
 
 async fn greet(stream: TcpStream, from: SocketAddr, tls: Tls) -> io::Result<Transport> {

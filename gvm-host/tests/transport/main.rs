@@ -7,4 +7,5 @@ mod contract;
 mod nodes;
 mod rig;
 mod security;
+mod sessions;
 mod silence;

@@ -38,7 +38,7 @@ fn the_port_serves_where_the_socket_does_not() {
         let by_port = Config { gpmd: Some(server.record().address.parse().unwrap()), ..config("a") };
         let a = Handle::start(by_port).await.unwrap();
         let b = Handle::start(config("b")).await.unwrap();
-        let places = &b.info().addresses;
+        let places = b.info().addresses.clone();
         assert_eq!(places[0], b.info().address);
         assert!(places[0].starts_with("unix:") && places[1].starts_with("tcp:127.0.0.1:"), "{places:?}");
         std::fs::remove_file(&places[0]["unix:".len()..]).unwrap();
@@ -52,8 +52,17 @@ fn the_port_serves_where_the_socket_does_not() {
         let outcome = a.run_on(b.name().clone(), call, Stdio::new(&Limits::default())).await;
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(68)));
 
+        // A node that listens everywhere says where it can be dialled.
+        let everywhere = Config { listen: "0.0.0.0:0".parse().unwrap(), ..config("everywhere") };
+        let everywhere = Handle::start(everywhere).await.unwrap();
+        let places = everywhere.info().addresses.clone();
+        assert!(places[1].starts_with("tcp:") && !places[1].contains("0.0.0.0"), "{places:?}");
+        std::fs::remove_file(&places[0]["unix:".len()..]).unwrap();
+        a.connect(everywhere.name().clone()).await.unwrap();
+        everywhere.shut_down().await;
+
         // A port that is taken is said, for a node too.
-        let taken = places[1]["tcp:".len()..].parse().unwrap();
+        let taken = b.info().addresses[1]["tcp:".len()..].parse().unwrap();
         let refused = Handle::start(Config { listen: taken, ..config("c") }).await;
         assert_eq!(refused.err().unwrap().code(), Code::PortInUse);
         b.shut_down().await;

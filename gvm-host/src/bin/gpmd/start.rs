@@ -18,6 +18,7 @@ use gvm_host::gpmd::record::is_running;
 use gvm_host::gpmd::server::{Config, Server, Start, Stopper};
 use gvm_host::home::Home;
 use gvm_host::node::workers;
+use gvm_host::signal::is_ignored;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -118,8 +119,8 @@ fn serve(server: Server, signals: Signals) -> Result<()> {
     server.wait()
 }
 
-/// The signals that ask a program to end; caught before there is anything to end, so that none is
-/// missed.
+/// The signals that ask a program to end, but for those that whoever started us wants ignored; caught
+/// before there is anything to end, so that none is missed.
 struct Signals {
     signals: Vec<Signal>,
     runtime: tokio::runtime::Runtime,
@@ -131,13 +132,17 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let entered = runtime.enter();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = kinds.into_iter().map(signal).collect::<std::io::Result<_>>().map_err(fail)?;
+        let heeded = kinds.into_iter().filter(|kind| !is_ignored(kind.as_raw_value()));
+        let signals = heeded.map(signal).collect::<std::io::Result<_>>().map_err(fail)?;
         drop(entered);
         Ok(Signals { signals, runtime })
     }
 
     /// Lives as long as the process.
     fn wait_and(mut self, stopper: &Stopper) {
+        if self.signals.is_empty() {
+            return;
+        }
         let waits = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         self.runtime.block_on(futures::future::select_all(waits));
         stopper.stop("gpmd was stopped");

@@ -12,6 +12,7 @@ use gvm_host::node::{Handle, workers};
 
 use super::options::Options;
 use super::shell::{Shell, banner};
+use super::signals::Requests;
 
 /// The modules that the demo uploads, as a person would.
 const SAMPLES: [(&str, &str); 2] = [
@@ -21,6 +22,8 @@ const SAMPLES: [(&str, &str); 2] = [
 
 /// Starts everything in a folder that is gone afterwards, and lands in the REPL.
 pub fn demo(options: &Options) -> Result<i32> {
+    // First, so that the folder goes however this ends.
+    let requests = Requests::catch()?;
     let folder = tempfile::Builder::new()
         .prefix("gvm-demo-")
         .tempdir()
@@ -41,7 +44,7 @@ pub fn demo(options: &Options) -> Result<i32> {
     };
     let other = start(None)?;
     let node = start(options.name.as_ref())?;
-    let mut shell = Shell::new(options, node)?;
+    let mut shell = Shell::new(options, node, requests)?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     if terminal {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));

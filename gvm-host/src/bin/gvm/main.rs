@@ -9,6 +9,7 @@ mod inspect;
 mod options;
 mod run;
 mod shell;
+mod signals;
 
 use clap::Parser;
 use gvm_host::engine::compiler;

@@ -79,12 +79,20 @@ pub struct Options {
     /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
     #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true)]
     pub gpmd: Option<String>,
-    /// Where other nodes may connect with this one, beside its socket [default: 127.0.0.1, a free port]
+    /// Where other nodes may connect with this one, beside its socket; 0.0.0.0 for every address of this
+    /// device [default: 127.0.0.1, a free port]
     #[arg(long, global = true, value_name = "ADDR[:PORT]")]
     pub listen: Option<String>,
-    /// Who may connect: all, none, or a list of names
+    /// Who may connect: all, none, ask (you are asked at the prompt), or a list of names
     #[arg(long, global = true, value_name = "POLICY", default_value = "all")]
     pub accept: String,
+    /// What connected nodes may call here, instead of everything: 'math.*', math.add, math (its main),
+    /// '*'; NODE=PATTERN for one node alone
+    #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN")]
+    pub allow_calls: Vec<String>,
+    /// End what a connected node holds here after this long: 1h; it may connect again [default: never]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub session_time: Option<String>,
     /// Stop a call after this long: 2s, 500ms; 0 for no limit
     #[arg(long, global = true, value_name = "TIME")]
     pub timeout: Option<String>,
@@ -106,6 +114,9 @@ pub struct Options {
     /// Let guests connect to an address over TCP and UDP
     #[arg(long = "allow-net", global = true, value_name = "HOST:PORT")]
     pub allow_net: Vec<String>,
+    /// Let guests use the network of nodes as this node may: interface gvm:node/nodes
+    #[arg(long = "grant", global = true, value_name = "WHAT")]
+    pub grants: Vec<Grant>,
     /// Run there: a node of this home, which is connected first
     #[arg(long, global = true, value_name = "NAME")]
     pub node: Option<String>,
@@ -115,6 +126,13 @@ pub struct Options {
     /// Log more to standard error (-v, -vv); RUST_LOG chooses finer
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// What guests can be granted besides what has an option of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Grant {
+    /// The network of nodes
+    Nodes,
 }
 
 impl Options {
@@ -136,7 +154,10 @@ impl Options {
             timeout: self.timeout.as_deref().map(parse_time).transpose()?.flatten(),
             memory: size(&self.max_memory)?,
             output: size(&self.max_output)?,
-            fuel: self.fuel,
+            fuel: match self.fuel {
+                Some(0) => return Err(usage("--fuel 0 would allow nothing: leave it out for no limit")),
+                fuel => fuel,
+            },
         })
     }
 
@@ -154,15 +175,16 @@ impl Options {
             }
         }
         self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        grants.nodes = self.grants.contains(&Grant::Nodes);
         Ok(grants)
     }
 
     /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
     pub fn no_grants_with_node(&self) -> Result<()> {
-        if self.node.is_some() && !(self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty())
-        {
+        let none = self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty();
+        if self.node.is_some() && !(none && self.grants.is_empty()) {
             return Err(usage(
-                "--dir, --env and --allow-net grant what this machine has; with --node the other node \
+                "--dir, --env, --allow-net and --grant grant what this machine has; with --node the other node \
                  grants, when it is started",
             ));
         }
@@ -190,6 +212,13 @@ impl Options {
                 None => LISTEN,
             },
             accept: self.accept.parse::<Accept>().map_err(as_usage)?,
+            allow_calls: self
+                .allow_calls
+                .iter()
+                .map(|rule| rule.parse())
+                .collect::<Result<_>>()
+                .map_err(as_usage)?,
+            session_time: self.session_time.as_deref().map(parse_time).transpose()?.flatten(),
             grants: self.grants()?,
             // A call's own limits come with it; the node's bound those of peers too.
             limits: Limits { timeout: None, ..self.limits()? },
@@ -225,9 +254,11 @@ fn parse_time(text: &str) -> Result<Option<Duration>> {
 }
 
 fn parse_size(text: &str) -> Result<u64> {
-    text.parse::<bytesize::ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|error| usage(format!("{text:?} is no size ({error}): 64MiB, 100kB, 4096")))
+    match text.parse::<bytesize::ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
+        Ok(_) => Err(usage(format!("a size of {text:?} would allow nothing: leave it out for the default"))),
+        Err(error) => Err(usage(format!("{text:?} is no size ({error}): 64MiB, 100kB, 4096"))),
+    }
 }
 
 fn parse_dir(text: &str) -> Result<Dir> {

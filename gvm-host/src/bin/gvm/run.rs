@@ -13,16 +13,16 @@ use gvm_host::home::Home;
 use gvm_host::id::Name;
 use gvm_host::imports::Stdio;
 use gvm_host::limits::{self, Limits};
-use gvm_host::node::live::Instances;
 use gvm_host::node::modules::Modules;
-use gvm_host::node::runner::Runner;
+use gvm_host::node::runner::{Caller, Runner};
 use gvm_host::node::{Handle, workers};
-use gvm_host::repl::eval::outcome_json;
+use gvm_host::repl::eval::{connect, outcome_json};
 use gvm_host::repl::parse::{self, Arg, Expr};
 use gvm_host::repl::render::{self, Screen};
 use gvm_host::wave;
 
-use super::options::{Options, usage};
+use super::options::{Grant, Options, usage};
+use super::signals::interrupt;
 use super::{cancelled, status};
 
 /// Runs the target and returns its status.
@@ -47,7 +47,7 @@ pub fn run(
     let (outcome, output) = workers()?.block_on(async {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Err(cancelled()),
+            () = interrupt() => Err(cancelled()),
             ran = go(options, screen, home, place.clone(), call.clone()) => ran,
         }
     })?;
@@ -114,11 +114,7 @@ fn read_invoke(call: &str) -> Result<Expr> {
 }
 
 fn plain_args(args: Vec<Arg>) -> Result<String> {
-    let text = |arg| match arg {
-        Arg::Wave(text) => Ok(text),
-        Arg::Call(..) => Err(usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call")),
-    };
-    Ok(args.into_iter().map(text).collect::<Result<Vec<_>>>()?.join(", "))
+    parse::plain(args).ok_or_else(|| usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call"))
 }
 
 /// A path has a `/` before anything that only a call has, or is a file of wasm.
@@ -163,15 +159,22 @@ async fn go(
     let stdio = stdio(options, screen, &limits);
     let shown = stdio.clone();
     match place {
+        // Who is granted the network of nodes needs a node to be part of it.
+        None if options.grants.contains(&Grant::Nodes) => {
+            let node = Handle::start(options.node_config(home, false)?).await?;
+            let ran = watch(options, screen, shown, node.run_here(call, stdio)).await;
+            node.shut_down().await;
+            Ok(ran)
+        }
         None => {
             let modules = Modules::open(home.clone())?;
             let own = Limits { timeout: None, ..limits };
             let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
-            Ok(watch(options, screen, shown, runner.run(&Instances::default(), call, stdio)).await)
+            Ok(watch(options, screen, shown, runner.run(&Caller::default(), call, stdio)).await)
         }
         Some(place) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
-            node.connect(place.clone()).await?;
+            connect(&node, place.clone(), Some(screen)).await?;
             let ran = watch(options, screen, shown, node.run_on(place, call, stdio)).await;
             node.shut_down().await;
             Ok(ran)

@@ -1,17 +1,29 @@
-//! The REPL, scripts and `gvm eval`: lines from somewhere to one evaluator.
+//! The REPL, scripts and `gvm eval`: lines from somewhere to one evaluator, events to whoever reads.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use gvm_host::error::{Code, Result};
-use gvm_host::node::{Handle, workers};
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::node::{Event, Handle, workers};
 use gvm_host::repl::eval::{Evaluator, Flow};
+use gvm_host::repl::events::{self, Questions};
 use gvm_host::repl::parse;
-use gvm_host::repl::render::Screen;
-use gvm_host::repl::terminal::{Line, Terminal, event_words};
+use gvm_host::repl::render::{self, Screen};
+use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::repl::terminal::{Line, Terminal};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::options::Options;
+use super::signals::{Requests, interrupt};
 use super::{cancelled, status};
+
+/// How long the last events may take to be shown once the node has ended: they are on their way already.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// A node, then what is typed; a script where standard input is no terminal.
 pub fn repl(options: &Options) -> Result<i32> {
@@ -19,7 +31,7 @@ pub fn repl(options: &Options) -> Result<i32> {
     let history = home.history();
     let terminal = std::io::stdin().is_terminal();
     let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
-    let mut shell = Shell::new(options, node)?;
+    let mut shell = Shell::new(options, node, Requests::catch()?)?;
     if terminal {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));
         shell.interact(history)
@@ -33,7 +45,8 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     // What cannot be read is said before a node is started for it.
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
-    Shell::new(options, node)?.batch(exprs.into_iter())
+    let mut exprs = exprs.into_iter();
+    Shell::new(options, node, Requests::catch()?)?.batch(|_| Ok(exprs.next()))
 }
 
 /// The line that greets a person.
@@ -44,13 +57,16 @@ pub fn banner(node: &Handle) -> String {
 /// An evaluator, and how its lines are run.
 pub struct Shell {
     pub evaluator: Evaluator,
+    requests: Requests,
 }
 
 impl Shell {
-    pub fn new(options: &Options, node: Handle) -> Result<Shell> {
+    /// A shell of this node, which leaves in order when it is requested.
+    pub fn new(options: &Options, node: Handle, requests: Requests) -> Result<Shell> {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let screen = Screen::new(no_colour);
-        Ok(Shell { evaluator: Evaluator { node, screen, limits: options.limits()?, json: options.json } })
+        let evaluator = Evaluator { node, screen, limits: options.limits()?, json: options.json };
+        Ok(Shell { evaluator, requests })
     }
 
     /// Carries out one line; Ctrl-C stops what runs, and nothing else.
@@ -59,16 +75,19 @@ impl Shell {
         workers()?.block_on(async {
             tokio::select! {
                 biased;
-                _ = tokio::signal::ctrl_c() => Err(cancelled()),
+                () = interrupt() => Err(cancelled()),
+                () = self.requests.asked() => Err(cancelled()),
                 flow = self.evaluator.execute(statement) => flow,
             }
         })
     }
 
     /// Lines that nobody types: the first error ends them.
-    fn batch(mut self, lines: impl Iterator<Item = String>) -> Result<i32> {
+    fn batch(mut self, mut next: impl FnMut(&Requests) -> Result<Option<String>>) -> Result<i32> {
+        let events = self.evaluator.node.events();
+        let watching = workers()?.spawn(watch_for_programs(events, self.evaluator.json));
         let mut ended = 0;
-        for line in lines {
+        while let Some(line) = next(&self.requests)? {
             match self.line(&line) {
                 Ok(Flow::On) => {}
                 Ok(Flow::Exit) => break,
@@ -82,58 +101,136 @@ impl Shell {
                 }
             }
         }
-        self.leave()?;
-        Ok(ended)
+        let asked = self.requests.status();
+        self.leave(watching)?;
+        Ok(asked.unwrap_or(ended))
     }
 
     /// The lines of standard input.
     pub fn script(self) -> Result<i32> {
-        self.batch(std::io::stdin().lock().lines().map_while(|line| line.ok()))
+        let (line, mut lines) = mpsc::channel(1);
+        // A read of standard input cannot be taken back: it has a thread of its own, which ends with the
+        // process.
+        std::thread::Builder::new()
+            .name("gvm-script".into())
+            .spawn(move || {
+                let lines = std::io::stdin().lock().lines().map_while(|line| line.ok());
+                lines.map(|read| line.blocking_send(read)).take_while(|sent| sent.is_ok()).for_each(drop);
+            })
+            .map_err(|error| Error::io("starting the script's thread", error))?;
+        self.batch(move |requests| {
+            Ok(workers()?.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = requests.asked() => None,
+                    line = lines.recv() => line,
+                }
+            }))
+        })
     }
 
     /// Lines that a person types.
     pub fn interact(mut self, history: PathBuf) -> Result<i32> {
         let colour = self.evaluator.screen.stdout_terminal && self.evaluator.screen.colour;
-        let mut terminal = Terminal::open(self.evaluator.node.name().as_str(), &history, colour)?;
-        self.watch_events(&terminal)?;
+        let (node, flag) = (self.evaluator.node.clone(), self.requests.flag.clone());
+        let mut terminal = Terminal::open(node.name().as_str(), &history, colour, flag)?;
+        let answering = node.answering();
+        let questions = Arc::<Mutex<Questions>>::default();
+        let above = terminal.above();
+        let watching = workers()?.spawn(watch_for_people(node.events(), questions.clone(), above.clone()));
+        let open = || questions.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match terminal.read()? {
                 Line::Dropped => {}
                 Line::End => break,
-                Line::Text(line) => match self.line(&line) {
-                    Ok(Flow::On) => {}
-                    Ok(Flow::Exit) => break,
-                    Err(error) => {
-                        self.evaluator.screen.end_guest(true);
-                        self.evaluator.screen.error(&error);
+                Line::Text(line) => {
+                    let answer = open().answer(&line);
+                    if let Some(answer) = answer {
+                        self.answer(answer)?;
+                    } else if self.person(&line) == Flow::Exit {
+                        break;
                     }
-                },
-            }
-        }
-        self.evaluator.screen.line("Goodbye :(");
-        self.leave()?;
-        Ok(0)
-    }
-
-    /// Shows events above the prompt until the node ends.
-    fn watch_events(&self, terminal: &Terminal) -> Result<()> {
-        let mut events = self.evaluator.node.events();
-        let above = terminal.above();
-        workers()?.spawn(async move {
-            use tokio::sync::broadcast::error::RecvError;
-            loop {
-                match events.recv().await {
-                    Ok(event) => above(event_words(&event)),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
+                    // The question stands above the next prompt too.
+                    open().open().into_iter().for_each(&*above);
                 }
             }
+        }
+        drop((answering, node));
+        self.evaluator.screen.line("Goodbye :(");
+        let asked = self.requests.status();
+        self.leave(watching)?;
+        Ok(asked.unwrap_or(0))
+    }
+
+    /// Carries out what a person typed, and shows what went wrong.
+    fn person(&mut self, line: &str) -> Flow {
+        self.line(line).unwrap_or_else(|error| {
+            self.evaluator.screen.end_guest(true);
+            self.evaluator.screen.error(&error);
+            Flow::On
+        })
+    }
+
+    fn answer(&mut self, answer: events::Answer) -> Result<()> {
+        let answered = workers()?.block_on(self.evaluator.node.answer(answer.id, answer.yes));
+        // Whoever asked may have gone at this very moment.
+        answered.unwrap_or_else(|error| self.evaluator.screen.error(&error));
+        Ok(())
+    }
+
+    /// Ends the node in order; Ctrl-C, or another request to end, does not wait for what runs.
+    fn leave(self, watching: JoinHandle<()>) -> Result<()> {
+        let Shell { evaluator, requests } = self;
+        workers()?.block_on(async {
+            let node = &evaluator.node;
+            let hurry = async {
+                tokio::select! { () = interrupt() => {}, () = requests.again() => {} }
+                node.hurry().await;
+                std::future::pending().await
+            };
+            tokio::select! { () = node.shut_down() => {}, () = hurry => {} }
+            // What happened last is still to be shown.
+            drop(evaluator);
+            let _ = tokio::time::timeout(LAST_EVENTS, watching).await;
         });
         Ok(())
     }
+}
 
-    fn leave(self) -> Result<()> {
-        workers()?.block_on(self.evaluator.node.shut_down());
-        Ok(())
+/// Shows events above the prompt, and what is asked, until the node ends.
+async fn watch_for_people(
+    events: broadcast::Receiver<Event>,
+    questions: Arc<Mutex<Questions>>,
+    above: Arc<dyn Fn(String) + Send + Sync>,
+) {
+    watch(events, |event| {
+        let shown = questions.lock().unwrap_or_else(PoisonError::into_inner).hear(&event);
+        // A reason is what a peer said.
+        let shown = shown.into_iter().map(|line| Sanitizer::default().feed(line.as_bytes()));
+        match event {
+            // There is no prompt any more.
+            Event::Leaving { .. } => shown.for_each(|line| render::note(&line)),
+            _ => shown.for_each(|line| above(line)),
+        }
+    })
+    .await;
+}
+
+/// Writes events as lines: of JSON among the results, or for people beside them.
+async fn watch_for_programs(events: broadcast::Receiver<Event>, json: bool) {
+    watch(events, |event| match json {
+        true => render::line(&events::to_json(&event).to_string()),
+        false => events::words(&event).into_iter().for_each(|line| render::note(&line)),
+    })
+    .await;
+}
+
+async fn watch(mut events: broadcast::Receiver<Event>, mut show: impl FnMut(Event)) {
+    loop {
+        match events.recv().await {
+            Ok(event) => show(event),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
     }
 }

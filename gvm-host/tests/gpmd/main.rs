@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod uploads;
+
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -217,30 +219,6 @@ fn a_crash_is_no_obstacle() {
 }
 
 #[test]
-fn killed_during_uploads_keeps_what_was_acknowledged() {
-    let bed = Bed::new();
-    let (large, small) = (bed.module("large", 30_000_000), bed.module("small", 10));
-    for round in 0..4 {
-        bed.start();
-        let version = format!("1.{round}.0");
-        assert!(bed.upload("small", &version, &small).status.success());
-        let (option, file) = (format!("--version={version}"), format!("--file={large}"));
-        let upload = ["wasm", "upload", "--name=large", &option, &file];
-        let upload = command(&bed.path(), &upload).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + 60 * round));
-        bed.kill_hard();
-        let acknowledged = upload.wait_with_output().unwrap().status.success();
-        bed.start();
-        let stored = |name| bed.gpmd(&["wasm", "show", name, "--version", &version]).status.success();
-        assert!(stored("large") || !acknowledged);
-        assert!(stored("small"));
-        let files = fs::read_dir(bed.home().modules()).unwrap();
-        assert!(files.map(|file| file.unwrap().path()).all(|path| path.extension().is_some()));
-        bed.gpmd(&["kill"]);
-    }
-}
-
-#[test]
 fn a_long_path_serves_as_home() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("a".repeat(100)).join("b".repeat(100));
@@ -387,23 +365,6 @@ fn modules_from_upload_to_removal() {
     assert_ok(&bed.gpmd(&["wasm", "remove", "math"]), "Removed math 1.0.0.\n");
     assert_fails(&bed.gpmd(&["wasm", "remove", "math"]), Code::ModuleNotFound);
     assert_eq!(fs::read_dir(bed.home().modules()).unwrap().count(), 0);
-}
-
-#[test]
-fn uploads_at_once_all_end_whole() {
-    let bed = Bed::new();
-    bed.start();
-    let files: Vec<String> = (0..8).map(|number| bed.module(&format!("f{number}"), 1_000_000)).collect();
-    std::thread::scope(|scope| {
-        for (number, file) in files.iter().enumerate() {
-            let bed = &bed;
-            scope.spawn(move || {
-                let output = bed.upload("math", &format!("1.0.{number}"), file);
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            });
-        }
-    });
-    assert_eq!(bed.list().len(), 8);
 }
 
 #[test]

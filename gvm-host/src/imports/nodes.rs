@@ -1,0 +1,146 @@
+//! The network of nodes as a guest sees it: interface `gvm:node/nodes` of `wit/node.wit`.
+//!
+//! In: a guest's requests. Out: those of the node that runs it, made for the guest's own call: nested below
+//! it, within its time, with its output, taken back with it. Must not know: how a node does any of it
+//! ([`Network`]).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::engine::State;
+use crate::engine::streams::Output;
+use crate::error::{Effect as OurEffect, Error, Result};
+use crate::id::Name;
+
+/// The import by which a component asks for it.
+pub const INTERFACE: &str = "gvm:node/nodes";
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "module",
+        imports: { default: async },
+    });
+}
+
+use bindings::gvm::node::nodes::{self, Effect, Error as GuestError, Host};
+
+/// A future of whichever network.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// What a node offers to its guests.
+pub trait Network: Send + Sync {
+    /// The node's own name.
+    ///
+    /// # Errors
+    /// `NODE_DOWN` where the node is ending.
+    fn name(&self) -> Result<Name>;
+    /// Every live node of the home, sorted by name.
+    fn discover(&self) -> Asked<'_, Vec<Name>>;
+    /// Connects with a node.
+    fn connect(&self, name: Name) -> Asked<'_, ()>;
+    /// The connected nodes, sorted by name.
+    fn list(&self) -> Asked<'_, Vec<Name>>;
+    /// Runs a call in its text form, on a connected node or on this one; the result is WAVE.
+    fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>>;
+    /// Ends the connection with a node.
+    fn disconnect(&self, name: Name) -> Asked<'_, ()>;
+}
+
+/// The call that a guest's own calls are made within.
+#[derive(Clone)]
+pub struct Within {
+    /// It, and the calls above it, outermost first.
+    pub above: Vec<Uuid>,
+    /// Where what is written belongs.
+    pub output: Output,
+    /// When it must have ended.
+    pub deadline: Option<Instant>,
+}
+
+impl Within {
+    /// The time that is left.
+    pub fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// What a guest holds of the network: nothing, unless its node grants it.
+#[derive(Clone)]
+pub struct Reach {
+    pub network: Arc<dyn Network>,
+    pub within: Within,
+}
+
+/// Makes the interface known to components.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    nodes::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+}
+
+fn told(error: &Error) -> GuestError {
+    GuestError {
+        code: error.code().as_str().to_owned(),
+        message: match error.context() {
+            Some(context) => format!("{}\n{context}", error.message()),
+            None => error.message().to_owned(),
+        },
+        outcome: match error.effect() {
+            OurEffect::NotStarted => Effect::NotStarted,
+            OurEffect::RanAndFailed => Effect::RanAndFailed,
+            OurEffect::Unknown => Effect::Unknown,
+        },
+    }
+}
+
+fn names(names: Vec<Name>) -> Vec<String> {
+    names.iter().map(Name::to_string).collect()
+}
+
+impl Host for State {
+    async fn self_(&mut self) -> String {
+        let name = self.reach().and_then(|reach| reach.network.name());
+        name.map(|name| name.to_string()).unwrap_or_default()
+    }
+
+    fn discover(&mut self) -> impl Future<Output = Result<Vec<String>, GuestError>> + Send {
+        let reach = self.reach().cloned();
+        answered(async move { reach?.network.discover().await.map(names) })
+    }
+
+    fn connect(&mut self, name: String) -> impl Future<Output = Result<(), GuestError>> + Send {
+        let reach = self.reach().cloned();
+        answered(async move { reach?.network.connect(name.parse()?).await })
+    }
+
+    async fn list(&mut self) -> Vec<String> {
+        let reach = self.reach().cloned();
+        let listed = async move { reach?.network.list().await.map(names) };
+        listed.await.unwrap_or_default()
+    }
+
+    fn run(
+        &mut self,
+        name: String,
+        call: String,
+    ) -> impl Future<Output = Result<Option<String>, GuestError>> + Send {
+        let reach = self.reach().cloned();
+        answered(async move {
+            let Reach { network, within } = reach?;
+            network.run(name.parse()?, call, within).await
+        })
+    }
+
+    fn disconnect(&mut self, name: String) -> impl Future<Output = Result<(), GuestError>> + Send {
+        let reach = self.reach().cloned();
+        answered(async move { reach?.network.disconnect(name.parse()?).await })
+    }
+}
+
+/// What the guest is told of it.
+async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T, GuestError> {
+    asked.await.map_err(|error| told(&error))
+}

@@ -1,0 +1,74 @@
+//! What a node offers to its own guests of the network.
+//!
+//! In: a guest's requests, as text. Out: the same requests of the node's handle, as calls below the guest's
+//! own. Must not know: wasm, sockets.
+
+use std::sync::Weak;
+
+use super::handle::{Handle, Inner};
+use crate::call::{Args, Call};
+use crate::error::{Code, Error, Result};
+use crate::id::{Name, NodeInfo};
+use crate::imports::Stdio;
+use crate::imports::nodes::{Asked, Network, Within};
+use crate::limits::Limits;
+use crate::repl::parse::{self, Expr};
+use crate::wave;
+
+/// A node by its handle, which it does not keep alive: guests end with their node.
+pub struct OfNode(pub Weak<Inner>);
+
+impl OfNode {
+    fn node(&self) -> Result<Handle> {
+        let inner = self.0.upgrade();
+        inner.map(Handle).ok_or_else(|| Error::new(Code::NodeDown, "this node has been shut down"))
+    }
+}
+
+fn names(nodes: Vec<NodeInfo>) -> Vec<Name> {
+    nodes.into_iter().map(|node| node.name).collect()
+}
+
+impl Network for OfNode {
+    fn name(&self) -> Result<Name> {
+        Ok(self.node()?.name().clone())
+    }
+
+    fn discover(&self) -> Asked<'_, Vec<Name>> {
+        Box::pin(async { self.node()?.discover().await.map(names) })
+    }
+
+    fn connect(&self, name: Name) -> Asked<'_, ()> {
+        Box::pin(async { self.node()?.connect(name).await })
+    }
+
+    fn list(&self) -> Asked<'_, Vec<Name>> {
+        Box::pin(async { self.node()?.list().await.map(names) })
+    }
+
+    fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>> {
+        Box::pin(async move {
+            let node = self.node()?;
+            let Expr { target, args } = parse::target(&call)?;
+            let args = match args {
+                None => Args::Argv(vec![target.module.to_string()]),
+                Some(args) => Args::Text(parse::plain(args).ok_or_else(|| {
+                    Error::new(
+                        Code::BadArguments,
+                        "a module makes one call at a time: make the inner call first, and give its result",
+                    )
+                })?),
+            };
+            let limits = Limits { timeout: within.left(), ..Limits::default() };
+            let stdio = Stdio { output: within.output.clone(), ..Stdio::new(&limits) };
+            let call = Call { limits, above: within.above, ..Call::new(target, args) };
+            let outcome = node.run_on(name, call, stdio).await;
+            let ty = outcome.ty;
+            Ok(outcome.result?.zip(ty).map(|(value, ty)| wave::print(&value, &ty)))
+        })
+    }
+
+    fn disconnect(&self, name: Name) -> Asked<'_, ()> {
+        Box::pin(async { self.node()?.disconnect(name).await })
+    }
+}

@@ -1,0 +1,237 @@
+//! Asking a person whether a node may connect.
+//!
+//! In: nodes that ask, a person's answers. Out: events that tell what is asked and what came of it; yes, or
+//! a denial. Where nobody answers, every node is denied at once. Must not know: how a person is asked.
+//!
+//! Belongs to the node's thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::timeout;
+
+use super::accept::denied;
+use crate::error::{Code, Error, Result};
+use crate::id::Name;
+use crate::node::Event;
+
+/// How long a person has to answer. A minute: they may be typing, or a call may run.
+pub const ANSWER: Duration = Duration::from_secs(60);
+
+/// Nodes that wait for an answer at once; more are denied.
+const MOST: usize = 16;
+
+/// Who of this process answers questions. Clones count together; `Send + Sync`.
+#[derive(Clone, Debug, Default)]
+pub struct Answerers(Arc<AtomicUsize>);
+
+/// Somebody who answers as long as this lives.
+#[derive(Debug)]
+pub struct Answering(Answerers);
+
+impl Answerers {
+    /// One more.
+    pub fn join(&self) -> Answering {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Answering(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is being asked.
+pub struct Questions {
+    me: Name,
+    open: RefCell<BTreeMap<u64, (Name, oneshot::Sender<bool>)>>,
+    last: Cell<u64>,
+    events: broadcast::Sender<Event>,
+    answerers: Answerers,
+    patience: Duration,
+}
+
+impl Questions {
+    /// Questions of the node `me`.
+    pub fn new(me: Name, events: broadcast::Sender<Event>, answerers: Answerers) -> Questions {
+        let open = RefCell::default();
+        Questions { me, open, last: Cell::new(0), events, answerers, patience: ANSWER }
+    }
+
+    /// Whether a node that asks will have to wait for a person.
+    pub fn waits(&self) -> bool {
+        self.answerers.any()
+    }
+
+    /// Asks whether the node of this name may connect. Dropping the future takes the question back.
+    ///
+    /// # Errors
+    /// `CONNECTION_DENIED`.
+    pub async fn ask(&self, asking: &Name) -> Result<()> {
+        let me = &self.me;
+        if self.open.borrow().values().any(|(name, _)| name == asking) {
+            return Err(denied(format!("`{me}` is being asked about `{asking}` already")));
+        }
+        if self.open.borrow().len() >= MOST {
+            return Err(denied(format!(
+                "{MOST} nodes wait for the person at `{me}` already: try again later"
+            )));
+        }
+        let id = self.last.get() + 1;
+        self.last.set(id);
+        let (reply, answer) = oneshot::channel();
+        self.open.borrow_mut().insert(id, (asking.clone(), reply));
+        let _ = self.events.send(Event::Asked { id, name: asking.clone() });
+        let mut open = Open { questions: self, id, name: asking, why: "the node took its question back" };
+        if !self.answerers.any() {
+            open.why = "nobody is there to answer";
+            return Err(denied(format!(
+                "`{me}` asks its person whom to accept, and nobody is there to answer"
+            )));
+        }
+        match timeout(self.patience, answer).await {
+            Ok(Ok(true)) => {
+                open.why = "allowed";
+                Ok(())
+            }
+            Ok(_) => {
+                open.why = "denied";
+                Err(denied(format!("the person at `{me}` denied `{asking}`")))
+            }
+            Err(_) => {
+                open.why = "nobody answered in time";
+                let most = humantime::format_duration(self.patience);
+                Err(denied(format!("the person at `{me}` did not answer within {most}")))
+            }
+        }
+    }
+
+    /// A person's answer.
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND` where the question is no longer open.
+    pub fn answer(&self, id: u64, yes: bool) -> Result<()> {
+        let open = self.open.borrow_mut().remove(&id);
+        let answered = open.is_some_and(|(_, reply)| reply.send(yes).is_ok());
+        match answered {
+            true => Ok(()),
+            false => Err(Error::new(Code::NodeNotFound, "the node that asked does not wait any more")),
+        }
+    }
+}
+
+/// A question; it is no more once this is dropped.
+struct Open<'a> {
+    questions: &'a Questions,
+    id: u64,
+    name: &'a Name,
+    why: &'static str,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.questions.open.borrow_mut().remove(&self.id);
+        let ended = Event::AskEnded { id: self.id, name: self.name.clone(), why: self.why.to_owned() };
+        let _ = self.questions.events.send(ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn questions() -> (Questions, broadcast::Receiver<Event>, Answerers) {
+        let (events, heard) = broadcast::channel(64);
+        let answerers = Answerers::default();
+        (Questions::new(name("me"), events, answerers.clone()), heard, answerers)
+    }
+
+    fn why(heard: &mut broadcast::Receiver<Event>) -> String {
+        loop {
+            if let Event::AskEnded { why, .. } = heard.try_recv().unwrap() {
+                return why;
+            }
+        }
+    }
+
+    #[test]
+    fn a_person_says_yes_or_no() {
+        run(async {
+            let (questions, mut heard, answerers) = questions();
+            let _here = answerers.join();
+            for yes in [true, false] {
+                let asker = name("a");
+                let asked = questions.ask(&asker);
+                let answer = async {
+                    let Ok(Event::Asked { id, name: asking }) = heard.recv().await else {
+                        panic!("not asked")
+                    };
+                    assert_eq!(asking, name("a"));
+                    assert!(questions.ask(&asking).await.is_err(), "one question a name");
+                    questions.answer(id, yes).unwrap();
+                    assert_eq!(questions.answer(id, yes).unwrap_err().code(), Code::NodeNotFound);
+                };
+                let (asked, ()) = tokio::join!(asked, answer);
+                assert_eq!(asked.is_ok(), yes);
+                assert_eq!(why(&mut heard), if yes { "allowed" } else { "denied" });
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_answers() {
+        run(async {
+            let (mut questions, mut heard, answerers) = questions();
+            let denied = questions.ask(&name("a")).await.unwrap_err();
+            assert_eq!(denied.code(), Code::ConnectionDenied);
+            assert_eq!(why(&mut heard), "nobody is there to answer");
+            let _here = answerers.join();
+            questions.patience = Duration::from_millis(20);
+            let denied = questions.ask(&name("a")).await.unwrap_err();
+            assert!(denied.message().contains("within 20ms"), "{denied}");
+            assert_eq!(why(&mut heard), "nobody answered in time");
+            {
+                let asker = name("a");
+                let mut asked = std::pin::pin!(questions.ask(&asker));
+                assert!(futures::poll!(asked.as_mut()).is_pending());
+            }
+            assert_eq!(why(&mut heard), "the node took its question back");
+        });
+    }
+
+    #[test]
+    fn not_too_many_wait() {
+        run(async {
+            let (questions, _heard, answerers) = questions();
+            let _here = answerers.join();
+            let names: Vec<Name> = (0..=MOST).map(|n| name(&format!("n{n}"))).collect();
+            let mut asked: Vec<_> = names.iter().map(|name| Box::pin(questions.ask(name))).collect();
+            let mut last = asked.pop().unwrap();
+            for asked in &mut asked {
+                assert!(futures::poll!(asked.as_mut()).is_pending());
+            }
+            assert!(last.as_mut().await.is_err());
+            drop(asked);
+            assert!(questions.open.borrow().is_empty());
+        });
+    }
+}

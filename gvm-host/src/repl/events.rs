@@ -1,0 +1,161 @@
+//! What happens to a node, for people and for programs; and the questions among it.
+//!
+//! In: events. Out: lines above the prompt, JSON for scripts, what a typed line answers. Pure. Must not
+//! know: terminals, how an answer is handed on.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value as Json, json};
+
+use crate::id::Name;
+use crate::node::Event;
+
+/// An event in words; none where it is told otherwise: questions by [`Questions`], waiting by whoever waits.
+pub fn words(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Connected { name } => format!("[{name} connected]"),
+        Event::Down { name, why } => format!("[{name} is gone: {why}]"),
+        Event::GpmdLost => "[gpmd is gone; calls and connections go on without it]".to_owned(),
+        Event::GpmdBack => "[gpmd is back]".to_owned(),
+        Event::GpmdRefused { why } => format!("[gpmd is back and refuses this node: {why}]"),
+        Event::Leaving { calls: 1 } => "[waiting for a call to end; Ctrl-C stops it]".to_owned(),
+        Event::Leaving { calls } => format!("[waiting for {calls} calls to end; Ctrl-C stops them]"),
+        Event::Asked { .. } | Event::AskEnded { .. } | Event::Waiting { .. } => return None,
+    })
+}
+
+/// An event as `--json` gives it. Every event has the member `event`, which no result has.
+pub fn to_json(event: &Event) -> Json {
+    match event {
+        Event::Connected { name } => json!({ "event": "connected", "node": name.as_str() }),
+        Event::Down { name, why } => json!({ "event": "down", "node": name.as_str(), "why": why }),
+        Event::GpmdLost => json!({ "event": "gpmd-lost" }),
+        Event::GpmdBack => json!({ "event": "gpmd-back" }),
+        Event::GpmdRefused { why } => json!({ "event": "gpmd-refused", "why": why }),
+        Event::Asked { id, name } => json!({ "event": "asked", "node": name.as_str(), "id": id }),
+        Event::AskEnded { id, name, why } => {
+            json!({ "event": "ask-ended", "node": name.as_str(), "id": id, "why": why })
+        }
+        Event::Waiting { name } => json!({ "event": "waiting", "node": name.as_str() }),
+        Event::Leaving { calls } => json!({ "event": "leaving", "calls": calls }),
+    }
+}
+
+/// What this side tells a person who waits for another.
+pub fn waiting(name: &Name) -> String {
+    format!("{name} asks its person whether to accept; Ctrl-C stops waiting")
+}
+
+/// The nodes that wait for a person's answer, in the order in which they asked. One is asked about at a
+/// time, above the prompt, so that what is being typed stays as it is; the next line that can be an answer
+/// is one.
+#[derive(Debug, Default)]
+pub struct Questions(VecDeque<(u64, Name)>);
+
+/// What a person answered.
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub id: u64,
+    pub yes: bool,
+}
+
+impl Questions {
+    /// Takes in an event; says what is to be shown of it.
+    pub fn hear(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::Asked { id, name } => {
+                self.0.push_back((*id, name.clone()));
+                (self.0.len() == 1).then(|| self.open()).flatten()
+            }
+            Event::AskEnded { id, name, why } => {
+                let place = self.0.iter().position(|(open, _)| open == id);
+                let ended = match (place, why.as_str()) {
+                    (_, "allowed") => None,
+                    (_, "denied") => Some(format!("[{name} is denied]")),
+                    (place, _) => place.map(|_| format!("[{name} does not wait any more: {why}]")),
+                };
+                if let Some(place) = place {
+                    self.0.remove(place);
+                }
+                let next = if place == Some(0) { self.open() } else { None };
+                let lines: Vec<String> = ended.into_iter().chain(next).collect();
+                (!lines.is_empty()).then(|| lines.join("\n"))
+            }
+            other => words(other),
+        }
+    }
+
+    /// The question that is open, in words.
+    pub fn open(&self) -> Option<String> {
+        self.0.front().map(|(_, name)| format!("{name} wants to connect. Allow? [y/N]"))
+    }
+
+    /// Takes a typed line as the answer to the open question, where it is one: an empty line is a no.
+    pub fn answer(&mut self, line: &str) -> Option<Answer> {
+        let yes = match line.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => true,
+            "" | "n" | "no" => false,
+            _ => return None,
+        };
+        self.0.pop_front().map(|(id, _)| Answer { id, yes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(id: u64, name: &str) -> Event {
+        Event::Asked { id, name: name.parse().unwrap() }
+    }
+
+    fn ended(id: u64, name: &str, why: &str) -> Event {
+        Event::AskEnded { id, name: name.parse().unwrap(), why: why.into() }
+    }
+
+    #[test]
+    fn askers_queue() {
+        let mut questions = Questions::default();
+        assert_eq!(questions.answer("y"), None, "nobody asked");
+        assert_eq!(questions.hear(&asked(1, "a")).unwrap(), "a wants to connect. Allow? [y/N]");
+        assert_eq!(questions.hear(&asked(2, "b")), None);
+        assert_eq!(questions.hear(&asked(3, "c")), None);
+        assert_eq!(questions.answer("math.add(1,2)"), None, "a statement is none");
+        assert_eq!(questions.answer(" Y "), Some(Answer { id: 1, yes: true }));
+        assert_eq!(questions.open().unwrap(), "b wants to connect. Allow? [y/N]");
+        assert_eq!(questions.hear(&ended(1, "a", "allowed")), None);
+        assert_eq!(questions.hear(&ended(3, "c", "it left")).unwrap(), "[c does not wait any more: it left]");
+        assert_eq!(questions.answer(""), Some(Answer { id: 2, yes: false }));
+        assert_eq!(questions.hear(&ended(2, "b", "denied")).unwrap(), "[b is denied]");
+        assert_eq!(questions.answer("n"), None);
+    }
+
+    #[test]
+    fn who_does_not_wait_any_more_makes_room() {
+        let mut questions = Questions::default();
+        questions.hear(&asked(1, "a"));
+        questions.hear(&asked(2, "b"));
+        let shown = questions.hear(&ended(1, "a", "it left")).unwrap();
+        assert_eq!(shown, "[a does not wait any more: it left]\nb wants to connect. Allow? [y/N]");
+        assert_eq!(questions.answer("yes"), Some(Answer { id: 2, yes: true }));
+    }
+
+    #[test]
+    fn every_event_can_be_told_from_a_result() {
+        let name: Name = "a".parse().unwrap();
+        let events = [
+            Event::Connected { name: name.clone() },
+            Event::Down { name: name.clone(), why: "x".into() },
+            Event::GpmdLost,
+            Event::GpmdBack,
+            Event::GpmdRefused { why: "x".into() },
+            asked(1, "a"),
+            ended(1, "a", "x"),
+            Event::Waiting { name },
+            Event::Leaving { calls: 2 },
+        ];
+        let kinds: std::collections::BTreeSet<String> =
+            events.iter().map(|event| to_json(event)["event"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(kinds.len(), events.len());
+    }
+}

@@ -1,0 +1,24 @@
+//! Which signals whoever started this process wants ignored.
+//!
+//! In: a signal's number. Out: whether to leave it alone, as `nohup` and a shell's background jobs ask.
+//! Must not know: what a program does about the others.
+
+/// Whether the signal was ignored when this was first asked for it. Catching it would override that: ask
+/// before. Where the system does not tell, it was not.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    u32::try_from(signal - 1).is_ok_and(|bit| bit < u64::BITS && mask >> bit & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rust_ignores_broken_pipes_and_nothing_else() {
+        let pipe = rustix::process::Signal::PIPE.as_raw();
+        assert!(super::is_ignored(pipe) || !cfg!(target_os = "linux"));
+        assert!(!super::is_ignored(rustix::process::Signal::SEGV.as_raw()));
+        assert!(!super::is_ignored(0) && !super::is_ignored(-1) && !super::is_ignored(1000));
+    }
+}
