@@ -18,13 +18,14 @@ use gvm_host::id::Name;
 use gvm_host::imports::{Dir, Grants, Stdio};
 use gvm_host::limits::Limits;
 use gvm_host::node::{Config, Event, Handle, LISTEN};
+use gvm_host::peer::questions::Answering;
 use gvm_host::repl::parse::{Arg, Expr};
 use gvm_host::wave;
 use gvm_host::wire::transport::{Address, host_and_port};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::errors::Raise;
 use crate::fork::{self, Owned};
@@ -59,12 +60,17 @@ struct Start {
     dirs: Vec<(PathBuf, String, bool)>,
     env: Vec<(String, String)>,
     allow_net: Vec<String>,
+    /// Whether guests may use the network of nodes.
+    nodes: bool,
+    allow_calls: Vec<String>,
+    /// In seconds.
+    session_time: Option<f64>,
 }
 
 impl Start {
     fn config(self, limits: Limits) -> Result<Config> {
         let home = Home::open(&self.home)?;
-        let mut grants = Grants { env: self.env, ..Grants::default() };
+        let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
         grants.dirs =
             self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
         self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
@@ -74,6 +80,8 @@ impl Start {
             gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
             listen,
             accept: self.accept.parse()?,
+            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            session_time: self.session_time.map(session_time).transpose()?,
             grants,
             // A call's own limits come with it; the node's bound those of peers too.
             limits: Limits { timeout: None, ..limits },
@@ -81,6 +89,11 @@ impl Start {
             home,
         })
     }
+}
+
+fn session_time(seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
 }
 
 impl NodeCore {
@@ -149,13 +162,32 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
     }
 
-    fn shut_down(&self, py: Python<'_>) -> PyResult<Op> {
+    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
+    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
         let (handle, ended) = (self.handle(py)?, self.ended.clone());
         Ok(Op::nothing(async move {
-            handle.shut_down().await;
+            let hurrying = async {
+                if hurry {
+                    handle.hurry().await;
+                }
+            };
+            // The word to end comes first: both go the same way, one after the other.
+            futures::join!(handle.shut_down(), hurrying);
             ended.send_replace(true);
             Ok(())
         }))
+    }
+
+    /// Ends the session that a node holds here.
+    fn revoke(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        Ok(Op::nothing(async move { handle.revoke(name).await }))
+    }
+
+    /// Answers a node that asks to connect.
+    fn answer(&self, py: Python<'_>, id: u64, yes: bool) -> PyResult<Op> {
+        let handle = self.handle(py)?;
+        Ok(Op::nothing(async move { handle.answer(id, yes).await }))
     }
 
     /// The module of this name, to be run on this node or on another.
@@ -291,10 +323,15 @@ impl NodeCore {
         Ok(Op::new(Job { future: future.boxed(), output }))
     }
 
-    /// What happens to this node from now on.
+    /// What happens to this node from now on; whoever reads it answers those who ask to connect.
     fn events(&self, py: Python<'_>) -> PyResult<Events> {
-        let events = self.core(py)?.handle().events();
-        Ok(Events(Arc::new(tokio::sync::Mutex::new(events)), self.ended.subscribe()))
+        let handle = self.core(py)?.handle();
+        let (events, answering) = (handle.events(), handle.answering());
+        Ok(Events {
+            events: Arc::new(Mutex::new(events)),
+            ended: self.ended.subscribe(),
+            _answering: answering,
+        })
     }
 }
 
@@ -391,13 +428,18 @@ fn nested<'a>(
 
 /// What happens to a node, in order. One reader at a time.
 #[pyclass(frozen, module = "gvm._gvm")]
-pub struct Events(Arc<tokio::sync::Mutex<broadcast::Receiver<Event>>>, watch::Receiver<bool>);
+pub struct Events {
+    events: Arc<Mutex<broadcast::Receiver<Event>>>,
+    ended: watch::Receiver<bool>,
+    _answering: Answering,
+}
 
 #[pymethods]
 impl Events {
-    /// The next event as kind, node and reason; None once the node has ended, or where none came in time.
+    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
+    /// time.
     fn next(&self, timeout: Option<f64>) -> Op {
-        let (events, mut ended) = (self.0.clone(), self.1.clone());
+        let (events, mut ended) = (self.events.clone(), self.ended.clone());
         let waiting = async move {
             let mut events = events.lock().await;
             let next = async {
@@ -421,15 +463,22 @@ impl Events {
                 None => next.await,
             })
         };
-        Op::of(waiting, |py, event: Option<Event>| {
-            let words = event.map(|event| match event {
-                Event::Connected { name } => ("connected", Some(name.to_string()), None),
-                Event::Down { name, why } => ("down", Some(name.to_string()), Some(why)),
-                Event::GpmdLost => ("gpmd-lost", None, None),
-                Event::GpmdBack => ("gpmd-back", None, None),
-                Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why)),
-            });
-            Ok(words.into_pyobject(py)?.unbind())
-        })
+        Op::of(waiting, |py, event: Option<Event>| Ok(event.map(words).into_pyobject(py)?.unbind()))
+    }
+}
+
+type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
+
+fn words(event: Event) -> Words {
+    match event {
+        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
+        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
+        Event::GpmdLost => ("gpmd-lost", None, None, None),
+        Event::GpmdBack => ("gpmd-back", None, None, None),
+        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
+        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
+        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
+        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
+        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
     }
 }

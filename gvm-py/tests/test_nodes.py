@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gvm
@@ -98,6 +100,49 @@ def test_events_in_a_loop(net: gvm.LocalNetwork) -> None:
             return [first.kind, (await anext(events)).kind]
 
     assert asyncio.run(main()) == ["connected", "down"]
+
+
+def test_asking_and_revoking(net: gvm.LocalNetwork) -> None:
+    with gvm.Node("asker", home=net.home) as asker, gvm.Node("careful", home=net.home, accept="ask") as careful:
+        events = careful.events()
+        for yes in (False, True):
+            with ThreadPoolExecutor(1) as thread:
+                connecting = thread.submit(asker.connect, "careful")
+                asked = next(event for event in events if event.kind == "asked")
+                assert asked.node == "asker"
+                careful.answer(asked, yes)
+                if yes:
+                    assert connecting.result(20).run("math.add", 1, 2) == 3
+                else:
+                    with pytest.raises(gvm.ConnectionDenied):
+                        connecting.result(20)
+        with pytest.raises(ValueError):
+            careful.answer(gvm.Event("down"), True)
+        careful.revoke("asker")
+        with pytest.raises(gvm.NodeNotConnected):
+            careful.revoke("asker")
+
+
+def test_what_peers_may_call(net: gvm.LocalNetwork) -> None:
+    with gvm.Node("strict", home=net.home, allow_calls=["math.*"]), gvm.Node("guest", home=net.home) as guest:
+        peer = guest.connect("strict")
+        assert peer.run("math.add", 1, 2) == 3
+        with pytest.raises(gvm.NotPermitted):
+            peer.run("slow.add", 1, 2)
+    with pytest.raises(ValueError, match="nodes"):
+        gvm.Node(home=net.home, grant=["everything"])
+
+
+def test_closing_waits_for_what_runs(net: gvm.LocalNetwork) -> None:
+    for hurry, end in ((False, int), (True, gvm.Error)):
+        node = gvm.Node(home=net.home)
+        peer = node.connect("node-1")
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(peer.module("slow").work, 1, 600_000_000)
+            time.sleep(0.1)
+            node.close(hurry=hurry)
+            ended = running.exception(20) or running.result()
+            assert isinstance(ended, end), ended
 
 
 def test_instances_end(place: gvm.Node | gvm.Peer) -> None:

@@ -281,7 +281,7 @@ impl Handle {
     /// # Errors
     /// As of preparing the call.
     pub async fn describe_here(&self, target: &Target) -> Result<Option<FuncType>> {
-        Ok(self.0.runner.describe(&self.0.held, target).await?.1)
+        Ok(self.0.runner.describe(&self.0.people, target).await?.1)
     }
 
     /// The signature of a function on a connected node; none for a main.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import _gvm
 
 
 class _Closable(Protocol):
-    def close(self) -> Any: ...
+    def _leave(self) -> None:
+        """Ends at once, waiting for nothing that runs."""
 
 
 _kept: weakref.WeakValueDictionary[int, _Closable] = weakref.WeakValueDictionary()
@@ -34,7 +35,7 @@ def _close_all() -> None:
     # The last one made first: pools before the networks they run on, networks before single nodes.
     for _, thing in sorted(_kept.items(), reverse=True):
         try:
-            thing.close()
+            thing._leave()
         except Exception:
             # Nothing more can be done about it, and nobody is left to be told.
             pass

@@ -59,12 +59,14 @@ class _Parts:
         for process in self.processes:
             _farewell(process)
         for node in self.nodes:
-            node.close()
+            node.close(hurry=True)
         for process in self.processes:
             _end(process)
         if self.gpmd is not None:
             self.gpmd.stop().wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    _leave = close
 
 
 class LocalNetwork:

@@ -28,7 +28,7 @@ def main() -> int:
     print(json.dumps({"name": node.name, "id": node.id}), flush=True)
     farewell = sys.stdin.buffer.read()
     if farewell:
-        node.close()
+        node.close(hurry=True)
         return 0
     # The parent is gone without a word, and the network's daemon with it.
     shutil.rmtree(temporary, ignore_errors=True)

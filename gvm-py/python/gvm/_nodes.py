@@ -36,11 +36,15 @@ _target_kind = functools.lru_cache(maxsize=1024)(_gvm.target_kind)
 class Event:
     """What happened to a node without its asking."""
 
-    kind: Literal["connected", "down", "gpmd-lost", "gpmd-back", "gpmd-refused"]
+    kind: Literal[
+        "connected", "down", "gpmd-lost", "gpmd-back", "gpmd-refused", "asked", "ask-ended", "waiting", "leaving"
+    ]
     node: str | None = None
-    """The node that connected or went."""
+    """The node that connected, went, or asks to connect (`asked`: `node.answer(event, True)`)."""
     why: str | None = None
-    """Why it went: `disconnected`, `connection lost`, `shut down`."""
+    """Why it went (`disconnected`, `connection lost`, `shut down`), or how a question ended."""
+    number: int | None = None
+    """Of a question, which; of a node that is leaving, how many calls it waits for."""
 
 
 class Events:
@@ -72,8 +76,9 @@ class Node:
     """A node of this device's network: it registers with the home's gpmd and can run modules here and, once
     connected, on other nodes. It ends with `close()`, its `with` block, or the process.
 
-    `home`, `gpmd`, `listen`, `accept`, `dirs` (`"HOST::GUEST::ro"`), `env` and `allow_net` mean what the
-    flags of `gvm` mean. `timeout` (seconds, or `"500ms"`), `max_memory`, `max_output` (`"64MiB"`), `fuel`,
+    `home`, `gpmd`, `listen`, `accept`, `dirs` (`"HOST::GUEST::ro"`), `env`, `allow_net`, `grant`, `allow_calls`
+    and `session_time` (seconds) mean what the flags of `gvm` mean. With `accept="ask"` whoever reads the events
+    answers. `timeout` (seconds, or `"500ms"`), `max_memory`, `max_output` (`"64MiB"`), `fuel`,
     `stdout` and `stderr` are what its calls have unless they say otherwise. May be shared by threads.
     """
 
@@ -88,6 +93,9 @@ class Node:
         dirs: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         allow_net: Iterable[str] = (),
+        grant: Iterable[str] = (),
+        allow_calls: Iterable[str] = (),
+        session_time: float | None = None,
         on_event: Callable[[Event], object] | None = None,
         **options: Any,
     ) -> None:
@@ -102,8 +110,11 @@ class Node:
             "accept": accept if isinstance(accept, str) else ",".join(accept),
             "python": python(),
             "dirs": [_dir(text) for text in dirs],
-            "env": list((env or {}).items()),
-            "allow_net": list(allow_net),
+            "env": [*(env or {}).items()],
+            "allow_net": [*allow_net],
+            "nodes": _grants(grant),
+            "allow_calls": [*allow_calls],
+            "session_time": session_time,
         }
         self._closed = False
         self._network: object = None
@@ -140,6 +151,18 @@ class Node:
     def disconnect(self, name: str | Peer) -> Steps[None]:
         """Ends the connection with a node."""
         yield self._core.disconnect(_name(name))
+
+    @twin
+    def revoke(self, name: str | Peer) -> Steps[None]:
+        """Ends the session that a node holds here: its calls here stop, and it does not come back by itself."""
+        yield self._core.revoke(_name(name))
+
+    @twin
+    def answer(self, event: Event, yes: bool) -> Steps[None]:
+        """Answers an `asked` event: whether the node may connect."""
+        if event.kind != "asked" or event.number is None:
+            raise ValueError(f"{event} asks nothing")
+        yield self._core.answer(event.number, yes)
 
     @twin
     def run(self, node: str | Peer | Node | None, target: Target, *args: Any, **options: Any) -> Steps[Any]:
@@ -209,11 +232,15 @@ class Node:
         return self._closed
 
     @twin
-    def close(self) -> Steps[None]:
-        """Says goodbye to every peer and to gpmd, and ends. Doing so again changes nothing."""
+    def close(self, *, hurry: bool = False) -> Steps[None]:
+        """Says goodbye to every peer and to gpmd, and ends. What runs for peers, or on them, has some seconds to
+        end, or none where there is a `hurry`. Doing so again changes nothing."""
         if not self._closed:
             self._closed = True
-            yield self._core.shut_down()
+            yield self._core.shut_down(hurry)
+
+    def _leave(self) -> None:
+        self.close(hurry=True)
 
     def _check(self) -> None:
         if self._closed:
@@ -316,6 +343,14 @@ def read(source: str | os.PathLike[str] | bytes) -> bytes:
 
 def _name(node: str | Peer | Node) -> str:
     return node if isinstance(node, str) else node.name
+
+
+def _grants(words: Iterable[str]) -> bool:
+    """Whether `nodes` is granted, which is all there is to grant so."""
+    granted = {*words}
+    if strange := granted - {"nodes"}:
+        raise ValueError(f"{strange.pop()!r} cannot be granted: `nodes` can")
+    return bool(granted)
 
 
 def _dir(text: str) -> tuple[str, str, bool]:

@@ -295,6 +295,8 @@ class Pool(concurrent.futures.Executor):
             task.future.set_exception(Cancelled(why, outcome="ran-and-failed"))
         self.shutdown()
 
+    _leave = close
+
     # Showing.
 
     @property
