@@ -276,6 +276,14 @@ impl Handle {
         }
     }
 
+    /// The signature of a function here; none for a main.
+    ///
+    /// # Errors
+    /// As of preparing the call.
+    pub async fn describe_here(&self, target: &Target) -> Result<Option<FuncType>> {
+        Ok(self.0.runner.describe(&self.0.people, target).await?.1)
+    }
+
     /// The signature of a function on a connected node; none for a main.
     ///
     /// # Errors
