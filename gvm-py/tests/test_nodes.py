@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,17 @@ def test_the_listing(tmp_path: Path) -> None:
         assert net.nodes[0].discover() == ["node-1", "node-2"]
         assert list(net.map("math.add", [1, 2, 3], [4, 5, 6])) == [5, 7, 9]
         assert net.submit("math.add", 1, 2).result() == 3
+
+
+def test_nothing_is_left(values_wasm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a compilation is under way when the network ends."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for n in range(5):
+        with gvm.LocalNetwork(nodes=1) as net:
+            net.upload("values", "1.0.0", values_wasm)
+            net.upload("math", "1.0.0", MATH)
+            time.sleep(n / 20)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_is_of_its_home(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class _Parts:
             _end(process)
         if self.gpmd is not None:
             self.gpmd.stop().wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
 
     _leave = close
 
@@ -202,6 +203,14 @@ class LocalNetwork:
         rows = zip(self._names(), pids)
         state = ", closed" if self._parts.closed else ""
         return _html.table(f"local network{state}", ("node", "process"), rows)
+
+
+def _remove(folder: str) -> None:
+    """Removes the folder. A compilation that nobody waits for any more may put its last file there meanwhile."""
+    end = time.monotonic() + _LEAVE
+    while os.path.exists(folder) and time.monotonic() < end:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def _ready(process: subprocess.Popen[bytes]) -> dict[str, Any]:
