@@ -1,13 +1,94 @@
-//! The Python face of GVM. For now it only tells its version; the node itself comes with it next.
+//! The Python face of GVM, as far as it has to be Rust: `gvm/` in `python/` makes of it what a person uses.
+//!
+//! In: what the Python classes ask. Out: the node's own handle, asked on the calling thread, in an event
+//! loop or in a pool; values, converted once. `pyo3` is named here and nowhere else.
+
+mod completions;
+mod drive;
+mod errors;
+mod fork;
+mod from_python;
+mod function;
+mod gpmd;
+mod lookup;
+mod module;
+mod node;
+mod numbers;
+mod op;
+mod options;
+mod output;
+mod plan;
+mod to_python;
 
 use pyo3::prelude::*;
 
+/// Of what Rust allocates; Python keeps its own. It halves the time of a value of a megabyte.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 mod _gvm {
+    use std::ffi::OsString;
+
+    use gvm_host::engine::compiler;
+    use gvm_host::error::CODES;
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::completions::Completions;
+    #[pymodule_export]
+    use super::function::{Function, Twin};
+    #[pymodule_export]
+    use super::gpmd::{Gpmd, upload};
+    #[pymodule_export]
+    use super::module::ModuleCore;
+    #[pymodule_export]
+    use super::node::{Events, NodeCore};
+    #[pymodule_export]
+    use super::op::{Canceller, Op};
+    use crate::errors::Raise;
+    use crate::{fork, lookup};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let codes: Vec<&str> = CODES.iter().map(|code| code.as_str()).collect();
+        module.add("CODES", codes)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// What a person wrote for a call: `main`, `function`, or `text` where the arguments stand in it.
+    #[pyfunction]
+    fn target_kind(py: Python<'_>, text: &str) -> PyResult<&'static str> {
+        let expr = lookup::read(text).or_raise(py)?;
+        Ok(match (&expr.target.function, &expr.args) {
+            (_, Some(_)) => "text",
+            (Some(_), None) => "function",
+            (None, None) => "main",
+        })
+    }
+
+    /// The compiler child's main; returns its exit status.
+    #[pyfunction]
+    fn compile_main(args: Vec<OsString>) -> i32 {
+        compiler::child_main(&args)
+    }
+
+    /// To be called in the child of every fork.
+    #[pyfunction]
+    fn after_fork_in_child() {
+        fork::in_child();
+    }
+
+    /// Refuses to go on in the child of a fork.
+    #[pyfunction]
+    fn check_fork(py: Python<'_>) -> PyResult<()> {
+        fork::check().or_raise(py)
+    }
+
+    /// Logs to standard error what the filter lets through; once a process.
+    #[pyfunction]
+    fn log_to_stderr(filter: &str) -> bool {
+        let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().is_ok()
     }
 }

@@ -149,10 +149,17 @@ fn both_sides_know_and_meet_again() {
     let mended = Instant::now();
     cable.mend();
     wait_until("gpmd knows both again", || bed.nodes() == ["a", "b"]);
-    a.enter("Node.connect(b)");
-    let again = mended.elapsed();
-    a.wait("the other node again", |screen| (screen.contents().matches("\nb\n").count() > 1).then_some(()));
+    eprintln!("gpmd knows both after {:?}", mended.elapsed());
+    // Who had dialled dials again, unasked.
+    let again = [
+        until(&a, "[b connected]", mended),
+        b.wait("the other node again", |screen| {
+            (screen.contents().matches("[a connected]").count() > 1).then(|| mended.elapsed())
+        }),
+    ];
     eprintln!("together again after {again:?}");
+    a.enter("Node.run(b, spin.none-such())");
+    a.wait_for_text("FUNCTION_NOT_FOUND");
     drop((a, b));
     gpmd.signal(rustix::process::Signal::TERM);
     gpmd.end();

@@ -210,10 +210,18 @@ impl Player {
             for (real, shown) in &self.names {
                 line = line.replace(real, shown);
             }
-            text += &format!("{line}\n");
+            text += &format!("{}\n", without_offset(&line));
         }
         notes.for_each(|(_, note)| text += &format!("{note}\n"));
         text
+    }
+}
+
+/// A frame of a backtrace without its place in the code, which is not always told to the byte.
+fn without_offset(line: &str) -> String {
+    match line.split_once(" (wasm 0x") {
+        Some((frame, offset)) if offset.ends_with(')') => format!("{frame} (wasm 0x...)"),
+        _ => line.to_owned(),
     }
 }
 

@@ -56,6 +56,26 @@ pub struct Export {
     pub ty: FuncType,
 }
 
+impl ModuleInfo {
+    /// The function that a name means, found as a call finds it. `noun` is what the person called the
+    /// module.
+    ///
+    /// # Errors
+    /// `FUNCTION_NOT_FOUND` with the near names and their signatures, `FUNCTION_AMBIGUOUS` with the
+    /// qualified ones, `UNSUPPORTED_TYPE` where its signature cannot cross.
+    pub fn find(&self, noun: &str, interface: Option<&str>, function: &str) -> Result<&Export> {
+        let place = super::lookup::find_callable(&self.exports, noun, interface, function)?;
+        Ok(&self.exports[place])
+    }
+}
+
+impl Export {
+    /// The function as WIT writes it, with its interface in front.
+    pub fn signature(&self) -> String {
+        super::lookup::Named::signature(self)
+    }
+}
+
 /// The WebAssembly that the engine takes: what wasmtime 48 enables by default with the features we
 /// build it with. Component async is left out with its engine feature.
 fn features() -> WasmFeatures {

@@ -3,24 +3,86 @@
 //! In: what a person typed, the functions there are. Out: one of them, or an error that helps. Pure.
 //! Must not know: how functions are called.
 
+use super::inspect::Export;
 use super::module::Function;
 use crate::error::{Code, Error, Result};
+use crate::value::FuncType;
 
 /// How many functions an error lists.
 pub(super) const SHOWN: usize = 12;
 
-/// The place of the function that is meant.
-pub(super) fn find(functions: &[Function], noun: &str, interface: Option<&str>, name: &str) -> Result<usize> {
+/// What a name can mean: a function of a loaded module, or of one that was only looked at.
+pub(super) trait Named {
+    fn interface(&self) -> Option<&str>;
+    fn name(&self) -> &str;
+    fn ty(&self) -> &FuncType;
+
+    /// The function as WIT writes it, with its interface in front.
+    fn signature(&self) -> String {
+        match self.interface() {
+            Some(interface) => format!("{interface}.{}: {}", self.name(), self.ty()),
+            None => format!("{}: {}", self.name(), self.ty()),
+        }
+    }
+}
+
+impl Named for Function {
+    fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn ty(&self) -> &FuncType {
+        &self.ty
+    }
+}
+
+impl Named for Export {
+    fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn ty(&self) -> &FuncType {
+        &self.ty
+    }
+}
+
+/// The place of the function that is meant, whose types can all cross.
+pub(super) fn find_callable(
+    functions: &[impl Named],
+    noun: &str,
+    interface: Option<&str>,
+    name: &str,
+) -> Result<usize> {
+    let place = find(functions, noun, interface, name)?;
+    let found = &functions[place];
+    match found.ty().unsupported() {
+        None => Ok(place),
+        Some(part) => Err(Error::new(
+            Code::UnsupportedType,
+            format!("`{}` has the type `{part}`, which cannot cross in this version", found.name()),
+        )
+        .with_context(format!("  {}", found.signature()))),
+    }
+}
+
+fn find(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &str) -> Result<usize> {
     let kebab = name.replace('_', "-");
-    let named = |function: &Function, name: &str| {
-        function.name == name
-            && interface.is_none_or(|wanted| is_interface(function.interface.as_deref(), wanted))
+    let named = |place: usize, name: &str| {
+        let function = &functions[place];
+        function.name() == name && interface.is_none_or(|wanted| is_interface(function.interface(), wanted))
     };
     let candidates = |name: &str| -> Vec<usize> {
-        let found: Vec<usize> =
-            (0..functions.len()).filter(|place| named(&functions[*place], name)).collect();
+        let found: Vec<usize> = (0..functions.len()).filter(|place| named(*place, name)).collect();
         // The root's own function hides those of interfaces.
-        match found.iter().find(|place| interface.is_none() && functions[**place].interface.is_none()) {
+        match found.iter().find(|place| interface.is_none() && functions[**place].interface().is_none()) {
             Some(root) => vec![*root],
             None => found,
         }
@@ -44,19 +106,20 @@ fn is_interface(interface: Option<&str>, wanted: &str) -> bool {
     interface == wanted || bare == wanted || last == wanted || last == wanted.replace('_', "-")
 }
 
-fn not_found(functions: &[Function], noun: &str, interface: Option<&str>, name: &str) -> Error {
+fn not_found(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &str) -> Error {
     let what = match interface {
         Some(interface) => format!("`{noun}` has no function `{name}` in `{interface}`"),
         None => format!("`{noun}` has no function `{name}`"),
     };
-    let mut near: Vec<(f64, &Function)> =
-        functions.iter().map(|function| (strsim::jaro_winkler(&function.name, name), function)).collect();
+    let mut near: Vec<(f64, &_)> =
+        functions.iter().map(|function| (strsim::jaro_winkler(function.name(), name), function)).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (message, shown) = match near.first() {
         None => (format!("{what}: it exports no functions"), 0),
-        Some((score, best)) if *score > 0.75 => {
-            (format!("{what}; did you mean `{}`?", best.name), near.iter().take_while(|n| n.0 > 0.75).count())
-        }
+        Some((score, best)) if *score > 0.75 => (
+            format!("{what}; did you mean `{}`?", best.name()),
+            near.iter().take_while(|n| n.0 > 0.75).count(),
+        ),
         Some(_) => (format!("{what}; it exports:"), SHOWN),
     };
     let mut error = Error::new(Code::FunctionNotFound, message);
@@ -66,12 +129,12 @@ fn not_found(functions: &[Function], noun: &str, interface: Option<&str>, name: 
     error
 }
 
-fn ambiguous(functions: &[Function], noun: &str, found: &[usize]) -> Error {
+fn ambiguous(functions: &[impl Named], noun: &str, found: &[usize]) -> Error {
     let mut error = Error::new(Code::FunctionAmbiguous, "several interfaces have this function; say which:");
     for place in found {
         let function = &functions[*place];
-        let interface = function.interface.as_deref().unwrap_or_default();
-        error = error.with_context(format!("  {noun}.\"{interface}\".{}", function.name));
+        let interface = function.interface().unwrap_or_default();
+        error = error.with_context(format!("  {noun}.\"{interface}\".{}", function.name()));
     }
     error
 }

@@ -176,15 +176,7 @@ impl Module {
                 None => Err(self.no_main(noun)),
             };
         };
-        let place = super::lookup::find(&self.functions, noun, interface, function)?;
-        match self.functions.get(place).and_then(|found| found.ty.unsupported().map(|part| (found, part))) {
-            Some((found, part)) => Err(Error::new(
-                ErrorCode::UnsupportedType,
-                format!("`{}` has the type `{part}`, which cannot cross in this version", found.name),
-            )
-            .with_context(format!("  {}", found.signature()))),
-            None => Ok(Entry::Function(place)),
-        }
+        super::lookup::find_callable(&self.functions, noun, interface, function).map(Entry::Function)
     }
 
     fn no_main(&self, noun: &str) -> Error {
@@ -218,10 +210,7 @@ impl Function {
 
     /// The function as WIT writes it, with its interface in front.
     pub fn signature(&self) -> String {
-        match &self.interface {
-            Some(interface) => format!("{interface}.{}: {}", self.name, self.ty),
-            None => format!("{}: {}", self.name, self.ty),
-        }
+        super::lookup::Named::signature(self)
     }
 
     /// Whether its recent runs were so short that a thread hop would cost more.

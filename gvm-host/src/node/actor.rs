@@ -4,8 +4,9 @@
 //! that is capnp stays on this thread. Must not know: who holds the handle.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle as Workers;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::Config;
 use super::handle::Event;
+use super::joined::{Met, join};
 use super::runner::Runner;
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
@@ -44,6 +46,14 @@ const FINISH: Duration = Duration::from_secs(5);
 
 /// How long the peers have to hear goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long a node whose connection was lost is tried again, and how often.
+const RETURN: Duration = Duration::from_secs(600);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Nodes whose connections were lost at one moment; of what is beyond, each is met again by a person.
+const RETURNING: usize = 256;
 
 /// Connections that have not been accepted yet.
 const STRANGERS: usize = 64;
@@ -149,10 +159,13 @@ struct Actor {
     events: broadcast::Sender<Event>,
     /// Of the calls that this node has running elsewhere.
     own: Term,
+    /// Nodes that were connected from here, and are tried again since their connection was lost.
+    returning: RefCell<HashSet<Name>>,
+    lost: mpsc::Sender<NodeInfo>,
 }
 
 impl Actor {
-    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, mpsc::Receiver<link::Event>)> {
+    async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, Word)> {
         let Parts { config, runner, directory, events, answerers, workers } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let tls = Tls::open(&config.home)?;
@@ -171,7 +184,7 @@ impl Actor {
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
-            Box::new(move |peer| join(&table, &events, &directory, peer, true))
+            Box::new(move |peer| join(&table, &events, &directory, peer, Met::Accepted))
         };
         let connected = {
             let table = table.clone();
@@ -199,16 +212,15 @@ impl Actor {
             connected,
         });
         let own = Term::new(ours.me.name.clone(), ours.running.clone());
-        Ok((Rc::new(Actor { ours, link, table, directory, events, own }), listeners, word))
+        let (lost, gone) = mpsc::channel(RETURNING);
+        let returning = RefCell::default();
+        let actor = Actor { ours, link, table, directory, events, own, returning, lost };
+        Ok((Rc::new(actor), listeners, Word { gpmd: word, lost: gone }))
     }
 
     /// Serves until the handle says so or is gone.
-    async fn serve(
-        self: Rc<Self>,
-        listeners: Listeners,
-        mut word: mpsc::Receiver<link::Event>,
-        mut inbox: mpsc::Receiver<Message>,
-    ) {
+    async fn serve(self: Rc<Self>, listeners: Listeners, word: Word, mut inbox: mpsc::Receiver<Message>) {
+        let Word { gpmd: mut word, mut lost } = word;
         let mut work = JoinSet::new();
         let strangers = Gate::new(STRANGERS);
         let mut farewell = Vec::new();
@@ -239,6 +251,7 @@ impl Actor {
                     Some(event) => self.heard(event),
                     None => break,
                 },
+                Some(node) = lost.recv() => drop(work.spawn_local(self.clone().meet_again(node))),
                 Some(ended) = work.join_next() => if let Err(error) = ended {
                     tracing::error!("a request ended badly: {error}");
                 },
@@ -348,6 +361,7 @@ impl Actor {
     }
 
     async fn connect(&self, name: Name) -> Result<()> {
+        self.returning.borrow_mut().remove(&name);
         if self.table.borrow().get(&name).is_some() {
             return Ok(());
         }
@@ -356,12 +370,54 @@ impl Actor {
         let peer = self.ours.dial(&node, waiting).await?;
         // Whom a person here connects with is welcome.
         self.ours.gatekeeper.borrow_mut().readmit(&name);
-        join(&self.table, &self.events, &self.directory, Rc::new(peer), false);
+        self.join(peer, Met::Dialled);
         Ok(())
     }
 
+    fn join(&self, peer: Peer, met: impl FnOnce(mpsc::Sender<NodeInfo>) -> Met) {
+        join(&self.table, &self.events, &self.directory, Rc::new(peer), met(self.lost.clone()));
+    }
+
+    /// Connects again with a node whose connection was lost: the same life of it, for a while, and unless a
+    /// person decides otherwise meanwhile.
+    async fn meet_again(self: Rc<Self>, node: NodeInfo) {
+        let name = node.name.clone();
+        self.returning.borrow_mut().insert(name.clone());
+        let until = Instant::now() + RETURN;
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LAST_PAUSE);
+            if !self.returning.borrow().contains(&name) || self.table.borrow().get(&name).is_some() {
+                break;
+            }
+            let found = match self.link.look_up(&name).await {
+                Ok(found) if found.life() != node.life() => break,
+                Ok(found) => found,
+                // It is cut off from gpmd too, or is no more: gpmd will know it again first.
+                Err(error) if error.code() == Code::NodeNotFound => continue,
+                Err(_) => node.clone(),
+            };
+            match self.ours.dial(&found, || {}).await {
+                Ok(peer) => {
+                    if self.returning.borrow_mut().remove(&name) {
+                        self.join(peer, Met::Again);
+                    }
+                    break;
+                }
+                Err(error) if error.code() == Code::ConnectionDenied => break,
+                Err(error) => tracing::debug!("{name} is not back: {error}"),
+            }
+        }
+        self.returning.borrow_mut().remove(&name);
+    }
+
     async fn disconnect(&self, name: Name) -> Result<()> {
+        let returning = self.returning.borrow_mut().remove(&name);
         let peers = self.table.borrow_mut().remove_peer(&name);
+        if peers.is_empty() && returning {
+            return Ok(());
+        }
         if peers.is_empty() {
             return Err(not_connected(&name));
         }
@@ -398,45 +454,10 @@ impl Actor {
     }
 }
 
-/// Takes a peer into the table and watches over it. What this side asked for itself is no event.
-fn join(
-    table: &Rc<RefCell<Table<Rc<Peer>>>>,
-    events: &broadcast::Sender<Event>,
-    directory: &Directory,
-    peer: Rc<Peer>,
-    accepted: bool,
-) {
-    let name = peer.info.name.clone();
-    let closed = peer.closed();
-    let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
-    if added.first && accepted {
-        let _ = events.send(Event::Connected { name: name.clone() });
-    }
-    let gone = {
-        let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
-        Rc::new(move |why| {
-            if table.borrow_mut().remove(&name, added.token) {
-                directory.forget_node(&name);
-                let _ = events.send(Event::Down { name: name.clone(), why });
-            }
-        })
-    };
-    let hear = gone.clone();
-    peer.on_goodbye(move |why| hear(why));
-    if let Some(lasts) = peer.lasts() {
-        let (peer, gone, closed) = (Rc::downgrade(&peer), gone.clone(), peer.closed());
-        // Ends with the connection.
-        tokio::task::spawn_local(async move {
-            let expired = tokio::time::timeout(lasts, closed).await.is_err();
-            if let Some(peer) = peer.upgrade().filter(|_| expired) {
-                peer.end(End::Expired);
-                gone(End::Expired.words().to_owned());
-                peer.leave(End::Expired.words()).await;
-            }
-        });
-    }
-    // Ends with the connection, which ends with the thread's runtime at the latest.
-    tokio::task::spawn_local(async move { gone(closed.await) });
+/// What reaches the thread unasked.
+struct Word {
+    gpmd: mpsc::Receiver<link::Event>,
+    lost: mpsc::Receiver<NodeInfo>,
 }
 
 fn not_connected(name: &Name) -> Error {

@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod handle;
+mod joined;
 pub mod live;
 pub mod modules;
 mod network;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use gvm_wire::node_capnp::streams;
 use tokio::runtime::Handle as Workers;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::door;
@@ -36,7 +37,11 @@ const TICKETS: usize = 256;
 
 /// What one side of a session holds ready for the other. `Send + Sync`: the bulk thread reads it.
 #[derive(Default)]
-pub struct Shelf(Mutex<Held>);
+pub struct Shelf {
+    held: Mutex<Held>,
+    /// The session is no more: nothing is given any longer.
+    closed: CancellationToken,
+}
 
 #[derive(Default)]
 struct Held {
@@ -55,7 +60,14 @@ pub struct Lent {
 
 impl Shelf {
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets everything go, and ends the bulk connection over which it is given.
+    fn close(&self) {
+        self.closed.cancel();
+        let held = std::mem::take(&mut *self.held());
+        drop(held);
     }
 
     fn add(&self, contents: Vec<Content>) -> Vec<Blob> {
@@ -160,9 +172,10 @@ impl Tickets {
         let Some((shelf, since)) = self.0.borrow_mut().remove(&ticket) else { return };
         let Some(shelf) = shelf.upgrade().filter(|_| since.elapsed() < TICKET) else { return };
         if let Ok(thread) = crate::node::bulk() {
-            // Ends with the connection, which its other end drops with the session.
+            // Ends with the connection, or with the session.
             thread.spawn(async move {
-                if let Err(error) = bulk::serve(transport, &*shelf).await {
+                let served = shelf.closed.run_until_cancelled(bulk::serve(transport, &*shelf)).await;
+                if let Some(Err(error)) = served {
                     tracing::debug!("a bulk connection ended: {error}");
                 }
             });
@@ -181,6 +194,12 @@ pub struct Bulk {
     workers: Workers,
     fetcher: tokio::sync::Mutex<Option<Fetcher>>,
     arriving: Rc<Cell<u64>>,
+}
+
+impl Drop for Bulk {
+    fn drop(&mut self) {
+        self.shelf.close();
+    }
 }
 
 /// Bytes that are expected; they count until this is dropped.

@@ -17,6 +17,9 @@ use crate::id::NodeInfo;
 use crate::node::live::Instances;
 use crate::wire::rpc::Connection;
 
+/// Why a connection ended that neither side meant to end.
+pub const LOST: &str = "connection lost";
+
 /// A connected node. Belongs to the RPC thread.
 pub struct Peer {
     pub info: NodeInfo,
@@ -74,7 +77,7 @@ impl Peer {
             if let Some(closed) = closed {
                 closed.await;
             }
-            farewell.said.borrow().clone().unwrap_or_else(|| "connection lost".to_owned())
+            farewell.said.borrow().clone().unwrap_or_else(|| LOST.to_owned())
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod demo;
 mod inspect;
+mod new;
 mod options;
 mod run;
 mod shell;
@@ -52,6 +53,7 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
         Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
         Some(Command::Eval { exprs }) => shell::eval(&options, exprs),
         Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
+        Some(Command::New { path, lang }) => new::new(screen, &path, lang),
         Some(Command::Demo) => demo::demo(&options),
     }
 }

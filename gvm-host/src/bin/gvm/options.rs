@@ -64,6 +64,15 @@ pub enum Command {
         /// A stored module, or a path to a .wasm or .wat file
         target: String,
     },
+    /// Begin a module of your own: a folder whose README builds, uploads and calls it
+    New {
+        /// The folder to make; its last part is the module's name
+        #[arg(value_name = "NAME")]
+        path: PathBuf,
+        /// The language to write it in
+        #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
+        lang: super::new::Language,
+    },
     /// A private network to try: a gpmd, two nodes and sample modules in this process, then the REPL
     Demo,
 }

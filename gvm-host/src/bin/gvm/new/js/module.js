@@ -1,0 +1,10 @@
+// What a node can call: the functions of the world in wit/world.wit, in camel case.
+
+export function add(a, b) {
+  console.log(`adding ${a} and ${b}`);
+  return a + b;
+}
+
+export function shout(text) {
+  return text.toUpperCase();
+}

@@ -1,0 +1,33 @@
+;; guest: what speed is measured with. `add` of two numbers, `echo` of bytes, without a copy in the guest.
+(component
+  (core module $m
+    (memory (export "memory") 1)
+    (global $free (mut i32) (i32.const 65536))
+    (func (export "realloc") (param $old i32) (param $had i32) (param $align i32) (param $size i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+      (global.set $free (i32.add (local.get $at) (local.get $size)))
+      (if (i32.gt_u (global.get $free) (i32.mul (memory.size) (i32.const 65536)))
+        (then
+          (if (i32.eq (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get $size) (i32.const 16))))
+                (i32.const -1))
+            (then unreachable))))
+      (local.get $at))
+    ;; What was handed over is done with.
+    (func (export "done") (param i32) (global.set $free (i32.const 65536)))
+    (func (export "echo") (param i32 i32) (result i32)
+      (i32.store (i32.const 8) (local.get 0))
+      (i32.store (i32.const 12) (local.get 1))
+      (i32.const 8))
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))
+  (core instance $i (instantiate $m))
+  (alias core export $i "memory" (core memory $memory))
+  (alias core export $i "realloc" (core func $realloc))
+  (func $add (param "a" s32) (param "b" s32) (result s32) (canon lift (core func $i "add")))
+  (func $echo (param "data" (list u8)) (result (list u8))
+    (canon lift (core func $i "echo") (memory $memory) (realloc $realloc) (post-return (core func $i "done"))))
+  (func $floats (param "data" (list f64)) (result (list f64))
+    (canon lift (core func $i "echo") (memory $memory) (realloc $realloc) (post-return (core func $i "done"))))
+  (export "add" (func $add))
+  (export "echo" (func $echo))
+  (export "echo-floats" (func $floats)))

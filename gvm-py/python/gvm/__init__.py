@@ -1,0 +1,68 @@
+"""The Ghost Virtual Machine in Python: WebAssembly nodes that call each other's functions.
+
+>>> with gvm.LocalNetwork(nodes=2) as net:
+...     _ = net.upload("sum", "1.0.0", b'''(module (func (export "add") (param i32 i32) (result i32)
+...         (i32.add (local.get 0) (local.get 1))))''')
+...     sum = net.nodes[0].module("sum")
+...     sum.add(34, 34)
+68
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from . import _gvm
+from ._errors import (
+    AuthFailed,
+    BadArguments,
+    Cancelled,
+    ConnectionDenied,
+    Error,
+    FunctionAmbiguous,
+    FunctionNotFound,
+    GpmdNotRunning,
+    GuestExit,
+    HomeInsecure,
+    ImportUnsatisfied,
+    InstanceNotFound,
+    Internal,
+    LimitExceeded,
+    ModuleCorrupt,
+    ModuleExists,
+    ModuleInvalid,
+    ModuleNotFound,
+    NodeDown,
+    NodeNameTaken,
+    NodeNotConnected,
+    NodeNotFound,
+    NotPermitted,
+    Overloaded,
+    PortInUse,
+    StorageFull,
+    Syntax,
+    Timeout,
+    Trap,
+    UnsupportedType,
+    VersionMismatch,
+    WitError,
+)
+from ._gvm import Function, __version__
+from ._module import Instance, Interface, Module
+from ._network import LocalNetwork
+from ._nodes import Event, Events, Node, Peer
+from ._pool import Pool
+from ._values import Err, Ok, Record, Some, Variant
+
+__all__ = [
+    "AuthFailed", "BadArguments", "Cancelled", "ConnectionDenied", "Err", "Error", "Event", "Events",
+    "Function", "FunctionAmbiguous", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
+    "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface", "Internal", "LimitExceeded",
+    "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Node",
+    "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "Overloaded", "Peer",
+    "Pool", "PortInUse", "Record", "Some", "StorageFull", "Syntax", "Timeout", "Trap", "UnsupportedType",
+    "Variant", "VersionMismatch", "WitError", "__version__",
+]
+
+if _log := _os.environ.get("RUST_LOG"):
+    _gvm.log_to_stderr(_log)

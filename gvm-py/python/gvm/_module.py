@@ -1,0 +1,212 @@
+"""Modules and live instances as Python objects.
+
+In: what Rust knows of a module. Out: an object whose attributes are the exported functions. Must not know:
+how functions are called.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import _html
+from ._errors import Error, FunctionAmbiguous, FunctionNotFound
+from ._loop import Steps, twin, wait
+from ._values import attribute
+
+if TYPE_CHECKING:
+    from . import _gvm
+    from ._gvm import Function
+    from ._nodes import Node
+
+
+def _last(interface: str) -> str:
+    """`ns:pkg/iface@1.0.0` as an attribute: `iface`."""
+    return attribute(interface.partition("@")[0].rpartition("/")[2])
+
+
+class _Functions:
+    """What modules, instances and interfaces share: functions as attributes, found when asked for."""
+
+    def __init__(self, core: _gvm.Module, interface: str | None) -> None:
+        self._core = core
+        self._interface = interface
+
+    def _exports(self) -> Iterator[tuple[str | None, str, str]]:
+        for interface, name, signature in self._core.functions():
+            if self._interface is None or interface == self._interface:
+                yield interface, name, signature
+
+    def _function(self, name: str) -> Function:
+        """A function by its name as Python has it, or as WIT has it."""
+        wit = {wit for _, wit, _ in self._exports() if attribute(wit) == name}
+        return self._core.function(self._interface, wit.pop() if len(wit) == 1 else name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        try:
+            found = self._find(name)
+        except (FunctionNotFound, FunctionAmbiguous) as error:
+            error.name, error.obj = name, self
+            raise
+        self.__dict__[name] = found
+        return found
+
+    def _find(self, name: str) -> Any:
+        return self._function(name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._function(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(attribute(name) for _, name, _ in self._exports())})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [name for _, name, _ in self._exports()]
+
+    def _title(self) -> str:
+        place = self._core.place
+        return self._core.noun if place is None else f"{self._core.noun} on {place}"
+
+    def _list(self) -> Iterator[tuple[str, str]]:
+        for interface, name, signature in self._exports():
+            front = "" if interface is None or self._interface else f"{interface}."
+            yield f"{front}{name}", signature
+
+    def _text(self, title: str) -> str:
+        return "\n".join([f"<{title}>", *(f"  {name}: {signature}" for name, signature in self._list())])
+
+    def _table(self, title: str) -> str:
+        return _html.table(title, ("function", "type"), self._list())
+
+
+class Interface(_Functions):
+    """The functions of one exported interface: `module.iface.function(…)`."""
+
+    def __repr__(self) -> str:
+        return self._text(f"interface {self._interface} of {self._title()}")
+
+    def _repr_html_(self) -> str:
+        return self._table(f"{self._interface} of {self._title()}")
+
+
+class Module(_Functions):
+    """A module of the home, run on one node: its attributes are the functions that it exports, in snake_case.
+
+    Each call runs in a fresh instance. `module["name"]` serves where a function's name is one of ours, and
+    for interfaces by their full name; `module()` runs its main.
+    """
+
+    def __init__(self, core: _gvm.Module, node: Node) -> None:
+        super().__init__(core, None)
+        self._node = node
+
+    def _interfaces(self) -> list[str]:
+        return list(dict.fromkeys(interface for interface, _, _ in self._exports() if interface))
+
+    def _find(self, name: str) -> Any:
+        if not any(interface is None and attribute(wit) == name for interface, wit, _ in self._exports()):
+            match [interface for interface in self._interfaces() if _last(interface) == name]:
+                case []:
+                    pass
+                case [interface]:
+                    return Interface(self._core, interface)
+                case several:
+                    lines = "\n".join(f'  {self._core.noun}["{interface}"]' for interface in several)
+                    raise FunctionAmbiguous("several interfaces have this name; say which:", context=lines)
+        return self._function(name)
+
+    def __getitem__(self, name: str) -> Any:
+        """A function or an interface by its name as WIT has it."""
+        for interface in self._interfaces():
+            if name in (interface, interface.partition("@")[0]):
+                return Interface(self._core, interface)
+        return self._find(attribute(name)) if name == attribute(name) else self._function(name)
+
+    def __call__(self, *argv: str, **options: Any) -> None:
+        """Runs the module's main with these arguments."""
+        wait(self._node._main(self._core.place, self._core.instance or self._core.noun, argv, options))
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *map(_last, self._interfaces())})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*super()._ipython_key_completions_(), *self._interfaces()]
+
+    @property
+    def name(self) -> str:
+        """The module's name, with the version where one was chosen."""
+        return self._core.noun
+
+    @property
+    def wit(self) -> str | None:
+        """The module's world as WIT; None for a core module."""
+        return self._core.wit
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the module's bytes."""
+        return self._core.sha256
+
+    def __repr__(self) -> str:
+        return self._text(f"module {self._title()}")
+
+    def _repr_html_(self) -> str:
+        return self._table(f"module {self._title()}")
+
+
+class Instance(Module):
+    """A live instance: its calls run one after another and keep state. It ends with `close()`, with its
+    `with` block, with the first call that traps in it, or with its node."""
+
+    def __init__(self, core: _gvm.Module, node: Node) -> None:
+        super().__init__(core, node)
+        name = core.instance
+        assert name is not None
+        self._finalizer = weakref.finalize(self, _let_go, node._core, name)
+        self._finalizer.atexit = False
+
+    @property
+    def id(self) -> str:
+        """The name by which its node knows it: `i1`."""
+        return self._core.instance or ""
+
+    @twin
+    def close(self) -> Steps[None]:
+        """Lets the instance go. Doing so again changes nothing."""
+        if self._finalizer.detach():
+            yield self._node._core.drop_instance(self.id)
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.close()
+        except Error:
+            # It went before: with its node, or with a call that trapped.
+            pass
+
+    async def __aenter__(self) -> Instance:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.close.aio()
+        except Error:
+            pass
+
+    def __repr__(self) -> str:
+        return self._text(f"instance {self.id} of {self._title()}")
+
+    def _repr_html_(self) -> str:
+        return self._table(f"instance {self.id} of {self._title()}")
+
+
+def _let_go(core: _gvm.Node, name: str) -> None:
+    """An instance that nobody has any more goes, as a file is closed; nobody is told if it had gone."""
+    from ._loop import background
+
+    background(core.drop_instance(name))

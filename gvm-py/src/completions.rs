@@ -1,0 +1,201 @@
+//! What became of calls that nobody waits for on a thread of their own.
+//!
+//! In: outcomes and output, from the workers, which never touch Python. Out: the same, taken in batches by
+//! a thread that holds the GIL: an event loop, which is told by a socket, or a pool's own thread, which
+//! waits. Must not know: what was called.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use gvm_host::call::Chunk;
+use gvm_host::error::Error;
+use pyo3::intern;
+use pyo3::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::errors::Raise;
+use crate::op::Finish;
+use crate::output::Writer;
+
+/// The writer of one call; its output is written in order.
+pub type SharedWriter = Arc<Mutex<Writer>>;
+
+/// Who is told how a call ended.
+pub enum Target {
+    /// An asyncio future.
+    Future(Py<PyAny>),
+    /// A function of the result and the exception, one of which is None.
+    Callback(Py<PyAny>),
+}
+
+/// What happened to a call.
+pub enum Item {
+    Wrote { writer: SharedWriter, chunks: Vec<Chunk>, taken: oneshot::Sender<()> },
+    Done { target: Target, writer: Option<(SharedWriter, Vec<Chunk>)>, finish: Finish },
+}
+
+/// The queue that workers fill. Cheap to clone.
+#[derive(Clone)]
+pub struct Queue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Of an event loop.
+    socket: Option<UnixStream>,
+    /// Of a thread that waits.
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    closed: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    /// Puts in what happened; whoever takes is told where the queue was empty.
+    pub fn push(&self, item: Item) {
+        let mut state = lock(&self.0.state);
+        if state.closed {
+            return;
+        }
+        state.items.push_back(item);
+        let first = state.items.len() == 1;
+        drop(state);
+        if first {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        match &self.0.socket {
+            // A full socket wakes its reader all the same.
+            Some(socket) => drop((&mut &*socket).write(&[0])),
+            None => self.0.filled.notify_one(),
+        }
+    }
+}
+
+/// What became of calls, to be taken by one thread.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Completions {
+    queue: Queue,
+    socket: Option<UnixStream>,
+}
+
+#[pymethods]
+impl Completions {
+    /// A queue that tells by a socket (`fileno`, for an event loop) or by `wait`.
+    #[new]
+    fn new(py: Python<'_>, socket: bool) -> PyResult<Completions> {
+        let pair = || {
+            let (ours, theirs) = UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            theirs.set_nonblocking(true)?;
+            std::io::Result::Ok((ours, theirs))
+        };
+        let (ours, theirs) = match socket {
+            true => pair()
+                .map_err(|error| Error::io("making a socket", error))
+                .or_raise(py)
+                .map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
+            false => (None, None),
+        };
+        let shared = Shared { state: Mutex::default(), socket: theirs, filled: Condvar::new() };
+        Ok(Completions { queue: Queue(Arc::new(shared)), socket: ours })
+    }
+
+    fn fileno(&self) -> i32 {
+        self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Takes all there is and tells whom it concerns.
+    fn drain(&self, py: Python<'_>) {
+        if let Some(socket) = &self.socket {
+            let mut bytes = [0; 64];
+            while (&mut &*socket).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+        }
+        let items = std::mem::take(&mut lock(&self.queue.0.state).items);
+        for item in items {
+            if let Err(error) = settle(py, item) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
+    /// Waits until there is something; False once the queue is closed and empty.
+    fn wait(&self, py: Python<'_>) -> bool {
+        py.detach(|| {
+            let mut state = lock(&self.queue.0.state);
+            loop {
+                if !state.items.is_empty() {
+                    return true;
+                }
+                if state.closed {
+                    return false;
+                }
+                state = self.queue.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        })
+    }
+
+    /// Takes no more; what is in it can still be drained.
+    fn close(&self) {
+        lock(&self.queue.0.state).closed = true;
+        self.queue.wake();
+    }
+}
+
+impl Completions {
+    /// The end that workers fill.
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+}
+
+fn settle(py: Python<'_>, item: Item) -> PyResult<()> {
+    match item {
+        Item::Wrote { writer, chunks, taken } => {
+            let written = lock(&writer).write(py, &chunks);
+            // The guest goes on; where nobody takes its output any more, it is not asked to stop.
+            let _ = taken.send(());
+            written
+        }
+        Item::Done { target, writer, finish } => {
+            if let Some((writer, rest)) = writer {
+                let mut writer = lock(&writer);
+                let written = writer.write(py, &rest).and_then(|()| writer.finish(py));
+                if let Err(error) = written {
+                    error.write_unraisable(py, None);
+                }
+            }
+            let result = finish(py);
+            match target {
+                Target::Future(future) => {
+                    let future = future.bind(py);
+                    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                        return Ok(());
+                    }
+                    match result {
+                        Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+                        Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
+                    };
+                }
+                Target::Callback(callback) => {
+                    match result {
+                        Ok(value) => callback.call1(py, (value, py.None()))?,
+                        Err(error) => callback.call1(py, (py.None(), error))?,
+                    };
+                }
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A function of a module or of a live instance, as Python calls it.
+//!
+//! In: Python arguments. Out: what the function gives back, its output shown while it runs. Arguments are
+//! read against the signature before anything is sent. Must not know: how names are found (`lookup.rs`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use gvm_host::call::{Args, Call, Outcome, Target};
+use gvm_host::error::{Code, Error};
+use gvm_host::id::{Hash, Name};
+use gvm_host::imports::Stdio;
+use gvm_host::value::{FuncType, Value};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::drive::drive;
+use crate::errors::{Raise, exception};
+use crate::from_python::{self, Bad};
+use crate::lookup::Core;
+use crate::op::{Finish, Job, Op, Written};
+use crate::options::Options;
+use crate::output::{Writer, above};
+use crate::plan::{Plan, Signature, attribute};
+use crate::to_python;
+
+// A WebAssembly function. Not a doc comment: each function's `__doc__` is its own.
+#[pyclass(frozen, module = "gvm")]
+pub struct Function {
+    pub(crate) core: Core,
+    /// None is here.
+    pub(crate) place: Option<Name>,
+    pub(crate) target: Target,
+    pub(crate) options: Options,
+    known: Mutex<Known>,
+}
+
+/// The signature as it was when it was last looked at.
+#[derive(Clone)]
+struct Known {
+    /// None for what cannot change: a live instance.
+    hash: Option<Hash>,
+    signature: Arc<Signature>,
+}
+
+impl Function {
+    /// A function with this signature. `hash` is that of the stored module which has it.
+    ///
+    /// # Errors
+    /// Those of [`Signature::new`].
+    pub fn new(
+        py: Python<'_>,
+        core: Core,
+        place: Option<Name>,
+        target: Target,
+        options: Options,
+        (hash, ty): (Option<Hash>, &FuncType),
+    ) -> PyResult<Function> {
+        let known = Known { hash, signature: Arc::new(Signature::new(py, ty)?) };
+        Ok(Function { core, place, target, options, known: Mutex::new(known) })
+    }
+
+    /// The signature as it is now: another version of the module may have come since the last call.
+    fn signature(&self, py: Python<'_>) -> PyResult<Arc<Signature>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = known.hash.and_then(|_| self.core.hash_now(&self.target.module));
+        if now.is_none() || now == known.hash {
+            return Ok(known.signature);
+        }
+        let found = drive(py, self.core.find(&self.target.module), None)?.or_raise(py)?;
+        let name = self.target.function.as_deref().unwrap_or_default();
+        let noun = self.target.module.to_string();
+        let export = found.info.find(&noun, self.target.interface.as_deref(), name).or_raise(py)?;
+        let signature = Arc::new(Signature::new(py, &export.ty)?);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            Known { hash: Some(found.hash), signature: signature.clone() };
+        Ok(signature)
+    }
+
+    fn call(&self, values: Vec<Value>, options: &Options) -> Call {
+        let mut call = Call::new(self.target.clone(), Args::Values(values));
+        call.limits = options.limits;
+        call.above = above();
+        call
+    }
+
+    fn stdio(&self, options: &Options) -> Stdio {
+        Stdio::new(&self.core.handle().runner().limits().narrow(options.limits))
+    }
+
+    /// The call with these arguments, not begun.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS`.
+    pub fn op(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+        options: &Options,
+    ) -> PyResult<Op> {
+        let signature = self.signature(py)?;
+        let values = arguments(py, &self.target, &signature, args, kwargs)?;
+        let stdio = self.stdio(options);
+        let (core, place) = (self.core.clone(), self.place.clone());
+        let call = self.call(values, options);
+        let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+        let output = Some(Written { call: call.id, pipe, sinks });
+        let future = async move {
+            let outcome = run(&core, place, call, stdio).await;
+            Box::new(move |py: Python<'_>| shown(py, Some(&signature), outcome)) as Finish
+        };
+        Ok(Op::new(Job { future: future.boxed(), output }))
+    }
+
+    fn name(&self) -> &str {
+        self.target.function.as_deref().unwrap_or_default()
+    }
+}
+
+async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> Outcome {
+    match place {
+        None => core.handle().run_here(call, stdio).await,
+        Some(place) => core.handle().run_on(place, call, stdio).await,
+    }
+}
+
+/// What an outcome is to Python.
+///
+/// # Errors
+/// The exception of its error.
+pub fn shown(py: Python<'_>, signature: Option<&Signature>, outcome: Outcome) -> PyResult<Py<PyAny>> {
+    let Some(value) = outcome.result.or_raise(py)? else { return Ok(py.None()) };
+    let plan = signature.and_then(|signature| signature.result.as_ref());
+    let shown = match (plan, &outcome.ty) {
+        (Some(plan), Some(ty)) if plan.ty == *ty => to_python::returned(py, plan, &value),
+        // Another version of the module answered than the one that was asked for its signature.
+        (_, Some(ty)) => to_python::returned(py, &Plan::new(py, ty)?, &value),
+        (Some(plan), None) => to_python::returned(py, plan, &value),
+        (None, None) => {
+            return Err(exception(py, &Error::internal("the node gave a value without a type")));
+        }
+    };
+    shown.map(Bound::unbind)
+}
+
+/// The arguments as values, by place and by name.
+fn arguments(
+    py: Python<'_>,
+    target: &Target,
+    signature: &Signature,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Vec<Value>> {
+    let function = || target.function.as_deref().unwrap_or_default();
+    let wrong = |message: String| {
+        let error = Error::new(Code::BadArguments, message);
+        exception(py, &error.with_context(format!("  {}: {}", function(), signature.ty)))
+    };
+    let named = kwargs.map_or(0, |kwargs| kwargs.len());
+    let wanted = signature.params.len();
+    if args.len() > wanted {
+        let given = args.len();
+        return Err(wrong(format!("`{}` takes {wanted} arguments, and {given} were given", function())));
+    }
+    let mut values = Vec::with_capacity(wanted);
+    let mut used = 0;
+    for (place, plan) in signature.params.iter().enumerate() {
+        let name = &signature.ty.params[place].name;
+        let by_name = match kwargs {
+            Some(kwargs) if named > 0 => kwargs.get_item(&signature.names[place])?,
+            _ => None,
+        };
+        let object = match (place < args.len(), by_name) {
+            (true, None) => args.get_item(place)?,
+            (false, Some(object)) => {
+                used += 1;
+                object
+            }
+            (true, Some(_)) => return Err(wrong(format!("`{name}` was given twice"))),
+            (false, None) => return Err(wrong(format!("the argument `{name}` ({}) is missing", plan.ty))),
+        };
+        match from_python::value(plan, &object) {
+            Ok(value) => values.push(value),
+            Err(Bad::Raised(error)) => return Err(error),
+            Err(Bad::Misfit { path, message }) => return Err(wrong(format!("`{name}{path}`: {message}"))),
+        }
+    }
+    if let Some(kwargs) = kwargs.filter(|_| used < named) {
+        let known = |key: &Bound<'_, PyAny>| {
+            signature.names.iter().any(|name| key.eq(name.bind(py)).unwrap_or(false))
+        };
+        let strange = kwargs.keys().iter().find(|key| !known(key));
+        return Err(wrong(match strange {
+            Some(key) => format!("`{}` has no parameter `{key}`", function()),
+            None => "an argument was given twice".to_owned(),
+        }));
+    }
+    Ok(values)
+}
+
+#[pymethods]
+impl Function {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let signature = self.signature(py)?;
+        let values = arguments(py, &self.target, &signature, args, kwargs)?;
+        let stdio = self.stdio(&self.options);
+        let pipe = stdio.output.clone();
+        let call = self.call(values, &self.options);
+        let mut writer = Writer::here(call.id, self.options.sinks.clone());
+        let running = run(&self.core, self.place.clone(), call, stdio);
+        let outcome = drive(py, running, Some((&pipe, &mut writer)))?;
+        shown(py, Some(&signature), outcome)
+    }
+
+    /// The awaitable twin: `await function.aio(…)`.
+    #[getter]
+    fn aio(slf: Bound<'_, Self>) -> Twin {
+        Twin { function: slf.unbind() }
+    }
+
+    /// The same function with other options: timeout, max_memory, max_output, fuel, stdout, stderr.
+    #[pyo3(signature = (**options))]
+    fn options(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Function> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Function {
+            core: self.core.clone(),
+            place: self.place.clone(),
+            target: self.target.clone(),
+            options: self.options.with(options)?,
+            known: Mutex::new(known),
+        })
+    }
+
+    /// The call with these arguments, not begun.
+    #[pyo3(signature = (args, kwargs=None, options=None))]
+    fn prepare(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Op> {
+        self.op(py, args, kwargs, &self.options.with(options)?)
+    }
+
+    /// As WIT writes it: `add: func(a: s32, b: s32) -> s32`.
+    #[getter]
+    fn wit(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("{}: {}", self.name(), self.signature(py)?.ty))
+    }
+
+    #[getter]
+    fn __name__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(attribute(py, self.name())?.into_any())
+    }
+
+    #[getter]
+    fn __qualname__(&self, py: Python<'_>) -> PyResult<String> {
+        let name = attribute(py, self.name())?;
+        Ok(format!("{}.{}", self.target.module, name.bind(py)))
+    }
+
+    #[getter]
+    fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
+        let interface = self.target.interface.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+        let place = match &self.place {
+            Some(place) => format!("on {place}"),
+            None => "here".to_owned(),
+        };
+        Ok(format!("{}\n\nA function{interface} of {}, run {place}.", self.wit(py)?, self.target.module))
+    }
+
+    /// What `inspect.signature` shows: the parameters with their WIT types.
+    #[getter]
+    fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let signature = self.signature(py)?;
+        let types = signature.ty.params.iter().map(|param| param.ty.to_string());
+        let params = PyTuple::new(py, signature.names.iter())?;
+        let types = PyTuple::new(py, types)?;
+        let result = signature.ty.result.as_ref().map(ToString::to_string);
+        py.import(intern!(py, "gvm._values"))?.call_method1(intern!(py, "signature"), (params, types, result))
+    }
+
+    /// Makes `help()` take it for the function that it is; it binds to nothing.
+    fn __get__(slf: Py<Self>, _instance: &Bound<'_, PyAny>, _owner: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let place = self.place.as_ref().map(|place| format!(" on {place}")).unwrap_or_default();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = attribute(py, self.name())?;
+        let module = &self.target.module;
+        Ok(format!("<function {module}.{}{place}: {}>", name.bind(py), known.signature.ty))
+    }
+}
+
+// A function's awaitable twin.
+#[pyclass(frozen, module = "gvm")]
+pub struct Twin {
+    function: Py<Function>,
+}
+
+#[pymethods]
+impl Twin {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let function = self.function.get();
+        let op = function.op(py, args, kwargs, &function.options)?;
+        py.import(intern!(py, "gvm._loop"))?.call_method1(intern!(py, "awaiting"), (op,))
+    }
+
+    #[getter]
+    fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.function.get().__signature__(py)
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        "aio"
+    }
+
+    #[getter]
+    fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("The awaitable twin of {}", self.function.get().wit(py)?))
+    }
+
+    /// As of a function.
+    fn __get__(slf: Py<Self>, _instance: &Bound<'_, PyAny>, _owner: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+}

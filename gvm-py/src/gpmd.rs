@@ -1,0 +1,90 @@
+//! A daemon in this process, and uploads to whichever daemon a home has.
+//!
+//! In: a home's folder, a module's bytes. Out: a gpmd that ends with its object, what an upload came to.
+//! Must not know: nodes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use gvm_host::engine::ahead::compile_ahead;
+use gvm_host::engine::{Compiler, Engine, Settings, inspect};
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::gpmd::control::{Control, Uploaded};
+use gvm_host::gpmd::server::{self, Server, Start};
+use gvm_host::home::Home;
+use gvm_host::id::parse_version;
+use gvm_host::node::workers;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::Raise;
+use crate::fork::{self, Owned};
+use crate::op::Op;
+
+/// What starts the compiler: this Python, with the module that hands over to it.
+pub fn compiler(python: PathBuf) -> Compiler {
+    // `-P`: no folder of somebody's is searched before the installed package.
+    let args = ["-P", "-m", "gvm._compile"].map(OsString::from);
+    Compiler { program: python, args: args.into() }
+}
+
+/// An engine over a home's compiled code.
+pub fn engine(home: &Home, python: PathBuf) -> Engine {
+    Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler: compiler(python) })
+}
+
+/// A gpmd of a home of its own, in this process.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Gpmd(Mutex<Owned<Server>>);
+
+#[pymethods]
+impl Gpmd {
+    /// Starts one on free ports.
+    #[staticmethod]
+    fn start(py: Python<'_>, home: PathBuf, python: PathBuf) -> PyResult<Op> {
+        fork::start().or_raise(py)?;
+        let start = move || {
+            let home = Home::open(home)?;
+            let mut config = server::Config::new(home.clone());
+            let engine = engine(&home, python);
+            config.on_stored = Some(Box::new(compile_ahead(engine, home, workers()?.handle().clone())));
+            match Server::start(config)? {
+                Start::Started(server) => Ok(server),
+                Start::Running(_) => {
+                    Err(Error::new(Code::PortInUse, "another gpmd runs in this home already"))
+                }
+            }
+        };
+        Ok(Op::blocking(
+            start,
+            |py, server| Ok(Py::new(py, Gpmd(Mutex::new(Owned::new(server))))?.into_any()),
+        ))
+    }
+
+    /// Where nodes find it over TCP.
+    #[getter]
+    fn address(&self) -> Option<String> {
+        let server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        server.get().map(|server| server.record().address.clone())
+    }
+
+    /// Stops it in order.
+    fn stop(&self) -> Op {
+        let server = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Op::blocking(move || server.map_or(Ok(()), |server| server.stop("shut down")), |py, ()| Ok(py.None()))
+    }
+}
+
+/// Uploads a module (binary or text) to the gpmd of a home: durable, and known to every node of the home,
+/// once this is done. Gives the version's signatures.
+#[pyfunction]
+pub fn upload(home: PathBuf, name: String, version: String, data: &Bound<'_, PyBytes>) -> Op {
+    let bytes = data.as_bytes().to_vec();
+    let upload = move || -> Result<Uploaded> {
+        let home = Home::open(home)?;
+        let binary = inspect::to_binary(&bytes)?;
+        Control::connect(&home)?.upload(&name.parse()?, &parse_version(&version)?, &binary, &mut |_| {})
+    };
+    Op::blocking(upload, |py, uploaded| Ok(uploaded.entry.exports.into_pyobject(py)?.into_any().unbind()))
+}

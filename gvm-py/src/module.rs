@@ -1,0 +1,110 @@
+//! A module, or a live instance of one, as far as Rust has to know it.
+//!
+//! In: what the home's copy says of itself. Out: names, signatures, functions. `gvm/_module.py` makes the
+//! Python object of it. Must not know: how functions are called.
+
+use gvm_host::call::{ModuleRef, Target};
+use gvm_host::id::Name;
+use pyo3::prelude::*;
+
+use crate::errors::Raise;
+use crate::function::Function;
+use crate::lookup::{Core, Found};
+use crate::options::Options;
+
+/// What is known of a module.
+#[pyclass(frozen, module = "gvm._gvm", name = "Module")]
+pub struct ModuleCore {
+    pub core: Core,
+    pub place: Option<Name>,
+    pub module: ModuleRef,
+    /// As a person named it.
+    pub noun: String,
+    pub found: Found,
+    pub options: Options,
+}
+
+impl ModuleCore {
+    /// What is known now: a stored module may have got another version.
+    fn now(&self) -> Found {
+        match self.module {
+            ModuleRef::Instance(_) => self.found.clone(),
+            _ => self.core.find_now(&self.module).unwrap_or_else(|| self.found.clone()),
+        }
+    }
+}
+
+#[pymethods]
+impl ModuleCore {
+    /// The module's name, with the version where one was chosen.
+    #[getter]
+    fn noun(&self) -> &str {
+        &self.noun
+    }
+
+    /// The node it runs on; None is here.
+    #[getter]
+    fn place(&self) -> Option<&str> {
+        self.place.as_ref().map(Name::as_str)
+    }
+
+    /// The name of the live instance; None for a module.
+    #[getter]
+    fn instance(&self) -> Option<&str> {
+        match &self.module {
+            ModuleRef::Instance(name) => Some(name.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The SHA-256 of its bytes.
+    #[getter]
+    fn sha256(&self) -> String {
+        self.now().hash.to_string()
+    }
+
+    /// Its world as WIT; None for a core module.
+    #[getter]
+    fn wit(&self) -> Option<String> {
+        self.now().info.wit.clone()
+    }
+
+    /// `core` or `component`.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.now().info.kind {
+            gvm_host::engine::inspect::Kind::Core => "core",
+            gvm_host::engine::inspect::Kind::Component => "component",
+        }
+    }
+
+    /// Whether it can be run by itself.
+    #[getter]
+    fn has_main(&self) -> bool {
+        self.now().info.main
+    }
+
+    /// Its functions: interface (None at the root), name, signature as WIT writes it.
+    fn functions(&self) -> Vec<(Option<String>, String, String)> {
+        let found = self.now();
+        let shown = found.info.exports.iter();
+        shown.map(|export| (export.interface.clone(), export.name.clone(), export.ty.to_string())).collect()
+    }
+
+    /// One of its functions.
+    fn function(&self, py: Python<'_>, interface: Option<&str>, name: &str) -> PyResult<Function> {
+        let found = self.now();
+        let export = found.info.find(&self.noun, interface, name).or_raise(py)?;
+        let target = Target {
+            module: self.module.clone(),
+            interface: export.interface.clone(),
+            function: Some(export.name.clone()),
+        };
+        let hash = match self.module {
+            ModuleRef::Instance(_) => None,
+            _ => Some(found.hash),
+        };
+        let (core, place) = (self.core.clone(), self.place.clone());
+        Function::new(py, core, place, target, self.options.clone(), (hash, &export.ty))
+    }
+}

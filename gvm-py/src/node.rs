@@ -1,0 +1,484 @@
+//! A node, as far as Rust has to know it.
+//!
+//! In: what the Python classes ask. Out: requests (`op.rs`) whose results they show. Must not know: how
+//! peers, modules and pools look to a person.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use gvm_host::call::{Args, Call, ModuleRef, Target};
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::gpmd::server::NODE_PORT;
+use gvm_host::home::Home;
+use gvm_host::id::Name;
+use gvm_host::imports::{Dir, Grants, Stdio};
+use gvm_host::limits::Limits;
+use gvm_host::node::{Config, Event, Handle, LISTEN};
+use gvm_host::peer::questions::Answering;
+use gvm_host::repl::parse::{Arg, Expr};
+use gvm_host::wave;
+use gvm_host::wire::transport::{Address, host_and_port};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast, watch};
+
+use crate::errors::Raise;
+use crate::fork::{self, Owned};
+use crate::function::{Function, shown};
+use crate::gpmd::engine;
+use crate::lookup::{Core, Found, read, read_module, read_place};
+use crate::module::ModuleCore;
+use crate::op::{Finish, Job, Op, Written};
+use crate::options::Options;
+use crate::output::above;
+
+/// A running node.
+#[pyclass(frozen, module = "gvm._gvm", name = "Node")]
+pub struct NodeCore {
+    core: Owned<Core>,
+    options: Options,
+    /// Told once the node has ended.
+    ended: watch::Sender<bool>,
+}
+
+/// What a node is started with.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Start {
+    name: Option<String>,
+    home: PathBuf,
+    gpmd: Option<String>,
+    listen: Option<String>,
+    accept: String,
+    python: PathBuf,
+    /// Folder, name for guests, read-only.
+    dirs: Vec<(PathBuf, String, bool)>,
+    env: Vec<(String, String)>,
+    allow_net: Vec<String>,
+    /// Whether guests may use the network of nodes.
+    nodes: bool,
+    allow_calls: Vec<String>,
+    /// In seconds.
+    session_time: Option<f64>,
+}
+
+impl Start {
+    fn config(self, limits: Limits) -> Result<Config> {
+        let home = Home::open(&self.home)?;
+        let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
+        grants.dirs =
+            self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
+        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
+        Ok(Config {
+            name: self.name.map(|name| name.parse()).transpose()?,
+            gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
+            listen,
+            accept: self.accept.parse()?,
+            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            session_time: self.session_time.map(session_time).transpose()?,
+            grants,
+            // A call's own limits come with it; the node's bound those of peers too.
+            limits: Limits { timeout: None, ..limits },
+            engine: engine(&home, self.python),
+            home,
+        })
+    }
+}
+
+fn session_time(seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
+}
+
+impl NodeCore {
+    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+        fork::check().or_raise(py)?;
+        self.core.get().ok_or_else(|| crate::errors::exception(py, &Error::internal("the node is gone")))
+    }
+
+    fn handle(&self, py: Python<'_>) -> PyResult<Handle> {
+        Ok(self.core(py)?.handle().clone())
+    }
+
+    fn place(&self, py: Python<'_>, place: Option<&str>) -> PyResult<Option<Name>> {
+        read_place(self.core(py)?.handle(), place).or_raise(py)
+    }
+}
+
+#[pymethods]
+impl NodeCore {
+    /// Starts a node.
+    #[staticmethod]
+    fn start(py: Python<'_>, config: &Bound<'_, PyDict>, options: &Bound<'_, PyDict>) -> PyResult<Op> {
+        fork::start().or_raise(py)?;
+        let options = Options::default().with(Some(options))?;
+        let start: Start = config.extract()?;
+        let limits = options.limits;
+        let starting = async move { Handle::start(start.config(limits)?).await };
+        Ok(Op::of(starting, |py, handle| {
+            let core = Owned::new(Core::new(handle));
+            Ok(Py::new(py, NodeCore { core, options, ended: watch::Sender::new(false) })?.into_any())
+        }))
+    }
+
+    #[getter]
+    fn name(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.core(py)?.handle().name().to_string())
+    }
+
+    #[getter]
+    fn id(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.core(py)?.handle().info().id.to_string())
+    }
+
+    #[getter]
+    fn address(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.core(py)?.handle().info().address.clone())
+    }
+
+    fn discover(&self, py: Python<'_>) -> PyResult<Op> {
+        let handle = self.handle(py)?;
+        Ok(Op::of(async move { handle.discover().await }, names))
+    }
+
+    fn list(&self, py: Python<'_>) -> PyResult<Op> {
+        let handle = self.handle(py)?;
+        Ok(Op::of(async move { handle.list().await }, names))
+    }
+
+    fn connect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        Ok(Op::nothing(async move { handle.connect(name).await }))
+    }
+
+    fn disconnect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        Ok(Op::nothing(async move { handle.disconnect(name).await }))
+    }
+
+    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
+    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
+        let (handle, ended) = (self.handle(py)?, self.ended.clone());
+        Ok(Op::nothing(async move {
+            let hurrying = async {
+                if hurry {
+                    handle.hurry().await;
+                }
+            };
+            // The word to end comes first: both go the same way, one after the other.
+            futures::join!(handle.shut_down(), hurrying);
+            ended.send_replace(true);
+            Ok(())
+        }))
+    }
+
+    /// Ends the session that a node holds here.
+    fn revoke(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        Ok(Op::nothing(async move { handle.revoke(name).await }))
+    }
+
+    /// Answers a node that asks to connect.
+    fn answer(&self, py: Python<'_>, id: u64, yes: bool) -> PyResult<Op> {
+        let handle = self.handle(py)?;
+        Ok(Op::nothing(async move { handle.answer(id, yes).await }))
+    }
+
+    /// The module of this name, to be run on this node or on another.
+    #[pyo3(signature = (place, name, options))]
+    fn module(
+        &self,
+        py: Python<'_>,
+        place: Option<&str>,
+        name: &str,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Op> {
+        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let module = read_module(name).or_raise(py)?;
+        let options = self.options.with(Some(options))?;
+        let looking = {
+            let (core, module) = (core.clone(), module.clone());
+            async move { core.find(&module).await }
+        };
+        Ok(Op::of(looking, move |py, found: Found| {
+            let noun = module.to_string();
+            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
+        }))
+    }
+
+    /// A live instance of the module of this name, on this node or on another.
+    #[pyo3(signature = (place, name, options))]
+    fn spawn(
+        &self,
+        py: Python<'_>,
+        place: Option<&str>,
+        name: &str,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Op> {
+        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let module = read_module(name).or_raise(py)?;
+        let options = self.options.with(Some(options))?;
+        let noun = module.to_string();
+        let spawning = {
+            let (core, place, limits) = (core.clone(), place.clone(), options.limits);
+            async move {
+                let found = core.find(&module).await?;
+                let target = Target { module, interface: None, function: None };
+                let name = core.handle().spawn(place, target, limits).await?;
+                Ok((found, name))
+            }
+        };
+        Ok(Op::of(spawning, move |py, (found, name): (Found, Name)| {
+            let module = ModuleRef::Instance(name);
+            // Time is for each call, not for the instance's life.
+            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
+        }))
+    }
+
+    /// Lets a live instance go.
+    fn drop_instance(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        Ok(Op::nothing(async move { handle.drop_instance(name).await }))
+    }
+
+    /// The live instances that were spawned by this node: name, module, node.
+    fn instances(&self, py: Python<'_>) -> PyResult<Vec<(String, String, String)>> {
+        let handle = self.handle(py)?;
+        let own = handle.name().to_string();
+        let shown = handle.instances().into_iter().map(|(name, place)| {
+            let node = place.node.map_or_else(|| own.clone(), |node| node.to_string());
+            (name.to_string(), place.module, node)
+        });
+        Ok(shown.collect())
+    }
+
+    /// The function that `module.function` names, to be run on this node or on another.
+    fn function(&self, py: Python<'_>, place: Option<&str>, text: &str) -> PyResult<Op> {
+        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let Expr { mut target, .. } = read(text).or_raise(py)?;
+        let place = core.find_instance(&mut target, place).or_raise(py)?;
+        let options = self.options.clone();
+        let looking = {
+            let (core, place, target) = (core.clone(), place.clone(), target.clone());
+            async move { signature(&core, place, &target).await }
+        };
+        Ok(Op::of(looking, move |py, (hash, ty)| {
+            let function = Function::new(py, core, place, target, options, (hash, &ty))?;
+            Ok(Py::new(py, function)?.into_any())
+        }))
+    }
+
+    /// Runs a module's main; the arguments are its command line.
+    fn main(
+        &self,
+        py: Python<'_>,
+        place: Option<&str>,
+        text: &str,
+        argv: Vec<String>,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Op> {
+        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let module = read_module(text).or_raise(py)?;
+        let mut target = Target { module, interface: None, function: None };
+        let place = core.find_instance(&mut target, place).or_raise(py)?;
+        let argv = [vec![target.module.to_string()], argv].concat();
+        let options = self.options.with(Some(options))?;
+        Ok(op(core, place, Call::new(target, Args::Argv(argv)), &options))
+    }
+
+    /// Runs a call as it is typed in the REPL, calls in its arguments first.
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        place: Option<&str>,
+        text: &str,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Op> {
+        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let Expr { mut target, args } = read(text).or_raise(py)?;
+        let place = core.find_instance(&mut target, place).or_raise(py)?;
+        let options = self.options.with(Some(options))?;
+        let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
+        let mut call = Call::new(target, Args::Text(String::new()));
+        call.limits = options.limits;
+        call.above = above();
+        let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+        let output = Some(Written { call: call.id, pipe, sinks });
+        let future = async move {
+            let outcome = match nested(&core, args.unwrap_or_default(), &call, &stdio).await {
+                Ok(args) => {
+                    call.args = Args::Text(args);
+                    run(&core, place, call, stdio).await
+                }
+                Err(error) => gvm_host::call::Outcome::failed(error),
+            };
+            Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
+        };
+        Ok(Op::new(Job { future: future.boxed(), output }))
+    }
+
+    /// What happens to this node from now on; whoever reads it answers those who ask to connect.
+    fn events(&self, py: Python<'_>) -> PyResult<Events> {
+        let handle = self.core(py)?.handle();
+        let (events, answering) = (handle.events(), handle.answering());
+        Ok(Events {
+            events: Arc::new(Mutex::new(events)),
+            ended: self.ended.subscribe(),
+            _answering: answering,
+        })
+    }
+}
+
+fn names(py: Python<'_>, nodes: Vec<gvm_host::id::NodeInfo>) -> PyResult<Py<PyAny>> {
+    let names: Vec<String> = nodes.into_iter().map(|node| node.name.to_string()).collect();
+    Ok(names.into_pyobject(py)?.unbind())
+}
+
+/// The signature of a function, from the home's own copy of its module, or from the node that has it.
+async fn signature(
+    core: &Core,
+    place: Option<Name>,
+    target: &Target,
+) -> Result<(Option<gvm_host::id::Hash>, gvm_host::value::FuncType)> {
+    let name = target.function.as_deref().unwrap_or_default();
+    if matches!(target.module, ModuleRef::Stored { .. }) {
+        match core.find(&target.module).await {
+            Ok(Found { hash, info }) => {
+                let noun = target.module.to_string();
+                let export = info.find(&noun, target.interface.as_deref(), name)?;
+                return Ok((Some(hash), export.ty.clone()));
+            }
+            // The other node may have what this home has not.
+            Err(error) if error.code() == Code::ModuleNotFound && place.is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let described = match place {
+        Some(place) => core.handle().describe_on(place, target.clone()).await?,
+        None => core.handle().describe_here(target).await?,
+    };
+    let main = || Error::new(Code::FunctionNotFound, format!("`{}` is no function", target.module));
+    Ok((None, described.ok_or_else(main)?))
+}
+
+async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> gvm_host::call::Outcome {
+    match place {
+        None => core.handle().run_here(call, stdio).await,
+        Some(place) => core.handle().run_on(place, call, stdio).await,
+    }
+}
+
+fn op(core: Core, place: Option<Name>, mut call: Call, options: &Options) -> Op {
+    call.limits = options.limits;
+    call.above = above();
+    let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
+    let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
+    let output = Some(Written { call: call.id, pipe, sinks });
+    let future = async move {
+        let outcome = run(&core, place, call, stdio).await;
+        Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
+    };
+    Op::new(Job { future: future.boxed(), output })
+}
+
+/// The arguments of a call as text, with each nested call replaced by its result.
+fn nested<'a>(
+    core: &'a Core,
+    args: Vec<Arg>,
+    outer: &'a Call,
+    stdio: &'a Stdio,
+) -> BoxFuture<'a, Result<String>> {
+    async move {
+        let mut texts = Vec::with_capacity(args.len());
+        for arg in args {
+            let (place, mut expr) = match arg {
+                Arg::Wave(text) => {
+                    texts.push(text);
+                    continue;
+                }
+                Arg::Call(place, expr) => (place, expr),
+            };
+            let place = core.find_instance(&mut expr.target, place)?;
+            let args = nested(core, expr.args.unwrap_or_default(), outer, stdio).await?;
+            let title = expr.target.module.to_string();
+            let mut call = Call::new(expr.target, Args::Text(args));
+            call.limits = outer.limits;
+            call.above.clone_from(&outer.above);
+            let outcome = run(core, place, call, stdio.clone()).await;
+            match (outcome.result?, outcome.ty) {
+                (Some(value), Some(ty)) => texts.push(wave::print(&value, &ty)),
+                _ => {
+                    return Err(Error::new(
+                        Code::BadArguments,
+                        format!("a call of `{title}` gives no result that could be an argument"),
+                    ));
+                }
+            }
+        }
+        Ok(texts.join(", "))
+    }
+    .boxed()
+}
+
+/// What happens to a node, in order. One reader at a time.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Events {
+    events: Arc<Mutex<broadcast::Receiver<Event>>>,
+    ended: watch::Receiver<bool>,
+    _answering: Answering,
+}
+
+#[pymethods]
+impl Events {
+    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
+    /// time.
+    fn next(&self, timeout: Option<f64>) -> Op {
+        let (events, mut ended) = (self.events.clone(), self.ended.clone());
+        let waiting = async move {
+            let mut events = events.lock().await;
+            let next = async {
+                loop {
+                    let event = tokio::select! {
+                        biased;
+                        event = events.recv() => event,
+                        _ = ended.wait_for(|ended| *ended) => return None,
+                    };
+                    match event {
+                        Ok(event) => return Some(event),
+                        // A reader that fell behind goes on with what is left.
+                        Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            };
+            let most = timeout.and_then(|most| Duration::try_from_secs_f64(most).ok());
+            Ok(match most {
+                Some(most) => tokio::time::timeout(most, next).await.ok().flatten(),
+                None => next.await,
+            })
+        };
+        Op::of(waiting, |py, event: Option<Event>| Ok(event.map(words).into_pyobject(py)?.unbind()))
+    }
+}
+
+type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
+
+fn words(event: Event) -> Words {
+    match event {
+        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
+        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
+        Event::GpmdLost => ("gpmd-lost", None, None, None),
+        Event::GpmdBack => ("gpmd-back", None, None, None),
+        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
+        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
+        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
+        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
+        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
+    }
+}

@@ -1,0 +1,220 @@
+//! Lists of numbers, to and from arrays, without a Python object for each element.
+//!
+//! In: anything with the buffer protocol (bytes, bytearray, memoryview, array.array, NumPy arrays). Out:
+//! packed lists, by one copy where the element type fits and one checked conversion where it does not;
+//! and back, as `bytes`, NumPy arrays, or `array.array` where NumPy is not installed. Must not know:
+//! signatures.
+
+use gvm_host::value::{List, Type};
+use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
+use pyo3::exceptions::PyImportError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyMemoryView, PyModule};
+
+use crate::from_python::Bad;
+
+/// The list that a buffer holds, as a list of this element type.
+///
+/// # Errors
+/// Where it has more dimensions than one, elements of a kind that does not fit, or one out of range.
+pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> Result<List, Bad> {
+    if buffer.dimensions() != 1 {
+        return Err(Bad::new(format!(
+            "expected list<{element}>, found an array of {} dimensions: flatten it first",
+            buffer.dimensions()
+        )));
+    }
+    match order(buffer) {
+        Order::Native => {}
+        Order::Said => return from_buffer(py, &said_natively(py, buffer)?, element),
+        Order::Foreign => {
+            return Err(Bad::new(format!(
+                "expected list<{element}>, found an array of another byte order: convert it first, as with \
+                 astype()"
+            )));
+        }
+    }
+    let kind = ElementType::from_format(buffer.format());
+    macro_rules! lists {
+        ($($ty:ident $number:ty),*) => {
+            match element {
+                $(Type::$ty => numbers::<$number>(py, buffer, kind, element).map(List::$ty),)*
+                _ => Err(Bad::new(format!("expected list<{element}>, found an array of numbers"))),
+            }
+        };
+    }
+    lists!(S8 i8, U8 u8, S16 i16, U16 u16, S32 i32, U32 u32, S64 i64, U64 u64, F32 f32, F64 f64)
+}
+
+/// Whose byte order a buffer's elements have.
+enum Order {
+    Native,
+    /// This machine's, though it is said (`<d`), as ctypes does.
+    Said,
+    Foreign,
+}
+
+/// pyo3 takes big-endian elements for native ones on a little-endian machine: this looks first.
+fn order(buffer: &PyUntypedBuffer) -> Order {
+    match buffer.format().to_bytes() {
+        [b'<', _] if cfg!(target_endian = "little") => Order::Said,
+        [b'>' | b'!', _] if cfg!(target_endian = "big") => Order::Said,
+        [b'<' | b'>' | b'!', _] => Order::Foreign,
+        _ => Order::Native,
+    }
+}
+
+fn said_natively(py: Python<'_>, buffer: &PyUntypedBuffer) -> Result<PyUntypedBuffer, Bad> {
+    let code = buffer.format().to_bytes().get(1).map_or('B', |code| char::from(*code));
+    let Some(object) = buffer.obj(py) else { return Err(Bad::new("found an array without an owner")) };
+    let view = PyMemoryView::from(object)?.call_method1(intern!(py, "cast"), ("B",))?;
+    Ok(PyUntypedBuffer::get(&view.call_method1(intern!(py, "cast"), (code,))?)?)
+}
+
+/// A number that lists are packed of.
+trait Number: Element + Sized {
+    const FLOAT: bool;
+    fn from_integer(value: i128) -> Option<Self>;
+    fn from_float(value: f64) -> Option<Self>;
+}
+
+macro_rules! integers {
+    ($($ty:ty)*) => {$(
+        impl Number for $ty {
+            const FLOAT: bool = false;
+            fn from_integer(value: i128) -> Option<$ty> {
+                value.try_into().ok()
+            }
+            fn from_float(_: f64) -> Option<$ty> {
+                None
+            }
+        }
+    )*};
+}
+
+integers!(i8 u8 i16 u16 i32 u32 i64 u64);
+
+impl Number for f32 {
+    const FLOAT: bool = true;
+    fn from_integer(value: i128) -> Option<f32> {
+        Some(value as f32)
+    }
+    fn from_float(value: f64) -> Option<f32> {
+        narrow(value)
+    }
+}
+
+impl Number for f64 {
+    const FLOAT: bool = true;
+    fn from_integer(value: i128) -> Option<f64> {
+        Some(value as f64)
+    }
+    fn from_float(value: f64) -> Option<f64> {
+        Some(value)
+    }
+}
+
+/// The nearest f32; none where a finite number would become infinite.
+pub fn narrow(value: f64) -> Option<f32> {
+    let near = value as f32;
+    (near.is_finite() || !value.is_finite()).then_some(near)
+}
+
+fn numbers<T: Number>(
+    py: Python<'_>,
+    buffer: &PyUntypedBuffer,
+    kind: ElementType,
+    element: &Type,
+) -> Result<Vec<T>, Bad> {
+    // The same kind of number: one copy.
+    if let Ok(same) = buffer.as_typed::<T>() {
+        return Ok(same.to_vec(py)?);
+    }
+    macro_rules! convert {
+        ($source:ty, $wide:ty, $from:ident) => {{
+            let source = buffer.as_typed::<$source>()?.to_vec(py)?;
+            let mut numbers = Vec::with_capacity(source.len());
+            for (place, number) in source.into_iter().enumerate() {
+                numbers.push(T::$from(<$wide>::from(number)).ok_or_else(|| {
+                    Bad::new(format!("{number} is out of range for {element}")).at(format!("[{place}]"))
+                })?);
+            }
+            Ok(numbers)
+        }};
+    }
+    match kind {
+        ElementType::SignedInteger { bytes: 1 } => convert!(i8, i128, from_integer),
+        ElementType::SignedInteger { bytes: 2 } => convert!(i16, i128, from_integer),
+        ElementType::SignedInteger { bytes: 4 } => convert!(i32, i128, from_integer),
+        ElementType::SignedInteger { bytes: 8 } => convert!(i64, i128, from_integer),
+        ElementType::UnsignedInteger { bytes: 1 } => convert!(u8, i128, from_integer),
+        ElementType::UnsignedInteger { bytes: 2 } => convert!(u16, i128, from_integer),
+        ElementType::UnsignedInteger { bytes: 4 } => convert!(u32, i128, from_integer),
+        ElementType::UnsignedInteger { bytes: 8 } => convert!(u64, i128, from_integer),
+        ElementType::Float { bytes: 4 } if T::FLOAT => convert!(f32, f64, from_float),
+        ElementType::Float { bytes: 8 } if T::FLOAT => convert!(f64, f64, from_float),
+        _ => Err(Bad::new(format!(
+            "expected list<{element}>, found an array whose elements are {} (format {:?}): convert it first, \
+             as with astype()",
+            match kind {
+                ElementType::Float { .. } => "floats",
+                ElementType::Bool => "bools",
+                _ => "of another kind",
+            },
+            buffer.format().to_string_lossy(),
+        ))),
+    }
+}
+
+/// A packed list as Python has it: `bytes`, or an array.
+///
+/// # Errors
+/// Those of making the array (`MemoryError`).
+pub fn to_array<'py>(py: Python<'py>, list: &List) -> PyResult<Bound<'py, PyAny>> {
+    match list {
+        List::U8(numbers) => Ok(PyBytes::new(py, numbers).into_any()),
+        List::S8(numbers) => array(py, numbers, "int8", "b"),
+        List::S16(numbers) => array(py, numbers, "int16", "h"),
+        List::U16(numbers) => array(py, numbers, "uint16", "H"),
+        List::S32(numbers) => array(py, numbers, "int32", "i"),
+        List::U32(numbers) => array(py, numbers, "uint32", "I"),
+        List::S64(numbers) => array(py, numbers, "int64", "q"),
+        List::U64(numbers) => array(py, numbers, "uint64", "Q"),
+        List::F32(numbers) => array(py, numbers, "float32", "f"),
+        List::F64(numbers) => array(py, numbers, "float64", "d"),
+        List::Values(_) => Err(pyo3::exceptions::PySystemError::new_err("not a list of numbers")),
+    }
+}
+
+fn array<'py, T: Element>(
+    py: Python<'py>,
+    numbers: &[T],
+    dtype: &str,
+    code: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let made = match numpy(py)? {
+        Some(numpy) => numpy.call_method1(intern!(py, "empty"), (numbers.len(), dtype))?,
+        None => {
+            let one = PyBytes::new_with(py, size_of::<T>(), |_| Ok(()))?;
+            let one = py.import(intern!(py, "array"))?.call_method1(intern!(py, "array"), (code, one))?;
+            one.mul(numbers.len())?
+        }
+    };
+    if !numbers.is_empty() {
+        PyBuffer::<T>::get(&made)?.copy_from_slice(py, numbers)?;
+    }
+    Ok(made)
+}
+
+/// NumPy, where it is installed.
+fn numpy(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyModule>>> {
+    static NUMPY: PyOnceLock<Option<Py<PyModule>>> = PyOnceLock::new();
+    let found = NUMPY.get_or_try_init(py, || match py.import("numpy") {
+        Ok(numpy) => Ok(Some(numpy.unbind())),
+        Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(None),
+        Err(error) => Err(error),
+    })?;
+    Ok(found.as_ref().map(|numpy| numpy.bind(py)))
+}

@@ -1,0 +1,192 @@
+//! Something that can be waited for, or awaited.
+//!
+//! In: a future that has not begun. Out: its result on the thread that waits, in an event loop, or in a
+//! pool. Taking it back (Ctrl-C, a cancelled task) drops the future, which stops the guest. Must not know:
+//! what is awaited.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use gvm_host::engine::streams::Output;
+use gvm_host::error::{Effect, Error, Result};
+use gvm_host::node::workers;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyIterator;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::completions::{Completions, Item, Queue, SharedWriter, Target};
+use crate::drive::drive;
+use crate::errors::{Raise, exception};
+use crate::fork;
+use crate::options::Sinks;
+use crate::output::Writer;
+
+/// Turns what a future came to into a Python object, where the GIL is held.
+pub type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// The output of a call, and where it goes.
+pub struct Written {
+    pub call: Uuid,
+    pub pipe: Output,
+    pub sinks: Arc<Sinks>,
+}
+
+/// A future that has not begun, and its output.
+pub struct Job {
+    pub future: BoxFuture<'static, Finish>,
+    pub output: Option<Written>,
+}
+
+/// A request that has not begun: `wait()` it, or `await` it, once.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Op(Mutex<Option<Job>>);
+
+impl Op {
+    /// The request that is this job.
+    pub fn new(job: Job) -> Op {
+        Op(Mutex::new(Some(job)))
+    }
+
+    /// A request without output, and how its result is shown to Python.
+    pub fn of<T: Send + 'static>(
+        future: impl Future<Output = Result<T>> + Send + 'static,
+        show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> Op {
+        let future = async move {
+            let result = future.await;
+            Box::new(move |py: Python<'_>| show(py, result.or_raise(py)?)) as Finish
+        };
+        Op::new(Job { future: future.boxed(), output: None })
+    }
+
+    /// A request without output whose result is nothing.
+    pub fn nothing(future: impl Future<Output = Result<()>> + Send + 'static) -> Op {
+        Op::of(future, |py, ()| Ok(py.None()))
+    }
+
+    /// A request that blocks a thread.
+    pub fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+        show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> Op {
+        let work = async move {
+            let ended = tokio::task::spawn_blocking(work).await;
+            ended.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+        };
+        Op::of(work, show)
+    }
+
+    fn take(&self) -> PyResult<Job> {
+        let job = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        job.ok_or_else(|| PyRuntimeError::new_err("this request has been made already"))
+    }
+
+    /// Begins on the workers.
+    fn spawn(&self, py: Python<'_>, queue: Queue, target: Target) -> PyResult<AbortHandle> {
+        fork::start().or_raise(py)?;
+        let workers = workers().or_raise(py)?;
+        let Job { future, output } = self.take()?;
+        let output = match output {
+            Some(Written { call, pipe, sinks }) => {
+                Some((pipe, Arc::new(Mutex::new(Writer::from_here(py, call, sinks)?))))
+            }
+            None => None,
+        };
+        Ok(workers.spawn(run(future, output, queue, target)).abort_handle())
+    }
+}
+
+/// Runs a job to its end; its output and its result go into the queue.
+async fn run(
+    future: BoxFuture<'static, Finish>,
+    output: Option<(Output, SharedWriter)>,
+    queue: Queue,
+    target: Target,
+) {
+    let mut future = AssertUnwindSafe(future).catch_unwind();
+    let ended = loop {
+        let written = async {
+            match &output {
+                Some((pipe, _)) => pipe.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut future => break ended,
+            chunks = written => if let Some((_, writer)) = &output {
+                let (taken, seen) = oneshot::channel();
+                queue.push(Item::Wrote { writer: writer.clone(), chunks, taken });
+                tokio::select! {
+                    biased;
+                    ended = &mut future => break ended,
+                    _ = seen => {}
+                }
+            },
+        }
+    };
+    let finish = ended.unwrap_or_else(|_| {
+        let error = Error::internal("a request panicked").with_effect(Effect::Unknown);
+        Box::new(move |py: Python<'_>| Err(exception(py, &error)))
+    });
+    let writer = output.map(|(pipe, writer)| (writer, pipe.take()));
+    queue.push(Item::Done { target, writer, finish });
+}
+
+#[pymethods]
+impl Op {
+    /// Makes the request and waits for its end.
+    fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let Job { future, output } = self.take()?;
+        let finish = match output {
+            None => drive(py, future, None)?,
+            Some(Written { call, pipe, sinks }) => {
+                drive(py, future, Some((&pipe, &mut Writer::here(call, sinks))))?
+            }
+        };
+        finish(py)
+    }
+
+    /// Makes the request in the running event loop.
+    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let running = py.import(intern!(py, "gvm._loop"))?.call_method0(intern!(py, "running"))?;
+        let (future, completions): (Bound<'py, PyAny>, Bound<'py, Completions>) = running.extract()?;
+        let target = Target::Future(future.clone().unbind());
+        let abort = self.spawn(py, completions.get().queue(), target)?;
+        future.call_method1(intern!(py, "add_done_callback"), (Canceller { abort },))?;
+        future.try_iter()
+    }
+
+    /// Makes the request on a worker; `callback(result, exception)` is called by whoever drains.
+    fn begin(&self, py: Python<'_>, completions: &Completions, callback: Py<PyAny>) -> PyResult<Canceller> {
+        let abort = self.spawn(py, completions.queue(), Target::Callback(callback))?;
+        Ok(Canceller { abort })
+    }
+}
+
+/// Takes a request back.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Canceller {
+    abort: AbortHandle,
+}
+
+#[pymethods]
+impl Canceller {
+    /// What an asyncio future calls when it is done: cancelled, perhaps.
+    fn __call__(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        if future.call_method0(intern!(future.py(), "cancelled"))?.is_truthy()? {
+            self.abort.abort();
+        }
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        self.abort.abort();
+    }
+}

@@ -1,0 +1,144 @@
+//! How values of one WIT type cross to Python and back, worked out once a function.
+//!
+//! In: a [`Type`]. Out: the same tree with the Python objects that crossing needs: names as Python strings,
+//! the class of each record. Must not know: values.
+
+use std::sync::Arc;
+
+use gvm_host::value::{FuncType, Type};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+/// A type and how its values cross.
+pub struct Plan {
+    pub ty: Type,
+    pub shape: Shape,
+}
+
+/// What a type is made of.
+pub enum Shape {
+    /// Bool, a number, a character, a string.
+    Plain,
+    List(Box<Plan>),
+    Record(Record),
+    Tuple(Vec<Plan>),
+    Variant(Names, Vec<Option<Plan>>),
+    Enum(Names),
+    /// `wraps` says that a value which is there stands in a `gvm.Some`, because it could be None itself.
+    Option {
+        some: Box<Plan>,
+        wraps: bool,
+    },
+    Result {
+        ok: Option<Box<Plan>>,
+        err: Option<Box<Plan>>,
+    },
+    Flags(Names),
+}
+
+/// A record's class and the names of its fields.
+pub struct Record {
+    pub class: Py<PyType>,
+    /// As Python attributes.
+    pub attributes: Vec<Py<PyString>>,
+    /// As WIT has them.
+    pub names: Vec<Arc<str>>,
+    pub fields: Vec<Plan>,
+}
+
+/// Names of cases or flags, as WIT has them.
+pub struct Names {
+    pub wit: Vec<Arc<str>>,
+    pub python: Vec<Py<PyString>>,
+}
+
+impl Names {
+    fn new<'a>(py: Python<'_>, names: impl Iterator<Item = &'a Arc<str>>) -> Names {
+        let wit: Vec<Arc<str>> = names.cloned().collect();
+        let python = wit.iter().map(|name| PyString::intern(py, name).unbind()).collect();
+        Names { wit, python }
+    }
+
+    /// The place of a name; snake_case is understood too.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let exact = self.wit.iter().position(|wit| **wit == *name);
+        exact.or_else(|| {
+            let kebab = name.strip_suffix('_').unwrap_or(name).replace('_', "-");
+            self.wit.iter().position(|wit| **wit == *kebab)
+        })
+    }
+}
+
+impl Plan {
+    /// The plan of a type.
+    ///
+    /// # Errors
+    /// Those of making a record's class.
+    pub fn new(py: Python<'_>, ty: &Type) -> PyResult<Plan> {
+        let optional = |ty: &Option<Type>| ty.as_ref().map(|ty| Plan::new(py, ty)).transpose();
+        let shape = match ty {
+            Type::List(element) => Shape::List(Box::new(Plan::new(py, element)?)),
+            Type::Record(fields) => {
+                let names: Vec<Arc<str>> = fields.iter().map(|field| field.name.clone()).collect();
+                let attributes =
+                    names.iter().map(|name| attribute(py, name)).collect::<PyResult<Vec<_>>>()?;
+                let types = PyTuple::new(py, fields.iter().map(|field| field.ty.to_string()))?;
+                let class = py
+                    .import(intern!(py, "gvm._values"))?
+                    .call_method1(intern!(py, "record_class"), (PyTuple::new(py, &attributes)?, types))?
+                    .cast_into::<PyType>()?
+                    .unbind();
+                let fields = fields.iter().map(|field| Plan::new(py, &field.ty)).collect::<PyResult<_>>()?;
+                Shape::Record(Record { class, attributes, names, fields })
+            }
+            Type::Tuple(types) => {
+                Shape::Tuple(types.iter().map(|ty| Plan::new(py, ty)).collect::<PyResult<_>>()?)
+            }
+            Type::Variant(cases) => Shape::Variant(
+                Names::new(py, cases.iter().map(|case| &case.name)),
+                cases.iter().map(|case| optional(&case.ty)).collect::<PyResult<_>>()?,
+            ),
+            Type::Enum(names) => Shape::Enum(Names::new(py, names.iter())),
+            Type::Option(some) => Shape::Option {
+                some: Box::new(Plan::new(py, some)?),
+                wraps: matches!(**some, Type::Option(_)),
+            },
+            Type::Result(sides) => Shape::Result {
+                ok: optional(&sides.ok)?.map(Box::new),
+                err: optional(&sides.err)?.map(Box::new),
+            },
+            Type::Flags(names) => Shape::Flags(Names::new(py, names.iter())),
+            _ => Shape::Plain,
+        };
+        Ok(Plan { ty: ty.clone(), shape })
+    }
+}
+
+/// How the parameters and the result of one function cross.
+pub struct Signature {
+    pub ty: FuncType,
+    /// The parameters' names as Python has them.
+    pub names: Vec<Py<PyString>>,
+    pub params: Vec<Plan>,
+    pub result: Option<Plan>,
+}
+
+impl Signature {
+    /// The plan of a signature.
+    ///
+    /// # Errors
+    /// As of [`Plan::new`].
+    pub fn new(py: Python<'_>, ty: &FuncType) -> PyResult<Signature> {
+        let names = ty.params.iter().map(|param| attribute(py, &param.name)).collect::<PyResult<_>>()?;
+        let params = ty.params.iter().map(|param| Plan::new(py, &param.ty)).collect::<PyResult<_>>()?;
+        let result = ty.result.as_ref().map(|ty| Plan::new(py, ty)).transpose()?;
+        Ok(Signature { ty: ty.clone(), names, params, result })
+    }
+}
+
+/// A WIT name as a Python attribute: snake_case, with an underscore behind a keyword.
+pub fn attribute(py: Python<'_>, name: &str) -> PyResult<Py<PyString>> {
+    let made = py.import(intern!(py, "gvm._values"))?.call_method1(intern!(py, "attribute"), (name,))?;
+    Ok(made.cast_into::<PyString>()?.unbind())
+}

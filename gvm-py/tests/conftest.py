@@ -1,0 +1,104 @@
+"""What tests share: private networks with modules in them. Nothing here or in a test touches the home of
+whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import gvm
+import pytest
+
+import components
+
+REPOSITORY = Path(__file__).parents[2]
+WAT = REPOSITORY / "tests/guests/wat"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever forgets to say which home meets an empty one."""
+    for name in ("GPMD_ADDRESS", "RUST_LOG"):
+        os.environ.pop(name, None)
+    os.environ["GHOST_HOME"] = str(tmp_path_factory.mktemp("nobody") / "home")
+
+
+@pytest.fixture(scope="session")
+def values_wasm() -> Path:
+    """The guest that gives back values of every type, built where the Rust tests build it."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "tmp/guests"
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2", "-p", "values",
+         "--target-dir", target],
+        cwd=REPOSITORY / "tests/guests",
+        check=True,
+    )
+    return target / "wasm32-wasip2/release/values.wasm"
+
+
+@pytest.fixture(scope="session")
+def net(values_wasm: Path) -> Iterator[gvm.LocalNetwork]:
+    """Three nodes in this process; the first is connected with the second."""
+    with gvm.LocalNetwork(nodes=3) as net:
+        stock(net, values_wasm)
+        net.nodes[0].connect("node-2")
+        yield net
+
+
+@pytest.fixture(scope="session")
+def node(net: gvm.LocalNetwork) -> gvm.Node:
+    return net.node
+
+
+@pytest.fixture(scope="session")
+def peer(net: gvm.LocalNetwork) -> gvm.Peer:
+    return net.node.connect("node-2")
+
+
+@pytest.fixture(params=["here", "there"])
+def place(request: pytest.FixtureRequest, node: gvm.Node, peer: gvm.Peer) -> gvm.Node | gvm.Peer:
+    """The node itself, and a connected one."""
+    return node if request.param == "here" else peer
+
+
+def stock(net: gvm.LocalNetwork, values: Path | None = None) -> None:
+    """The modules that tests call."""
+    net.upload("math", "1.0.0", REPOSITORY / "gvm-host/samples/math.wat")
+    for name in ("counter", "spin", "numbers", "leave"):
+        net.upload(name, "1.0.0", WAT / f"{name}.wat")
+    net.upload("lists", "1.0.0", components.lists())
+    net.upload("slow", "1.0.0", SLOW)
+    if values is not None:
+        net.upload("values", "1.0.0", values)
+
+
+SLOW = b"""(module
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "work") (param $n i32) (param $rounds i32) (result i32)
+    (loop $again
+      (br_if $again (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1)))))
+    (local.get $n))
+  (func (export "trap-odd") (param i32) (result i32)
+    (if (i32.and (local.get 0) (i32.const 1)) (then unreachable)) (local.get 0)))"""
+
+
+def python(code: str, *args: str, **options: object) -> subprocess.Popen[str]:
+    """Another Python that runs this code."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *args]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **(pipes | options))  # type: ignore[call-overload, no-any-return]
+
+
+def ended(process: subprocess.Popen[str], within: float = 60) -> tuple[int, str, str]:
+    """Status, output and errors of a process that must end by itself."""
+    try:
+        out, err = process.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it does not end; it said:\n{out}\n{err}") from None
+    return process.returncode, out, err

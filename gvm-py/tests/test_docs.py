@@ -1,0 +1,71 @@
+"""Examples in documentation: each block of Python in `docs/python.md` and in the READMEs runs, top to bottom,
+and each example in a docstring gives what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+from pathlib import Path
+
+import gvm
+import pytest
+
+from conftest import REPOSITORY, ended, python
+
+DOCUMENTS = ["docs/python.md", "gvm-py/README.md", "README.md"]
+
+SETTING = """
+import os, sys, threading
+import gvm
+# What the reader has: a home with a gpmd, the modules, and another node.
+net = gvm.LocalNetwork(nodes=1)
+os.environ["GHOST_HOME"] = str(net.home)
+net.upload("math", "1.0.0", "math.wasm")
+net.upload("counter", "1.0.0", "counter.wat")
+net.upload("mandel", "1.0.0", "mandel.wat")
+other = gvm.Node("node-8399", home=net.home)
+"""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents(document: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / document).read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for name, source in {
+        "math.wasm": "gvm-host/samples/math.wat", "counter.wat": "tests/guests/wat/counter.wat",
+        "mandel.wat": "gvm-py/examples/mandel.wat",
+    }.items():
+        (tmp_path / name).write_bytes((REPOSITORY / source).read_bytes())
+    # `await` at the top level stands in documents as it does in a notebook.
+    script = tmp_path / "script.py"
+    script.write_text(
+        SETTING + "import ast, asyncio, inspect\n"
+        f"for block in {blocks!r}:\n"
+        "    code = compile(block, 'document', 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)\n"
+        "    made = eval(code, globals())\n"
+        "    inspect.iscoroutine(made) and asyncio.run(made)\n"
+        "other.close(); net.close()\n"
+    )
+    home = {**os.environ, "HOME": str(tmp_path)}
+    status, out, err = ended(python(f"exec(open({str(script)!r}).read())", cwd=tmp_path, env=home))
+    assert status == 0, err
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(gvm.__path__, "gvm.")])
+def test_docstrings(name: str) -> None:
+    if name == "gvm._node":
+        pytest.skip("a program, not a module to look into")
+    for module in (gvm, importlib.import_module(name)):
+        failed, _ = doctest.testmod(module, extraglobs={"gvm": gvm})
+        assert failed == 0
+    assert doctest.testmod(gvm, extraglobs={"gvm": gvm}).attempted >= 1
+
+
+def test_every_public_thing_says_what_it_is() -> None:
+    for name in gvm.__all__:
+        thing = getattr(gvm, name)
+        if isinstance(thing, type) and name != "Function":
+            assert thing.__doc__, name
