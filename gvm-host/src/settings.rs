@@ -110,7 +110,8 @@ impl Settings {
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
             Ok(meta) if meta.len() > MOST_BYTES => return Err(bad(&path, 1, "it is too large for settings")),
-            other => drop(other.map_err(fail)?),
+            Err(error) => return Err(fail(error)),
+            Ok(_) => {}
         }
         Settings::parse(&std::fs::read_to_string(&path).map_err(fail)?, &path)
     }
@@ -118,10 +119,12 @@ impl Settings {
     fn parse(text: &str, path: &Path) -> Result<Settings> {
         let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, path))?;
         let at = Source { text, path };
-        let accept = file.accept.map(|accept| at.map(accept, |accept| match accept {
-            OneOrMany::One(policy) => policy,
-            OneOrMany::Many(names) => names.join(","),
-        }));
+        let accept = file.accept.map(|accept| {
+            at.map(accept, |accept| match accept {
+                OneOrMany::One(policy) => policy,
+                OneOrMany::Many(names) => names.join(","),
+            })
+        });
         Ok(Settings {
             name: file.name.map(|setting| at.setting(setting)),
             accept,

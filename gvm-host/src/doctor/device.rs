@@ -47,14 +47,19 @@ fn home(patient: &Patient) -> Found<Home> {
     let home = Home::open(&patient.home).map_err(|error| {
         Sick::of(&error, || match error.code() {
             Code::StorageFull => "free some space on its disk".to_owned(),
-            Code::HomeInsecure => format!("choose a home of your own with --home, or give {path} to yourself"),
+            Code::HomeInsecure => {
+                format!("choose a home of your own with --home, or give {path} to yourself")
+            }
             _ => format!("look at {path} and what the sentence names in it"),
         })
     })?;
     let mode = patient.home.metadata().map_or(0, |meta| meta.mode() & 0o777);
     // A disk that is full, or mounted to be read alone, is found by writing.
     tempfile::tempfile_in(home.path()).map_err(|error| {
-        Sick::new(format!("{path} cannot be written: {error}"), "free some space, or mount its disk for writing")
+        Sick::new(
+            format!("{path} cannot be written: {error}"),
+            "free some space, or mount its disk for writing",
+        )
     })?;
     Ok((home, format!("{path}, mode {mode:03o}")))
 }
@@ -71,11 +76,11 @@ fn key(home: &Home) -> Found<()> {
             )),
         };
     }
-    DeviceKey::open(home).map(|_| ((), format!("{} is private and can be read", path.display()))).map_err(|error| {
-        Sick::of(&error, || {
-            format!("gpmd kill; rm {}; gpmd start: it makes a new key", path.display())
-        })
-    })
+    DeviceKey::open(home).map(|_| ((), format!("{} is private and can be read", path.display()))).map_err(
+        |error| {
+            Sick::of(&error, || format!("gpmd kill; rm {}; gpmd start: it makes a new key", path.display()))
+        },
+    )
 }
 
 fn modules(home: &Home) -> Found<()> {
@@ -113,7 +118,11 @@ fn running(home: &Home) -> Found<()> {
         (true, Some(record)) => Ok(((), format!("runs as process {}", record.pid))),
         (true, None) => Ok(((), "runs, and is starting or ending".to_owned())),
         (false, Some(record)) => Err(Sick::new(
-            format!("the gpmd that ran as process {} ended without a word; its log is {}", record.pid, home.gpmd_log().display()),
+            format!(
+                "the gpmd that ran as process {} ended without a word; its log is {}",
+                record.pid,
+                home.gpmd_log().display()
+            ),
             "gpmd start",
         )),
         (false, None) => Err(Sick::new("no gpmd runs in this home", "gpmd start")),
@@ -122,19 +131,26 @@ fn running(home: &Home) -> Found<()> {
 
 fn answer(home: &Home) -> Found<Status> {
     let status = Control::connect(home).and_then(|control| control.status());
-    status.map(|status| {
-        let words = format!("{} nodes, {} modules, at {}", status.nodes.len(), status.modules, status.command_socket);
-        (status, words)
-    }).map_err(|error| {
-        let gone = !home.command_socket().exists();
-        match gone {
-            true => Sick::new(
-                format!("it runs, and its socket {} is gone", home.command_socket().display()),
-                "end its process (its number stands above), then gpmd start",
-            ),
-            false => Sick::of(&error, || about_gpmd(&error, home)),
-        }
-    })
+    status
+        .map(|status| {
+            let words = format!(
+                "{} nodes, {} modules, at {}",
+                status.nodes.len(),
+                status.modules,
+                status.command_socket
+            );
+            (status, words)
+        })
+        .map_err(|error| {
+            let gone = !home.command_socket().exists();
+            match gone {
+                true => Sick::new(
+                    format!("it runs, and its socket {} is gone", home.command_socket().display()),
+                    "end its process (its number stands above), then gpmd start",
+                ),
+                false => Sick::of(&error, || about_gpmd(&error, home)),
+            }
+        })
 }
 
 fn version(status: &Status) -> Found<()> {
@@ -152,14 +168,18 @@ fn version(status: &Status) -> Found<()> {
 fn ports(home: &Home, status: &Status) -> Found<()> {
     let asked = status.command_address.parse().and_then(|address| Reach::at(address, home));
     let greeted = asked.and_then(|reach| Control::connect_by(home, &reach));
-    greeted.map(|_| ((), format!("{} and {} by TLS", status.address, status.command_address))).map_err(|error| {
-        Sick::of(&error, || match error.code() {
-            Code::AuthFailed => "the key was changed while gpmd ran: gpmd kill, then gpmd start".to_owned(),
-            Code::GpmdNotRunning => format!(
-                "let programs of this device reach {}: a firewall, or another program, stands between",
-                status.command_address
-            ),
-            _ => about_gpmd(&error, home),
-        })
-    })
+    greeted.map(|_| ((), format!("{} and {} by TLS", status.address, status.command_address))).map_err(
+        |error| {
+            Sick::of(&error, || match error.code() {
+                Code::AuthFailed => {
+                    "the key was changed while gpmd ran: gpmd kill, then gpmd start".to_owned()
+                }
+                Code::GpmdNotRunning => format!(
+                    "let programs of this device reach {}: a firewall, or another program, stands between",
+                    status.command_address
+                ),
+                _ => about_gpmd(&error, home),
+            })
+        },
+    )
 }

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
+use crate::home::Home;
 use crate::id::Name;
 
 /// One layer, and how it is.
@@ -54,6 +55,9 @@ impl Finding {
     }
 }
 
+/// Makes an engine over a home's compiled code.
+pub type MakeEngine = Box<dyn Fn(&Home) -> Result<Engine> + Send>;
+
 /// What is looked at.
 pub struct Patient {
     /// The home; it need not be there.
@@ -61,7 +65,7 @@ pub struct Patient {
     /// Another node, to be met.
     pub node: Option<Name>,
     /// Makes the engine of the node that meets it.
-    pub engine: Box<dyn Fn(&crate::home::Home) -> Result<Engine> + Send>,
+    pub engine: MakeEngine,
 }
 
 /// Looks at every layer. `settings` is what reading the home's settings came to. Takes some seconds at the
@@ -128,11 +132,13 @@ impl Findings {
 }
 
 /// What is done about gpmd's silence.
-fn about_gpmd(error: &Error, home: &crate::home::Home) -> String {
+fn about_gpmd(error: &Error, home: &Home) -> String {
     let log = home.gpmd_log();
     match error.code() {
         Code::GpmdNotRunning => "gpmd start".to_owned(),
-        Code::VersionMismatch => "install the same version of gvm and gpmd, then gpmd kill and gpmd start".to_owned(),
+        Code::VersionMismatch => {
+            "install the same version of gvm and gpmd, then gpmd kill and gpmd start".to_owned()
+        }
         Code::Overloaded => format!(
             "where it was stopped (Ctrl-Z, SIGSTOP) `kill -CONT` it; else end its process and `gpmd start`; its log is {}",
             log.display()

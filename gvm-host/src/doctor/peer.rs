@@ -159,9 +159,9 @@ async fn meet(patient: &Patient, home: &Home, node: &NodeInfo) -> Result<Met> {
     let engine = (patient.engine)(home)?;
     let config = Config { accept: Accept::None, ..Config::new(home.clone(), engine) };
     let own = Handle::start(config).await?;
-    let met = tokio::time::timeout(MEET, greet(&own, &node.name)).await.unwrap_or_else(|_| {
-        Err(Error::new(Code::Timeout, "it takes connections and does not greet"))
-    });
+    let met = tokio::time::timeout(MEET, greet(&own, &node.name))
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Code::Timeout, "it takes connections and does not greet")));
     own.shut_down().await;
     met
 }

@@ -276,20 +276,12 @@ impl Handle {
         }
     }
 
-<<<<<<< HEAD
     /// The signature of a function here, or of a live instance; none for a main.
-=======
-    /// The signature of a function here; none for a main.
->>>>>>> main
     ///
     /// # Errors
     /// As of preparing the call.
     pub async fn describe_here(&self, target: &Target) -> Result<Option<FuncType>> {
-<<<<<<< HEAD
-        self.0.runner.describe(&self.0.people, target).await.map(|(_, signature)| signature)
-=======
         Ok(self.0.runner.describe(&self.0.people, target).await?.1)
->>>>>>> main
     }
 
     /// The signature of a function on a connected node; none for a main.

@@ -15,7 +15,7 @@ use gvm_host::gpmd::index::{Index, Resolved};
 use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
-use gvm_host::repl::progress::Progress;
+use gvm_host::repl::progress::{Progress, during};
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -148,7 +148,8 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     let index = read_index(home)?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
-    let bytes = read_module(home, resolved.entry.sha256)?;
+    let what = format!("Fetching {} {}", resolved.name, resolved.version);
+    let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
             let written = std::io::stdout().lock().write_all(&bytes);
@@ -157,7 +158,7 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
         Some(path) => path.to_owned(),
         None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
     };
-    durable::write(&path, &bytes)?;
+    during(&what, || durable::write(&path, &bytes))?;
     let mut value = describe(&resolved)?;
     value["file"] = path.to_string_lossy().into();
     output::print(&if json { output::json(&value)? } else { format!("{}\n", path.display()) });
