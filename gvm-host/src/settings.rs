@@ -219,11 +219,11 @@ mod tests {
     #[test]
     fn mistakes_name_the_file_the_line_and_the_way_out() {
         for (text, words) in [
-            ("\nacept = \"all\"", &["line 2", "no setting `acept`: did you mean `accept`?"][..]),
+            ("\nacept = \"all\"", &["line 2", "no setting `acept`: did you mean `accept`"][..]),
             ("zzz = 1", &["line 1", "no setting `zzz`; there are: name, accept"]),
             ("name = \"a\"\ntimeout = 2", &["line 2", "string"]),
             ("[gpmd]\nport = 70000", &["line 2", "u16"]),
-            ("[gpmd]\nprt = 7", &["line 2", "did you mean `port`?"]),
+            ("[gpmd]\nprt = 7", &["line 2", "did you mean `port`"]),
             ("name = ", &["line 1"]),
             ("accept = 3", &["line 1", "a string, or a list of names"]),
         ] {

@@ -280,3 +280,21 @@ fn what_a_guest_writes_does_not_touch_the_prompt() {
     assert!(shown.starts_with("GVM has been created here"), "the screen was cleared:\n{shown}");
     assert!(shown.contains("before") && shown.contains("(here) > mischief"), "{shown}");
 }
+
+#[test]
+fn names_in_modules_do_not_touch_the_terminal() {
+    let bed = Bed::new();
+    let text = r#"(module (func (export "\1b[2Jwiped")) (func (export "plain") (param i32)))"#;
+    let odd = bed.write("odd.wat", text);
+    bed.upload("odd", &odd);
+    let terminal = usual(&bed);
+    terminal.press(&format!("odd.{TAB}"));
+    wait_for_line(&terminal, "odd.plain(p0: s32");
+    drop_line(&terminal);
+    terminal.enter("help odd");
+    terminal.enter("Module.inspect(odd)");
+    terminal.wait_for_text("sha256");
+    let shown = terminal.text();
+    assert!(shown.starts_with("GVM has been created here"), "the screen was cleared:\n{shown}");
+    assert!(shown.contains("wiped: func()"), "{shown}");
+}

@@ -62,7 +62,7 @@ impl Evaluator {
         match statement {
             Statement::Empty => {}
             Statement::Exit => return Ok(Flow::Exit),
-            Statement::Help(topic) => self.screen.line(&help::text(&self.node, topic.as_deref()).await?),
+            Statement::Help(topic) => self.screen.quoted(&help::text(&self.node, topic.as_deref()).await?),
             Statement::Discover => {
                 let nodes = self.node.discover().await?;
                 self.names(nodes.iter().map(|node| &node.name));
@@ -193,7 +193,7 @@ impl Evaluator {
             let line = json!({ "node": self.node.name().as_str(), "result": result });
             self.screen.line(&line.to_string());
         } else {
-            self.screen.line(text);
+            self.screen.quoted(text);
         }
     }
 

@@ -88,6 +88,14 @@ impl Screen {
         line(text);
     }
 
+    /// Lines that hold words of modules: harmless on a terminal, as they are in a pipe.
+    pub fn quoted(&mut self, text: &str) {
+        match self.stdout_terminal {
+            true => line(&Sanitizer::default().feed(text.as_bytes())),
+            false => line(text),
+        }
+    }
+
     /// A line for a person beside what programs read.
     pub fn note(&mut self, text: &str) {
         note(text);

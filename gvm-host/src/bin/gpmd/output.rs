@@ -4,12 +4,13 @@
 //! answers were found.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
+use gvm_host::repl::sanitize::Sanitizer;
 use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;
@@ -17,6 +18,11 @@ use crate::log::Rotating;
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
+    // Names in modules are whatever their authors wrote.
+    let text = match stdout.is_terminal() {
+        true => Sanitizer::default().feed(text.as_bytes()),
+        false => text.to_owned(),
+    };
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 

@@ -20,7 +20,7 @@ pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i
         false => stored(options, target)?,
     };
     let found = Description::of(&bytes)?;
-    screen.line(&if options.json { found.json().to_string() } else { found.text() });
+    screen.quoted(&if options.json { found.json().to_string() } else { found.text() });
     Ok(0)
 }
 

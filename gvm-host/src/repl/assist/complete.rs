@@ -213,7 +213,10 @@ fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
         (false, true) => "()",
         (false, false) => "(",
     };
-    offer(format!("{name}{ends}"), ty)
+    // What is no word is quoted where it is called.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.\":/@".contains(c);
+    let quoted = if name.chars().all(plain) { name.to_owned() } else { format!("\"{name}\"") };
+    offer(format!("{quoted}{ends}"), ty)
 }
 
 /// The words that a parameter of few values may be.

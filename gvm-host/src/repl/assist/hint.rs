@@ -11,6 +11,9 @@ use super::known::{Known, Names};
 use super::place::Place;
 use crate::repl::parse::{MODULE_METHODS, NODE_METHODS};
 
+/// The most characters of one parameter that are shown: the rest of a large type is in `help`.
+const SHOWN: usize = 60;
+
 /// Hints parameters, and lines of the history.
 pub struct Hint {
     names: Names,
@@ -80,6 +83,14 @@ impl Takes {
     }
 }
 
+fn shortened(mut param: String) -> String {
+    if let Some((end, _)) = param.char_indices().nth(SHOWN) {
+        param.truncate(end);
+        param.push('…');
+    }
+    param
+}
+
 fn takes(line: &str, known: &Known) -> Option<Takes> {
     let place = Place::at_end(line);
     let open = place.call()?;
@@ -96,7 +107,7 @@ fn takes(line: &str, known: &Known) -> Option<Takes> {
         }
     };
     let begun = !line.get(open.since..)?.trim().is_empty();
-    let mut left = params.into_iter().skip(open.arg);
+    let mut left = params.into_iter().skip(open.arg).map(shortened);
     match left.next() {
         Some(now) => Some(Takes { now: Some(now), then: left.collect(), begun }),
         // Nothing is missing of a call without parameters but its parenthesis.
@@ -126,6 +137,8 @@ mod tests {
         assert_eq!(shown("i1.add(1, "), "b: s32");
         assert_eq!(shown("Node.run("), "name, module.f(…)");
         assert_eq!(shown("math.add(1, 2, "), "one argument too many");
+        let long = shortened("x".repeat(100));
+        assert_eq!(long, format!("{}…", "x".repeat(SHOWN)));
         for none in ["math.add", "math.add(1, 2)", "math.zero(", "no.such(", "1", "help math.add"] {
             assert_eq!(shown(none), "", "{none}");
         }

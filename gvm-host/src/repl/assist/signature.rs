@@ -26,7 +26,9 @@ impl<'a> Signature<'a> {
             Some(interface) => name == "run" && is_run(interface),
             None => matches!(name, "_start" | "_initialize"),
         };
-        (!is_main).then_some(Signature { interface, name, ty })
+        // Names of core modules are any text. What could act on the terminal is offered to nobody.
+        let harmless = !line.chars().any(char::is_control);
+        (!is_main && harmless).then_some(Signature { interface, name, ty })
     }
 
     /// The parameters, each as `name: type`.
@@ -89,6 +91,7 @@ mod tests {
         assert_eq!(Signature::read("_start: func()"), None);
         assert_eq!(Signature::read("wasi:cli/run@0.2.6#run: func() -> result"), None);
         assert_eq!(Signature::read("nonsense"), None);
+        assert_eq!(Signature::read("a\x1b[2Jb: func()"), None);
     }
 
     #[test]
