@@ -1,6 +1,7 @@
 //! The Ghost Virtual Machine as a library; `ARCHITECTURE.md` draws the path of a call.
 
 pub mod call;
+pub mod doctor;
 pub mod durable;
 pub mod engine;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod near;
 pub mod node;
 pub mod peer;
 pub mod repl;
+pub mod settings;
 pub mod signal;
 pub mod value;
 pub mod wave;

@@ -91,7 +91,7 @@ fn messages_help() {
     for (statement, words) in [
         ("meth.add(1, 2)", &["math"][..]),
         ("math.ad(1, 2)", &["`add`", "s32"]),
-        ("math.add(1, two)", &["add: func(", "two\n", "^^^"]),
+        ("math.add(1, two)", &["add: func(", "two)\n", "^^^"]),
         (
             "values.side()",
             &["values.\"test:values/left@1.0.0\".side", "values.\"test:values/right@1.0.0\".side"],

@@ -33,12 +33,23 @@ struct Shown {
 impl Terminal {
     /// Starts a program in a terminal so tall that nothing leaves it.
     pub fn open(program: &str, args: &[&str], env: &[(&str, &str)], folder: &Path) -> Terminal {
-        let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
+        Terminal::sized((ROWS, COLUMNS), program, args, env, folder)
+    }
+
+    /// Starts a program in a terminal of so many rows and columns.
+    pub fn sized(
+        (rows, cols): (u16, u16),
+        program: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+        folder: &Path,
+    ) -> Terminal {
+        let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(program);
         command.args(args);
         command.cwd(folder);
-        for name in ["GHOST_HOME", "RUST_LOG", "RUST_BACKTRACE", "PROMPT_COMMAND"] {
+        for name in ["GHOST_HOME", "RUST_LOG", "RUST_BACKTRACE", "PROMPT_COMMAND", "NO_COLOR"] {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");
@@ -50,7 +61,7 @@ impl Terminal {
         drop(pty.slave);
         let keys = Arc::new(Mutex::new(pty.master.take_writer().unwrap()));
         let shown = Arc::new(Shown {
-            parser: Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)),
+            parser: Mutex::new(vt100::Parser::new(rows, cols, 0)),
             changed: Condvar::new(),
         });
         let reader = pty.master.try_clone_reader().unwrap();
@@ -94,6 +105,18 @@ impl Terminal {
             };
             parser = self.shown.changed.wait_timeout(parser, left).unwrap().0;
         }
+    }
+
+    /// Whether anything on the screen has a colour.
+    pub fn is_coloured(&self) -> bool {
+        let parser = self.shown.parser.lock().unwrap();
+        let screen = parser.screen();
+        let (rows, columns) = screen.size();
+        let mut places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        places.any(|(row, column)| {
+            let cell = screen.cell(row, column).unwrap();
+            cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default
+        })
     }
 
     #[track_caller]
@@ -147,7 +170,8 @@ fn show(mut from: Box<dyn Read + Send>, to: &Shown, answers: &Mutex<Box<dyn Writ
 }
 
 fn lines(screen: &vt100::Screen) -> Vec<String> {
-    let mut lines: Vec<String> = screen.rows(0, COLUMNS).map(|row| row.trim_end().to_owned()).collect();
+    let mut lines: Vec<String> =
+        screen.rows(0, screen.size().1).map(|row| row.trim_end().to_owned()).collect();
     let used = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
     lines.truncate(used);
     lines
@@ -155,5 +179,5 @@ fn lines(screen: &vt100::Screen) -> Vec<String> {
 
 fn at_cursor(screen: &vt100::Screen) -> (usize, String) {
     let row = usize::from(screen.cursor_position().0);
-    (row, screen.rows(0, COLUMNS).nth(row).unwrap_or_default().trim_end().to_owned())
+    (row, screen.rows(0, screen.size().1).nth(row).unwrap_or_default().trim_end().to_owned())
 }

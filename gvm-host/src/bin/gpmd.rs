@@ -7,6 +7,10 @@
 
 #[path = "gpmd/args.rs"]
 mod args;
+#[path = "gpmd/log.rs"]
+mod log;
+#[path = "common/manual.rs"]
+mod manual;
 #[path = "gpmd/output.rs"]
 mod output;
 #[path = "gpmd/start.rs"]
@@ -16,7 +20,7 @@ mod wasm;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use gvm_host::engine::compiler;
 use gvm_host::error::{Error, Result};
 use gvm_host::home::Home;
@@ -43,7 +47,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<()> {
+fn run(mut args: Args) -> Result<()> {
+    match &args.command {
+        Command::Completions { shell } => return manual::completions(*shell, Args::command()),
+        Command::Man { folder } => return manual::manual(folder.as_deref(), Args::command()),
+        // A daemon that runs can be asked and ended whatever its settings say by now.
+        Command::Start { .. } => args.settle()?,
+        _ => {}
+    }
     let home = Home::open(args.home()?)?;
     if !matches!(args.command, Command::Start { .. }) {
         output::log_to_stderr(args.verbose, false);
@@ -59,6 +70,7 @@ fn run(args: Args) -> Result<()> {
             Ok(())
         }
         Command::Wasm { command } => wasm::run(command, &args, &home),
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

@@ -36,6 +36,16 @@ pub enum Kind {
     Component,
 }
 
+impl Kind {
+    /// The kind in a word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Core => "core",
+            Kind::Component => "component",
+        }
+    }
+}
+
 /// An exported function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {

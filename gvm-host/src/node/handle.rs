@@ -276,7 +276,7 @@ impl Handle {
         }
     }
 
-    /// The signature of a function here; none for a main.
+    /// The signature of a function here, or of a live instance; none for a main.
     ///
     /// # Errors
     /// As of preparing the call.

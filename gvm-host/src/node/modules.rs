@@ -74,15 +74,23 @@ impl Modules {
     /// # Errors
     /// `MODULE_NOT_FOUND` with the near names; those of reading the index.
     pub async fn resolve(&self, name: &Name, version: Option<&semver::Version>) -> Result<Stored> {
+        let index = self.current().await?;
+        let found = index.resolve(name.as_str(), version)?;
+        Ok(Stored { hash: found.entry.sha256, component: found.entry.kind == Kind::Component })
+    }
+
+    /// The index, read from its file where gpmd does not tell of changes.
+    ///
+    /// # Errors
+    /// Those of reading the index.
+    pub async fn current(&self) -> Result<Arc<Index>> {
         if !self.0.told.load(Ordering::Acquire) {
             let inner = self.0.clone();
             let read = move || inner.reader.lock().unwrap_or_else(PoisonError::into_inner).read();
             let index = blocking(read).await?;
             *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         }
-        let index = self.index();
-        let found = index.resolve(name.as_str(), version)?;
-        Ok(Stored { hash: found.entry.sha256, component: found.entry.kind == Kind::Component })
+        Ok(self.index())
     }
 
     /// A module's bytes.

@@ -49,7 +49,7 @@ impl Network for OfNode {
     fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>> {
         Box::pin(async move {
             let node = self.node()?;
-            let Expr { target, args } = parse::target(&call)?;
+            let Expr { target, args, .. } = parse::target(&call)?;
             let args = match args {
                 None => Args::Argv(vec![target.module.to_string()]),
                 Some(args) => Args::Text(parse::plain(args).ok_or_else(|| {

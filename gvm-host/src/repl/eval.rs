@@ -10,15 +10,21 @@ use serde_json::{Value as Json, json};
 
 use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use crate::error::{Code, Error, Result};
+use crate::gpmd::index::Entry;
 use crate::id::Name;
 use crate::imports::Stdio;
 use crate::limits::Limits;
 use crate::node::{Event, Handle};
+use crate::repl::describe::Description;
 use crate::repl::parse::{Arg, Expr, Statement};
+use crate::repl::point::{self, Places};
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, error_json, watch};
-use crate::repl::{events, help};
+use crate::repl::{events, help, shorten};
 use crate::{json, wave};
+
+/// How long a peer may take to say a signature again, so that a wrong argument can be pointed at.
+const DESCRIBING: Duration = Duration::from_secs(2);
 
 /// Whether there is more to do after a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Evaluator {
     pub limits: Limits,
     /// Whether each result is a line of JSON.
     pub json: bool,
+    /// What was typed: where an argument is wrong, it is pointed at there.
+    pub line: String,
 }
 
 /// A call's result as WAVE, with what belongs to it.
@@ -88,6 +96,8 @@ impl Evaluator {
                 self.node.drop_instance(name).await?;
                 self.say("Instance dropped.", Json::Null);
             }
+            Statement::Modules => self.modules().await?,
+            Statement::Inspect(target) => self.inspect(&target).await?,
             Statement::Run(node, expr) => self.call(Some(node), expr).await?,
             Statement::Expr(expr) => self.call(None, expr).await?,
         }
@@ -138,6 +148,46 @@ impl Evaluator {
         }
     }
 
+    async fn modules(&mut self) -> Result<()> {
+        let index = self.node.runner().modules().current().await?;
+        let chosen = index.modules.iter();
+        let chosen = chosen
+            .filter_map(|(name, module)| module.chosen().map(|(version, entry)| (name, version, entry)));
+        if self.json {
+            let json = |(name, version, entry): (&Name, &_, &Entry)| {
+                json!({
+                    "name": name, "version": version, "kind": entry.kind, "size": entry.size,
+                    "sha256": entry.sha256.to_string(), "main": entry.main, "exports": entry.exports,
+                })
+            };
+            let all: Vec<Json> = chosen.map(json).collect();
+            self.say("", all.into());
+            return Ok(());
+        }
+        let all: Vec<_> = chosen.map(|(name, version, entry)| (name, version.to_string(), entry)).collect();
+        let names = all.iter().map(|(name, ..)| name.as_str().len()).max().unwrap_or(0);
+        let versions = all.iter().map(|(_, version, _)| version.len()).max().unwrap_or(0);
+        for (name, version, entry) in all {
+            let size = bytesize::ByteSize(entry.size).display().iec().to_string();
+            let kind = entry.kind.as_str();
+            self.screen.line(&format!("{name:names$}  {version:versions$}  {kind:9}  {size:>10}"));
+        }
+        Ok(())
+    }
+
+    async fn inspect(&mut self, target: &Target) -> Result<()> {
+        let modules = self.node.runner().modules();
+        let ModuleRef::Stored { name, version } = &target.module else {
+            return Err(Error::new(Code::Syntax, "a stored module is meant here"));
+        };
+        let stored = modules.resolve(name, version.as_ref()).await?;
+        let bytes = modules.read(stored.hash).await?;
+        let looked = tokio::task::spawn_blocking(move || Description::of(&bytes));
+        let found = looked.await.unwrap_or_else(|error| Err(Error::internal(error.to_string())))?;
+        self.say(&found.text(), found.json());
+        Ok(())
+    }
+
     fn say(&mut self, text: &str, result: Json) {
         if self.json {
             let line = json!({ "node": self.node.name().as_str(), "result": result });
@@ -159,7 +209,10 @@ impl Evaluator {
             return done.outcome.result.map(drop);
         }
         let shown = match &done.outcome.result {
-            Ok(Some(value)) => done.outcome.ty.as_ref().map(|ty| wave::print(value, ty)),
+            Ok(Some(value)) => done.outcome.ty.as_ref().map(|ty| match self.screen.stdout_terminal {
+                true => shorten::short(value, ty),
+                false => wave::print(value, ty),
+            }),
             _ => None,
         };
         let wrote = self.screen.end_guest(shown.is_some());
@@ -175,18 +228,50 @@ impl Evaluator {
 
     /// Runs a call, its nested ones first. `outermost` calls show their id where they run elsewhere.
     async fn run(&mut self, place: Option<Name>, expr: Expr, outermost: bool) -> Result<Done> {
-        let Expr { mut target, args } = expr;
+        let Expr { mut target, args, places } = expr;
         let place = self.find_instance(&mut target, place)?;
-        let args = match args {
+        let texts = match args {
+            None => None,
+            Some(args) => Some(self.nested(args).await?),
+        };
+        let args = match &texts {
             None => Args::Argv(vec![target.module.to_string()]),
-            Some(args) => Args::Text(self.nested(args).await?),
+            Some(texts) => Args::Text(texts.join(point::BETWEEN)),
         };
         let mut call = Call::new(target, args);
         call.limits = self.limits;
         if place.is_some() && matches!(call.args, Args::Text(_)) && outermost && !self.json {
             self.screen.line(&format!("ID:  {}", call.id));
         }
-        Ok(self.watch(place, call).await)
+        let target = call.target.clone();
+        let mut done = self.watch(place.clone(), call).await;
+        if let (Err(error), Some(texts)) = (&done.outcome.result, texts)
+            && error.code() == Code::BadArguments
+            && let Some(pointed) = self.point(place, target, &places, &texts).await
+        {
+            done.outcome.result = Err(pointed);
+        }
+        Ok(done)
+    }
+
+    /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
+    /// knows the signature, but not the line.
+    async fn point(
+        &self,
+        place: Option<Name>,
+        target: Target,
+        places: &Places,
+        texts: &[String],
+    ) -> Option<Error> {
+        let function = target.function.clone()?;
+        let described = async {
+            match place.filter(|place| place != self.node.name()) {
+                Some(place) => self.node.describe_on(place, target).await,
+                None => self.node.describe_here(&target).await,
+            }
+        };
+        let ty = tokio::time::timeout(DESCRIBING, described).await.ok()?.ok()??;
+        point::misfit(&self.line, places, texts, &function, &ty)
     }
 
     /// Turns the name of a live instance into the instance, and the place into where it lives.
@@ -205,7 +290,7 @@ impl Evaluator {
     }
 
     /// The arguments as text, with each nested call replaced by its result.
-    fn nested<'a>(&'a mut self, args: Vec<Arg>) -> Pin<Box<dyn Future<Output = Result<String>> + 'a>> {
+    fn nested<'a>(&'a mut self, args: Vec<Arg>) -> Pin<Box<dyn Future<Output = Result<Vec<String>>> + 'a>> {
         Box::pin(async move {
             let mut texts = Vec::with_capacity(args.len());
             for arg in args {
@@ -214,7 +299,7 @@ impl Evaluator {
                     Arg::Call(place, expr) => self.nested_call(place, expr).await?,
                 });
             }
-            Ok(texts.join(", "))
+            Ok(texts)
         })
     }
 

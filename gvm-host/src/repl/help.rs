@@ -21,10 +21,13 @@ Node.rights(name)             what this node may call there, and until when
 Node.revoke(name)             end what that node may do here, until you connect with it again
 module                        run a module's main here
 module.f(x)                   call a function here; calls nest: math.add(math.add(1,2), 3)
-help module                   the functions of a module
+Module.list()                 the modules of this home
+Module.inspect(name)          what a module is: functions, imports, what it may need to be granted
+help module, help module.f    the functions of a module, one function
 exit                          leave (Ctrl-D does too)
 
 Arguments are written in WAVE: 42, 1.5, \"text\", [1, 2], {x: 1, y: 2}, some(3), ok(4).
+Tab completes, the right arrow takes a hint, the up arrow goes back in the history.
 Ctrl-C stops the running call, wherever it runs.";
 
 /// The text for a topic; without one, for everything.

@@ -3,11 +3,16 @@
 //! In: lines. Out: statements that a node's handle carries out, and what came of them, printed. Must
 //! not know: flags, the environment (`bin/` hands both over), capnp, wasmtime.
 
+mod above;
+pub mod assist;
+pub mod describe;
 pub mod eval;
 pub mod events;
 pub mod help;
 pub mod parse;
+pub mod point;
 pub mod progress;
 pub mod render;
 pub mod sanitize;
+pub mod shorten;
 pub mod terminal;

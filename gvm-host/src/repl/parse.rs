@@ -7,6 +7,8 @@
 use crate::call::{ModuleRef, Target};
 use crate::error::{Code, Error, Result};
 use crate::id::{Name, parse_version};
+use crate::near;
+use crate::repl::point::Places;
 
 /// One line, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +30,32 @@ pub enum Statement {
     Spawn(Option<Name>, Target),
     Instances,
     Drop(Name),
+    /// The modules of the home.
+    Modules,
+    /// What a module is, without running it.
+    Inspect(Target),
     Expr(Expr),
 }
+
+/// What `Node` can do: the name, its parameters, what it does.
+pub const NODE_METHODS: [(&str, &str, &str); 10] = [
+    ("discover", "", "every live node of this home"),
+    ("connect", "name", "connect with a node"),
+    ("list", "", "the connected nodes"),
+    ("run", "name, module.f(…)", "run a module's main or a function there"),
+    ("disconnect", "name", "end the connection"),
+    ("spawn", "[name,] module", "bring a module to life, here or there"),
+    ("instances", "", "what is alive"),
+    ("drop", "instance", "let a live instance go"),
+    ("rights", "name", "what may be called there, and until when"),
+    ("revoke", "name", "end what that node may do here"),
+];
+
+/// What `Module` can do.
+pub const MODULE_METHODS: [(&str, &str, &str); 2] = [
+    ("list", "", "the modules of this home"),
+    ("inspect", "name", "a module's functions, imports, size, hash"),
+];
 
 /// A call as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +63,24 @@ pub struct Expr {
     pub target: Target,
     /// What stands between the parentheses; none where there are none.
     pub args: Option<Vec<Arg>>,
+    /// Where that stands in the line.
+    pub places: Places,
+}
+
+impl Expr {
+    /// The same call where the text that it was read from begins further on; none where that text does not
+    /// stand in the line as it was read.
+    fn moved(&mut self, by: Option<usize>) {
+        self.places = by.map_or_else(Places::default, |by| Places {
+            args: self.places.args.iter().map(|place| place.start + by..place.end + by).collect(),
+            close: self.places.close + by,
+        });
+        for arg in self.args.iter_mut().flatten() {
+            if let Arg::Call(_, expr) = arg {
+                expr.moved(by);
+            }
+        }
+    }
 }
 
 /// One argument.
@@ -148,6 +192,7 @@ impl<'a> Cursor<'a> {
         let word = self.word("-_");
         match word {
             "Node" if self.rest().starts_with('.') => return self.node(),
+            "Module" if self.rest().starts_with('.') => return self.stored(),
             "exit" | "quit" if self.call_or_end() => return Ok(Statement::Exit),
             "help" => {
                 self.space();
@@ -191,13 +236,35 @@ impl<'a> Cursor<'a> {
             "spawn" => self.spawn(),
             "instances" => self.no_arguments().map(|()| Statement::Instances),
             "drop" => self.one_name().map(Statement::Drop),
-            _ => {
-                self.at = start;
-                Err(self.error(
-                    "`Node` has discover, connect, list, run, disconnect, spawn, instances, drop, rights and revoke: see `help`",
-                ))
-            }
+            _ => Err(self.no_method("Node", start, method, &NODE_METHODS)),
         }
+    }
+
+    fn stored(&mut self) -> Result<Statement> {
+        self.expect(".")?;
+        let start = self.at;
+        let method = self.word("_");
+        match method {
+            "list" => self.no_arguments().map(|()| Statement::Modules),
+            "inspect" => {
+                self.expect("(")?;
+                self.space();
+                let target = self.module()?;
+                self.expect(")")?;
+                Ok(Statement::Inspect(target))
+            }
+            _ => Err(self.no_method("Module", start, method, &MODULE_METHODS)),
+        }
+    }
+
+    fn no_method(&self, noun: &str, start: usize, wanted: &str, methods: &[(&str, &str, &str)]) -> Error {
+        let names: Vec<&str> = methods.iter().map(|(name, ..)| *name).collect();
+        let near = near::suggestion(wanted, names.iter().copied());
+        let message = match near.is_empty() {
+            true => format!("`{noun}` has {}: see `help`", names.join(", ")),
+            false => format!("`{noun}` has no `{wanted}`{near}"),
+        };
+        error_at(self.line, start, message)
     }
 
     fn no_arguments(&mut self) -> Result<()> {
@@ -249,7 +316,7 @@ impl<'a> Cursor<'a> {
         let expr = self.expr()?;
         if expr.args.is_some() {
             self.at = at;
-            return Err(self.error("a module is brought to life, not a call: its name alone stands here"));
+            return Err(self.error("a module is meant here, not a call: its name stands alone"));
         }
         Ok(expr.target)
     }
@@ -258,7 +325,9 @@ impl<'a> Cursor<'a> {
     fn quoted_expr(&mut self) -> Result<Expr> {
         let start = self.at;
         let text = self.quoted()?;
-        target(&text).map_err(|error| error_at(self.line, start, error.message()))
+        let mut expr = target(&text).map_err(|error| error_at(self.line, start, error.message()))?;
+        expr.moved(self.line[..self.at].ends_with(&format!("{text}\"")).then_some(start + 1));
+        Ok(expr)
     }
 
     fn name(&mut self) -> Result<Name> {
@@ -301,7 +370,10 @@ impl<'a> Cursor<'a> {
             }
             parts.push(part);
         }
-        let args = if self.rest().starts_with('(') { Some(self.args()?) } else { None };
+        let (args, places) = match self.rest().starts_with('(') {
+            true => self.args().map(|(args, places)| (Some(args), places))?,
+            false => (None, Places::default()),
+        };
         let (interface, function) = match (parts.len(), &args) {
             (0, None) => (None, None),
             (0, Some(_)) => {
@@ -320,7 +392,7 @@ impl<'a> Cursor<'a> {
             _ => return Err(self.error("a call is `module.function(…)` or `module.interface.function(…)`")),
         };
         let target = Target { module: ModuleRef::Stored { name, version }, interface, function };
-        Ok(Expr { target, args })
+        Ok(Expr { target, args, places })
     }
 
     /// A version behind `@`: quoted, or three numbers.
@@ -352,20 +424,23 @@ impl<'a> Cursor<'a> {
     }
 
     /// The arguments between parentheses, split at the commas that belong to no value.
-    fn args(&mut self) -> Result<Vec<Arg>> {
+    fn args(&mut self) -> Result<(Vec<Arg>, Places)> {
         let open = self.at;
         self.expect("(")?;
-        let mut args = Vec::new();
+        let (mut args, mut places) = (Vec::new(), Places::default());
         loop {
             self.space();
             if self.eat(")") {
-                return Ok(args);
+                places.close = self.at - 1;
+                return Ok((args, places));
             }
             if self.at_end() {
                 self.at = open;
                 return Err(self.error("this parenthesis has no end"));
             }
+            let start = self.at;
             args.push(self.arg(open)?);
+            places.args.push(start..start + self.line[start..self.at].trim_end().len());
             self.space();
             if !self.eat(",") && !self.rest().starts_with(')') {
                 self.at = if self.at_end() { open } else { self.at };
@@ -445,123 +520,4 @@ fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        text.parse().unwrap()
-    }
-
-    fn expr(text: &str) -> Expr {
-        target(text).unwrap()
-    }
-
-    #[test]
-    fn the_transcripts_lines() {
-        assert_eq!(statement("Node.discover()").unwrap(), Statement::Discover);
-        assert_eq!(statement("Node.connect(node-8399)").unwrap(), Statement::Connect(name("node-8399")));
-        assert_eq!(
-            statement("Node.connect( \"node-8399\" )").unwrap(),
-            Statement::Connect(name("node-8399"))
-        );
-        assert_eq!(statement(" Node.list() ").unwrap(), Statement::List);
-        assert_eq!(statement("exit").unwrap(), Statement::Exit);
-        let Statement::Run(node, run) = statement("Node.run(node-8399,math.add(34,34))").unwrap() else {
-            panic!()
-        };
-        assert_eq!(node, name("node-8399"));
-        assert_eq!(run, expr("math.add(34, 34)"));
-        assert_eq!(run.args, Some(vec![Arg::Wave("34".into()), Arg::Wave("34".into())]));
-        let Statement::Run(_, run) = statement("Node.run(node-8399, math)").unwrap() else { panic!() };
-        assert_eq!(run.args, None);
-    }
-
-    #[test]
-    fn versions_and_interfaces() {
-        let call = expr("math@v1.2.3.\"ns:pkg/iface@1.0.0\".add-two(1)");
-        let ModuleRef::Stored { version, .. } = &call.target.module else { panic!() };
-        assert_eq!(version.as_ref().unwrap().to_string(), "1.2.3");
-        assert_eq!(call.target.interface.as_deref(), Some("ns:pkg/iface@1.0.0"));
-        assert_eq!(call.target.function.as_deref(), Some("add-two"));
-        let call = expr("math@\"1.0.0-rc.1\".iface.add_two()");
-        assert_eq!(call.target.function.as_deref(), Some("add_two"));
-        assert_eq!(call.args, Some(vec![]));
-        assert_eq!(expr("math@1.0.0").target.function, None);
-    }
-
-    #[test]
-    fn arguments_are_split_where_values_end() {
-        let args = |text: &str| expr(text).args.unwrap();
-        let wave = |text: &str| Arg::Wave(text.into());
-        assert_eq!(
-            args("m.f([1, 2], {a: \")\", b: (1, 2)}, ',')"),
-            vec![wave("[1, 2]"), wave("{a: \")\", b: (1, 2)}"), wave("','"),]
-        );
-        assert_eq!(args("m.f(\"\\\"),\", some(1.5),)"), vec![wave("\"\\\"),\""), wave("some(1.5)")]);
-        assert_eq!(args("m.f(-inf, nan)"), vec![wave("-inf"), wave("nan")]);
-    }
-
-    #[test]
-    fn instances() {
-        let counter = target("counter@1.0.0").unwrap().target;
-        assert_eq!(statement("Node.spawn(counter@1.0.0)").unwrap(), Statement::Spawn(None, counter.clone()));
-        assert_eq!(
-            statement("Node.spawn(node-1, counter@1.0.0)").unwrap(),
-            Statement::Spawn(Some(name("node-1")), counter)
-        );
-        assert_eq!(statement("Node.drop(i1)").unwrap(), Statement::Drop(name("i1")));
-        assert_eq!(statement("Node.instances()").unwrap(), Statement::Instances);
-        assert!(statement("Node.spawn(counter.add(1))").is_err());
-        assert!(statement("Node.spawn(a@1.0.0, counter)").is_err());
-    }
-
-    #[test]
-    fn calls_nest() {
-        let args = expr("math.add(math.add(1,2), Node.run(b, math.add(1, 2)))").args.unwrap();
-        assert_eq!(args[0], Arg::Call(None, expr("math.add(1, 2)")));
-        assert_eq!(args[1], Arg::Call(Some(name("b")), expr("math.add(1, 2)")));
-    }
-
-    #[test]
-    fn mistakes_are_pointed_at() {
-        for (line, column) in [
-            ("math.add(1,2", 8),
-            ("math.add(1 ,2))", 14),
-            ("Node.fly()", 5),
-            ("math.", 5),
-            ("Node.connect()", 13),
-        ] {
-            let error = statement(line).unwrap_err();
-            assert_eq!(error.code(), Code::Syntax);
-            let caret = error.context().unwrap().lines().nth(1).unwrap();
-            assert_eq!(caret.find('^'), Some(column + 2), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn comments_end_with_their_line() {
-        assert_eq!(statement("// nothing").unwrap(), Statement::Empty);
-        let call = expr("m.f( // one\n  1 // value\n  , // two\n  \"//\"\n) // done");
-        assert_eq!(call.args, Some(vec![Arg::Wave("1 // value\n".into()), Arg::Wave("\"//\"\n".into())]));
-    }
-
-    #[test]
-    fn nothing_panics() {
-        for line in [
-            "",
-            "(",
-            "\"",
-            "math.f('",
-            "math.f(\"\"\"",
-            "é",
-            "math.f(é",
-            "math@",
-            "math@.f()",
-            "a.b.c.d()",
-            "Node.run(",
-            "math.f(//",
-        ] {
-            let _ = statement(line);
-        }
-    }
-}
+mod tests;

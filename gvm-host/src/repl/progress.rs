@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -78,6 +79,22 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Does work on this thread, and shows on standard error what it is once it takes long.
+pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let mut progress = Progress::on_stderr();
+    std::thread::scope(|scope| {
+        let (working, done) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while done.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                progress.busy(what.to_owned());
+            }
+        });
+        let ended = work();
+        drop(working);
+        ended
+    })
 }
 
 /// Waits for work, and shows what it is once it takes long.

@@ -8,14 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use reedline::{
-    ExternalPrinter, FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch,
-    PromptHistorySearchStatus, Reedline, Signal,
+    ColumnarMenu, Emacs, ExternalPrinter, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt,
+    PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu,
+    Signal, default_emacs_keybindings,
 };
 
 use crate::error::{Error, Result};
+use crate::repl::above::{Typed, Watched};
+use crate::repl::assist::{Complete, Highlight, Hint, Names};
 
 /// Lines of history that are kept between runs.
 const HISTORY: usize = 10_000;
+
+/// What the menu of completions is called.
+const MENU: &str = "completions";
+
+/// What stands between the prompt's name and what is typed.
+const INDICATOR: &str = " > ";
 
 /// Events that wait to be shown above the prompt.
 const WAITING: usize = 64;
@@ -37,25 +46,50 @@ pub enum Line {
 }
 
 impl Terminal {
-    /// An editor whose prompt shows this node's name and whose history lies in this file. Raising the flag
-    /// ends what is being typed.
+    /// An editor whose prompt shows this node's name and whose history lies in this file; it completes from
+    /// these names. Raising the flag ends what is being typed.
     ///
     /// # Errors
     /// `INTERNAL` where the history cannot be read or written.
-    pub fn open(node: &str, history: &Path, colour: bool, flag: Arc<AtomicBool>) -> Result<Terminal> {
+    pub fn open(
+        node: &str,
+        history: &Path,
+        names: Names,
+        colour: bool,
+        flag: Arc<AtomicBool>,
+    ) -> Result<Terminal> {
         let file = FileBackedHistory::with_file(HISTORY, history.to_owned())
             .map_err(|error| Error::internal(format!("history {}: {error}", history.display())))?;
+        let prompt = NodePrompt(format!("({node})"));
+        let (typed, width) = (Typed::default(), prompt.0.len() + INDICATOR.len());
         let printer = ExternalPrinter::new(WAITING);
         let sender = printer.sender();
+        // One line for each, so that its signature stands beside it.
+        let menu = ColumnarMenu::default().with_name(MENU).with_columns(1).with_marker(INDICATOR);
+        let mut keys = default_emacs_keybindings();
+        let next = ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu(MENU.into()), ReedlineEvent::MenuNext]);
+        keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, next);
+        keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
         let editor = Reedline::create()
             .with_history(Box::new(file))
             .with_ansi_colors(colour)
+            .with_completer(Box::new(Complete(names.clone())))
+            .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
+            .with_quick_completions(true)
+            .with_partial_completions(true)
+            .with_edit_mode(Box::new(Emacs::new(keys)))
+            .with_hinter(Box::new(Hint::new(names.clone())))
+            .with_highlighter(Box::new(Watched(Highlight(names), typed.clone())))
             .with_break_signal(flag)
             .with_external_printer(printer);
         Ok(Terminal {
             editor,
-            prompt: NodePrompt(format!("({node})")),
-            above: Arc::new(move |line| drop(sender.try_send(line))),
+            above: Arc::new(move |line| {
+                // A terminal that does not tell its width is taken for a usual one.
+                let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+                drop(sender.try_send(typed.correction(width, columns) + &line));
+            }),
+            prompt,
         })
     }
 
@@ -90,7 +124,7 @@ impl Prompt for NodePrompt {
     }
 
     fn render_prompt_indicator(&self, _: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed(" > ")
+        Cow::Borrowed(INDICATOR)
     }
 
     fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {

@@ -11,6 +11,7 @@ use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::reach::Reach;
 use gvm_host::gpmd::server::{COMMAND_PORT, NODE_PORT, Ports};
 use gvm_host::home::Home;
+use gvm_host::settings::Settings;
 use gvm_host::wire::transport::Address;
 
 /// The Ghost port mapper daemon: knows the nodes of this device and keeps its modules.
@@ -87,6 +88,13 @@ pub enum Command {
         #[command(subcommand)]
         command: Wasm,
     },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write all of them into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -152,6 +160,18 @@ impl Args {
         }
     }
 
+    /// Takes from the home's `config.toml` what the command line and the environment leave open.
+    pub fn settle(&mut self) -> Result<()> {
+        let settings = Settings::read(&self.home()?)?.gpmd;
+        if let Some(listen) = settings.listen {
+            let address = listen.value.parse().map_err(|error| listen.wrong("gpmd.listen", error))?;
+            self.listen.get_or_insert(address);
+        }
+        self.port = self.port.or(settings.port.map(|port| port.value));
+        self.command_port = self.command_port.or(settings.command_port.map(|port| port.value));
+        Ok(())
+    }
+
     /// The ports that a daemon started with this listens on.
     pub fn ports(&self) -> Ports {
         Ports {
@@ -190,6 +210,9 @@ Examples:
   gpmd status --json
       What runs, for a script.
 
+Settings: a flag stands above the environment, that above config.toml in the home folder ([gpmd] with
+listen, port, command-port), that above the default.
+
 Exit status:
   0  it was done
   1  a coded error, as `CODE: sentence` on standard error
@@ -202,4 +225,5 @@ Files, in the home folder:
   gpmd.sock           where nodes find the daemon
   command.sock        where commands find it
   gpmd.json           what the running daemon says of itself
-  gpmd.log            its log; gpmd.log.1 the one before";
+  gpmd.log            its log; gpmd.log.1 the one before, from 4 MiB on
+  config.toml         settings of a person";

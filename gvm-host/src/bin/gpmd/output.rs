@@ -5,10 +5,14 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
+use tracing_subscriber::EnvFilter;
+
+use crate::log::Rotating;
 
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
 pub fn print(text: &str) {
@@ -43,6 +47,20 @@ pub fn status(status: &Status) -> String {
 
 /// Logs to standard error; for the daemon with its times.
 pub fn log_to_stderr(verbose: u8, daemon: bool) {
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter(verbose, daemon)).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(false);
+    let _ = if daemon { logs.try_init() } else { logs.without_time().try_init() };
+}
+
+/// Logs to the daemon's file, panics too: nobody sees its standard error.
+pub fn log_to_file(verbose: u8, log: Rotating) {
+    let logs = tracing_subscriber::fmt().with_env_filter(filter(verbose, true)).with_ansi(false);
+    let _ = logs.with_writer(Mutex::new(log)).try_init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
+fn filter(verbose: u8, daemon: bool) -> EnvFilter {
     let level = match (verbose, daemon) {
         (0, false) => "error",
         (0, true) => "gvm_host=info,gpmd=info,warn",
@@ -50,11 +68,7 @@ pub fn log_to_stderr(verbose: u8, daemon: bool) {
         (1, true) => "gvm_host=debug,gpmd=debug,warn",
         _ => "gvm_host=trace,gpmd=trace,debug",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    let _ = if daemon { logs.try_init() } else { logs.without_time().try_init() };
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
 }
 
 fn time(ms: i64) -> String {

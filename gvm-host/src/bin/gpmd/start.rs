@@ -23,15 +23,13 @@ use gvm_host::signal::is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Args;
+use crate::log::Rotating;
 use crate::output;
 
 const READY: &str = "ready";
 
 /// How long the background process may take: it reads the index and cleans up.
 const STARTING: Duration = Duration::from_secs(30);
-
-/// A log larger than this is set aside when gpmd starts.
-const LOG: u64 = 4 << 20;
 
 /// Runs gpmd in this process until it is stopped.
 pub fn foreground(args: &Args, home: Home) -> Result<()> {
@@ -45,7 +43,12 @@ pub fn foreground(args: &Args, home: Home) -> Result<()> {
 
 /// Runs gpmd in this process, which [`background`] started.
 pub fn detached(args: &Args, home: Home) -> Result<()> {
-    output::log_to_stderr(args.verbose, true);
+    let path = home.gpmd_log();
+    let log = Rotating::open(&path)
+        .map_err(|error| Error::io(format_args!("cannot write {}", path.display()), error));
+    // Whoever started us reads what went wrong.
+    let log = log.inspect_err(|error| output::print(&format!("{error}\n")))?;
+    output::log_to_file(args.verbose, log);
     // The terminal that started us may go. We lead no group, so this cannot fail.
     let _ = rustix::process::setsid();
     let signals = Signals::catch()?;
@@ -152,9 +155,6 @@ impl Signals {
 fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let path = home.gpmd_log();
     let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
-    if path.metadata().is_ok_and(|meta| meta.len() > LOG) {
-        std::fs::rename(&path, path.with_extension("log.1")).map_err(fail)?;
-    }
     let log = File::options().create(true).append(true).open(&path).map_err(fail)?;
     let own = std::env::current_exe().map_err(|error| Error::io("cannot find this program", error))?;
     let mut command = Command::new(own);

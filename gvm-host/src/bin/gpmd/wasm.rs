@@ -8,14 +8,14 @@ use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
 use gvm_host::durable;
-use gvm_host::engine::inspect::{Kind, inspect};
+use gvm_host::engine::inspect::inspect;
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::gpmd::index::{Entry, Index, Resolved};
+use gvm_host::gpmd::index::{Index, Resolved};
 use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
-use gvm_host::repl::progress::Progress;
+use gvm_host::repl::progress::{Progress, during};
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn upload(
     }
     let mut text = String::new();
     if std::io::stdout().is_terminal() {
-        let _ = writeln!(text, "{name} {version}: {}, {}", kind(&entry), size(entry.size));
+        let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), size(entry.size));
         for export in &entry.exports {
             let _ = writeln!(text, "  {export}");
         }
@@ -104,7 +104,7 @@ fn list(index: &Index, json: bool) -> Result<()> {
             text,
             "{name:names$}  {:versions$}  {:9}  {:>10}{mark}",
             version.to_string(),
-            kind(entry),
+            entry.kind.as_str(),
             size(entry.size)
         );
     }
@@ -127,7 +127,7 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     let Resolved { name, version, entry } = resolved;
     let mut text = String::new();
     let _ = writeln!(text, "{name} {version}");
-    let _ = writeln!(text, "  kind      {}", kind(entry));
+    let _ = writeln!(text, "  kind      {}", entry.kind.as_str());
     let _ = writeln!(text, "  size      {}", size(entry.size));
     let _ = writeln!(text, "  sha256    {}", entry.sha256);
     let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
@@ -148,7 +148,8 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     let index = read_index(home)?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
-    let bytes = read_module(home, resolved.entry.sha256)?;
+    let what = format!("Fetching {} {}", resolved.name, resolved.version);
+    let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
             let written = std::io::stdout().lock().write_all(&bytes);
@@ -157,7 +158,7 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
         Some(path) => path.to_owned(),
         None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
     };
-    durable::write(&path, &bytes)?;
+    during(&what, || durable::write(&path, &bytes))?;
     let mut value = describe(&resolved)?;
     value["file"] = path.to_string_lossy().into();
     output::print(&if json { output::json(&value)? } else { format!("{}\n", path.display()) });
@@ -209,13 +210,6 @@ fn describe(resolved: &Resolved<'_>) -> Result<Value> {
         all.extend(entry);
     }
     Ok(value)
-}
-
-fn kind(entry: &Entry) -> &'static str {
-    match entry.kind {
-        Kind::Core => "core",
-        Kind::Component => "component",
-    }
 }
 
 fn size(bytes: u64) -> String {

@@ -3,55 +3,24 @@
 use std::path::Path;
 
 use gvm_host::call::ModuleRef;
-use gvm_host::engine::inspect::{self, Kind};
 use gvm_host::error::Result;
 use gvm_host::gpmd::store;
-use gvm_host::id::Hash;
+use gvm_host::repl::describe::Description;
 use gvm_host::repl::parse;
 use gvm_host::repl::render::Screen;
 
 use super::options::{Options, usage};
 use super::run::{is_path, read_module};
 
-/// Shows the module: its WIT where it is a component, its signatures, imports, size and hash.
+/// Shows the module: its WIT where it is a component, its signatures, imports, size and hash, and what it
+/// may need to be granted.
 pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i32> {
     let bytes = match is_path(Path::new(target)) {
         true => read_module(Path::new(target))?,
         false => stored(options, target)?,
     };
-    let info = inspect::inspect(&bytes)?;
-    let kind = match info.kind {
-        Kind::Core => "core module",
-        Kind::Component => "component",
-    };
-    let exports: Vec<String> = info
-        .exports
-        .iter()
-        .map(|export| match &export.interface {
-            Some(interface) => format!("{interface}.{}: {}", export.name, export.ty),
-            None => format!("{}: {}", export.name, export.ty),
-        })
-        .collect();
-    if options.json {
-        let line = serde_json::json!({
-            "kind": kind, "size": bytes.len(), "sha256": Hash::of(&bytes).to_string(), "main": info.main,
-            "imports": info.imports, "exports": exports, "wit": info.wit,
-        });
-        screen.line(&line.to_string());
-        return Ok(0);
-    }
-    let main = if info.main { ", can be run by itself" } else { "" };
-    screen.line(&format!("{kind}{main}\nsize    {} bytes\nsha256  {}", bytes.len(), Hash::of(&bytes)));
-    let mut list = |title: &str, lines: &[String]| {
-        if !lines.is_empty() {
-            screen.line(&format!("{title}\n  {}", lines.join("\n  ")));
-        }
-    };
-    list("imports", &info.imports);
-    list("exports", &exports);
-    if let Some(wit) = &info.wit {
-        list("wit", &wit.lines().map(str::to_owned).collect::<Vec<_>>());
-    }
+    let found = Description::of(&bytes)?;
+    screen.line(&if options.json { found.json().to_string() } else { found.text() });
     Ok(0)
 }
 

@@ -5,14 +5,18 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
 
 mod demo;
+mod doctor;
 mod inspect;
+#[path = "../common/manual.rs"]
+mod manual;
 mod new;
 mod options;
 mod run;
+mod settle;
 mod shell;
 mod signals;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use gvm_host::engine::compiler;
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::repl::render::Screen;
@@ -47,7 +51,10 @@ fn main() {
 }
 
 fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
-    let Cli { options, command } = cli;
+    let Cli { mut options, command } = cli;
+    if let None | Some(Command::Run { .. } | Command::Eval { .. }) = command {
+        options.settle(command.is_none())?;
+    }
     match command {
         None => shell::repl(&options),
         Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
@@ -55,6 +62,9 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
         Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
         Some(Command::New { path, lang }) => new::new(screen, &path, lang),
         Some(Command::Demo) => demo::demo(&options),
+        Some(Command::Doctor { node }) => doctor::doctor(&options, screen, node.as_deref()),
+        Some(Command::Completions { shell }) => manual::completions(shell, Cli::command()).map(|()| 0),
+        Some(Command::Man { folder }) => manual::manual(folder.as_deref(), Cli::command()).map(|()| 0),
     }
 }
 

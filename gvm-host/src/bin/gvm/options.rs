@@ -23,8 +23,56 @@ Without a command gvm starts a node and reads what you type; `help` there tells 
 Where standard input is no terminal it reads a script: one statement a line, `#` for comments, and the \
 first error ends it.
 
+Settings: a flag stands above the environment, that above config.toml in the home folder (its keys are \
+the flags' names), that above the default.
+
 Exit status: 0 success, 1 a coded error, 2 wrong usage, 130 interrupted; `gvm run` leaves with the \
-guest's own.";
+guest's own.
+
+Examples:
+  gvm demo                              a private network to try, gone afterwards
+  gvm --name kitchen --accept ask       a node that asks you who may connect
+  gvm eval 'math.add(1, 2)'             one statement, from a shell
+  gvm run ./tool.wasm --its-flag file   a program, its streams and status those of the guest
+  gvm doctor kitchen                    why the node `kitchen` cannot be reached";
+
+const RUN: &str = "\
+Examples:
+  gvm run ./hello.wasm
+  gvm run --dir .::/work --env LANG ./tool.wasm --its-flag /work/file
+  gvm run 'math.add(1, 2)'
+  gvm run --node kitchen --timeout 2s 'math.add(1, 2)'
+  gvm run --invoke 'add(1, 2)' math.wat";
+
+const EVAL: &str = "\
+Examples:
+  gvm eval 'math.add(1, 2)'
+  gvm eval --json 'Node.connect(kitchen)' 'Node.run(kitchen, math.add(1, 2))'
+  gvm eval 'Module.list()'";
+
+const INSPECT: &str = "\
+Examples:
+  gvm inspect ./tool.wasm
+  gvm inspect math@1.0.0
+  gvm inspect --json ./tool.wasm | jq .grants";
+
+const DOCTOR: &str = "\
+Looks, in this order, at: home, settings, key, modules, gpmd, answer, version, ports; with NODE also at: \
+name, socket, port, tls, accept, rights. It starts nothing and changes nothing; with NODE it connects \
+with that node once, as a node of this home.
+
+Exit status: 0 where all is well, 1 where something fails.
+
+Examples:
+  gvm doctor
+  gvm doctor kitchen
+  gvm doctor --json | jq '.checks[] | select(.state == \"failed\")'";
+
+const COMPLETIONS: &str = "\
+Examples:
+  gvm completions bash > ~/.local/share/bash-completion/completions/gvm
+  gvm completions zsh > ~/.zfunc/_gvm
+  gvm completions fish > ~/.config/fish/completions/gvm.fish";
 
 /// The Ghost Virtual Machine: a WebAssembly node that calls functions on your other nodes.
 #[derive(Parser)]
@@ -44,7 +92,7 @@ pub enum Command {
     /// (`'math.add(1, 2)'`), or a path to a .wasm or .wat file. What follows it is the guest's, `-`
     /// included. The guest gets your standard input, and nothing else that is not granted with
     /// --dir, --env or --allow-net. A path needs no gpmd unless --node sends it elsewhere.
-    #[command(override_usage = "gvm run [OPTIONS] TARGET [ARGS]...")]
+    #[command(override_usage = "gvm run [OPTIONS] TARGET [ARGS]...", after_help = RUN)]
     Run {
         /// Call this function of the module instead of its main: 'add(1, 2)'
         #[arg(long, value_name = "CALL")]
@@ -54,12 +102,14 @@ pub enum Command {
         target_and_args: Vec<OsString>,
     },
     /// Carry out what you would type in the REPL; the first error ends it
+    #[command(after_help = EVAL)]
     Eval {
         /// Statements, such as 'Node.connect(b)' 'Node.run(b, math.add(1, 2))'
         #[arg(value_name = "EXPR", required = true)]
         exprs: Vec<String>,
     },
-    /// Show what a module exports and imports, its size and its hash
+    /// Show what a module exports and imports, what it may need to be granted, its size and its hash
+    #[command(after_help = INSPECT)]
     Inspect {
         /// A stored module, or a path to a .wasm or .wat file
         target: String,
@@ -75,56 +125,76 @@ pub enum Command {
     },
     /// A private network to try: a gpmd, two nodes and sample modules in this process, then the REPL
     Demo,
+    /// Say which layer fails, and how it is mended: home, key, gpmd, addresses, TLS, accept policy
+    #[command(after_help = DOCTOR)]
+    Doctor {
+        /// A node that should be reachable from here
+        node: Option<String>,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write all of them into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
-#[derive(Args)]
+/// Headings of `--help`.
+const NODE: &str = "The node";
+const OTHERS: &str = "Who may do what here";
+const LIMITS: &str = "Limits of calls";
+const GRANTS: &str = "What guests are granted";
+
+#[derive(Args, Clone)]
 pub struct Options {
     /// The node's name [default: node- and four digits]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = NODE)]
     pub name: Option<String>,
     /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
-    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true, help_heading = NODE)]
     pub home: Option<PathBuf>,
     /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
-    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true)]
+    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true, help_heading = NODE)]
     pub gpmd: Option<String>,
     /// Where other nodes may connect with this one, beside its socket; 0.0.0.0 for every address of this
     /// device [default: 127.0.0.1, a free port]
-    #[arg(long, global = true, value_name = "ADDR[:PORT]")]
+    #[arg(long, global = true, value_name = "ADDR[:PORT]", help_heading = NODE)]
     pub listen: Option<String>,
-    /// Who may connect: all, none, ask (you are asked at the prompt), or a list of names
-    #[arg(long, global = true, value_name = "POLICY", default_value = "all")]
-    pub accept: String,
+    /// Who may connect: all, none, ask (you are asked at the prompt), or a list of names [default: all]
+    #[arg(long, global = true, value_name = "POLICY", help_heading = OTHERS)]
+    pub accept: Option<String>,
     /// What connected nodes may call here, instead of everything: 'math.*', math.add, math (its main),
     /// '*'; NODE=PATTERN for one node alone
-    #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN")]
+    #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN", help_heading = OTHERS)]
     pub allow_calls: Vec<String>,
     /// End what a connected node holds here after this long: 1h; it may connect again [default: never]
-    #[arg(long, global = true, value_name = "TIME")]
+    #[arg(long, global = true, value_name = "TIME", help_heading = OTHERS)]
     pub session_time: Option<String>,
     /// Stop a call after this long: 2s, 500ms; 0 for no limit
-    #[arg(long, global = true, value_name = "TIME")]
+    #[arg(long, global = true, value_name = "TIME", help_heading = LIMITS)]
     pub timeout: Option<String>,
     /// Memory of a guest, all its memories together: 64MiB [default: 256MiB]
-    #[arg(long, global = true, value_name = "SIZE")]
+    #[arg(long, global = true, value_name = "SIZE", help_heading = LIMITS)]
     pub max_memory: Option<String>,
     /// What a call may write to its output: 1MiB [default: 16MiB]
-    #[arg(long, global = true, value_name = "SIZE")]
+    #[arg(long, global = true, value_name = "SIZE", help_heading = LIMITS)]
     pub max_output: Option<String>,
     /// How many units of work a call may do, about one a wasm instruction
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = LIMITS)]
     pub fuel: Option<u64>,
     /// Let guests see a folder, under its own name or another: HOST[::GUEST[::ro]]
-    #[arg(long = "dir", global = true, value_name = "HOST::GUEST")]
+    #[arg(long = "dir", global = true, value_name = "HOST::GUEST", help_heading = GRANTS)]
     pub dirs: Vec<String>,
     /// Give guests an environment variable; without a value, this process's own
-    #[arg(long = "env", global = true, value_name = "K=V")]
+    #[arg(long = "env", global = true, value_name = "K=V", help_heading = GRANTS)]
     pub env: Vec<String>,
     /// Let guests connect to an address over TCP and UDP
-    #[arg(long = "allow-net", global = true, value_name = "HOST:PORT")]
+    #[arg(long = "allow-net", global = true, value_name = "HOST:PORT", help_heading = GRANTS)]
     pub allow_net: Vec<String>,
     /// Let guests use the network of nodes as this node may: interface gvm:node/nodes
-    #[arg(long = "grant", global = true, value_name = "WHAT")]
+    #[arg(long = "grant", global = true, value_name = "WHAT", help_heading = GRANTS)]
     pub grants: Vec<Grant>,
     /// Run there: a node of this home, which is connected first
     #[arg(long, global = true, value_name = "NAME")]
@@ -135,6 +205,9 @@ pub struct Options {
     /// Log more to standard error (-v, -vv); RUST_LOG chooses finer
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Whether any grant was a flag, and not a setting of the home.
+    #[arg(skip)]
+    pub granted_by_flags: bool,
 }
 
 /// What guests can be granted besides what has an option of its own.
@@ -147,13 +220,17 @@ pub enum Grant {
 impl Options {
     /// The home folder, opened and made where there is none.
     pub fn home(&self) -> Result<Home> {
-        let path = match &self.home {
+        Home::open(self.home_path()?)
+    }
+
+    /// Where the home is, or would be.
+    pub fn home_path(&self) -> Result<PathBuf> {
+        Ok(match &self.home {
             Some(path) => path.clone(),
             None => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
                 Error::new(Code::Syntax, "this user has no home folder: say where with --home or GHOST_HOME")
             })?,
-        };
-        Home::open(path)
+        })
     }
 
     /// The limits that the command line sets.
@@ -188,10 +265,15 @@ impl Options {
         Ok(grants)
     }
 
+    /// Whether anything is granted.
+    pub fn grants_anything(&self) -> bool {
+        let lists = [self.dirs.is_empty(), self.env.is_empty(), self.allow_net.is_empty()];
+        lists.contains(&false) || !self.grants.is_empty()
+    }
+
     /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
     pub fn no_grants_with_node(&self) -> Result<()> {
-        let none = self.dirs.is_empty() && self.env.is_empty() && self.allow_net.is_empty();
-        if self.node.is_some() && !(none && self.grants.is_empty()) {
+        if self.node.is_some() && self.granted_by_flags {
             return Err(usage(
                 "--dir, --env, --allow-net and --grant grant what this machine has; with --node the other node \
                  grants, when it is started",
@@ -220,7 +302,7 @@ impl Options {
                 Some(text) => host_and_port(text, 0).map_err(as_usage)?,
                 None => LISTEN,
             },
-            accept: self.accept.parse::<Accept>().map_err(as_usage)?,
+            accept: self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?,
             allow_calls: self
                 .allow_calls
                 .iter()
@@ -247,11 +329,13 @@ pub fn usage(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Code::Syntax, message).with_exit(2)
 }
 
-fn as_usage(error: Error) -> Error {
+/// An error of the command line: status 2.
+pub fn as_usage(error: Error) -> Error {
     error.with_exit(2)
 }
 
-fn parse_time(text: &str) -> Result<Option<Duration>> {
+/// A time; none for 0.
+pub fn parse_time(text: &str) -> Result<Option<Duration>> {
     if text == "0" {
         return Ok(None);
     }
@@ -262,7 +346,8 @@ fn parse_time(text: &str) -> Result<Option<Duration>> {
     }
 }
 
-fn parse_size(text: &str) -> Result<u64> {
+/// A size in bytes.
+pub fn parse_size(text: &str) -> Result<u64> {
     match text.parse::<bytesize::ByteSize>() {
         Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
         Ok(_) => Err(usage(format!("a size of {text:?} would allow nothing: leave it out for the default"))),
@@ -270,7 +355,8 @@ fn parse_size(text: &str) -> Result<u64> {
     }
 }
 
-fn parse_dir(text: &str) -> Result<Dir> {
+/// `HOST[::GUEST[::ro]]`.
+pub fn parse_dir(text: &str) -> Result<Dir> {
     let mut parts = text.split("::");
     let host = parts.next().unwrap_or_default();
     let guest = parts.next().unwrap_or(host);

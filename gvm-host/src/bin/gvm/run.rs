@@ -94,7 +94,7 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         other => other.to_string(),
     };
     let (interface, function, args) = match expr {
-        Some(Expr { target, args: Some(args) }) if rest.is_empty() => {
+        Some(Expr { target, args: Some(args), .. }) if rest.is_empty() => {
             (target.interface, target.function, Args::Text(plain_args(args)?))
         }
         Some(Expr { args: Some(_), .. }) => {

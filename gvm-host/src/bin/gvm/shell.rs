@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::node::{Event, Handle, workers};
+use gvm_host::repl::assist::Names;
 use gvm_host::repl::eval::{Evaluator, Flow};
 use gvm_host::repl::events::{self, Questions};
 use gvm_host::repl::parse;
@@ -65,13 +66,15 @@ impl Shell {
     pub fn new(options: &Options, node: Handle, requests: Requests) -> Result<Shell> {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let screen = Screen::new(no_colour);
-        let evaluator = Evaluator { node, screen, limits: options.limits()?, json: options.json };
+        let evaluator =
+            Evaluator { node, screen, limits: options.limits()?, json: options.json, line: String::new() };
         Ok(Shell { evaluator, requests })
     }
 
     /// Carries out one line; Ctrl-C stops what runs, and nothing else.
     fn line(&mut self, line: &str) -> Result<Flow> {
         let statement = parse::statement(line)?;
+        line.clone_into(&mut self.evaluator.line);
         workers()?.block_on(async {
             tokio::select! {
                 biased;
@@ -133,7 +136,8 @@ impl Shell {
     pub fn interact(mut self, history: PathBuf) -> Result<i32> {
         let colour = self.evaluator.screen.stdout_terminal && self.evaluator.screen.colour;
         let (node, flag) = (self.evaluator.node.clone(), self.requests.flag.clone());
-        let mut terminal = Terminal::open(node.name().as_str(), &history, colour, flag)?;
+        let names = Names::of(node.clone(), workers()?.handle().clone());
+        let mut terminal = Terminal::open(node.name().as_str(), &history, names, colour, flag)?;
         let answering = node.answering();
         let questions = Arc::<Mutex<Questions>>::default();
         let above = terminal.above();
@@ -155,7 +159,7 @@ impl Shell {
                 }
             }
         }
-        drop((answering, node));
+        drop((answering, node, terminal));
         self.evaluator.screen.line("Goodbye :(");
         let asked = self.requests.status();
         self.leave(watching)?;

@@ -1,0 +1,239 @@
+//! What could stand where the cursor is.
+//!
+//! In: a half-typed line, what is known. Out: suggestions with a word on each: a signature, a node's state,
+//! what a module is. Must not know: how they are shown.
+
+use std::fmt::Write as _;
+
+use reedline::{Completer, CompletionResult, Span, Suggestion};
+
+use super::known::{Known, Names};
+use super::place::{Open, Path, Place};
+use super::signature::Signature;
+use crate::gpmd::index::Entry;
+use crate::repl::parse::{MODULE_METHODS, NODE_METHODS};
+
+/// Completes statements of the REPL.
+pub struct Complete(pub Names);
+
+impl Completer for Complete {
+    fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
+        let text = line.get(..pos).unwrap_or(line);
+        let place = Place::at_end(text);
+        let known = if wants_nodes(&place) { self.0.all() } else { self.0.modules() };
+        CompletionResult::fresh(suggestions(&place, text.len(), &known))
+    }
+}
+
+fn wants_nodes(place: &Place<'_>) -> bool {
+    place.open.last().is_some_and(|open| open.callee.parts.first() == Some(&"Node"))
+}
+
+/// One name that could stand here.
+struct Offer {
+    value: String,
+    word: String,
+}
+
+fn offer(value: impl Into<String>, word: impl Into<String>) -> Offer {
+    Offer { value: value.into(), word: word.into() }
+}
+
+fn suggestions(place: &Place<'_>, end: usize, known: &Known) -> Vec<Suggestion> {
+    let Some(path) = &place.path else { return Vec::new() };
+    let kebab = path.partial.replace('_', "-");
+    let fits = |offer: &Offer| offer.value.starts_with(path.partial) || offer.value.starts_with(&kebab);
+    let found = offers(place, path, known).into_iter().filter(fits);
+    let suggestion = |Offer { value, word }| Suggestion {
+        value,
+        description: (!word.is_empty()).then_some(word),
+        span: Span::new(path.start.min(end), end),
+        ..Suggestion::default()
+    };
+    found.map(suggestion).collect()
+}
+
+fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known) -> Vec<Offer> {
+    let inside = place.open.last();
+    let argument = inside.map(|open| (open.callee.parts.as_slice(), open.arg));
+    match (argument, path.parts.as_slice()) {
+        (None, []) if place.help => callables(known),
+        (None, [module]) if place.help => functions(known, module, None, true),
+        (None, []) => statements(known),
+        (None, ["Node"]) => methods(&NODE_METHODS),
+        (None, ["Module"]) => methods(&MODULE_METHODS),
+        (None, parts) => calls(known, parts, path.version),
+        (Some((["Node", "connect"], 0)), []) => nodes(known, |state| state == State::Live),
+        (Some((["Node", "disconnect" | "revoke" | "rights"], 0)), []) => {
+            nodes(known, |state| state == State::Connected)
+        }
+        (Some((["Node", "run"], 0)), []) => nodes(known, |state| state != State::Live),
+        (Some((["Node", "run"], 1)), []) => callables(known),
+        (Some((["Node", "run"], 1)), parts) => calls(known, parts, path.version),
+        (Some((["Node", "spawn"], 0)), []) => {
+            both(modules(known), nodes(known, |state| state != State::Live))
+        }
+        (Some((["Node", "spawn"], 1)), []) | (Some((["Module", "inspect"], 0)), []) => modules(known),
+        (Some((["Node", "drop"], 0)), []) => instances(known),
+        (Some((["Node" | "Module", ..], _)), _) => Vec::new(),
+        // A call whose argument a nested call may be.
+        (Some(([_, _, ..], _)), []) => {
+            let mut nested = both(values(known, inside), callables(known));
+            nested.push(offer("Node.run(", "(name, module.f(…)): a call on a connected node"));
+            nested
+        }
+        (Some(([_, _, ..], _)), ["Node"]) => vec![offer("run(", "(name, module.f(…))")],
+        (Some(([_, _, ..], _)), parts) => calls(known, parts, path.version),
+        _ => Vec::new(),
+    }
+}
+
+fn both(mut first: Vec<Offer>, then: Vec<Offer>) -> Vec<Offer> {
+    first.extend(then);
+    first
+}
+
+fn statements(known: &Known) -> Vec<Offer> {
+    let mut offers = callables(known);
+    offers.push(offer("Node.", "the network: discover, connect, run, …"));
+    offers.push(offer("Module.", "the stored modules: list, inspect"));
+    offers.push(offer("help", "what there is; help math.add"));
+    offers.push(offer("exit", "leave"));
+    offers
+}
+
+fn callables(known: &Known) -> Vec<Offer> {
+    both(instances(known), modules(known))
+}
+
+fn modules(known: &Known) -> Vec<Offer> {
+    let chosen = known.index.modules.iter();
+    let chosen = chosen.filter_map(|(name, module)| Some((name, module.chosen()?)));
+    chosen
+        .map(|(name, (version, entry))| offer(name.as_str(), format!("{version}  {}", contents(entry))))
+        .collect()
+}
+
+/// What a module holds, in a few words.
+fn contents(entry: &Entry) -> String {
+    let names: Vec<&str> =
+        entry.exports.iter().filter_map(|line| Signature::read(line)).map(|function| function.name).collect();
+    let mut words = String::new();
+    if entry.main {
+        words += "a program";
+    }
+    if !names.is_empty() {
+        let parted = if words.is_empty() { "" } else { "; " };
+        let _ = write!(words, "{parted}{}", names.iter().take(6).copied().collect::<Vec<_>>().join(", "));
+        if names.len() > 6 {
+            let _ = write!(words, ", … ({} functions)", names.len());
+        }
+    }
+    words
+}
+
+fn instances(known: &Known) -> Vec<Offer> {
+    let place = |place: &crate::node::live::Place| match &place.node {
+        Some(node) => format!("live: {} on {node}", place.module),
+        None => format!("live: {}", place.module),
+    };
+    known.instances.iter().map(|(name, lives)| offer(name.as_str(), place(lives))).collect()
+}
+
+/// How this node stands with another.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Own,
+    Connected,
+    Live,
+}
+
+fn nodes(known: &Known, wanted: impl Fn(State) -> bool) -> Vec<Offer> {
+    let nodes = &known.nodes;
+    let mut names: Vec<_> = nodes.live.iter().chain(&nodes.connected).chain(&nodes.own).collect();
+    names.sort();
+    names.dedup();
+    let state = |name| match () {
+        () if nodes.own.as_ref() == Some(name) => State::Own,
+        () if nodes.connected.contains(name) => State::Connected,
+        () => State::Live,
+    };
+    let named = names.into_iter().map(|name| (name, state(name))).filter(|(_, state)| wanted(*state));
+    let word = |state| match state {
+        State::Own => "this node",
+        State::Connected => "connected",
+        State::Live => "live",
+    };
+    named.map(|(name, state)| offer(name.as_str(), word(state))).collect()
+}
+
+fn methods(all: &[(&str, &str, &str)]) -> Vec<Offer> {
+    let method = |(name, params, word): &(&str, &str, &str)| match params.is_empty() {
+        true => offer(format!("{name}()"), *word),
+        false => offer(format!("{name}("), format!("({params}): {word}")),
+    };
+    all.iter().map(method).collect()
+}
+
+/// The functions of a module, or of one of its interfaces.
+fn calls(known: &Known, parts: &[&str], version: Option<&str>) -> Vec<Offer> {
+    match parts {
+        [module] => functions(known, module, version, false),
+        [module, interface] => {
+            let mut found = known.functions(module, version);
+            found.retain(|function| function.is_of(interface));
+            found.iter().map(|function| callable(function.name, function, false)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn functions(known: &Known, module: &str, version: Option<&str>, bare: bool) -> Vec<Offer> {
+    let all = known.functions(module, version);
+    let qualified = |function: &Signature<'_>| {
+        let same = all.iter().filter(|other| other.name == function.name);
+        let short = function.short_interface().filter(|_| same.clone().count() > 1);
+        match (short, function.interface) {
+            (None, _) | (_, None) => function.name.to_owned(),
+            (Some(short), Some(full)) => {
+                let alone = same.filter(|other| other.short_interface() == Some(short)).count() == 1;
+                let interface = if alone { short.to_owned() } else { format!("\"{full}\"") };
+                format!("{interface}.{}", function.name)
+            }
+        }
+    };
+    all.iter().map(|function| callable(&qualified(function), function, bare)).collect()
+}
+
+/// A function with its signature; `bare` without what a call has behind its name.
+fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
+    let ty = function.ty.strip_prefix("func").unwrap_or(function.ty);
+    let ends = match (bare, ty.starts_with("()")) {
+        (true, _) => "",
+        (false, true) => "()",
+        (false, false) => "(",
+    };
+    offer(format!("{name}{ends}"), ty)
+}
+
+/// The words that a parameter of few values may be.
+fn values(known: &Known, open: Option<&Open<'_>>) -> Vec<Offer> {
+    let signature =
+        open.and_then(|open| Some((known.function(&open.callee.parts, open.callee.version)?, open.arg)));
+    let Some((signature, arg)) = signature else { return Vec::new() };
+    let params = signature.params();
+    let Some((name, ty)) = params.get(arg).and_then(|param| param.split_once(": ")) else {
+        return Vec::new();
+    };
+    let words: Vec<&str> = match ty {
+        "bool" => vec!["true", "false"],
+        ty => match ty.strip_prefix("enum { ").and_then(|rest| rest.strip_suffix(" }")) {
+            Some(cases) => cases.split(", ").collect(),
+            None => Vec::new(),
+        },
+    };
+    words.into_iter().map(|word| offer(word, format!("a value of {name}"))).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

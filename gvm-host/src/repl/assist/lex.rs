@@ -1,0 +1,161 @@
+//! A line, cut into tokens.
+//!
+//! In: any text. Out: tokens that cover it whole, whatever is wrong with it. Pure. Must not know: what
+//! the tokens mean together (`place.rs`), how they look (`highlight.rs`).
+
+use std::ops::Range;
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Space,
+    Comment,
+    /// A name, a keyword, a case of a variant.
+    Word,
+    /// A version behind `@`, which stands in it.
+    Version,
+    Number,
+    /// A string or a char, closed or not.
+    Quoted,
+    /// One of `( ) [ ] { } , : .`, or what nothing else is.
+    Mark(char),
+}
+
+/// One token: what it is, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub kind: Kind,
+    pub span: Range<usize>,
+}
+
+/// Cuts a text into tokens.
+pub fn tokens(text: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let (kind, length) = token(&text[at..], first);
+        tokens.push(Token { kind, span: at..at + length });
+        at += length;
+    }
+    tokens
+}
+
+fn token(rest: &str, first: char) -> (Kind, usize) {
+    match first {
+        c if c.is_whitespace() => (Kind::Space, run(rest, char::is_whitespace)),
+        '#' => (Kind::Comment, rest.len()),
+        '/' if rest.starts_with("//") => (Kind::Comment, rest.find('\n').unwrap_or(rest.len())),
+        '"' if rest.starts_with("\"\"\"") => {
+            (Kind::Quoted, rest[3..].find("\"\"\"").map_or(rest.len(), |end| end + 6))
+        }
+        '"' | '\'' => (Kind::Quoted, quoted(rest, first)),
+        '@' => (Kind::Version, version(rest)),
+        c if c.is_ascii_digit() => (Kind::Number, number(rest)),
+        '-' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) => (Kind::Number, 1 + number(&rest[1..])),
+        c if c.is_alphabetic() || c == '%' => {
+            let part = |c: char| c.is_alphanumeric() || "-_".contains(c);
+            (Kind::Word, c.len_utf8() + run(&rest[c.len_utf8()..], part))
+        }
+        c => (Kind::Mark(c), c.len_utf8()),
+    }
+}
+
+/// The bytes of the characters at the beginning that are `part` of it.
+fn run(rest: &str, part: impl Fn(char) -> bool) -> usize {
+    rest.find(|c| !part(c)).unwrap_or(rest.len())
+}
+
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut chars = rest.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            end if end == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `@1.2.3` or `@"1.0.0-rc.1"`; as in the parser, a third dot belongs to what follows.
+fn version(rest: &str) -> usize {
+    if rest[1..].starts_with('"') {
+        return 1 + quoted(&rest[1..], '"');
+    }
+    let mut dots = 0;
+    let part = |(at, c): &(usize, char)| match c {
+        '.' => {
+            dots += 1;
+            dots <= 2
+        }
+        'v' => *at == 0,
+        c => c.is_ascii_digit(),
+    };
+    1 + rest[1..].char_indices().take_while(part).count()
+}
+
+fn number(rest: &str) -> usize {
+    let whole = run(rest, |c| c.is_ascii_digit());
+    let mut end = whole;
+    if rest[end..].starts_with('.') {
+        end += 1 + run(&rest[end + 1..], |c| c.is_ascii_digit());
+    }
+    if rest[end..].starts_with(['e', 'E']) {
+        let sign = usize::from(rest[end + 1..].starts_with(['+', '-']));
+        let digits = run(&rest[end + 1 + sign..], |c| c.is_ascii_digit());
+        if digits > 0 {
+            end += 1 + sign + digits;
+        }
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(text: &str) -> Vec<(Kind, &str)> {
+        tokens(text).into_iter().map(|token| (token.kind, &text[token.span])).collect()
+    }
+
+    #[test]
+    fn a_call() {
+        use Kind::*;
+        assert_eq!(
+            cut("math@1.2.3.add(-1, \"a)\") // x"),
+            [
+                (Word, "math"),
+                (Version, "@1.2.3"),
+                (Mark('.'), "."),
+                (Word, "add"),
+                (Mark('('), "("),
+                (Number, "-1"),
+                (Mark(','), ","),
+                (Space, " "),
+                (Quoted, "\"a)\""),
+                (Mark(')'), ")"),
+                (Space, " "),
+                (Comment, "// x"),
+            ]
+        );
+        assert_eq!(cut("1.5e-3"), [(Number, "1.5e-3")]);
+        assert_eq!(cut("node-8399"), [(Word, "node-8399")]);
+        assert_eq!(cut("'\\'"), [(Quoted, "'\\'")]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_is_covered(text in ".*") {
+            let joined: String = tokens(&text).into_iter().map(|token| text[token.span].to_owned()).collect();
+            prop_assert_eq!(joined, text);
+        }
+
+        #[test]
+        fn marks_and_quotes_are_covered(text in "[-a1.@\"'#/(){},: é\\\\]*") {
+            let joined: String = tokens(&text).into_iter().map(|token| text[token.span].to_owned()).collect();
+            prop_assert_eq!(joined, text);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the line editor offers while a person types: completion, hints of parameters, highlighting.
+//!
+//! In: the half-typed line, and what is known without asking anyone that might be slow. Out: suggestions,
+//! hints and styles in the line editor's own terms. Must not know: what the line will do, sockets.
+
+mod complete;
+mod highlight;
+mod hint;
+mod known;
+mod lex;
+mod place;
+mod signature;
+
+pub use complete::Complete;
+pub use highlight::Highlight;
+pub use hint::Hint;
+pub use known::Names;

@@ -1,0 +1,62 @@
+//! The documents: whole, and true where that can be tried.
+//!
+//! In: `docs/`, the code. Out: what is missing. Must not know: how anything works.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::guests;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(guests::repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let source = read("gvm-host/src/error.rs");
+    let coded = source.lines().filter_map(|line| line.split_once("=> \"")?.1.split_once('"'));
+    let is_code = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let codes: BTreeSet<&str> = coded.map(|(code, _)| code).filter(is_code).collect();
+    assert_eq!(codes.len(), 30, "{codes:?}");
+    let text = read("docs/errors.md");
+    let explained: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    assert_eq!(codes, explained);
+    for section in text.split("\n## `").skip(1) {
+        assert!(section.contains("What to do: "), "{section}");
+    }
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let text = read("docs/limits-and-grants.md");
+    let source = read("gvm-host/src/settings.rs");
+    let fields = source.split("struct File {").nth(1).unwrap().split('}').next().unwrap();
+    let keys =
+        fields.lines().filter_map(|line| Some(line.trim().split_once(": Option<")?.0.replace('_', "-")));
+    let mut count = 0;
+    for key in keys {
+        assert!(text.contains(&format!("`{key}`")), "docs/limits-and-grants.md says nothing of `{key}`");
+        count += 1;
+    }
+    assert!(count > 10);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = guests::repository();
+    let mut documents: Vec<_> =
+        fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    documents.push(root.join("README.md"));
+    for document in documents.iter().filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+        let text = fs::read_to_string(document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = document.parent().unwrap().join(path);
+            assert!(target.exists(), "{}: {link}", document.display());
+        }
+    }
+}
