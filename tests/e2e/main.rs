@@ -23,6 +23,7 @@ mod hostile;
 mod limits;
 mod live;
 mod messenger;
+mod new;
 mod nodes;
 mod partition;
 mod process;

@@ -10,6 +10,7 @@ use super::canonical;
 use super::instance::Refused;
 use super::streams::OutputLimit;
 use crate::error::{Code, Effect, Error};
+use crate::imports::nodes::Denied;
 use crate::limits::{self, Limits};
 
 /// Frames of a backtrace that a person is shown.
@@ -30,6 +31,9 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             Code::Overloaded,
             "this process has no room for another instance: try again later",
         );
+    }
+    if let Some(Denied(denied)) = error.downcast_ref() {
+        return Error::new(denied.code(), denied.message().to_owned()).with_effect(Effect::RanAndFailed);
     }
     if let Some(fault) = error.downcast_ref::<canonical::Fault>() {
         return fault.clone().into();

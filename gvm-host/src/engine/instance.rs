@@ -175,9 +175,6 @@ impl Instance {
             reach: setup.reach,
             limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
-        if module.wants_nodes() {
-            state.reach()?;
-        }
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);

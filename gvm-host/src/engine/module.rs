@@ -15,7 +15,6 @@ use super::types;
 use crate::error::{Code as ErrorCode, Error, Result};
 use crate::id::Hash;
 use crate::imports::Linkers;
-use crate::imports::nodes::INTERFACE;
 use crate::limits;
 use crate::value::FuncType;
 
@@ -36,7 +35,6 @@ pub struct Module {
     hash: Hash,
     functions: Vec<Function>,
     main: Option<Main>,
-    wants_nodes: bool,
 }
 
 /// One exported function.
@@ -82,7 +80,7 @@ impl Module {
             }
         }
         let linked = linkers.core.instantiate_pre(module).map_err(unsatisfied)?;
-        Ok(Module { linked: Linked::Core(linked), hash, functions, main, wants_nodes: false })
+        Ok(Module { linked: Linked::Core(linked), hash, functions, main })
     }
 
     fn link_component(
@@ -119,12 +117,8 @@ impl Module {
                 _ => {}
             }
         }
-        let wants_nodes = component
-            .component_type()
-            .imports(engine)
-            .any(|(name, _)| name.strip_prefix(INTERFACE).is_some_and(|version| version.starts_with('@')));
         let linked = linkers.component.instantiate_pre(component).map_err(unsatisfied)?;
-        Ok(Module { linked: Linked::Component(linked), hash, functions, main, wants_nodes })
+        Ok(Module { linked: Linked::Component(linked), hash, functions, main })
     }
 
     /// The SHA-256 of the module's bytes.
@@ -135,11 +129,6 @@ impl Module {
     /// Whether it is a component.
     pub fn is_component(&self) -> bool {
         matches!(self.linked, Linked::Component(_))
-    }
-
-    /// Whether it uses the network of nodes, which its node must grant.
-    pub fn wants_nodes(&self) -> bool {
-        self.wants_nodes
     }
 
     /// The exported functions.

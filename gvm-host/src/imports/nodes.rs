@@ -23,7 +23,12 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "module",
-        imports: { default: async },
+        // What has no error of its own to give stops the guest where it is not granted.
+        imports: {
+            "gvm:node/nodes@0.1.0.self": async | trappable,
+            "gvm:node/nodes@0.1.0.list": async | trappable,
+            default: async,
+        },
     });
 }
 
@@ -76,6 +81,18 @@ pub struct Reach {
     pub within: Within,
 }
 
+/// Why a guest was stopped that asked for what it may not have. It travels inside a [`wasmtime::Error`].
+#[derive(Debug)]
+pub struct Denied(pub Error);
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Denied {}
+
 /// Makes the interface known to components.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     nodes::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
@@ -101,9 +118,9 @@ fn names(names: Vec<Name>) -> Vec<String> {
 }
 
 impl Host for State {
-    async fn self_(&mut self) -> String {
+    async fn self_(&mut self) -> wasmtime::Result<String> {
         let name = self.reach().and_then(|reach| reach.network.name());
-        name.map(|name| name.to_string()).unwrap_or_default()
+        Ok(name.map_err(Denied)?.to_string())
     }
 
     fn discover(&mut self) -> impl Future<Output = Result<Vec<String>, GuestError>> + Send {
@@ -116,10 +133,12 @@ impl Host for State {
         answered(async move { reach?.network.connect(name.parse()?).await })
     }
 
-    async fn list(&mut self) -> Vec<String> {
+    fn list(&mut self) -> impl Future<Output = wasmtime::Result<Vec<String>>> + Send {
         let reach = self.reach().cloned();
-        let listed = async move { reach?.network.list().await.map(names) };
-        listed.await.unwrap_or_default()
+        async move {
+            let listed = async { reach?.network.list().await.map(names) };
+            Ok(listed.await.map_err(Denied)?)
+        }
     }
 
     fn run(

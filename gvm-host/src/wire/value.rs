@@ -9,7 +9,7 @@ use std::sync::Arc;
 use capnp::struct_list;
 
 use super::large;
-use super::schema::value_capnp::{Number, field, func_type, type_, value};
+use super::schema::value_capnp::{field, func_type, type_, value};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::value::{Case, Field, FuncType, List, ResultType, Type, Value};
@@ -247,24 +247,9 @@ fn read_numbers(from: value::numbers::Reader<'_>) -> Result<List> {
             "the other side sent a kind of number that this version does not know",
         )
     })?;
-    fn packed<T: bytemuck::Pod>(data: &[u8]) -> Result<Vec<T>> {
-        if !data.len().is_multiple_of(size_of::<T>()) {
-            return Err(Error::new(Code::BadArguments, "a list of numbers from the other side is cut short"));
-        }
-        Ok(bytemuck::allocation::pod_collect_to_vec(data))
-    }
-    Ok(match element {
-        Number::S8 => List::S8(packed(data)?),
-        Number::U8 => List::U8(data.to_vec()),
-        Number::S16 => List::S16(packed(data)?),
-        Number::U16 => List::U16(packed(data)?),
-        Number::S32 => List::S32(packed(data)?),
-        Number::U32 => List::U32(packed(data)?),
-        Number::S64 => List::S64(packed(data)?),
-        Number::U64 => List::U64(packed(data)?),
-        Number::F32 => List::F32(packed(data)?),
-        Number::F64 => List::F64(packed(data)?),
-    })
+    let mut list = large::room(element, data.len())?;
+    large::bytes_of(&mut list).copy_from_slice(data);
+    Ok(list)
 }
 
 /// Writes a type.
