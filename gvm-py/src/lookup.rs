@@ -120,7 +120,7 @@ pub fn read(text: &str) -> Result<Expr> {
 /// `SYNTAX`.
 pub fn read_module(text: &str) -> Result<ModuleRef> {
     match read(text)? {
-        Expr { target: Target { module, interface: None, function: None }, args: None } => Ok(module),
+        Expr { target: Target { module, interface: None, function: None }, args: None, .. } => Ok(module),
         _ => Err(Error::new(
             Code::Syntax,
             format!("{text:?} is no module: names look like `math` or `math@1.0.0`"),

@@ -301,7 +301,7 @@ impl NodeCore {
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Op> {
         let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
-        let Expr { mut target, args } = read(text).or_raise(py)?;
+        let Expr { mut target, args, .. } = read(text).or_raise(py)?;
         let place = core.find_instance(&mut target, place).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
