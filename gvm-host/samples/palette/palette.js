@@ -1,0 +1,19 @@
+// Colours. In: their texts, or two of them. Out: their parts, or what lies between.
+
+export function parse(text) {
+  const parts = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text);
+  if (!parts) {
+    throw `${text} is no colour: #rrggbb is one`;
+  }
+  const [red, green, blue] = parts.slice(1).map((part) => parseInt(part, 16));
+  return { red, green, blue };
+}
+
+export function blend(from, to, steps) {
+  const at = (a, b, step) => Math.round(a + ((b - a) * step) / Math.max(steps - 1, 1));
+  return Array.from({ length: steps }, (_, step) => ({
+    red: at(from.red, to.red, step),
+    green: at(from.green, to.green, step),
+    blue: at(from.blue, to.blue, step),
+  }));
+}
