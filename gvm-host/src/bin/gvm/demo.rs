@@ -45,6 +45,7 @@ pub fn demo(options: &Options) -> Result<i32> {
     let other = start(None)?;
     let node = start(options.name.as_ref())?;
     let mut shell = Shell::new(options, node, requests)?;
+    shell.leavings = Some(folder.path().to_owned());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     if terminal {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ use super::{cancelled, status};
 
 /// How long the last events may take to be shown once the node has ended: they are on their way already.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// How soon a line that is being typed gives way to a request to end.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// A node, then what is typed; a script where standard input is no terminal.
 pub fn repl(options: &Options) -> Result<i32> {
@@ -58,6 +62,8 @@ pub fn banner(node: &Handle) -> String {
 /// An evaluator, and how its lines are run.
 pub struct Shell {
     pub evaluator: Evaluator,
+    /// A folder that goes with the shell, should it have to leave in the middle of a line.
+    pub leavings: Option<PathBuf>,
     requests: Requests,
 }
 
@@ -68,7 +74,7 @@ impl Shell {
         let screen = Screen::new(no_colour);
         let evaluator =
             Evaluator { node, screen, limits: options.limits()?, json: options.json, line: String::new() };
-        Ok(Shell { evaluator, requests })
+        Ok(Shell { evaluator, leavings: None, requests })
     }
 
     /// Carries out one line; Ctrl-C stops what runs, and nothing else.
@@ -143,8 +149,19 @@ impl Shell {
         let above = terminal.above();
         let watching = workers()?.spawn(watch_for_people(node.events(), questions.clone(), above.clone()));
         let open = || questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = Arc::<AtomicBool>::default();
+        let leaving = leave_without_terminal(
+            node.clone(),
+            self.requests.clone(),
+            reading.clone(),
+            self.leavings.clone(),
+        );
+        workers()?.spawn(leaving);
         loop {
-            match terminal.read()? {
+            reading.store(true, Ordering::SeqCst);
+            let read = terminal.read();
+            reading.store(false, Ordering::SeqCst);
+            match read? {
                 Line::Dropped => {}
                 Line::End => break,
                 Line::Text(line) => {
@@ -184,7 +201,7 @@ impl Shell {
 
     /// Ends the node in order; Ctrl-C, or another request to end, does not wait for what runs.
     fn leave(self, watching: JoinHandle<()>) -> Result<()> {
-        let Shell { evaluator, requests } = self;
+        let Shell { evaluator, requests, .. } = self;
         workers()?.block_on(async {
             let node = &evaluator.node;
             let hurry = async {
@@ -199,6 +216,26 @@ impl Shell {
         });
         Ok(())
     }
+}
+
+/// Leaves in order where the terminal has gone: a read of it never returns then, whatever is asked.
+async fn leave_without_terminal(
+    node: Handle,
+    requests: Requests,
+    reading: Arc<AtomicBool>,
+    leavings: Option<PathBuf>,
+) {
+    requests.asked().await;
+    tokio::time::sleep(UNHEARD).await;
+    if !reading.load(Ordering::SeqCst) {
+        return;
+    }
+    node.shut_down().await;
+    if let Some(folder) = leavings {
+        // Nobody is left who could be told.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    std::process::exit(requests.status().unwrap_or(1));
 }
 
 /// Shows events above the prompt, and what is asked, until the node ends.
