@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value as Json, json};
 
-use crate::id::Name;
+use crate::id::{Name, NodeInfo};
 use crate::node::Event;
 
 /// An event in words; none where it is told otherwise: questions by [`Questions`], waiting by whoever waits.
@@ -39,6 +39,11 @@ pub fn to_json(event: &Event) -> Json {
         Event::Waiting { name } => json!({ "event": "waiting", "node": name.as_str() }),
         Event::Leaving { calls } => json!({ "event": "leaving", "calls": calls }),
     }
+}
+
+/// What a node that nobody types at says first.
+pub fn started(node: &NodeInfo) -> Json {
+    json!({ "event": "started", "node": node.name.as_str(), "id": node.id.to_string() })
 }
 
 /// What this side tells a person who waits for another.

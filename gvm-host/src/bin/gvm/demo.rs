@@ -15,9 +15,10 @@ use super::shell::{Shell, banner};
 use super::signals::Requests;
 
 /// The modules that the demo uploads, as a person would.
-const SAMPLES: [(&str, &str); 2] = [
+const SAMPLES: [(&str, &str); 3] = [
     ("math", include_str!("../../../samples/math.wat")),
     ("hello", include_str!("../../../samples/hello.wat")),
+    ("counter", include_str!("../../../samples/counter.wat")),
 ];
 
 /// Starts everything in a folder that is gone afterwards, and lands in the REPL.
@@ -70,12 +71,14 @@ fn start_gpmd(options: &Options, folder: &Path) -> Result<(Server, Home)> {
 /// What a newcomer may type first.
 fn tour(other: &str) -> String {
     format!(
-        "A demo: a private gpmd, this node, a second one, and the modules math and hello. Try:\n\
+        "A demo: a private gpmd, this node, a second one, and the modules counter, hello and math. Try:\n\
          \x20 math.add(1,2)\n\
          \x20 hello.greet(\"world\")\n\
          \x20 Node.discover()\n\
          \x20 Node.connect({other})\n\
          \x20 Node.run({other}, math.add(34,34))\n\
+         \x20 Node.spawn({other}, counter)\n\
+         \x20 i1.increment()\n\
          \x20 help"
     )
 }

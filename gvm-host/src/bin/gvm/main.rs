@@ -52,13 +52,16 @@ fn main() {
 
 fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
     let Cli { mut options, command } = cli;
-    if let None | Some(Command::Run { .. } | Command::Eval { .. }) = command {
-        options.settle(command.is_none())?;
+    match command {
+        None | Some(Command::Serve) => options.settle(true)?,
+        Some(Command::Run { .. } | Command::Eval { .. }) => options.settle(false)?,
+        Some(_) => {}
     }
     match command {
         None => shell::repl(&options),
         Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
         Some(Command::Eval { exprs }) => shell::eval(&options, exprs),
+        Some(Command::Serve) => shell::serve(&options),
         Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
         Some(Command::New { path, lang }) => new::new(screen, &path, lang),
         Some(Command::Demo) => demo::demo(&options),

@@ -50,6 +50,15 @@ Examples:
   gvm eval --json 'Node.connect(kitchen)' 'Node.run(kitchen, math.add(1, 2))'
   gvm eval 'Module.list()'";
 
+const SERVE: &str = "\
+Says who it is, then what happens to its connections on standard error; with --json all of it on \
+standard output, a line each. Nobody is at a prompt, so --accept ask denies. Exit status 0 however it is \
+told to end.
+
+Examples:
+  gvm serve --name kitchen
+  gvm serve --name kitchen --json >> kitchen.log &";
+
 const INSPECT: &str = "\
 Examples:
   gvm inspect ./tool.wasm
@@ -108,6 +117,9 @@ pub enum Command {
         #[arg(value_name = "EXPR", required = true)]
         exprs: Vec<String>,
     },
+    /// Keep a node without a prompt, until Ctrl-C or SIGTERM ends it in order
+    #[command(after_help = SERVE)]
+    Serve,
     /// Show what a module exports and imports, what it may need to be granted, its size and its hash
     #[command(after_help = INSPECT)]
     Inspect {

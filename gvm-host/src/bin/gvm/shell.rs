@@ -1,4 +1,4 @@
-//! The REPL, scripts and `gvm eval`: lines from somewhere to one evaluator, events to whoever reads.
+//! The REPL, scripts, `gvm eval` and `gvm serve`: lines from somewhere to one evaluator, events to whoever reads.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -52,6 +52,12 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
     let mut exprs = exprs.into_iter();
     Shell::new(options, node, Requests::catch()?)?.batch(|_| Ok(exprs.next()))
+}
+
+/// A node that nobody types at, until it is told to end.
+pub fn serve(options: &Options) -> Result<i32> {
+    let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, true)?))?;
+    Shell::new(options, node, Requests::catch()?)?.serve()
 }
 
 /// The line that greets a person.
@@ -113,6 +119,21 @@ impl Shell {
         let asked = self.requests.status();
         self.leave(watching)?;
         Ok(asked.unwrap_or(ended))
+    }
+
+    /// No lines at all. However it is told to end, that is its usual end.
+    fn serve(mut self) -> Result<i32> {
+        let Evaluator { node, screen, json, .. } = &mut self.evaluator;
+        let watching = workers()?.spawn(watch_for_programs(node.events(), *json));
+        match json {
+            true => render::line(&events::started(node.info()).to_string()),
+            false => screen.line(&banner(node)),
+        }
+        workers()?.block_on(async {
+            tokio::select! { () = interrupt() => {}, () = self.requests.asked() => {} }
+        });
+        self.leave(watching)?;
+        Ok(0)
     }
 
     /// The lines of standard input.

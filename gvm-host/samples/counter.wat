@@ -1,0 +1,10 @@
+;; counter: a module with state. A call of its own finds it at 0; a live instance (`Node.spawn(counter)`) keeps it.
+(module
+  (global $count (mut i32) (i32.const 0))
+
+  (func (export "increment") (result i32)
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (global.get $count))
+
+  (func (export "reset")
+    (global.set $count (i32.const 0))))
