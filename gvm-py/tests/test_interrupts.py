@@ -34,22 +34,28 @@ def test_ctrl_c_stops_the_guest(place: str, processes: bool, target: str, args: 
     with gvm.LocalNetwork(nodes=2, processes=processes == "True") as net:
         stock(net)
         call = eval(place).module(module)[function]
-        print("calling", flush=True)
-        try:
-            call(*map(int, args))
-        except KeyboardInterrupt:
-            print("interrupted", time.monotonic(), flush=True)
-        # The node is well.
-        assert eval(place).module("slow").add(1, 2) == 3
+        for _ in range(3):
+            print("calling", flush=True)
+            try:
+                call(*map(int, args))
+            except KeyboardInterrupt:
+                print("interrupted", time.monotonic(), flush=True)
+            # The node is well.
+            assert eval(place).module("slow").add(1, 2) == 3
     print("closed", flush=True)
     """, HERE, place, target, str(processes), *map(str, args))
     assert process.stdout is not None
-    assert process.stdout.readline() == "calling\n"
-    time.sleep(0.3)
-    begun = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    word, moment = process.stdout.readline().split()
-    assert word == "interrupted" and float(moment) - begun < 2
+    took = []
+    for _ in range(3):
+        assert process.stdout.readline() == "calling\n"
+        time.sleep(0.3)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        word, moment = process.stdout.readline().split()
+        assert word == "interrupted"
+        took.append(float(moment) - begun)
+    # The promise is 200 ms; other programs of this machine may hold up one of the three.
+    assert min(took) < 0.2 and max(took) < 2, took
     status, out, err = ended(process)
     assert (status, out) == (0, "closed\n"), err
 

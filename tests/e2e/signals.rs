@@ -27,6 +27,35 @@ fn signals_end_in_order() {
     }
 }
 
+/// A node that nobody types at says who it is and what happens to it; being told to end is its usual end.
+#[test]
+fn a_served_node_ends_well() {
+    let bed = Bed::stocked();
+    let mut a = bed.node("a");
+    for (times, signal) in [Signal::TERM, Signal::HUP, Signal::INT].into_iter().enumerate() {
+        let served = Running::start(bed.command(GVM).args(["serve", "--name", "served", "--json"]));
+        served.wait_for_out(r#""event":"started""#);
+        assert_eq!(a.ask("Node.connect(served)"), "served");
+        assert!(a.ask("Node.run(served, values.echo-u8(7))").starts_with("ID:  "));
+        assert_eq!(a.rest(), "7");
+        served.wait_for_out(r#"{"event":"connected","node":"a"}"#);
+        served.signal(signal);
+        let ended = served.end();
+        assert_eq!((ended.status, ended.err()), (Some(0), String::new()));
+        let first: serde_json::Value = serde_json::from_str(ended.out().lines().next().unwrap()).unwrap();
+        assert_eq!(first["node"], "served");
+        assert!(first["id"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
+        wait_until("a is told", || {
+            a.running.err().matches("[served is gone: shut down]").count() == times + 1
+        });
+    }
+    // For people.
+    let served = Running::start(bed.command(GVM).args(["serve", "--name", "served"]));
+    served.wait_for_out("GVM has been created served (");
+    served.signal(Signal::TERM);
+    assert_eq!(served.end().status, Some(0));
+}
+
 /// The same command, as `nohup` or a shell's background job would start it.
 fn ignoring(command: &Command, signals: &str) -> Command {
     let mut shell = Command::new("sh");
