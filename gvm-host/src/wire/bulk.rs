@@ -3,8 +3,8 @@
 //! In: ids of what the other side holds ready; at its other end, what is held. Out: the bytes, in the
 //! order in which they were asked for. Must not know: what the bytes are of, sessions.
 //!
-//! The side that dials says [`MAGIC`] and a ticket, hears one byte, and from then on asks for ids (8
-//! bytes, little-endian, as all numbers here). Each answer is a length and that many bytes, or [`GONE`].
+//! The side that dials says `MAGIC` and a ticket, hears one byte, and from then on asks for ids (8
+//! bytes, little-endian, as all numbers here). Each answer is a length and that many bytes, or `GONE`.
 //! The two ends of a session ask each over a bulk connection of its own. Everything here is `Send` and
 //! belongs on the bulk thread.
 

@@ -36,7 +36,7 @@ pub struct Nodes {
     pub connected: Vec<Name>,
 }
 
-/// Where [`Known`] comes from. Cheap to clone; clones share what they know.
+/// Where `Known` comes from. Cheap to clone; clones share what they know.
 #[derive(Clone)]
 pub struct Names(Arc<Inner>);
 
