@@ -57,7 +57,8 @@ pub const COMPILER_WALL: Duration = Duration::from_secs(300);
 pub const COMPILED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Compiled code of one home, together: a hundred Python components.
 pub const COMPILED_BYTES: u64 = 4 << 30;
-/// The largest module file.
+/// The largest module file: it is validated and compiled in memory. The largest seen in use (a Python interpreter
+/// with its libraries) are about 50 MB.
 pub const MODULE_BYTES: u64 = 256 << 20;
 /// A function whose runs stay below this is polled where its call arrived: a hop to another thread
 /// costs 14–33 µs.

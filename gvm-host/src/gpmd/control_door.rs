@@ -10,10 +10,11 @@ use semver::Version;
 use super::connections::Greeted;
 use super::server::State;
 use super::stop::Step;
-use super::store::{MAX_MODULE, too_large};
+use super::store::too_large;
 use super::upload_door::Upload;
 use crate::error::Result;
 use crate::id::{Name, parse_version};
+use crate::limits;
 use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{control, control_door};
 use crate::wire::{error, hello};
@@ -180,7 +181,7 @@ impl control::Server for Control {
 fn begin(state: &Rc<State>, name: &str, version: &str, size: u64) -> Result<Upload> {
     let name: Name = name.parse()?;
     let version = parse_version(version)?;
-    if size > MAX_MODULE {
+    if size > limits::MODULE_BYTES {
         return Err(too_large());
     }
     Upload::begin(state, name, version, size)

@@ -24,10 +24,7 @@ use crate::engine::inspect::{self, ModuleInfo};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
 use crate::id::{Hash, Name};
-
-/// The largest module taken, in bytes: it is validated in memory. The largest seen in use (a Python
-/// interpreter with its libraries) are about 50 MB.
-pub const MAX_MODULE: u64 = 512 << 20;
+use crate::limits;
 
 /// When an unfinished file in the home itself is left over: other processes write there too, all of
 /// it small.
@@ -256,7 +253,7 @@ fn remove_orphans(home: &Home, index: &Index) -> Result<()> {
 /// `stdin`.
 ///
 /// # Errors
-/// `MODULE_INVALID` where it is larger than [`MAX_MODULE`] or cannot be read.
+/// `MODULE_INVALID` where it is larger than [`limits::MODULE_BYTES`] or cannot be read.
 pub fn read_source(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>> {
     let fail = |error: std::io::Error| {
         Error::new(Code::ModuleInvalid, format!("cannot read {}: {error}", path.display())).with_source(error)
@@ -266,16 +263,16 @@ pub fn read_source(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>> {
         Some("-") => Box::new(stdin),
         _ => Box::new(fs::File::open(path).map_err(fail)?),
     };
-    source.by_ref().take(MAX_MODULE + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > MAX_MODULE {
+    source.by_ref().take(limits::MODULE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > limits::MODULE_BYTES {
         return Err(too_large());
     }
     Ok(bytes)
 }
 
-/// The error of a module over [`MAX_MODULE`].
+/// The error of a module over [`limits::MODULE_BYTES`].
 pub fn too_large() -> Error {
-    Error::new(Code::ModuleInvalid, format!("a module has at most {} MiB", MAX_MODULE >> 20))
+    Error::new(Code::ModuleInvalid, format!("a module has at most {} MiB", limits::MODULE_BYTES >> 20))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
