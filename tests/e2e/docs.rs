@@ -42,6 +42,19 @@ fn every_setting_is_explained() {
     assert!(count > 10);
 }
 
+/// What `docs/modules.md` shows of each language is what `gvm new` writes, which `tests/languages` builds.
+#[test]
+fn languages_are_shown_as_gvm_new_begins_them() {
+    let text = read("docs/modules.md");
+    let section = text.split("## In each language").nth(1).unwrap().split("\n## ").next().unwrap();
+    for (fence, file) in
+        [("rust", "rust/lib.rs"), ("c", "c/module.c"), ("python", "python/app.py"), ("js", "js/module.js")]
+    {
+        let shown = section.split(&format!("```{fence}\n")).nth(1).unwrap().split("```").next().unwrap();
+        assert!(read(&format!("gvm-host/src/bin/gvm/new/{file}")).contains(shown), "{file} has no:\n{shown}");
+    }
+}
+
 #[test]
 fn links_lead_somewhere() {
     let root = guests::repository();
