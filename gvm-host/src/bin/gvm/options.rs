@@ -3,6 +3,7 @@
 //! In: flags and the environment; both are read here and nowhere else. Out: plain configuration.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,9 +58,10 @@ Examples:
   gvm inspect --json ./tool.wasm | jq .grants";
 
 const DOCTOR: &str = "\
-Looks, in this order, at: home, settings, key, modules, gpmd, answer, version, ports; with NODE also at: \
-name, socket, port, tls, accept, rights. It starts nothing and changes nothing; with NODE it connects \
-with that node once, as a node of this home.
+Looks, in this order, at: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
+node; with NODE also at: name, socket, port, tls, accept, rights. It mends nothing and leaves nothing \
+behind: a node of its own starts, runs a function and ends; with NODE it connects with that node once, as \
+a node of this home (of the name that --name gives, where its --accept lists names).
 
 Exit status: 0 where all is well, 1 where something fails.
 
@@ -76,7 +78,7 @@ Examples:
 
 /// The Ghost Virtual Machine: a WebAssembly node that calls functions on your other nodes.
 #[derive(Parser)]
-#[command(name = "gvm", version, max_term_width = 100, after_help = AFTER, disable_help_subcommand = true)]
+#[command(name = "gvm", version, max_term_width = 100, after_help = AFTER)]
 pub struct Cli {
     #[command(flatten)]
     pub options: Options,
@@ -133,9 +135,13 @@ pub enum Command {
     },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS)]
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Whose script
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page, or write all of them into a folder
     Man {
+        /// The folder to write the pages into; without it, the first page on standard output
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
@@ -293,15 +299,20 @@ impl Options {
         given.map(|text| Address::typed(text, NODE_PORT)).transpose().map_err(as_usage)
     }
 
+    /// Where a node of this command line listens.
+    pub fn listening(&self) -> Result<SocketAddr> {
+        match &self.listen {
+            Some(text) => host_and_port(text, 0).map_err(as_usage),
+            None => Ok(LISTEN),
+        }
+    }
+
     /// What a node of this command line is made with.
     pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
         Ok(Config {
             name: self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?,
             gpmd: self.gpmd()?,
-            listen: match &self.listen {
-                Some(text) => host_and_port(text, 0).map_err(as_usage)?,
-                None => LISTEN,
-            },
+            listen: self.listening()?,
             accept: self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?,
             allow_calls: self
                 .allow_calls
