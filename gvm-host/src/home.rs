@@ -43,18 +43,16 @@ impl Home {
         Ok(home)
     }
 
-    /// A home as it stands, without making anything in it; none where nothing has been made in it yet.
+    /// A home as it stands, without making anything in it; of no id where it has none yet.
     ///
     /// # Errors
     /// As of [`Home::open`]; `INTERNAL` where there is no such folder.
-    pub fn existing(path: &Path) -> Result<Option<Home>> {
+    pub fn existing(path: &Path) -> Result<Home> {
         let root = absolute(path)?;
         check_private(&root)?;
-        let id = root.join("home.id");
-        if !id.exists() {
-            return Ok(None);
-        }
-        Ok(Some(Home { root: root.into(), id: read_id(&id)? }))
+        let file = root.join("home.id");
+        let id = if file.exists() { read_id(&file)? } else { HomeId([0; 16]) };
+        Ok(Home { root: root.into(), id })
     }
 
     /// The folder itself, absolute, UTF-8.

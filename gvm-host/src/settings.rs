@@ -5,6 +5,7 @@
 //! do; whoever reads one's value says what is wrong with it by [`Setting::wrong`].
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +110,10 @@ impl Settings {
         let path = home.join(FILE);
         let fail = |error: std::io::Error| Error::io(format_args!("cannot read {}", path.display()), error);
         match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
+            // What is wrong with the home itself is told by whoever opens it.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Settings::default());
+            }
             Ok(meta) if meta.len() > MOST_BYTES => return Err(bad(&path, 1, "it is too large for settings")),
             Err(error) => return Err(fail(error)),
             Ok(_) => {}

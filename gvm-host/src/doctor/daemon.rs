@@ -196,7 +196,7 @@ fn taken(patient: &Patient) -> Option<Sick> {
 
 fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
     for (whom, socket) in [("commands", home.command_socket()), ("nodes", home.gpmd_socket())] {
-        at_socket(whom, &socket, patient, pid)?;
+        at_socket(whom, &socket, home, patient, pid)?;
     }
     let again = |error: &Error| match (error.code(), pid) {
         // gpmd does not take our word either.
@@ -242,13 +242,16 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
 
 /// Whether the index on the disk has as many modules as gpmd; one that cannot be read is told elsewhere.
 fn agrees(home: &Home, status: &Status) -> bool {
-    store::read_index(home).map_or(true, |index| index.modules.len() as u64 == u64::from(status.modules))
+    !home.index().exists()
+        || store::read_index(home)
+            .map_or(true, |index| index.modules.len() as u64 == u64::from(status.modules))
 }
 
 /// Whether gpmd listens at a socket, and nobody else.
 fn at_socket(
     whom: &str,
     socket: &Path,
+    home: &Home,
     patient: &Patient,
     pid: Option<u32>,
 ) -> std::result::Result<(), Sick> {
@@ -257,7 +260,12 @@ fn at_socket(
     match listener(socket) {
         Ok(Some(other)) if pid.is_some_and(|pid| pid != other) => Err(Sick::new(
             format!("{} listens at {shown}, in the place of this home's gpmd", process::called(other)),
-            format!("{end}; rm {}; {gpmd} start", quote::path(socket)),
+            // Both: whoever took one may have taken the other.
+            format!(
+                "{end}; rm {} {}; {gpmd} start",
+                quote::path(&home.command_socket()),
+                quote::path(&home.gpmd_socket())
+            ),
         )),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),

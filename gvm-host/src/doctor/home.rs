@@ -12,7 +12,7 @@ use super::files::{self, Use, refused};
 use super::{Findings, Found, Patient, Sick, stopped};
 use crate::error::{Code, Error};
 use crate::gpmd::index::{Index, Resolved};
-use crate::gpmd::record::is_running;
+use crate::gpmd::record::{Record, holder, is_running};
 use crate::gpmd::store;
 use crate::home::Home;
 use crate::key::DeviceKey;
@@ -37,15 +37,6 @@ pub struct Disk {
 pub fn examine(findings: &mut Findings, patient: &Patient) -> Option<Disk> {
     let home = findings.note("home", home(patient))?;
     let settings = findings.note("settings", settings(patient));
-    let Some(home) = home else {
-        // Whatever is in it is made when gpmd starts.
-        findings.note("key", Ok(((), "none yet: gpmd makes it when it starts".to_owned())));
-        findings.note("modules", Ok(((), "none yet".to_owned())));
-        findings.note("compiled", Ok(((), "none yet".to_owned())));
-        let start = format!("{} start", patient.commands.gpmd);
-        findings.note::<()>("gpmd", Err(Sick::new("no gpmd runs in this home, and none ever has", start)));
-        return None;
-    };
     let key = findings.note("key", key(&home, patient));
     let stored = findings.note("modules", modules(&home, patient));
     let compiled = findings.note("compiled", compiled(&home));
@@ -54,8 +45,7 @@ pub fn examine(findings: &mut Findings, patient: &Patient) -> Option<Disk> {
     Some(Disk { home, key: key.is_some(), ready })
 }
 
-/// The home; none where nothing has been made in it yet.
-fn home(patient: &Patient) -> Found<Option<Home>> {
+fn home(patient: &Patient) -> Found<Home> {
     let path = std::path::absolute(&patient.home).unwrap_or_else(|_| patient.home.clone());
     let shown = path.display();
     if let Some(sick) = refused(&path, Use::Folder) {
@@ -64,9 +54,11 @@ fn home(patient: &Patient) -> Found<Option<Home>> {
     let Ok(meta) = path.metadata() else { return Err(absent(&path, patient)) };
     let opened = Home::existing(&path).map_err(|error| {
         Sick::of(&error, || match error.code() {
-            Code::HomeInsecure => {
-                format!("choose a home of your own with --home, or give {shown} to yourself")
-            }
+            Code::HomeInsecure => format!(
+                "choose a home of your own with --home or GHOST_HOME; or give it to yourself, as root: chown -R {} {}",
+                rustix::process::geteuid().as_raw(),
+                quote::path(&path)
+            ),
             Code::Syntax => "choose another home with --home or GHOST_HOME".to_owned(),
             _ => format!(
                 "end what runs in this home ({gpmd} kill), rm {id}, {gpmd} start",
@@ -77,24 +69,21 @@ fn home(patient: &Patient) -> Found<Option<Home>> {
     })?;
     room(&path)?;
     let mode = meta.mode() & 0o777;
-    let Some(home) = opened else {
-        let lock = path.join("gpmd.lock");
-        return match process::holder(&lock) {
-            Some(pid) => Err(Sick::new(
-                format!(
-                    "{} is gone while {} runs with it",
-                    path.join("home.id").display(),
-                    process::called(pid)
-                ),
-                format!("kill {pid}, then {} start; and start its nodes again", patient.commands.gpmd),
-            )),
-            None => Ok((None, format!("{shown}, mode {mode:03o}, empty yet"))),
-        };
-    };
-    if let Some(sick) = refused(&home.nodes(), Use::Folder) {
+    let id = path.join("home.id");
+    if !id.exists()
+        && let Some(pid) = process::holder(&opened.gpmd_lock())
+        && Record::read(&opened).is_some()
+    {
+        return Err(Sick::new(
+            format!("{} is gone while {} runs with it", id.display(), process::called(pid)),
+            format!("kill {pid}, then {} start; and start its nodes again", patient.commands.gpmd),
+        ));
+    }
+    if let Some(sick) = refused(&opened.nodes(), Use::Folder) {
         return Err(sick);
     }
-    Ok((Some(home), format!("{shown}, mode {mode:03o}")))
+    let empty = if id.exists() { "" } else { ", empty yet" };
+    Ok((opened, format!("{shown}, mode {mode:03o}{empty}")))
 }
 
 /// Why there is no home, and whether one can be made there.
@@ -110,6 +99,12 @@ fn absent(path: &Path, patient: &Patient) -> Sick {
         false => String::new(),
     };
     let words = format!("there is no home at {}{relative}", path.display());
+    if path.to_str().is_none() {
+        return Sick::new(
+            format!("{words}, and none can be made: its path is not UTF-8"),
+            "choose another home with --home or GHOST_HOME",
+        );
+    }
     let above = path.ancestors().skip(1).find(|folder| folder.exists());
     match above.and_then(|folder| refused(folder, Use::Folder)) {
         Some(sick) => Sick::new(format!("{words}, and none can be made: {}", sick.words), sick.mend),
@@ -145,7 +140,7 @@ fn settings(patient: &Patient) -> Found<()> {
 fn key(home: &Home, patient: &Patient) -> Found<()> {
     let (path, gpmd) = (home.device_key(), &patient.commands.gpmd);
     if !path.exists() {
-        return match is_running(home) {
+        return match is_running(home) && Record::read(home).is_some() {
             false => Ok(((), "none yet: gpmd makes it when it starts".to_owned())),
             true => Err(Sick::new(
                 format!("{} is gone while gpmd runs with it", path.display()),
@@ -176,7 +171,8 @@ fn modules(home: &Home, patient: &Patient) -> Found<()> {
     // What gpmd has in memory is written anew with whatever changes next.
     let again = match is_running(home) {
         true => format!(
-            "upload any module again: gpmd, which runs, still knows all and writes {} anew",
+            "upload any module again: a gpmd that has run since before still knows all, and writes {} anew; else \
+             upload each again",
             path.display()
         ),
         false => format!(
@@ -244,7 +240,7 @@ fn compiled(home: &Home) -> Found<()> {
     let entries = |folder: &Path| -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
-    let mut modules = 0;
+    let (mut modules, gpmd) = (0, holder(home));
     for folder in entries(&root).into_iter().filter(|path| path.is_dir()) {
         if let Some(sick) = refused(&folder, Use::Folder) {
             return Err(sick);
@@ -252,7 +248,7 @@ fn compiled(home: &Home) -> Found<()> {
         for file in entries(&folder) {
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("sum") => modules += 1,
-                Some("lock") => held_up(&file)?,
+                Some("lock") => held_up(&file, gpmd)?,
                 _ => {}
             }
         }
@@ -261,12 +257,13 @@ fn compiled(home: &Home) -> Found<()> {
 }
 
 /// A compilation that waits for a process that was stopped: whoever calls the module waits with it.
-fn held_up(lock: &Path) -> Result<(), Sick> {
+fn held_up(lock: &Path, gpmd: Option<u32>) -> Result<(), Sick> {
     let Some(holder) = process::holder(lock) else { return Ok(()) };
     let workers = process::children(holder)
         .into_iter()
         .filter(|child| process::words(*child).iter().any(|word| word == crate::engine::compiler::WORD));
-    for pid in std::iter::once(holder).chain(workers) {
+    // Of gpmd itself its own layer tells.
+    for pid in std::iter::once(holder).filter(|pid| Some(*pid) != gpmd).chain(workers) {
         if let Some(sick) = stopped(pid, "the compiler") {
             return Err(sick);
         }

@@ -54,6 +54,8 @@ fn own(patient: &Patient, home: &Home) -> Found<()> {
 }
 
 async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
+    // Folders of the home that are missing are no trouble: whatever starts makes them.
+    Home::open(home.path())?;
     // Apart from the code that is kept: nothing stays of this.
     let folder =
         tempfile::Builder::new().prefix(durable::UNFINISHED).tempdir_in(home.path()).map_err(|error| {

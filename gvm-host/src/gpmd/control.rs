@@ -303,9 +303,10 @@ async fn answered<T>(
 ) -> Result<T> {
     match timeout(within, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => {
-            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
-        }
+        Err(_) => Err(Error::new(
+            Code::Overloaded,
+            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
+        )),
     }
 }
 

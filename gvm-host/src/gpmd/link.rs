@@ -345,9 +345,10 @@ impl index_subscriber::Server for Subscriber {
 async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => {
-            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
-        }
+        Err(_) => Err(Error::new(
+            Code::Overloaded,
+            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
+        )),
     }
 }
 

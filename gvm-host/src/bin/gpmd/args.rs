@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::gpmd::control::Control;
@@ -26,7 +27,8 @@ pub struct Args {
     ///
     /// One person's folder on one device, mode 0700. Several homes live side by side without
     /// meeting. Default: ~/.ghost-network
-    #[arg(long, global = true, value_name = "DIR", env = "GHOST_HOME")]
+    #[arg(long, global = true, value_name = "DIR", env = "GHOST_HOME", hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub home: Option<PathBuf>,
 
     /// Report as JSON on standard output

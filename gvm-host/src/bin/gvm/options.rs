@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use gvm_host::engine::{Compiler, Engine, Settings};
 use gvm_host::error::{Code, Error, Result};
@@ -159,7 +160,8 @@ pub struct Options {
     #[arg(long, global = true, value_name = "NAME", help_heading = NODE)]
     pub name: Option<String>,
     /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
-    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true, help_heading = NODE)]
+    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true,
+        value_parser = path(), help_heading = NODE)]
     pub home: Option<PathBuf>,
     /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
     #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true, help_heading = NODE)]
@@ -223,6 +225,11 @@ pub enum Grant {
     Nodes,
 }
 
+/// A path; an empty one is as none, so that `GHOST_HOME= gvm` takes the default.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 impl Options {
     /// The home folder, opened and made where there is none.
     pub fn home(&self) -> Result<Home> {
@@ -232,8 +239,8 @@ impl Options {
     /// Where the home is, or would be.
     pub fn home_path(&self) -> Result<PathBuf> {
         Ok(match &self.home {
-            Some(path) => path.clone(),
-            None => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
+            Some(path) if !path.as_os_str().is_empty() => path.clone(),
+            _ => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
                 Error::new(Code::Syntax, "this user has no home folder: say where with --home or GHOST_HOME")
             })?,
         })
