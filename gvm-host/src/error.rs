@@ -279,7 +279,13 @@ impl Error {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StorageFull,
             _ => Code::Internal,
         };
-        Error::new(code, format!("{what}: {error}")).with_source(error)
+        let more = match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
+                "; `gvm doctor` tells what stands in the way"
+            }
+            _ => "",
+        };
+        Error::new(code, format!("{what}: {error}{more}")).with_source(error)
     }
 
     /// A fault of ours.

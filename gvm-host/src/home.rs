@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::durable;
 use crate::error::{Code, Error, Result};
+use crate::quote;
 
 /// The home folder. Cheap to clone; holds no open file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +32,7 @@ impl Home {
     /// `HOME_INSECURE` where others may read or write it, or it is another user's; `SYNTAX` where
     /// the path is not UTF-8; `STORAGE_FULL`, `INTERNAL`.
     pub fn open(path: impl AsRef<Path>) -> Result<Home> {
-        let path = path.as_ref();
-        let root = std::path::absolute(path)
-            .map_err(|error| Error::io(format_args!("no home at {}", path.display()), error))?;
-        if root.to_str().is_none() {
-            return Err(Error::new(
-                Code::Syntax,
-                format!("the home's path {} is not UTF-8: choose another with --home", root.display()),
-            ));
-        }
+        let root = absolute(path.as_ref())?;
         make_private_folder(&root)?;
         check_private(&root)?;
         let id = read_or_make_id(&root.join("home.id"))?;
@@ -48,6 +41,18 @@ impl Home {
             make_private_folder(&folder)?;
         }
         Ok(home)
+    }
+
+    /// A home as it stands, without making anything in it; of no id where it has none yet.
+    ///
+    /// # Errors
+    /// As of [`Home::open`]; `INTERNAL` where there is no such folder.
+    pub fn existing(path: &Path) -> Result<Home> {
+        let root = absolute(path)?;
+        check_private(&root)?;
+        let file = root.join("home.id");
+        let id = if file.exists() { read_id(&file)? } else { HomeId([0; 16]) };
+        Ok(Home { root: root.into(), id })
     }
 
     /// The folder itself, absolute, UTF-8.
@@ -139,6 +144,18 @@ impl fmt::Debug for HomeId {
     }
 }
 
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let root = std::path::absolute(path)
+        .map_err(|error| Error::io(format_args!("no home at {}", path.display()), error))?;
+    if root.to_str().is_none() {
+        return Err(Error::new(
+            Code::Syntax,
+            format!("the home's path {} is not UTF-8: choose another with --home", root.display()),
+        ));
+    }
+    Ok(root)
+}
+
 fn make_private_folder(path: &Path) -> Result<()> {
     let fail = |error| Error::io(format_args!("cannot make {}", path.display()), error);
     if path.is_dir() {
@@ -161,12 +178,15 @@ fn check_private(path: &Path) -> Result<()> {
             Code::HomeInsecure,
             format!(
                 "{why}: whoever reaches the home can act as you; mend it with `chmod 700 {}`",
-                path.display()
+                quote::path(path)
             ),
         )
     };
     if !meta.is_dir() {
-        return Err(Error::new(Code::HomeInsecure, format!("{} is no folder", path.display())));
+        return Err(Error::new(
+            Code::HomeInsecure,
+            format!("{} is no folder: choose another home with --home or GHOST_HOME", path.display()),
+        ));
     }
     if meta.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::new(
@@ -186,12 +206,17 @@ fn read_or_make_id(path: &Path) -> Result<HomeId> {
         let fresh = HomeId(*uuid::Uuid::new_v4().as_bytes());
         durable::write_new(path, format!("{fresh}\n").as_bytes())?;
     }
+    read_id(path)
+}
+
+fn read_id(path: &Path) -> Result<HomeId> {
     let text = fs::read_to_string(path)
         .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
     match uuid::Uuid::try_parse(text.trim()) {
         Ok(id) => Ok(HomeId(*id.as_bytes())),
         Err(_) => Err(Error::internal(format!(
-            "{} does not hold 32 hexadecimal digits: remove it, and gpmd makes a new one",
+            "{} does not hold 32 hexadecimal digits: stop what runs in this home and remove \
+             the file, and the next start makes a new one",
             path.display()
         ))),
     }

@@ -14,6 +14,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData
 use crate::durable;
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
+use crate::quote;
 
 /// The one name in every certificate: it tells neither home nor device nor user.
 const NAME: &str = "ghost";
@@ -77,6 +78,12 @@ fn read_secret(path: &Path) -> Result<String> {
     let fail = |error| Error::io(format_args!("cannot read {}", path.display()), error);
     let file = File::open(path).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
+    if !meta.is_file() {
+        return Err(Error::internal(format!(
+            "{} is no file: stop what runs in this home and remove it, and the next start makes a key",
+            path.display()
+        )));
+    }
     if meta.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::new(
             Code::HomeInsecure,
@@ -87,16 +94,18 @@ fn read_secret(path: &Path) -> Result<String> {
         return Err(Error::new(
             Code::HomeInsecure,
             format!(
-                "others may read {path} (mode {:03o}): whoever has the key can act as you; mend it with \
-                 `chmod 600 {path}`",
+                "others may read {} (mode {:03o}): whoever has the key can act as you; mend it with \
+                 `chmod 600 {}`",
+                path.display(),
                 meta.mode() & 0o777,
-                path = path.display(),
+                quote::path(path),
             ),
         ));
     }
-    let mut text = String::new();
-    file.take(MOST_BYTES).read_to_string(&mut text).map_err(fail)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(fail)?;
+    // What is no text is no key either, and told so by whoever reads it.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub mod limits;
 pub mod near;
 pub mod node;
 pub mod peer;
+pub mod process;
+pub mod quote;
 pub mod repl;
 pub mod settings;
 pub mod signal;

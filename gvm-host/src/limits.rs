@@ -52,6 +52,9 @@ pub const COMPILER_MEMORY: u64 = 4 << 30;
 pub const COMPILER_CPU_SECONDS: u64 = 300;
 /// The compiler child's time by the clock.
 pub const COMPILER_WALL: Duration = Duration::from_secs(300);
+/// Files and connections that a process must be allowed to hold open. A node alone with its gpmd has some
+/// twenty, its compiler and each connected node a few more.
+pub const DESCRIPTORS: u64 = 48;
 /// How long compiled code is kept that nobody uses: a new version of the program, or of a module, leaves
 /// the old one's behind.
 pub const COMPILED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);

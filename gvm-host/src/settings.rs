@@ -5,6 +5,8 @@
 //! do; whoever reads one's value says what is wrong with it by [`Setting::wrong`].
 
 use std::fmt::Display;
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -57,7 +59,7 @@ pub struct Settings {
 /// The settings of gpmd.
 #[derive(Clone, Debug, Default)]
 pub struct Daemon {
-    pub listen: Option<Setting<String>>,
+    pub listen: Option<Setting<IpAddr>>,
     pub port: Option<Setting<u16>>,
     pub command_port: Option<Setting<u16>>,
 }
@@ -108,7 +110,10 @@ impl Settings {
         let path = home.join(FILE);
         let fail = |error: std::io::Error| Error::io(format_args!("cannot read {}", path.display()), error);
         match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Settings::default()),
+            // What is wrong with the home itself is told by whoever opens it.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Settings::default());
+            }
             Ok(meta) if meta.len() > MOST_BYTES => return Err(bad(&path, 1, "it is too large for settings")),
             Err(error) => return Err(fail(error)),
             Ok(_) => {}
@@ -140,7 +145,7 @@ impl Settings {
             allow_net: file.allow_net.map(|setting| at.setting(setting)),
             grant: file.grant.map(|setting| at.setting(setting)),
             gpmd: Daemon {
-                listen: file.gpmd.listen.map(|setting| at.setting(setting)),
+                listen: file.gpmd.listen.map(|setting| at.address(setting)).transpose()?,
                 port: file.gpmd.port.map(|setting| at.setting(setting)),
                 command_port: file.gpmd.command_port.map(|setting| at.setting(setting)),
             },
@@ -157,6 +162,14 @@ struct Source<'a> {
 impl Source<'_> {
     fn setting<T>(&self, spanned: Spanned<T>) -> Setting<T> {
         self.map(spanned, |value| value)
+    }
+
+    fn address(&self, spanned: Spanned<String>) -> Result<Setting<IpAddr>> {
+        let Setting { value, file, line } = self.setting(spanned);
+        match value.parse() {
+            Ok(value) => Ok(Setting { value, file, line }),
+            Err(error) => Err(bad(&file, line, format_args!("gpmd.listen: {value:?}: {error}"))),
+        }
     }
 
     fn map<T, U>(&self, spanned: Spanned<T>, with: impl FnOnce(T) -> U) -> Setting<U> {
@@ -225,6 +238,7 @@ mod tests {
             ("[gpmd]\nport = 70000", &["line 2", "u16"]),
             ("[gpmd]\nprt = 7", &["line 2", "did you mean `port`"]),
             ("name = ", &["line 1"]),
+            ("[gpmd]\nlisten = \"here\"", &["line 2", "gpmd.listen", "invalid IP address"]),
             ("accept = 3", &["line 1", "a string, or a list of names"]),
         ] {
             let error = read(text).unwrap_err();

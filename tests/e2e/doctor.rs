@@ -1,42 +1,47 @@
-//! `gvm doctor` in broken surroundings: it names the layer and the mend, and changes nothing.
+//! `gvm doctor` where processes are in trouble: gpmd, nodes, whoever listens in their place.
 //!
-//! In: homes that were broken on purpose, one way each. Out: the first layer that fails. Must not know: how
-//! the layers are looked at.
+//! In: surroundings that were broken on purpose, one way each. Out: the first layer that fails, and a mend
+//! that helps. Must not know: how the layers are looked at; what lies on the disk (`doctor_home.rs`).
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::guests;
-use crate::process::wait_until;
+use crate::bed::{Bed, GVM};
+use crate::process::{Ended, Running, wait_until};
 
-/// What the doctor finds: whether all is well, and every check.
+/// What the doctor finds.
 #[track_caller]
-fn examine(bed: &Bed, node: &[&str]) -> Vec<Value> {
-    let ended = bed.gvm([&["doctor", "--json"], node].concat());
+pub fn examine(bed: &Bed, node: &[&str]) -> Vec<Value> {
+    checks(&bed.gvm([&["doctor", "--json"], node].concat()))
+}
+
+/// Every check of `gvm doctor --json`.
+#[track_caller]
+pub fn checks(ended: &Ended) -> Vec<Value> {
     let found = ended.json().pop().unwrap();
     assert_eq!(ended.status, Some(i32::from(found["ok"] == false)), "{found}");
     found["checks"].as_array().unwrap().clone()
 }
 
 /// The first layer that fails must be this one, its sentence and its mend must hold these words, and what
-/// stands before it must be well.
+/// stands before it must be well. Gives the mend.
 #[track_caller]
-fn fails(bed: &Bed, node: &[&str], layer: &str, words: &str, mend: &str) {
-    fails_now(bed, node, layer, words, mend);
+pub fn fails(bed: &Bed, node: &[&str], layer: &str, words: &str, mend: &str) -> String {
+    let way = first(&examine(bed, node), layer, words, mend);
     // For people the same.
     let text = bed.gvm([&["doctor"], node].concat()).out();
     assert!(text.contains(&format!("FAILS  {layer}")) && text.contains(mend), "{text}");
+    way
 }
 
-/// As [`fails`], of what does not stay so.
+/// As [`fails`], of what was found already.
 #[track_caller]
-fn fails_now(bed: &Bed, node: &[&str], layer: &str, words: &str, mend: &str) {
-    let checks = examine(bed, node);
+pub fn first(checks: &[Value], layer: &str, words: &str, mend: &str) -> String {
     let first = checks.iter().find(|check| check["state"] != "ok").unwrap_or_else(|| panic!("all is well"));
     let (said, way) = (first["message"].as_str().unwrap(), first["mend"].as_str().unwrap_or("none"));
     assert_eq!(
@@ -46,16 +51,13 @@ fn fails_now(bed: &Bed, node: &[&str], layer: &str, words: &str, mend: &str) {
     );
     assert!(said.contains(words), "{layer} says {said:?}, not {words:?}");
     assert!(way.contains(mend), "the mend of {layer} is {way:?}, not {mend:?}");
+    way.to_owned()
 }
 
 #[track_caller]
-fn is_well(bed: &Bed, node: &[&str]) {
+pub fn is_well(bed: &Bed, node: &[&str]) {
     let checks = examine(bed, node);
     assert!(checks.iter().all(|check| check["state"] == "ok"), "{checks:#?}");
-}
-
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
@@ -65,65 +67,12 @@ fn a_home_that_is_well() {
     is_well(&bed, &[]);
     is_well(&bed, &["kitchen"]);
     assert_eq!(bed.nodes(), ["kitchen"], "the doctor's own node is gone");
-}
-
-#[test]
-fn homes() {
-    let bed = Bed::bare();
-    fails(&bed, &[], "home", "there is no home", "gpmd start");
-    assert!(!bed.home().exists(), "the doctor makes no home");
-    fs::write(bed.home(), "a file").unwrap();
-    fails(&bed, &[], "home", "no folder", "choose a home");
-    fs::remove_file(bed.home()).unwrap();
-    bed.gpmd(["wasm", "list"]).ok();
-    mode(&bed.home(), 0o755);
-    fails(&bed, &[], "home", "others may enter", &format!("chmod 700 {}", bed.home().display()));
-    mode(&bed.home(), 0o700);
-    fs::write(bed.home().join("home.id"), "nonsense").unwrap();
-    fails(&bed, &[], "home", "home.id does not hold", "home");
-}
-
-#[test]
-fn settings_and_keys() {
-    let bed = Bed::new();
-    fs::write(bed.home().join("config.toml"), "\nacept = \"all\"\n").unwrap();
-    fails(&bed, &[], "settings", "line 2: there is no setting `acept`: did you mean `accept`", "config.toml");
-    fs::remove_file(bed.home().join("config.toml")).unwrap();
-    let key = bed.home().join("device.key");
-    let own = fs::read(&key).unwrap();
-    mode(&key, 0o644);
-    fails(&bed, &[], "key", "others may read", "chmod 600");
-    mode(&key, 0o600);
-    fs::write(&key, "nonsense").unwrap();
-    fails(&bed, &[], "key", "holds no Ed25519 key", "rm ");
-    // Another home's key, under a gpmd that holds the old one.
-    let other = Bed::new();
-    fs::copy(other.home().join("device.key"), &key).unwrap();
-    fails(&bed, &[], "ports", "AUTH_FAILED", "gpmd kill, then gpmd start");
-    fs::write(&key, own).unwrap();
-    is_well(&bed, &[]);
-}
-
-#[test]
-fn modules() {
-    let bed = Bed::stocked();
-    let folder = bed.home().join("modules");
-    let stored = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let size = fs::metadata(guests::values()).unwrap().len();
-    let values = stored.into_iter().find(|path| fs::metadata(path).unwrap().len() == size).unwrap();
-    let mut bytes = fs::read(&values).unwrap();
-    bytes[100] ^= 1;
-    mode(&values, 0o600);
-    fs::write(&values, bytes).unwrap();
-    fails(
-        &bed,
-        &[],
-        "modules",
-        "1 of 2 cannot be read; the first is values@1.0.0",
-        "gpmd wasm remove values@1.0.0",
-    );
-    fs::write(bed.home().join("ghost.modules.json"), "{").unwrap();
-    fails(&bed, &[], "modules", "ghost.modules.json", "upload the modules again");
+    // One that stays may have what the settings give: its name, its port.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("name = \"kitchen\"\nlisten = \"{}\"\n", taken.local_addr().unwrap());
+    fs::write(bed.home().join("config.toml"), listen).unwrap();
+    is_well(&bed, &["kitchen"]);
+    bed.eval(["math.add(1, 2)"]).ok();
 }
 
 #[test]
@@ -132,14 +81,126 @@ fn daemons() {
     bed.gpmd(["wasm", "list"]).ok();
     fails(&bed, &[], "gpmd", "no gpmd runs", "gpmd start");
     bed.start_gpmd();
+    let pid = bed.gpmd_pid().as_raw_nonzero();
     kill_process(bed.gpmd_pid(), Signal::STOP).unwrap();
-    fails(&bed, &[], "answer", "OVERLOADED", "kill -CONT");
+    fails(&bed, &[], "gpmd", "is stopped", &format!("kill -CONT {pid}"));
     kill_process(bed.gpmd_pid(), Signal::CONT).unwrap();
     is_well(&bed, &[]);
-    fs::remove_file(bed.home().join("command.sock")).unwrap();
-    fails(&bed, &[], "answer", "command.sock is gone", "gpmd start");
+    let record = bed.home().join("gpmd.json");
+    let said = fs::read(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    fails(&bed, &[], "gpmd", "gpmd.json does not say so", "gpmd kill, then gpmd start");
+    fs::write(&record, said).unwrap();
+    fs::remove_file(bed.home().join("home.id")).unwrap();
+    fails(&bed, &[], "home", "home.id is gone while process", &format!("kill {pid}"));
     bed.kill_gpmd();
     fails(&bed, &[], "gpmd", "ended without a word", "gpmd start");
+}
+
+#[test]
+fn sockets_of_gpmd() {
+    for socket in ["gpmd.sock", "command.sock"] {
+        let bed = Bed::new();
+        let path = bed.home().join(socket);
+        fs::remove_file(&path).unwrap();
+        let mend = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
+        fails(&bed, &[], "answer", &format!("{socket} is gone"), &mend);
+        // Whoever meets it without the doctor is not sent in circles either.
+        let said = match socket {
+            "gpmd.sock" => bed.eval(["Node.discover()"]),
+            _ => bed.gpmd(["start"]),
+        };
+        said.fails("GPMD_NOT_RUNNING").contains(&format!("kill {}", bed.gpmd_pid().as_raw_nonzero()));
+        let _other = UnixListener::bind(&path).unwrap();
+        fails(
+            &bed,
+            &[],
+            "answer",
+            "in the place of this home's gpmd",
+            &format!("rm {}", bed.home().display()),
+        );
+    }
+}
+
+#[test]
+fn locks() {
+    let bed = Bed::new();
+    fs::remove_file(bed.home().join("gpmd.lock")).unwrap();
+    let mend = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
+    fails(&bed, &[], "gpmd", "does not hold", &mend);
+    let bed = Bed::bare();
+    bed.gpmd(["wasm", "list"]).ok();
+    let lock = fs::File::create(bed.home().join("gpmd.lock")).unwrap();
+    lock.lock().unwrap();
+    let own = std::process::id();
+    first(&examine(&bed, &[]), "gpmd", "listens nowhere", &format!("kill {own}, then gpmd start"));
+}
+
+#[test]
+fn a_compiler_that_was_stopped() {
+    let bed = Bed::stocked();
+    bed.eval(["math.add(1, 2)"]).ok();
+    let engines = fs::read_dir(bed.home().join("compiled")).unwrap().flatten();
+    let lock = engines.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap().join("module.lock");
+    let mut holding = Running::start(Command::new("flock").arg(&lock).args(["cat"]));
+    wait_until("it is locked", || lock.exists() && fs::File::open(&lock).unwrap().try_lock().is_err());
+    is_well(&bed, &[]);
+    kill_process(holding.pid(), Signal::STOP).unwrap();
+    let mend = format!("kill -CONT {}", holding.pid().as_raw_nonzero());
+    fails(&bed, &[], "compiled", "the compiler is stopped", &mend);
+    kill_process(holding.pid(), Signal::CONT).unwrap();
+    holding.close_stdin();
+    holding.finish();
+}
+
+#[test]
+fn ports_that_are_taken() {
+    let bed = Bed::bare();
+    bed.gpmd(["wasm", "list"]).ok();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut command = bed.command(GVM);
+    command.args(["doctor", "--json"]).env("GPMD_PORT", port.to_string());
+    let found = checks(&Running::start(&mut command).finish());
+    let by = format!("port {port} is taken, by process {}", std::process::id());
+    first(&found, "gpmd", &by, "gpmd start --port 0 --command-port 0");
+    fs::write(bed.home().join("config.toml"), format!("[gpmd]\ncommand-port = {port}\n")).unwrap();
+    let mut command = bed.command(GVM);
+    command.args(["doctor", "--json"]).env_remove("GPMD_COMMAND_PORT");
+    first(&checks(&Running::start(&mut command).finish()), "gpmd", &by, "--command-port 0");
+}
+
+#[test]
+fn another_gpmd_than_the_homes() {
+    let (bed, other) = (Bed::new(), Bed::new());
+    let of = |bed: &Bed, key: &str| {
+        let status: Value = serde_json::from_str(&bed.gpmd(["status", "--json"]).ok()).unwrap();
+        status[key].as_str().unwrap().to_owned()
+    };
+    let at = |address: String| {
+        let found = checks(&bed.gvm(["--gpmd", &address, "doctor", "--json"]));
+        (found, address)
+    };
+    let (found, _) = at(of(&bed, "address"));
+    assert!(found.iter().all(|check| check["state"] == "ok"), "{found:#?}");
+    let (found, address) = at(of(&bed, "command_address"));
+    first(&found, "answer", "is not gpmd's port for nodes", "leave --gpmd");
+    bed.gvm(["--gpmd", &address, "eval", "Node.list()"]).fails("GPMD_NOT_RUNNING");
+    first(&at(of(&other, "address")).0, "answer", "AUTH_FAILED", "leave --gpmd");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    first(&at(nobody).0, "answer", "nobody listens there", "correct it");
+}
+
+#[test]
+fn too_few_descriptors() {
+    let bed = Bed::new();
+    let few = |words: &str| {
+        let mut command = bed.command("sh");
+        command.arg("-c").arg(format!("ulimit -n 12; exec {GVM} {words}"));
+        Running::start(&mut command).finish()
+    };
+    first(&checks(&few("doctor --json")), "process", "may hold 12 files", "ulimit -n 1024");
+    assert!(few("eval 'Node.list()'").fails("OVERLOADED").contains("ulimit -n 1024"));
 }
 
 #[test]
@@ -149,15 +210,32 @@ fn nodes() {
     fails(&bed, &["kichen"], "name", "did you mean `kitchen`?", "gvm --name kichen");
     let _closed = bed.node_with("closed", &["--accept", "none"]);
     fails(&bed, &["closed"], "accept", "does not accept", "--accept");
+    let _choosy = bed.node_with("choosy", &["--accept", "study"]);
+    fails(&bed, &["choosy"], "accept", "does not accept", "gvm --name NAME doctor choosy");
+    let found = checks(&bed.gvm(["--name", "study", "doctor", "choosy", "--json"]));
+    assert!(found.iter().all(|check| check["state"] == "ok"), "{found:#?}");
+    fails(&bed, &["kitchen", "--name", "closed"], "node", "NODE_NAME_TAKEN", "leave --name out");
     let _silent = bed.node_with("silent", &["--allow-call", "other=*"]);
     fails(&bed, &["silent"], "rights", "nothing may be called there", "--allow-call");
+    let sockets = fs::read_dir(bed.home().join("nodes")).unwrap();
+    sockets.for_each(|socket| fs::remove_file(socket.unwrap().path()).unwrap());
+    fails(&bed, &["kitchen"], "socket", "No such file", "start it again: gvm --name kitchen");
+    kitchen.kill();
+    wait_until("kitchen is gone", || !bed.nodes().iter().any(|name| name == "kitchen"));
+    fails(&bed, &["kitchen"], "name", "no live node is called kitchen", "gvm --name kitchen");
+}
+
+#[test]
+fn a_node_that_was_stopped() {
+    let bed = Bed::new();
+    let kitchen = bed.node("kitchen");
+    let mend = format!("kill -CONT {}", kitchen.pid().as_raw_nonzero());
     kill_process(kitchen.pid(), Signal::STOP).unwrap();
+    first(&examine(&bed, &["kitchen"]), "socket", "kitchen is stopped", &mend);
     // gpmd finds out too, within seconds, and then it is no longer live.
-    fails_now(&bed, &["kitchen"], "tls", "says nothing", "kill -CONT");
+    wait_until("gpmd has given it up", || bed.nodes().is_empty());
+    fails(&bed, &["kitchen"], "name", "is stopped", &mend);
     kill_process(kitchen.pid(), Signal::CONT).unwrap();
     wait_until("kitchen is live again", || bed.nodes().iter().any(|name| name == "kitchen"));
     is_well(&bed, &["kitchen"]);
-    let sockets = fs::read_dir(bed.home().join("nodes")).unwrap();
-    sockets.for_each(|socket| fs::remove_file(socket.unwrap().path()).unwrap());
-    fails(&bed, &["kitchen"], "socket", "No such file", "start kitchen again");
 }

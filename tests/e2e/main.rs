@@ -17,6 +17,7 @@ mod cancel;
 mod dice;
 mod docs;
 mod doctor;
+mod doctor_home;
 mod errors;
 mod guests;
 mod hostile;

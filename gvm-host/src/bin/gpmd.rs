@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser};
 use gvm_host::engine::compiler;
 use gvm_host::error::{Error, Result};
 use gvm_host::home::Home;
+use gvm_host::process;
 
 use args::{Args, Command};
 
@@ -55,6 +56,7 @@ fn run(mut args: Args) -> Result<()> {
         Command::Start { .. } => args.settle()?,
         _ => {}
     }
+    process::enough_descriptors()?;
     let home = Home::open(args.home()?)?;
     if !matches!(args.command, Command::Start { .. }) {
         output::log_to_stderr(args.verbose, false);

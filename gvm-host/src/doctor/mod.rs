@@ -1,20 +1,28 @@
 //! What keeps a node, or two, from working, found layer by layer.
 //!
-//! In: a home's path, the name of a node to look at. Out: findings in the order of the layers, each with
-//! what is wrong and how it is mended; what stands on a layer that fails is skipped. Changes nothing: it
-//! makes no home, starts no daemon. Must not know: the terminal.
+//! In: a home's path, the node that would be started there, the name of another to look at. Out: findings in
+//! the order of the layers, each with what is wrong and how it is mended; what stands on a layer that fails is
+//! skipped. Changes nothing: it makes no home, starts no daemon; a node of its own comes and goes. Must not
+//! know: the terminal.
 
-mod device;
+mod daemon;
+mod files;
+mod home;
+mod own;
 mod peer;
 
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::Engine;
+use crate::engine::Compiler;
 use crate::error::{Code, Error, Result};
+use crate::gpmd::server::Ports;
 use crate::home::Home;
 use crate::id::Name;
+use crate::node::{Config, workers};
+use crate::process;
+use crate::wire::transport::Address;
 
 /// One layer, and how it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,34 +63,65 @@ impl Finding {
     }
 }
 
-/// Makes an engine over a home's compiled code.
-pub type MakeEngine = Box<dyn Fn(&Home) -> Result<Engine> + Send>;
+/// Makes what a node of a home is made with, as the command line and the settings say.
+pub type MakeConfig = Box<dyn Fn(Home) -> Result<Config> + Send + Sync>;
 
 /// What is looked at.
 pub struct Patient {
     /// The home; it need not be there.
     pub home: PathBuf,
+    /// What reading the home's settings came to.
+    pub settings: Result<()>,
+    /// Where gpmd is, if not in the home.
+    pub gpmd: Option<Address>,
+    /// The ports that a gpmd started now would take.
+    pub ports: Ports,
     /// Another node, to be met.
     pub node: Option<Name>,
-    /// Makes the engine of the node that meets it.
-    pub engine: MakeEngine,
+    /// The node that looks.
+    pub config: MakeConfig,
+    pub compiler: Compiler,
+    /// How a person calls `gpmd` and `gvm` for this home.
+    pub commands: Commands,
 }
 
-/// Looks at every layer. `settings` is what reading the home's settings came to. Takes some seconds at the
-/// most where something does not answer. Blocks: not to be called on a runtime.
-pub fn examine(patient: &Patient, settings: Result<()>) -> Vec<Finding> {
+/// How a person calls the programs for this home: with `--home`, where that is how it was chosen.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    pub gpmd: String,
+    pub gvm: String,
+}
+
+/// Looks at every layer. Takes some seconds where something does not answer. Blocks: not to be called on a
+/// runtime.
+pub fn examine(patient: &Patient) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
-    if let Some((home, status)) = device::examine(&mut findings, patient, settings)
-        && let Some(name) = &patient.node
-    {
-        peer::examine(&mut findings, patient, &home, &status, name);
-    }
-    findings.skip(device::LAYERS);
+    look(&mut findings, patient);
+    findings.skip(&["process"]);
+    findings.skip(home::LAYERS);
+    findings.skip(daemon::LAYERS);
+    findings.skip(own::LAYERS);
     if patient.node.is_some() {
         findings.skip(peer::LAYERS);
     }
     findings.0
 }
+
+fn look(findings: &mut Findings, patient: &Patient) -> Option<()> {
+    let enough = process::enough_descriptors().map(|()| ((), "may open enough files".to_owned()));
+    findings.note("process", enough.map_err(|error| Sick::of(&error, || "ulimit -n 1024".into())))?;
+    let disk = home::examine(findings, patient)?;
+    let (nodes, answers) = daemon::examine(findings, patient, &disk.home, disk.key)?;
+    // A node starts where single modules are damaged, too.
+    let own = (answers && disk.ready).then(|| own::examine(findings, patient, &disk.home)).flatten();
+    if let Some(name) = &patient.node {
+        peer::examine(findings, patient, &disk, &nodes, name, own.is_some());
+    }
+    Some(())
+}
+
+/// What came of looking at a layer: what the next ones need, and words; or what is wrong.
+type Found<T> = std::result::Result<(T, String), Sick>;
 
 /// What is wrong, and how it is mended.
 struct Sick {
@@ -108,7 +147,7 @@ impl Sick {
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn note<T>(&mut self, layer: &'static str, found: std::result::Result<(T, String), Sick>) -> Option<T> {
+    fn note<T>(&mut self, layer: &'static str, found: Found<T>) -> Option<T> {
         let (state, words, mend, value) = match found {
             Ok((value, words)) => (State::Well, words, None, Some(value)),
             Err(sick) => (State::Failing, sick.words, Some(sick.mend), None),
@@ -131,18 +170,34 @@ impl Findings {
     }
 }
 
-/// What is done about gpmd's silence.
-fn about_gpmd(error: &Error, home: &Home) -> String {
-    let log = home.gpmd_log();
-    match error.code() {
-        Code::GpmdNotRunning => "gpmd start".to_owned(),
-        Code::VersionMismatch => {
-            "install the same version of gvm and gpmd, then gpmd kill and gpmd start".to_owned()
-        }
-        Code::Overloaded => format!(
-            "where it was stopped (Ctrl-Z, SIGSTOP) `kill -CONT` it; else end its process and `gpmd start`; its log is {}",
-            log.display()
-        ),
-        _ => format!("gpmd kill, then gpmd start; its log is {}", log.display()),
+/// A process that was stopped, and how it goes on; none where it runs, or nothing is known of it.
+fn stopped(pid: u32, what: &str) -> Option<Sick> {
+    let called = process::called(pid);
+    match process::state(pid)? {
+        process::State::Runs => None,
+        process::State::Stopped => Some(Sick::new(
+            format!("{what} is stopped (Ctrl-Z, SIGSTOP): {called} neither takes nor answers anything"),
+            format!("kill -CONT {pid}"),
+        )),
+        process::State::Traced => Some(Sick::new(
+            format!("{what} is held by a debugger: {called} neither takes nor answers anything"),
+            format!("let it go on there, or end the debugger of process {pid}"),
+        )),
     }
+}
+
+/// What is done about gpmd's silence.
+fn about_gpmd(error: &Error, home: &Home, patient: &Patient) -> String {
+    let gpmd = &patient.commands.gpmd;
+    match error.code() {
+        Code::GpmdNotRunning => format!("{gpmd} start"),
+        Code::VersionMismatch => {
+            format!("install the same version of gvm and gpmd, then {gpmd} kill and {gpmd} start")
+        }
+        _ => format!("{gpmd} kill, then {gpmd} start; its log is {}", home.gpmd_log().display()),
+    }
+}
+
+fn runtime<T>(work: impl Future<Output = T>) -> Result<T> {
+    Ok(workers()?.block_on(work))
 }

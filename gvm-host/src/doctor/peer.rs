@@ -3,19 +3,23 @@
 //! In: a name, and what gpmd knows of it. Out: findings. A node of our own meets it, as a person's would,
 //! and goes again. Must not know: gpmd's state.
 
-use std::net::{SocketAddr, TcpStream};
+use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Findings, Patient, Sick};
+use super::daemon::reachable;
+use super::home::Disk;
+use super::{Findings, Found, Patient, Sick, runtime, stopped};
 use crate::error::{Code, Error, Result};
-use crate::gpmd::control::Status;
 use crate::home::Home;
 use crate::id::{Name, NodeInfo};
-use crate::near;
-use crate::node::{Config, Event, Handle, workers};
+use crate::node::{Config, Event, Handle};
 use crate::peer::accept::Accept;
+use crate::peer::rights::Grant;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Address, dial, dial_words};
+use crate::wire::unix::listener;
+use crate::{near, process};
 
 /// In their order.
 pub const LAYERS: &[&str] = &["name", "socket", "port", "tls", "accept", "rights"];
@@ -26,15 +30,27 @@ const REACH: Duration = Duration::from_secs(3);
 /// How long the node may take to say whether it accepts, where no person is asked.
 const MEET: Duration = Duration::from_secs(12);
 
-type Found<T> = std::result::Result<(T, String), Sick>;
-
-/// Looks at all of them; what stands on one that fails is left out.
-pub fn examine(findings: &mut Findings, patient: &Patient, home: &Home, status: &Status, name: &Name) {
-    let Some(node) = findings.note("name", known(status, name)) else { return };
-    let socket = findings.note("socket", socket(&node));
+/// Looks at all of them; what stands on one that fails is left out. `able` is whether a node of our own can
+/// start, to meet it.
+pub fn examine(
+    findings: &mut Findings,
+    patient: &Patient,
+    disk: &Disk,
+    nodes: &[NodeInfo],
+    name: &Name,
+    able: bool,
+) {
+    let home = &disk.home;
+    let Some(node) = findings.note("name", known(patient, home, nodes, name)) else { return };
+    let (socket, runs) = socket(patient, &node);
+    let socket = findings.note("socket", socket);
+    // A process that was stopped answers nowhere.
+    if !runs {
+        return;
+    }
     let port = findings.note("port", port(&node));
-    let tls = port.and_then(|at| findings.note("tls", tls(home, at)));
-    if socket.is_none() && tls.is_none() {
+    let tls = port.filter(|_| disk.key).and_then(|at| findings.note("tls", tls(patient, home, at, &node)));
+    if !able || socket.is_none() && tls.is_none() {
         return;
     }
     let rights = findings.note("accept", accept(patient, home, &node));
@@ -43,46 +59,91 @@ pub fn examine(findings: &mut Findings, patient: &Patient, home: &Home, status: 
     }
 }
 
-fn known(status: &Status, name: &Name) -> Found<NodeInfo> {
-    match status.nodes.iter().find(|node| node.name == *name) {
-        Some(node) => Ok((node.clone(), format!("{name} is live, id {}", node.id))),
-        None => {
-            let near = near::suggestion(name.as_str(), status.nodes.iter().map(|node| node.name.as_str()));
-            let live: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
-            let live = if live.is_empty() { "none".to_owned() } else { live.join(", ") };
-            Err(Sick::new(
-                format!("no live node is called {name}{near}"),
-                format!("start it with `gvm --name {name}`; live now: {live}"),
-            ))
-        }
+fn known(patient: &Patient, home: &Home, nodes: &[NodeInfo], name: &Name) -> Found<NodeInfo> {
+    if let Some(node) = nodes.iter().find(|node| node.name == *name) {
+        return Ok((node.clone(), format!("{name} is live, id {}", node.id)));
     }
+    let near = near::suggestion(name.as_str(), nodes.iter().map(|node| node.name.as_str()));
+    let live: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let live = if live.is_empty() { "none".to_owned() } else { live.join(", ") };
+    let words = format!("no live node is called {name}{near}");
+    let start = format!("start it with `{} --name {name}`; live now: {live}", patient.commands.gvm);
+    Err(match unregistered(home, nodes, name) {
+        Some((pid, sick)) => Sick::new(
+            format!("{words}; but {}", sick.words),
+            format!("{}: it registers again by itself, if process {pid} is {name}; else {start}", sick.mend),
+        ),
+        None => Sick::new(words, start),
+    })
+}
+
+/// A node of this home that gpmd has given up because its process was stopped; the one of this name rather
+/// than another.
+fn unregistered(home: &Home, nodes: &[NodeInfo], name: &Name) -> Option<(u32, Sick)> {
+    let registered: Vec<Address> = nodes.iter().flat_map(addresses).collect();
+    let files = fs::read_dir(home.nodes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = files.filter(|path| !registered.contains(&Address::Unix(path.clone())));
+    let mut found: Vec<(u32, Sick)> = others
+        .filter_map(|socket| {
+            let pid = listener(&socket).ok().flatten()?;
+            let words = process::words(pid).join(" ");
+            let words: String = words.chars().filter(|letter| !letter.is_control()).take(200).collect();
+            Some((pid, stopped(pid, &format!("a node of this home (`{words}`)"))?))
+        })
+        .collect();
+    found.sort_by_key(|(pid, _)| !process::words(*pid).iter().any(|word| word.ends_with(name.as_str())));
+    found.into_iter().next()
 }
 
 fn addresses(node: &NodeInfo) -> impl Iterator<Item = Address> {
     node.addresses.iter().filter_map(|address| address.parse().ok())
 }
 
-/// The node's process neither takes nor answers.
-fn stuck(node: &NodeInfo, why: &str) -> Sick {
-    Sick::new(
-        format!("{} does not answer: {why}", node.name),
-        "its process is stopped (Ctrl-Z, SIGSTOP) or has too much to do: `kill -CONT` it, or start it again",
+/// How its program is started again, and what is lost by it.
+fn again(patient: &Patient, node: &NodeInfo) -> String {
+    format!(
+        "end {name}, and start it again: {gvm} --name {name}",
+        name = node.name,
+        gvm = patient.commands.gvm
     )
 }
 
-fn socket(node: &NodeInfo) -> Found<()> {
-    let Some(address) = addresses(node).find(|address| matches!(address, Address::Unix(_))) else {
-        return Ok(((), "it has none: it is reached at its port".to_owned()));
+/// The node's process neither takes nor answers.
+fn stuck(patient: &Patient, node: &NodeInfo, why: &str) -> Sick {
+    Sick::new(
+        format!("{} does not answer: {why}", node.name),
+        format!(
+            "its process is stopped (Ctrl-Z, SIGSTOP) or has too much to do: `kill -CONT` it; else {}",
+            again(patient, node)
+        ),
+    )
+}
+
+/// Its socket, and whether its process runs, as far as that is known.
+fn socket(patient: &Patient, node: &NodeInfo) -> (Found<()>, bool) {
+    let Some(Address::Unix(path)) = addresses(node).find(|address| matches!(address, Address::Unix(_)))
+    else {
+        return (Ok(((), "it has none: it is reached at its port".to_owned())), true);
     };
-    let reached = runtime(async { tokio::time::timeout(REACH, dial(&address, None)).await });
-    match reached {
-        Ok(Ok(Ok(_))) => Ok(((), address.to_string())),
-        Ok(Ok(Err(error))) => Err(Sick::new(
-            format!("{address}: {}", dial_words(&error)),
-            format!("start {} again: its socket file is gone, or nobody listens at it", node.name),
-        )),
-        Ok(Err(_)) => Err(stuck(node, "its socket takes no connection")),
-        Err(error) => Err(Sick::of(&error, || "try again".into())),
+    let shown = path.display();
+    match listener(&path) {
+        Ok(pid) => match pid.and_then(|pid| stopped(pid, node.name.as_str())) {
+            Some(sick) => (Err(sick), false),
+            None => {
+                let by = pid.map_or_else(String::new, |pid| format!(", {}", process::called(pid)));
+                (Ok(((), format!("unix:{shown}{by}"))), true)
+            }
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            (Err(stuck(patient, node, "its socket takes no connection")), true)
+        }
+        Err(error) => (
+            Err(Sick::new(
+                format!("unix:{shown}: {error}; its file is gone, or nobody listens at it"),
+                format!("{}; until then its port serves", again(patient, node)),
+            )),
+            true,
+        ),
     }
 }
 
@@ -94,16 +155,11 @@ fn port(node: &NodeInfo) -> Found<SocketAddr> {
     let Some(at) = port else {
         return Err(Sick::new("it has no port", "start it with --listen"));
     };
-    match TcpStream::connect_timeout(&at, REACH) {
-        Ok(_) => Ok((at, format!("{at} takes connections"))),
-        Err(error) => Err(Sick::new(
-            format!("{at}: {error}"),
-            "let this device reach that address: a firewall, or --listen of the node, stands between",
-        )),
-    }
+    reachable(at, "let this device reach that address (--listen of the node)")?;
+    Ok((at, format!("{at} takes connections")))
 }
 
-fn tls(home: &Home, at: SocketAddr) -> Found<()> {
+fn tls(patient: &Patient, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found<()> {
     let dialled = Tls::open(home).and_then(|tls| {
         runtime(async { tokio::time::timeout(REACH, dial(&Address::Tcp(at), Some(&tls))).await })
     });
@@ -111,27 +167,30 @@ fn tls(home: &Home, at: SocketAddr) -> Found<()> {
         Ok(Ok(Ok(_))) => Ok(((), "both sides hold this home's key".to_owned())),
         Ok(Ok(Err(error))) => Err(Sick::new(
             format!("{at}: {}", dial_words(&error)),
-            "the node was started with another key: start it again",
+            format!("the node was started with another key: {}", again(patient, node)),
         )),
-        Ok(Err(_)) => Err(Sick::new(
-            format!("{at} takes connections and says nothing"),
-            "its process is stopped, or has too much to do: `kill -CONT` it, or start it again",
-        )),
+        Ok(Err(_)) => Err(stuck(patient, node, &format!("{at} takes connections and says nothing"))),
         Err(error) => Err(Sick::of(&error, || "mend the layers above".into())),
     }
 }
 
 /// Whether it accepts a node of this home; what may be called there, then.
 fn accept(patient: &Patient, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
+    let start =
+        |with: &str| format!("start it again with {with}: {} --name {} …", patient.commands.gvm, node.name);
     match runtime(meet(patient, home, node)).and_then(|met| met) {
-        Ok(Met::Granted(calls)) => {
-            let rights = match calls {
-                None => Ok(((), "everything may be called there".to_owned())),
+        Ok(Met::Granted(grant)) => {
+            let ends = match grant.expires_ms {
+                Some(_) => ", for as long as its --session-time says",
+                None => "",
+            };
+            let rights = match grant.calls {
+                None => Ok(((), format!("everything may be called there{ends}"))),
                 Some(calls) if calls.is_empty() => Err(Sick::new(
                     "nothing may be called there",
-                    format!("start {} with an --allow-call that names what may be", node.name),
+                    start("an --allow-call that names what may be, or without any"),
                 )),
-                Some(calls) => Ok(((), format!("what may be called there: {}", calls.join(", ")))),
+                Some(calls) => Ok(((), format!("what may be called there: {}{ends}", calls.join(", ")))),
             };
             Ok((rights, "it accepts a node of this home".to_owned()))
         }
@@ -142,22 +201,26 @@ fn accept(patient: &Patient, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
         Err(error) => Err(match error.code() {
             Code::ConnectionDenied => Sick::new(
                 error.message().to_owned(),
-                format!("start {} with an --accept that lets your node in (all, or its name)", node.name),
+                format!(
+                    "{}; where it lists your node by name, ask as that: {} --name NAME doctor {}",
+                    start("an --accept that lets your node in (all, or its name)"),
+                    patient.commands.gvm,
+                    node.name
+                ),
             ),
-            Code::NodeDown | Code::Overloaded | Code::Timeout => stuck(node, error.message()),
-            _ => Sick::of(&error, || format!("start {} again", node.name)),
+            Code::NodeDown | Code::Overloaded | Code::Timeout => stuck(patient, node, error.message()),
+            _ => Sick::of(&error, || again(patient, node)),
         }),
     }
 }
 
 enum Met {
-    Granted(Option<Vec<String>>),
+    Granted(Grant),
     Asks,
 }
 
 async fn meet(patient: &Patient, home: &Home, node: &NodeInfo) -> Result<Met> {
-    let engine = (patient.engine)(home)?;
-    let config = Config { accept: Accept::None, ..Config::new(home.clone(), engine) };
+    let config = Config { accept: Accept::None, ..(patient.config)(home.clone())? };
     let own = Handle::start(config).await?;
     let met = tokio::time::timeout(MEET, greet(&own, &node.name))
         .await
@@ -176,7 +239,7 @@ async fn greet(own: &Handle, name: &Name) -> Result<Met> {
                 connected?;
                 let grant = own.rights(name.clone()).await?;
                 own.disconnect(name.clone()).await?;
-                return Ok(Met::Granted(grant.calls));
+                return Ok(Met::Granted(grant));
             }
             Ok(event) = events.recv() => {
                 if event == (Event::Waiting { name: name.clone() }) {
@@ -185,8 +248,4 @@ async fn greet(own: &Handle, name: &Name) -> Result<Met> {
             }
         }
     }
-}
-
-fn runtime<T>(work: impl Future<Output = T>) -> Result<T> {
-    Ok(workers()?.block_on(work))
 }

@@ -92,7 +92,7 @@ impl Cache {
     }
 
     async fn compile(&self, engine: &Engine, hash: Hash, component: bool, bytes: &[u8]) -> Result<Compiled> {
-        let disk = |error| Error::io(self.folder.display(), error);
+        let disk = |error| self.unkept(error);
         let work = tempfile::Builder::new().prefix(WORK).tempdir_in(&self.folder).map_err(disk)?;
         let wasm = work.path().join("wasm");
         let code = work.path().join("code");
@@ -130,6 +130,10 @@ impl Cache {
         }
     }
 
+    fn unkept(&self, error: std::io::Error) -> Error {
+        Error::io(format_args!("compiled code cannot be kept in {}", self.folder.display()), error)
+    }
+
     fn code(&self, hash: Hash) -> PathBuf {
         self.folder.join(format!("{hash}.{CODE}"))
     }
@@ -141,13 +145,13 @@ impl Cache {
     /// Holds the file's lock, waiting without holding up the thread; a lock of a file that its last
     /// holder removed meanwhile is taken anew.
     async fn acquire(&self, path: &Path) -> Result<File> {
-        let disk = |error| Error::io(path.display(), error);
+        let disk = |error| self.unkept(error);
         loop {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&self.folder)
-                .map_err(|error| Error::io(self.folder.display(), error))?;
+                .map_err(|error| self.unkept(error))?;
             let file = match File::options().create(true).append(true).open(path) {
                 // The folder was empty, and was cleared away just now.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

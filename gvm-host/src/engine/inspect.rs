@@ -20,6 +20,8 @@ pub struct ModuleInfo {
     /// What it imports, sorted: a component's interfaces and functions by name
     /// (`wasi:cli/stdout@0.2.6`), a core module's functions as `module.name`.
     pub imports: Vec<String>,
+    /// Those of them that it cannot run without: all but a component's imports of types alone.
+    pub wanting: Vec<String>,
     /// The functions it exports, in the module's order.
     pub exports: Vec<Export>,
     /// Whether it can be run by itself: `_start`, or `wasi:cli/run@0.2.x`.
@@ -166,11 +168,16 @@ fn inspect_unguarded(binary: &[u8]) -> Result<ModuleInfo> {
     };
     names.imports.sort();
     names.imports.dedup();
+    let wanting = match kind {
+        Kind::Core => names.imports.clone(),
+        Kind::Component => signatures.wanting(&names.imports),
+    };
     Ok(ModuleInfo {
         kind,
         main: is_main(kind, &exports),
         wit: (kind == Kind::Component && signatures.shallow(&names.imports)).then(|| wit(binary)).flatten(),
         imports: names.imports,
+        wanting,
         exports,
     })
 }

@@ -94,6 +94,24 @@ impl<'a> Signatures<'a> {
         !self.too_deep
     }
 
+    /// Those of these imports of the outermost component that somebody must provide. Types alone need not
+    /// be: a world that uses another package's types imports its interface, and runs without it.
+    pub fn wanting(&self, imports: &[String]) -> Vec<String> {
+        let wants = |ty: &ComponentEntityType| match ty {
+            ComponentEntityType::Type { created, .. } => matches!(created, ComponentAnyTypeId::Resource(_)),
+            _ => true,
+        };
+        let wanted = |name: &&String| match self.types.component_item_for_import(name).map(|item| item.ty) {
+            Some(ComponentEntityType::Instance(id)) => match self.types.get(id) {
+                Some(instance) => instance.exports.values().any(|member| wants(&member.ty)),
+                None => true,
+            },
+            Some(ty) => wants(&ty),
+            None => true,
+        };
+        imports.iter().filter(wanted).cloned().collect()
+    }
+
     fn instance(&mut self, name: &str, id: ComponentInstanceTypeId, exports: &mut Vec<Export>) {
         let Some(instance) = self.types.get(id) else { return };
         for (member, item) in &instance.exports {

@@ -17,6 +17,7 @@ use super::record::{Record, is_running};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
 use crate::id::{Name, NodeInfo, parse_version};
+use crate::process;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, Limits, Side};
@@ -110,7 +111,7 @@ impl Control {
         let (connection, control) = runtime.block_on(async {
             let transport = reach.dial().await?;
             let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
-            let control = greet(home, connection.first()).await?;
+            let control = greet(home, reach, connection.first()).await?;
             Ok::<_, Error>((connection, control))
         })?;
         Ok(Control { control, connection, runtime, home: home.clone() })
@@ -255,7 +256,7 @@ fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
     // The lock goes at the very end of the daemon; its process follows within milliseconds.
     let last = Instant::now();
     while let Some(record) = &record
-        && lives(record.pid)
+        && process::lives(record.pid)
         && last.elapsed() < Duration::from_millis(500)
     {
         std::thread::sleep(Duration::from_millis(2));
@@ -263,19 +264,11 @@ fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a process other than this one runs under this id. One that has ended and waits for its
-/// parent does not.
-fn lives(pid: u32) -> bool {
-    let Some(id) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let ended = stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['Z', 'X']));
-    id != rustix::process::getpid() && !ended && rustix::process::test_kill_process(id).is_ok()
-}
-
-async fn greet(home: &Home, door: control_door::Client) -> Result<control::Client> {
+async fn greet(home: &Home, reach: &Reach, door: control_door::Client) -> Result<control::Client> {
     let mut request = door.greet_request();
     hello::write(&Hello::of(home.id()), request.get().init_hello());
-    let answer = answered(ANSWER, request.send().promise).await?;
+    let answer = answered(ANSWER, request.send().promise);
+    let answer = answer.await.map_err(|error| reach.another_door(error, "commands"))?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         control_greeting::Ok(ok) => {
             hello::read(ok.get_hello().map_err(failed)?)?.admit(home.id())?;
@@ -310,9 +303,10 @@ async fn answered<T>(
 ) -> Result<T> {
     match timeout(within, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => {
-            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
-        }
+        Err(_) => Err(Error::new(
+            Code::Overloaded,
+            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
+        )),
     }
 }
 

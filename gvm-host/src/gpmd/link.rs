@@ -228,7 +228,7 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
 async fn open(shared: &Rc<Shared>) -> Result<()> {
     let transport = shared.reach.dial().await?;
     let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
-    let registry = greet(&shared.home, connection.first()).await?;
+    let (registry, _) = greet(&shared.home, &shared.reach, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
     let (node, registration) = register(&registry, &applicant).await?;
     shared.applicant.borrow_mut().name = Some(node.name.clone());
@@ -244,14 +244,33 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     Ok(())
 }
 
-async fn greet(home: &Home, door: registry_door::Client) -> Result<registry::Client> {
+/// Asks gpmd for its version and the live nodes, as a node would, and registers nothing. To be called on a
+/// `LocalRuntime` or `LocalSet`.
+///
+/// # Errors
+/// As of [`Link::connect`].
+pub async fn look(home: &Home, reach: &Reach) -> Result<(String, Vec<NodeInfo>)> {
+    let connection = Connection::start(reach.dial().await?, Side::Dialled, Limits::CONTROL, None);
+    let (registry, version) = greet(home, reach, connection.first()).await?;
+    let answer = answered(registry.discover_request().send().promise).await?;
+    let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
+    Ok((version, nodes.iter().map(hello::read_node).collect::<Result<_>>()?))
+}
+
+async fn greet(
+    home: &Home,
+    reach: &Reach,
+    door: registry_door::Client,
+) -> Result<(registry::Client, String)> {
     let mut request = door.greet_request();
     hello::write(&Hello::of(home.id()), request.get().init_hello());
-    let answer = answered(request.send().promise).await?;
+    let answer = answered(request.send().promise).await;
+    let answer = answer.map_err(|error| reach.another_door(error, "nodes"))?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         registry_greeting::Ok(ok) => {
-            hello::read(ok.get_hello().map_err(failed)?)?.admit(home.id())?;
-            ok.get_registry().map_err(failed)
+            let hello = hello::read(ok.get_hello().map_err(failed)?)?;
+            hello.admit(home.id())?;
+            Ok((ok.get_registry().map_err(failed)?, hello.version))
         }
         registry_greeting::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
     }
@@ -326,9 +345,10 @@ impl index_subscriber::Server for Subscriber {
 async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => {
-            Err(Error::new(Code::Overloaded, "gpmd does not answer: it is stopped, or has too much to do"))
-        }
+        Err(_) => Err(Error::new(
+            Code::Overloaded,
+            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
+        )),
     }
 }
 

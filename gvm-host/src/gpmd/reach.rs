@@ -5,8 +5,10 @@
 
 use std::io;
 
+use super::record::{Record, holder, is_running};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
+use crate::process;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Address, Transport, dial, dial_words};
 
@@ -16,17 +18,18 @@ pub struct Reach {
     address: Address,
     /// For ports.
     tls: Option<Tls>,
+    home: Home,
 }
 
 impl Reach {
     /// Its socket for nodes.
     pub fn nodes(home: &Home) -> Reach {
-        Reach { address: Address::Unix(home.gpmd_socket()), tls: None }
+        Reach { address: Address::Unix(home.gpmd_socket()), tls: None, home: home.clone() }
     }
 
     /// Its socket for commands.
     pub fn commands(home: &Home) -> Reach {
-        Reach { address: Address::Unix(home.command_socket()), tls: None }
+        Reach { address: Address::Unix(home.command_socket()), tls: None, home: home.clone() }
     }
 
     /// Whatever address a person gave. A port is shown the home's key.
@@ -38,7 +41,7 @@ impl Reach {
             Address::Tcp(_) => Some(Tls::open(home)?),
             Address::Unix(_) => None,
         };
-        Ok(Reach { address, tls })
+        Ok(Reach { address, tls, home: home.clone() })
     }
 
     /// Dials it, within some seconds.
@@ -53,26 +56,63 @@ impl Reach {
                 Error::new(Code::AuthFailed, format!("gpmd at {}: {}", self.address, dial_words(&error)))
                     .with_source(error)
             }
-            io::ErrorKind::TimedOut => {
-                Error::new(Code::Overloaded, "gpmd takes no connection: it is stopped, or has too much to do")
-            }
+            io::ErrorKind::TimedOut => Error::new(
+                Code::Overloaded,
+                "gpmd takes no connection: it is stopped, or has too much to do: `gvm doctor` tells which",
+            ),
             _ => match self.address {
                 Address::Unix(_) => Error::io("cannot reach gpmd", error),
                 // The host may be away, or the connection went during the handshake.
-                Address::Tcp(_) => {
-                    let message = format!("no gpmd answers at {}: {error}", self.address);
-                    Error::new(Code::GpmdNotRunning, message).with_source(error)
-                }
+                Address::Tcp(_) => self.nobody_at(&error.to_string()).with_source(error),
             },
         })
     }
 
     fn not_running(&self) -> Error {
-        match self.address {
-            Address::Unix(_) => not_running(),
-            Address::Tcp(_) => {
-                Error::new(Code::GpmdNotRunning, format!("no gpmd answers at {}", self.address))
+        match &self.address {
+            Address::Unix(path) if is_running(&self.home) => {
+                let path = path.display();
+                // It writes its record once it listens.
+                let sentence = match Record::read(&self.home).filter(|record| process::lives(record.pid)) {
+                    Some(Record { pid, .. }) => format!(
+                        "gpmd runs as process {pid}, and nobody answers at its socket {path}: `kill {pid}`, then \
+                         `gpmd start`"
+                    ),
+                    None => match holder(&self.home) {
+                        Some(pid) => format!(
+                            "gpmd is starting or ending, as {}: nobody answers yet at {path}",
+                            process::called(pid)
+                        ),
+                        None => format!("gpmd is starting or ending: nobody answers yet at {path}"),
+                    },
+                };
+                Error::new(Code::GpmdNotRunning, sentence)
             }
+            Address::Unix(_) => not_running(),
+            Address::Tcp(_) => self.nobody_at("nobody listens there"),
+        }
+    }
+
+    fn nobody_at(&self, why: &str) -> Error {
+        let sentence = format!(
+            "no gpmd answers at {}: {why}; start it there, or correct --gpmd (GPMD_ADDRESS)",
+            self.address
+        );
+        Error::new(Code::GpmdNotRunning, sentence)
+    }
+
+    /// The error of something else than what was dialled: it does not know the greeting.
+    pub(super) fn another_door(&self, error: Error, wanted: &str) -> Error {
+        match error.code() {
+            Code::VersionMismatch => Error::new(
+                Code::GpmdNotRunning,
+                format!(
+                    "what answers at {} is not gpmd's port for {wanted}: each of its two ports serves one, and \
+                     `gpmd status` tells both",
+                    self.address
+                ),
+            ),
+            _ => error,
         }
     }
 }

@@ -89,6 +89,11 @@ pub fn is_running(home: &Home) -> bool {
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
+/// The process that holds the lock; none where no gpmd runs, or the system does not tell.
+pub fn holder(home: &Home) -> Option<u32> {
+    crate::process::holder(&home.gpmd_lock())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,7 +153,9 @@ impl Store {
         let before = self.index();
         let mut index = (*before).clone();
         let result = change(&mut index)?;
-        if index.revision != before.revision {
+        // What is acknowledged is on the disk, also where somebody has removed or damaged the file since.
+        let stands = || read_index(&self.home).is_ok_and(|stands| stands == *before);
+        if index.revision != before.revision || !stands() {
             durable::write(&self.home.index(), index.to_json()?.as_bytes())?;
             *lock(&self.index) = Arc::new(index);
         }
@@ -373,6 +375,18 @@ mod tests {
         assert_eq!(fs::read(bed.home.index()).unwrap(), before);
         assert!(store.index().holds(entry.sha256));
         read_module(&bed.home, entry.sha256).unwrap();
+    }
+
+    #[test]
+    fn an_index_that_was_removed_or_damaged_is_written_with_the_next_change() {
+        let bed = bed();
+        upload(&bed.store, "1.0.0", ADD).unwrap();
+        fs::remove_file(bed.home.index()).unwrap();
+        assert!(!upload(&bed.store, "1.0.0", ADD).unwrap().1, "nothing is new");
+        assert_eq!(read_index(&bed.home).unwrap(), *bed.store.index());
+        fs::write(bed.home.index(), "{").unwrap();
+        bed.store.pin("math", None).unwrap();
+        assert_eq!(read_index(&bed.home).unwrap(), *bed.store.index());
     }
 
     #[test]

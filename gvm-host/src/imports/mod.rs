@@ -56,7 +56,11 @@ impl Grants {
         if !well_formed {
             return Err(Error::new(Code::Syntax, format!("{host_port:?} is no HOST:PORT")));
         }
-        let found = host_port.to_socket_addrs().map_err(|error| Error::io(host_port, error))?;
+        let found = host_port.to_socket_addrs().map_err(|error| {
+            let sentence =
+                format!("{host_port:?} cannot be looked up ({error}): correct it, or give its address");
+            Error::new(Code::Syntax, sentence).with_source(error)
+        })?;
         self.net.extend(found);
         self.names = true;
         Ok(())

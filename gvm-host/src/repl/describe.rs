@@ -37,6 +37,7 @@ const GRANTS: [(&str, &str, &[&str]); 4] = [
             "wasi_snapshot_preview1.path_",
             "wasi_snapshot_preview1.fd_prestat_",
             "wasi_unstable.path_",
+            "wasi_unstable.fd_prestat_",
         ],
     ),
     (
@@ -48,18 +49,108 @@ const GRANTS: [(&str, &str, &[&str]); 4] = [
     ("--grant nodes", "the network of nodes", &["gvm:node/nodes@"]),
 ];
 
-/// How imports begin that every node offers, granted or not.
-const OFFERED: [&str; 9] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-    "wasi_snapshot_preview1.",
-    "wasi_unstable.",
-    "gvm:node/",
+/// What every node offers to components, granted or not: packages, their versions, their interfaces. What
+/// `imports::Linkers` links.
+const INTERFACES: [(&str, &str, &[&str]); 7] = [
+    (
+        "wasi:cli",
+        "0.2.",
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+        ],
+    ),
+    ("wasi:clocks", "0.2.", &["monotonic-clock", "wall-clock"]),
+    ("wasi:filesystem", "0.2.", &["preopens", "types"]),
+    ("wasi:io", "0.2.", &["error", "poll", "streams"]),
+    ("wasi:random", "0.2.", &["insecure", "insecure-seed", "random"]),
+    (
+        "wasi:sockets",
+        "0.2.",
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
+    ),
+    ("gvm:node", "0.1.", &["nodes"]),
 ];
+
+/// The functions of WASI preview 1 (`wasi_snapshot_preview1`, and `wasi_unstable` before it).
+const PREVIEW_1: [&str; 46] = [
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_allocate",
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_filestat_get",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_seek",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "poll_oneoff",
+    "proc_exit",
+    "proc_raise",
+    "random_get",
+    "sched_yield",
+    "sock_accept",
+    "sock_recv",
+    "sock_send",
+    "sock_shutdown",
+];
+
+/// Whether every node offers this import.
+fn is_offered(import: &str) -> bool {
+    let preview_1 = ["wasi_snapshot_preview1.", "wasi_unstable."];
+    if let Some(function) = preview_1.iter().find_map(|module| import.strip_prefix(module)) {
+        return PREVIEW_1.contains(&function);
+    }
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    let (package, interface) = name.split_once('/').unwrap_or((name, ""));
+    let offers = |(offered, versions, interfaces): &(&str, &str, &[&str])| {
+        package == *offered && version.starts_with(versions) && interfaces.contains(&interface)
+    };
+    INTERFACES.iter().any(offers)
+}
 
 impl Description {
     /// Looks into a module; takes as long as validating it does.
@@ -83,8 +174,7 @@ impl Description {
 
     /// What it imports that no node offers: it cannot run.
     pub fn unsatisfied(&self) -> Vec<&str> {
-        let imports = self.info.imports.iter().map(String::as_str);
-        imports.filter(|import| !OFFERED.iter().any(|begin| import.starts_with(begin))).collect()
+        self.info.wanting.iter().map(String::as_str).filter(|import| !is_offered(import)).collect()
     }
 
     fn kind(&self) -> &'static str {
@@ -156,7 +246,7 @@ mod tests {
         assert_eq!(flags(&described(&[(p1, "fd_write"), (p1, "clock_time_get")])), [""; 0]);
         assert_eq!(flags(&described(&[(p1, "path_open"), (p1, "environ_get")])), ["--dir", "--env"]);
         let component = |import: &str| {
-            let text = format!("(component (import \"{import}\" (instance)))");
+            let text = format!("(component (import \"{import}\" (instance (export \"f\" (func)))))");
             Description::of(&inspect::to_binary(text.as_bytes()).unwrap()).unwrap()
         };
         assert_eq!(flags(&component("gvm:node/nodes@0.1.0")), ["--grant nodes"]);
@@ -166,5 +256,18 @@ mod tests {
         assert_eq!(foreign.unsatisfied(), ["ns:pkg/host@1.0.0"]);
         assert!(foreign.text().contains("cannot run here: nothing offers\n  ns:pkg/host@1.0.0"));
         assert_eq!(foreign.json()["unsatisfied"][0], "ns:pkg/host@1.0.0");
+        for nowhere in ["wasi:clocks/wall-clock@0.3.0", "wasi:cli/other@0.2.0", "gvm:node/nodes@0.9.0"] {
+            assert_eq!(component(nowhere).unsatisfied(), [nowhere]);
+        }
+        assert_eq!(described(&[(p1, "fd_write"), (p1, "fd_oops")]).unsatisfied(), [format!("{p1}.fd_oops")]);
+    }
+
+    #[test]
+    fn types_need_nobody_to_offer_them() {
+        let text = r#"(component
+            (import "ns:pkg/shapes@1.0.0" (instance (type u8) (export "shape" (type (eq 0)))))
+            (import "ns:pkg/files@1.0.0" (instance (export "file" (type (sub resource))))))"#;
+        let found = Description::of(&inspect::to_binary(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(found.unsatisfied(), ["ns:pkg/files@1.0.0"]);
     }
 }

@@ -62,7 +62,11 @@ impl Hello {
             ));
         }
         if self.home != home {
-            return Err(Error::new(Code::AuthFailed, "the other side belongs to another home"));
+            return Err(Error::new(
+                Code::AuthFailed,
+                "the other side belongs to another home, or home.id was changed while it ran: start both \
+                 sides with the same home (GHOST_HOME, --home)",
+            ));
         }
         Ok(())
     }

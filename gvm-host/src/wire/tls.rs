@@ -123,7 +123,16 @@ fn refused(error: io::Error, at: SocketAddr) -> io::Error {
     let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return error;
     };
-    let sentence = format!("the other side ({at}) did not prove that it holds this home's key: {why}");
+    let why = match why {
+        rustls::Error::InvalidCertificate(_) => "it holds another".to_owned(),
+        rustls::Error::AlertReceived(_) => format!("it refused ours ({why})"),
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS, and is no program of ours".to_owned(),
+        why => why.to_string(),
+    };
+    let sentence = format!(
+        "the other side ({at}) did not prove that it holds this home's key: {why}; both sides must run with the \
+         same home, and a key that was changed counts from their next start"
+    );
     io::Error::new(io::ErrorKind::PermissionDenied, Error::new(Code::AuthFailed, sentence).with_source(error))
 }
 

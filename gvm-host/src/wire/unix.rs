@@ -162,11 +162,31 @@ pub fn remove_stale(path: &Path) {
 
 /// Whether somebody listens at a socket file that exists.
 fn answers(path: &Path) -> bool {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)
-        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
     // A full queue is a listener too, if a busy one.
-    !matches!(tried, Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
+    !matches!(knock(path), Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
+}
+
+fn knock(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// The process that listens at a socket file, without a word to it; none where the system does not tell.
+///
+/// # Errors
+/// The operating system's: `NotFound` and `ConnectionRefused` where nobody listens there, `WouldBlock` where
+/// whoever does takes no more.
+pub fn listener(path: &Path) -> io::Result<Option<u32>> {
+    let (_folder, short) = short_name(path)?;
+    let socket = knock(&short)?;
+    #[cfg(target_os = "linux")]
+    if let Ok(credentials) = rustix::net::sockopt::socket_peercred(&socket) {
+        return Ok(u32::try_from(credentials.pid.as_raw_nonzero().get()).ok());
+    }
+    drop(socket);
+    Ok(None)
 }
 
 /// The open folder of a path, and a short name of the path that holds while the folder is open.

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::gpmd::control::Control;
@@ -26,7 +27,8 @@ pub struct Args {
     ///
     /// One person's folder on one device, mode 0700. Several homes live side by side without
     /// meeting. Default: ~/.ghost-network
-    #[arg(long, global = true, value_name = "DIR", env = "GHOST_HOME")]
+    #[arg(long, global = true, value_name = "DIR", env = "GHOST_HOME", hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub home: Option<PathBuf>,
 
     /// Report as JSON on standard output
@@ -89,9 +91,13 @@ pub enum Command {
         command: Wasm,
     },
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Whose script
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page, or write all of them into a folder
     Man {
+        /// The folder to write the pages into; without it, the first page on standard output
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
@@ -163,10 +169,7 @@ impl Args {
     /// Takes from the home's `config.toml` what the command line and the environment leave open.
     pub fn settle(&mut self) -> Result<()> {
         let settings = Settings::read(&self.home()?)?.gpmd;
-        if let Some(listen) = settings.listen {
-            let address = listen.value.parse().map_err(|error| listen.wrong("gpmd.listen", error))?;
-            self.listen.get_or_insert(address);
-        }
+        self.listen = self.listen.or(settings.listen.map(|listen| listen.value));
         self.port = self.port.or(settings.port.map(|port| port.value));
         self.command_port = self.command_port.or(settings.command_port.map(|port| port.value));
         Ok(())

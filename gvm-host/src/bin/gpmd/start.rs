@@ -14,10 +14,11 @@ use gvm_host::engine::ahead::compile_ahead;
 use gvm_host::engine::{Compiler, Engine, Settings};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::gpmd::control::Control;
-use gvm_host::gpmd::record::is_running;
+use gvm_host::gpmd::record::{Record, is_running};
 use gvm_host::gpmd::server::{Config, Server, Start, Stopper};
 use gvm_host::home::Home;
 use gvm_host::node::workers;
+use gvm_host::process;
 use gvm_host::signal::is_ignored;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,13 +32,16 @@ const READY: &str = "ready";
 /// How long the background process may take: it reads the index and cleans up.
 const STARTING: Duration = Duration::from_secs(30);
 
+/// How long one that has started may have no socket: it may be ending.
+const LOST: Duration = Duration::from_secs(2);
+
 /// Runs gpmd in this process until it is stopped.
 pub fn foreground(args: &Args, home: Home) -> Result<()> {
     output::log_to_stderr(args.verbose, true);
     let signals = Signals::catch()?;
     match start(args, home.clone())? {
         Start::Started(server) => serve(server, signals),
-        Start::Running(_) => already(&home),
+        Start::Running(_) => answers(&home).and_then(|_| already()),
     }
 }
 
@@ -65,15 +69,20 @@ pub fn detached(args: &Args, home: Home) -> Result<()> {
 
 /// Starts gpmd in a process of its own and returns once it answers.
 pub fn background(args: &Args, home: &Home) -> Result<()> {
-    if is_running(home) {
-        return already(home);
+    if is_running(home) && answers(home)? {
+        return already();
     }
     let mut child = spawn(args, home)?;
     let answer = listen(&mut child)?;
     if answer.trim_end() == READY {
-        answers(home)?;
-        output::print("GPMD is running in the background.\n");
-        return Ok(());
+        if answers(home)? {
+            output::print("GPMD is running in the background.\n");
+            return Ok(());
+        }
+        return Err(Error::internal(format!(
+            "gpmd has ended again; its log is {}",
+            home.gpmd_log().display()
+        )));
     }
     let (code, sentence) = answer.trim_end().split_once(": ").unwrap_or(("", answer.trim_end()));
     let known = gvm_host::error::CODES.into_iter().find(|known| known.as_str() == code);
@@ -94,21 +103,28 @@ fn start(args: &Args, home: Home) -> Result<Start> {
 }
 
 /// Says that one runs.
-fn already(home: &Home) -> Result<()> {
-    answers(home)?;
+fn already() -> Result<()> {
     output::print("GPMD is already running.\n");
     Ok(())
 }
 
-/// Waits until gpmd answers: it may have been starting.
-fn answers(home: &Home) -> Result<()> {
+/// Waits until gpmd answers: it may have been starting. False where it has ended instead.
+fn answers(home: &Home) -> Result<bool> {
     let begun = Instant::now();
     loop {
         match Control::connect(home) {
-            Err(error) if error.code() == Code::GpmdNotRunning && begun.elapsed() < STARTING => {
+            Err(error) if error.code() == Code::GpmdNotRunning => {
+                if !is_running(home) {
+                    return Ok(false);
+                }
+                // One that has written its record listens already, or has lost its socket.
+                let written = Record::read(home).is_some_and(|record| process::lives(record.pid));
+                if begun.elapsed() > if written { LOST } else { STARTING } {
+                    return Err(error);
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            answer => return answer.map(drop),
+            answer => return answer.map(|_| true),
         }
     }
 }

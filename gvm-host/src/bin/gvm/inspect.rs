@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use gvm_host::call::ModuleRef;
-use gvm_host::error::Result;
+use gvm_host::error::{Code, Error, Result};
 use gvm_host::gpmd::store;
+use gvm_host::id::Name;
 use gvm_host::repl::describe::Description;
-use gvm_host::repl::parse;
 use gvm_host::repl::render::Screen;
 
 use super::options::{Options, usage};
-use super::run::{is_path, read_module};
+use super::run::{self, is_path, read_module};
 
 /// Shows the module: its WIT where it is a component, its signatures, imports, size and hash, and what it
 /// may need to be granted.
@@ -25,12 +25,30 @@ pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i
 }
 
 fn stored(options: &Options, target: &str) -> Result<std::sync::Arc<[u8]>> {
-    let expr = parse::target(target).map_err(|error| error.with_exit(2))?;
-    let (ModuleRef::Stored { name, version }, None) = (expr.target.module, expr.args) else {
-        return Err(usage("inspect takes a module, not a call"));
+    // `math.add` and `math.add(1, 2)` are of a module, too.
+    let whole = |module: &str| {
+        usage(format!("inspect takes a module, not a function or a call: gvm inspect {module}"))
     };
+    let expr = run::stored(target).map_err(|error| match target.split_once('.') {
+        Some((module, _)) if error.code() == Code::Syntax && module.parse::<Name>().is_ok() => whole(module),
+        _ => error,
+    })?;
+    let ModuleRef::Stored { name, version } = expr.target.module else {
+        return Err(usage("expected a module"));
+    };
+    if expr.args.is_some() {
+        return Err(whole(name.as_str()));
+    }
     let home = options.home()?;
     let index = store::read_index(&home)?;
-    let hash = index.resolve(name.as_str(), version.as_ref())?.entry.sha256;
-    store::read_module(&home, hash).map(Into::into)
+    let found = index.resolve(name.as_str(), version.as_ref()).map_err(|error| {
+        match Path::new(target).is_file() {
+            true => Error::new(
+                error.code(),
+                format!("{}; for the file of that name: ./{target}", error.message()),
+            ),
+            false => error,
+        }
+    })?;
+    store::read_module(&home, found.entry.sha256).map(Into::into)
 }

@@ -19,6 +19,7 @@ mod signals;
 use clap::{CommandFactory, Parser};
 use gvm_host::engine::compiler;
 use gvm_host::error::{Code, Error, Result};
+use gvm_host::process;
 use gvm_host::repl::render::Screen;
 
 use self::options::{Cli, Command};
@@ -52,6 +53,11 @@ fn main() {
 
 fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
     let Cli { mut options, command } = cli;
+    match command {
+        // The doctor says it in its own way.
+        Some(Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
+        _ => process::enough_descriptors()?,
+    }
     match command {
         None | Some(Command::Serve) => options.settle(true)?,
         Some(Command::Run { .. } | Command::Eval { .. }) => options.settle(false)?,

@@ -3,9 +3,11 @@
 //! In: flags and the environment; both are read here and nowhere else. Out: plain configuration.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use gvm_host::engine::{Compiler, Engine, Settings};
 use gvm_host::error::{Code, Error, Result};
@@ -66,9 +68,10 @@ Examples:
   gvm inspect --json ./tool.wasm | jq .grants";
 
 const DOCTOR: &str = "\
-Looks, in this order, at: home, settings, key, modules, gpmd, answer, version, ports; with NODE also at: \
-name, socket, port, tls, accept, rights. It starts nothing and changes nothing; with NODE it connects \
-with that node once, as a node of this home.
+Looks, in this order, at: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
+node; with NODE also at: name, socket, port, tls, accept, rights. It mends nothing and leaves nothing \
+behind: a node of its own starts, runs a function and ends; with NODE it connects with that node once, as \
+a node of this home (of the name that --name gives, where its --accept lists names).
 
 Exit status: 0 where all is well, 1 where something fails.
 
@@ -85,7 +88,7 @@ Examples:
 
 /// The Ghost Virtual Machine: a WebAssembly node that calls functions on your other nodes.
 #[derive(Parser)]
-#[command(name = "gvm", version, max_term_width = 100, after_help = AFTER, disable_help_subcommand = true)]
+#[command(name = "gvm", version, max_term_width = 100, after_help = AFTER)]
 pub struct Cli {
     #[command(flatten)]
     pub options: Options,
@@ -145,9 +148,13 @@ pub enum Command {
     },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS)]
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Whose script
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page, or write all of them into a folder
     Man {
+        /// The folder to write the pages into; without it, the first page on standard output
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
@@ -165,7 +172,8 @@ pub struct Options {
     #[arg(long, global = true, value_name = "NAME", help_heading = NODE)]
     pub name: Option<String>,
     /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
-    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true, help_heading = NODE)]
+    #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true,
+        value_parser = path(), help_heading = NODE)]
     pub home: Option<PathBuf>,
     /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
     #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true, help_heading = NODE)]
@@ -229,6 +237,11 @@ pub enum Grant {
     Nodes,
 }
 
+/// A path; an empty one is as none, so that `GHOST_HOME= gvm` takes the default.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 impl Options {
     /// The home folder, opened and made where there is none.
     pub fn home(&self) -> Result<Home> {
@@ -238,8 +251,8 @@ impl Options {
     /// Where the home is, or would be.
     pub fn home_path(&self) -> Result<PathBuf> {
         Ok(match &self.home {
-            Some(path) => path.clone(),
-            None => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
+            Some(path) if !path.as_os_str().is_empty() => path.clone(),
+            _ => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
                 Error::new(Code::Syntax, "this user has no home folder: say where with --home or GHOST_HOME")
             })?,
         })
@@ -305,15 +318,20 @@ impl Options {
         given.map(|text| Address::typed(text, NODE_PORT)).transpose().map_err(as_usage)
     }
 
+    /// Where a node of this command line listens.
+    pub fn listening(&self) -> Result<SocketAddr> {
+        match &self.listen {
+            Some(text) => host_and_port(text, 0).map_err(as_usage),
+            None => Ok(LISTEN),
+        }
+    }
+
     /// What a node of this command line is made with.
     pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
         Ok(Config {
             name: self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?,
             gpmd: self.gpmd()?,
-            listen: match &self.listen {
-                Some(text) => host_and_port(text, 0).map_err(as_usage)?,
-                None => LISTEN,
-            },
+            listen: self.listening()?,
             accept: self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?,
             allow_calls: self
                 .allow_calls

@@ -78,10 +78,7 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         (ModuleRef::Bytes(read_module(path)?), None)
     } else {
         let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
-        let expr = parse::target(text).map_err(|error| match path.extension().is_some_and(is_wasm) {
-            true => Error::new(Code::ModuleNotFound, format!("{text}: there is no such file")),
-            false => error.with_exit(2),
-        })?;
+        let expr = stored(text)?;
         (expr.target.module.clone(), Some(expr))
     };
     let expr = match (invoke, expr) {
@@ -103,6 +100,14 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         _ => (None, None, Args::Argv([vec![argv0], rest].concat())),
     };
     Ok(Call::new(Target { module, interface, function }, args))
+}
+
+/// What a word means that is no path: a stored module, or a call of one.
+pub fn stored(text: &str) -> Result<Expr> {
+    parse::target(text).map_err(|error| match Path::new(text).extension().is_some_and(is_wasm) {
+        true => Error::new(Code::ModuleNotFound, format!("{text}: there is no such file")),
+        false => error.with_exit(2),
+    })
 }
 
 /// `add(1, 2)`, or `iface.add(1, 2)`: a call without its module.

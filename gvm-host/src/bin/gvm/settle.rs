@@ -14,8 +14,9 @@ use gvm_host::wire::transport::host_and_port;
 use super::options::{Grant, Options, parse_dir, parse_size, parse_time, usage};
 
 impl Options {
-    /// Takes from the home's settings what the command line leaves open. A node's name only where `named`:
-    /// one that lives for one command must not take it from the one that stays.
+    /// Takes from the home's settings what the command line leaves open. A node's name, and where it
+    /// listens, only where `named`: one that lives for one command must not take them from the one that
+    /// stays.
     ///
     /// # Errors
     /// `SYNTAX` with file and line.
@@ -28,7 +29,8 @@ impl Options {
         one(&mut self.session_time, "session-time", settings.session_time, |text| {
             parse_time(text).map(drop)
         })?;
-        one(&mut self.listen, "listen", settings.listen, |text| host_and_port(text, 0).map(drop))?;
+        let listen = settings.listen.filter(|_| named);
+        one(&mut self.listen, "listen", listen, |text| host_and_port(text, 0).map(drop))?;
         one(&mut self.timeout, "timeout", settings.timeout, |text| parse_time(text).map(drop))?;
         one(&mut self.max_memory, "max-memory", settings.max_memory, |text| parse_size(text).map(drop))?;
         one(&mut self.max_output, "max-output", settings.max_output, |text| parse_size(text).map(drop))?;

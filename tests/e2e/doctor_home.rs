@@ -1,0 +1,273 @@
+//! `gvm doctor` where the home lies badly: rights, disks, files that are gone or damaged.
+//!
+//! In: homes that were broken on purpose, one way each. Out: the first layer that fails, and a mend that
+//! helps when it is followed. Must not know: how the layers are looked at; processes (`doctor.rs`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::bed::{Bed, GVM};
+use crate::doctor::{checks, examine, fails, first, is_well};
+use crate::guests;
+use crate::process::Running;
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// What the doctor finds for somebody whom the modes of files bind: root they do not.
+#[track_caller]
+fn bound(bed: &Bed) -> Vec<Value> {
+    let mut command = match is_root() {
+        true => bed.command("setpriv"),
+        false => bed.command(GVM),
+    };
+    if is_root() {
+        command.args(["--bounding-set=-all", "--inh-caps=-all", GVM]);
+    }
+    checks(&Running::start(command.args(["doctor", "--json"])).finish())
+}
+
+/// Does what a mend says.
+#[track_caller]
+fn follow(mend: &str) {
+    let ended = Running::start(Command::new("sh").args(["-c", mend])).finish();
+    assert_eq!(ended.status, Some(0), "{mend}: {}", ended.err());
+}
+
+/// Everything in a home.
+fn files(home: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        found.extend(files(&entry.path()));
+        found.insert(entry.path());
+    }
+    found
+}
+
+/// The stored file of `values`.
+fn values(bed: &Bed) -> PathBuf {
+    let size = fs::metadata(guests::values()).unwrap().len();
+    let stored = fs::read_dir(bed.home().join("modules")).unwrap().map(|entry| entry.unwrap().path());
+    stored.into_iter().find(|path| fs::metadata(path).unwrap().len() == size).unwrap()
+}
+
+#[test]
+fn homes() {
+    let mut bed = Bed::bare();
+    fails(&bed, &[], "home", "there is no home", "gpmd start");
+    assert!(!bed.home().exists(), "the doctor makes no home");
+    let flagged = bed.gvm(["--home", "other place", "doctor", "--json"]);
+    let start = format!("gpmd --home {} start", "'other place'");
+    first(&checks(&flagged), "home", "counts from the folder you are in", &start);
+    fs::write(bed.home(), "a file").unwrap();
+    fails(&bed, &[], "home", "no folder", "choose another home");
+    bed.eval(["Node.list()"]).fails("HOME_INSECURE").contains("choose another home");
+    fs::remove_file(bed.home()).unwrap();
+    symlink("nowhere", bed.home()).unwrap();
+    fails(&bed, &[], "home", "is a link to nowhere", "correct the link");
+    fs::remove_file(bed.home()).unwrap();
+    fs::create_dir(bed.home()).unwrap();
+    mode(&bed.home(), 0o700);
+    fails(&bed, &[], "gpmd", "no gpmd runs", "gpmd start");
+    assert_eq!(files(&bed.home()), BTreeSet::new(), "the doctor makes nothing");
+    bed.gpmd(["wasm", "list"]).ok();
+    mode(&bed.home(), 0o755);
+    fails(&bed, &[], "home", "others may enter", &format!("chmod 700 {}", bed.home().display()));
+    mode(&bed.home(), 0o700);
+    fs::write(bed.home().join("home.id"), "nonsense").unwrap();
+    fails(&bed, &[], "home", "home.id does not hold", "home.id");
+    bed.move_home(bed.folder().join("other"));
+    bed.start_gpmd();
+    let before = files(&bed.home());
+    is_well(&bed, &[]);
+    assert_eq!(files(&bed.home()), before, "nothing stays of the doctor");
+}
+
+#[test]
+fn an_empty_variable_is_as_none() {
+    let bed = Bed::bare();
+    let mut command = bed.command(GVM);
+    command.args(["doctor", "--json"]).env("GHOST_HOME", "").env("HOME", bed.folder());
+    let own = bed.folder().join(".ghost-network").display().to_string();
+    first(&checks(&Running::start(&mut command).finish()), "home", &own, "gpmd start makes it");
+}
+
+#[test]
+fn settings() {
+    let bed = Bed::new();
+    let file = bed.home().join("config.toml");
+    for (text, layer, words, mend) in [
+        (
+            "\nacept = \"all\"\n",
+            "settings",
+            "line 2: there is no setting `acept`: did you mean `accept`",
+            "line",
+        ),
+        (
+            "listen = \"192.0.2.7\"",
+            "settings",
+            "line 1: listen: 192.0.2.7 cannot be listened at",
+            "config.toml",
+        ),
+        ("[gpmd]\nlisten = \"here\"", "settings", "line 2: gpmd.listen", "config.toml"),
+        ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, is no folder", "config.toml"),
+    ] {
+        fs::write(&file, text).unwrap();
+        fails(&bed, &[], layer, words, mend);
+    }
+    fs::remove_file(file).unwrap();
+    is_well(&bed, &[]);
+}
+
+#[test]
+fn keys() {
+    let bed = Bed::new();
+    let key = bed.home().join("device.key");
+    let own = fs::read(&key).unwrap();
+    mode(&key, 0o644);
+    follow(&fails(&bed, &[], "key", "others may read", "chmod 600"));
+    is_well(&bed, &[]);
+    for damaged in [&b"nonsense"[..], b"", b"\xff\xfe\0", &own[..own.len() / 2]] {
+        fs::write(&key, damaged).unwrap();
+        fails(&bed, &[], "key", "holds no Ed25519 key", "rm ");
+    }
+    fs::remove_file(&key).unwrap();
+    fails(&bed, &[], "key", "is gone while gpmd runs", "gpmd kill, then gpmd start");
+    assert!(!key.exists(), "the doctor makes no key");
+    // Another home's key, under a gpmd that holds the old one.
+    let other = Bed::new();
+    fs::copy(other.home().join("device.key"), &key).unwrap();
+    fails(&bed, &[], "ports", "AUTH_FAILED", "gpmd kill, then gpmd start");
+    fs::write(&key, own).unwrap();
+    is_well(&bed, &[]);
+}
+
+#[test]
+fn modules() {
+    let bed = Bed::stocked();
+    let (values, index) = (values(&bed), bed.home().join("ghost.modules.json"));
+    let mut bytes = fs::read(&values).unwrap();
+    bytes[100] ^= 1;
+    mode(&values, 0o600);
+    fs::write(&values, bytes).unwrap();
+    let words = "1 of 2 cannot be read; the first is values@1.0.0";
+    fails(&bed, &[], "modules", words, "upload values@1.0.0 again; or gpmd wasm remove values@1.0.0");
+    // A node starts all the same.
+    assert!(examine(&bed, &[]).iter().any(|check| check["layer"] == "node" && check["state"] == "ok"));
+    bed.upload("values", &guests::values());
+    is_well(&bed, &[]);
+    // gpmd still knows what stood in the index: uploading anything again writes it anew.
+    for broken in [Some("{"), None] {
+        match broken {
+            Some(text) => fs::write(&index, text).unwrap(),
+            None => fs::remove_file(&index).unwrap(),
+        }
+        fails(&bed, &[], "modules", "ghost.modules.json", "upload any module again");
+        bed.upload("values", &guests::values());
+        is_well(&bed, &[]);
+        bed.eval(["math.add(1, 2)"]).ok();
+    }
+}
+
+#[test]
+fn what_is_no_folder_or_no_file() {
+    let bed = Bed::bare();
+    bed.gpmd(["wasm", "list"]).ok();
+    for (name, layer) in [("modules", "modules"), ("compiled", "compiled"), ("nodes", "home")] {
+        let path = bed.home().join(name);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        fails(&bed, &[], layer, "is no folder", "mv ");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+    }
+    for (name, layer) in [("config.toml", "settings"), ("device.key", "key"), ("gpmd.log", "gpmd")] {
+        let path = bed.home().join(name);
+        fs::create_dir(&path).unwrap();
+        fails(&bed, &[], layer, "is no file", "mv ");
+        fs::remove_dir(path).unwrap();
+    }
+}
+
+#[test]
+fn rights() {
+    let mut bed = Bed::bare();
+    // As a person's home may be called.
+    bed.move_home(bed.folder().join("my home"));
+    bed.start_gpmd();
+    bed.upload("values", &guests::values());
+    fs::write(bed.home().join("config.toml"), "").unwrap();
+    let stored = values(&bed);
+    for (path, forbidden, layer) in [
+        (bed.home(), 0o500, "home"),
+        (bed.home(), 0o000, "home"),
+        (bed.home().join("nodes"), 0o500, "home"),
+        (bed.home().join("config.toml"), 0o000, "settings"),
+        (bed.home().join("device.key"), 0o000, "key"),
+        (bed.home().join("modules"), 0o000, "modules"),
+        (bed.home().join("modules"), 0o500, "modules"),
+        (bed.home().join("ghost.modules.json"), 0o000, "modules"),
+        (stored, 0o000, "modules"),
+        (bed.home().join("compiled"), 0o500, "compiled"),
+    ] {
+        mode(&path, forbidden);
+        follow(&first(&bound(&bed), layer, &path.display().to_string(), "chmod "));
+        let found = bound(&bed);
+        assert!(found.iter().all(|check| check["state"] == "ok"), "{path:?}: {found:#?}");
+    }
+}
+
+/// A small disk of its own. It goes with its folder.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(bed: &Bed, options: &str) -> Disk {
+        let at = bed.folder().join("disk");
+        fs::create_dir(&at).unwrap();
+        follow(&format!("mount -t tmpfs -o mode=700,{options} none {}", at.display()));
+        Disk(at)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: what runs on it may end after it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn disks() {
+    if !is_root() {
+        eprintln!("not run: mounting a disk needs root");
+        return;
+    }
+    let mut bed = Bed::bare();
+    let disk = Disk::mount(&bed, "size=1m");
+    bed.move_home(disk.0.join("home"));
+    bed.start_gpmd();
+    is_well(&bed, &[]);
+    let filling = disk.0.join("filling");
+    follow(&format!("cat /dev/zero > {} 2>/dev/null || true", filling.display()));
+    fails(&bed, &[], "home", "No space left", "free some space");
+    fs::remove_file(filling).unwrap();
+    is_well(&bed, &[]);
+    follow(&format!("mount -o remount,noexec {}", disk.0.display()));
+    fails(&bed, &[], "node", "executable", "noexec");
+    follow(&format!("mount -o remount,exec {}", disk.0.display()));
+    is_well(&bed, &[]);
+    bed.gpmd(["kill"]).ok();
+    follow(&format!("mount -o remount,ro {}", disk.0.display()));
+    fails(&bed, &[], "home", "Read-only", "mount its disk for writing");
+    follow(&format!("mount -o remount,rw {}", disk.0.display()));
+}
