@@ -9,9 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
+use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
 use crate::error::{Code, Error, Result};
 use crate::value::FuncType;
+
+/// How much of a signature is looked at for names of types, in bytes.
+pub const LONGEST_SIGNATURE: usize = 16 << 10;
 
 /// What a module offers and wants. Cheap to keep, plain data.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,8 @@ pub struct ModuleInfo {
     pub wanting: Vec<String>,
     /// The functions it exports, in the module's order.
     pub exports: Vec<Export>,
+    /// The names that a component gives types which its exports take or give.
+    pub types: TypeNames,
     /// Whether it can be run by itself: `_start`, or `wasi:cli/run@0.2.x`.
     pub main: bool,
     /// A component's world as WIT, where it can be written; none for a core module.
@@ -172,8 +178,16 @@ fn inspect_unguarded(binary: &[u8]) -> Result<ModuleInfo> {
         Kind::Core => names.imports.clone(),
         Kind::Component => signatures.wanting(&names.imports),
     };
+    let mut named = TypeNames::default();
+    if kind == Kind::Component {
+        named = TypeNames::new(signatures.named(&names.imports, &names.exports));
+        let spelled = exports.iter().map(|export| at_most(LONGEST_SIGNATURE, &export.ty));
+        let spelled: Vec<String> = spelled.map(|spelled| spelled.unwrap_or_else(|cut| cut)).collect();
+        named.keep(spelled.iter().map(String::as_str));
+    }
     Ok(ModuleInfo {
         kind,
+        types: named,
         main: is_main(kind, &exports),
         wit: (kind == Kind::Component && signatures.shallow(&names.imports)).then(|| wit(binary)).flatten(),
         imports: names.imports,

@@ -17,6 +17,7 @@ pub mod inspect;
 mod instance;
 mod lookup;
 mod module;
+pub mod names;
 mod signature;
 pub mod streams;
 mod tidy;

@@ -112,6 +112,31 @@ impl<'a> Signatures<'a> {
         imports.iter().filter(wanted).cloned().collect()
     }
 
+    /// The types to which the outermost component, or an interface of it, gives a name, by these imports and
+    /// exports.
+    pub fn named(&mut self, imports: &[String], exports: &[String]) -> Vec<(String, Type)> {
+        let types = self.types;
+        let imports = imports.iter().map(|name| (name, types.component_item_for_import(name)));
+        let exports = exports.iter().map(|name| (name, types.component_item_for_export(name)));
+        let mut named = Vec::new();
+        let mut add = |signatures: &mut Self, name: &str, ty: ComponentEntityType| {
+            if let ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } = ty {
+                named.push((name.to_owned(), signatures.defined(id, 0)));
+            }
+        };
+        for (name, item) in imports.chain(exports).filter_map(|(name, item)| Some((name, item?))) {
+            match item.ty {
+                ComponentEntityType::Instance(id) => {
+                    for (member, item) in types.get(id).iter().flat_map(|instance| &instance.exports) {
+                        add(self, member, item.ty);
+                    }
+                }
+                ty => add(self, name, ty),
+            }
+        }
+        named
+    }
+
     fn instance(&mut self, name: &str, id: ComponentInstanceTypeId, exports: &mut Vec<Export>) {
         let Some(instance) = self.types.get(id) else { return };
         for (member, item) in &instance.exports {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::inspect::{Kind, ModuleInfo};
+use crate::engine::inspect::{Kind, LONGEST_SIGNATURE, ModuleInfo};
+use crate::engine::names::{TypeNames, at_most};
 use crate::error::{Code, Error, Result};
 use crate::id::{Hash, Name};
 use crate::near;
@@ -16,7 +17,7 @@ use crate::near;
 /// The layout that this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
-/// The longest signature kept, in characters, and the most functions listed of one module: the index
+/// The longest signature kept, in bytes, and the most functions listed of one module: the index
 /// is for people too, and a hostile module must not bloat it. Nodes read signatures from the
 /// modules themselves.
 const MAX_SIGNATURE: usize = 1000;
@@ -52,6 +53,9 @@ pub struct Entry {
     /// The functions it exports, as WIT writes them: `add: func(a: s32, b: s32) -> s32`, with the
     /// interface in front where there is one: `ns:pkg/iface@1.0.0#greet: func()`.
     pub exports: Vec<String>,
+    /// The names that it gives types which they take or give, and what each stands for.
+    #[serde(default, skip_serializing_if = "TypeNames::is_empty")]
+    pub types: TypeNames,
     /// When it was stored, RFC 3339, UTC.
     pub uploaded: String,
 }
@@ -75,14 +79,15 @@ impl Entry {
     pub fn new(sha256: Hash, size: u64, info: &ModuleInfo, uploaded: String) -> Entry {
         let exports = info.exports.iter().take(MAX_EXPORTS).map(|export| {
             let interface = export.interface.as_ref().map(|name| format!("{name}#")).unwrap_or_default();
-            let mut signature = format!("{interface}{}: {}", export.name, export.ty);
-            if let Some((end, _)) = signature.char_indices().nth(MAX_SIGNATURE) {
-                signature.truncate(end);
-                signature.push('…');
-            }
-            signature
+            let signature = format_args!("{interface}{}: {}", export.name, export.ty);
+            at_most(MAX_SIGNATURE, &signature).unwrap_or_else(|_| {
+                let named =
+                    info.types.shown(&at_most(LONGEST_SIGNATURE, &signature).unwrap_or_else(|cut| cut));
+                at_most(MAX_SIGNATURE, &named).unwrap_or_else(|cut| cut + "…")
+            })
         });
-        Entry { sha256, size, kind: info.kind, main: info.main, exports: exports.collect(), uploaded }
+        let (exports, types) = (exports.collect(), info.types.clone());
+        Entry { sha256, size, kind: info.kind, main: info.main, exports, types, uploaded }
     }
 }
 
@@ -247,6 +252,7 @@ mod tests {
             kind: Kind::Core,
             main: true,
             exports: vec!["add: func(a: s32) -> s32".into()],
+            types: TypeNames::default(),
             uploaded: "2026-01-01T00:00:00Z".into(),
         }
     }

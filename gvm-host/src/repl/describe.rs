@@ -200,7 +200,7 @@ impl Description {
         list("has only what is granted", needs.iter().map(need).collect());
         list("cannot run here: nothing offers", self.unsatisfied().into_iter().map(str::to_owned).collect());
         list("imports", info.imports.clone());
-        list("exports", info.exports.iter().map(shown).collect());
+        list("exports", info.exports.iter().map(|export| info.types.shown(&shown(export))).collect());
         list("wit", info.wit.iter().flat_map(|wit| wit.lines()).map(str::to_owned).collect());
         // Lines of WIT that are empty have nothing to be indented.
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")

@@ -62,7 +62,7 @@ fn upload(
     if std::io::stdout().is_terminal() {
         let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), size(entry.size));
         for export in &entry.exports {
-            let _ = writeln!(text, "  {export}");
+            let _ = writeln!(text, "  {}", entry.types.shown(export));
         }
     }
     output::print(&(text + "Module Uploaded Successfully!\n"));
@@ -132,7 +132,8 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     let _ = writeln!(text, "  sha256    {}", entry.sha256);
     let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
     let _ = writeln!(text, "  main      {}", if entry.main { "yes" } else { "no" });
-    for (title, lines) in [("Exports", &entry.exports), ("Imports", &info.imports)] {
+    let exports = entry.exports.iter().map(|export| entry.types.shown(export)).collect();
+    for (title, lines) in [("Exports", &exports), ("Imports", &info.imports)] {
         if !lines.is_empty() {
             let _ = writeln!(text, "\n{title}:\n  {}", lines.join("\n  "));
         }

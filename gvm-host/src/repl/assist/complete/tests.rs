@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::inspect::Kind;
+use crate::engine::names::TypeNames;
 use crate::gpmd::index::Index;
 use crate::id::{Hash, parse_version};
 use crate::node::live::Place as Lives;
@@ -8,7 +9,15 @@ use crate::repl::assist::known::Nodes;
 fn entry(main: bool, exports: &[&str]) -> Entry {
     let exports = exports.iter().map(|export| (*export).to_owned()).collect();
     let uploaded = "2026-01-01T00:00:00Z".to_owned();
-    Entry { sha256: Hash::of(&[]), size: 1, kind: Kind::Core, main, exports, uploaded }
+    Entry {
+        sha256: Hash::of(&[]),
+        size: 1,
+        kind: Kind::Core,
+        main,
+        exports,
+        types: TypeNames::default(),
+        uploaded,
+    }
 }
 
 /// A home with `math`, `values` and `hello`, an instance of `math`, three nodes.
