@@ -7,7 +7,7 @@ mod complete;
 mod highlight;
 mod hint;
 mod known;
-mod lex;
+pub(super) mod lex;
 mod place;
 mod signature;
 
