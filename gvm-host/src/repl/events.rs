@@ -90,9 +90,9 @@ impl Questions {
         }
     }
 
-    /// Whether nobody waits.
+    /// Whether nobody waits for an answer.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.iter().all(|(id, _)| self.answered == Some(*id))
     }
 
     /// The question that is open, in words.

@@ -23,8 +23,7 @@ pub fn statements(text: &str) -> Vec<&str> {
         at = token.span.end;
     }
     found.push(&text[start..at]);
-    found.retain(|statement| !statement.trim().is_empty());
-    found
+    found.into_iter().map(str::trim).filter(|statement| !statement.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -34,7 +33,7 @@ mod tests {
     #[test]
     fn lines_end_statements_where_nothing_is_open() {
         assert_eq!(statements("math.add(1,2)"), ["math.add(1,2)"]);
-        assert_eq!(statements("a.f(1)\nb.f(2)\n\n  c\n"), ["a.f(1)", "b.f(2)", "  c"]);
+        assert_eq!(statements("a.f(1)\nb.f(2)\n\n  c\n"), ["a.f(1)", "b.f(2)", "c"]);
         assert_eq!(
             statements("a.f(\n  1, // one)\n  [2,\n3]\n)\nb"),
             ["a.f(\n  1, // one)\n  [2,\n3]\n)", "b"]

@@ -161,7 +161,7 @@ impl Cursor<'_> {
             "Node" if self.rest().starts_with('.') => return self.node(),
             "Module" if self.rest().starts_with('.') => return self.stored(),
             "exit" | "quit" if self.call_or_end() => return Ok(Statement::Exit),
-            "exit" | "quit" if self.rest().starts_with(char::is_whitespace) => {
+            "exit" | "quit" if self.at > start + word.len() => {
                 return Err(self.error(format!("`{word}` stands alone")));
             }
             "help" => {

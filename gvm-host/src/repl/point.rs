@@ -26,6 +26,9 @@ impl PartialEq for Places {
     }
 }
 
+/// How many rows of a terminal a line of an error may take that is only there to help.
+const ROWS: usize = 4;
+
 /// What joins the texts of arguments.
 pub const BETWEEN: &str = ", ";
 
@@ -73,12 +76,20 @@ pub fn fit(text: &str, columns: usize) -> String {
                 at += 2;
             }
             None => {
-                shown.push((*line).to_owned());
+                shown.push(shortened(line, columns));
                 at += 1;
             }
         }
     }
     shown.join("\n")
+}
+
+/// A signature that would fill the terminal is cut: what is wrong stands above it, and `help` shows it whole.
+fn shortened(line: &str, columns: usize) -> String {
+    match line.char_indices().nth((columns * ROWS).max(1)) {
+        Some((end, _)) if line.starts_with("  ") => format!("{}…", &line[..end]),
+        _ => line.to_owned(),
+    }
 }
 
 /// The part of a line around what is pointed at, and the pointer.

@@ -199,7 +199,7 @@ fn a_caret_shows_the_place() {
     points(
         "1, \"世界\", x",
         "two",
-        "one argument too many: the function takes 2\n  1, \"世界\", x\n               ^",
+        "one argument too many: the function takes 2\n  1, \"世界\", x\n             ^",
     );
 }
 
@@ -210,7 +210,7 @@ fn what_was_meant_is_said() {
         assert!(misread.message.contains(said), "{text}: {}", misread.message);
     };
     says("{requird: 1}", "record", "unknown field `requird`: did you mean `required`?");
-    says("{}", "record", "missing field `required: u8`");
+    says("{optional: 1}", "record", "missing field `required: u8`");
     says("lft", "enum", "did you mean `left`?");
     says("onn(1)", "variant", "did you mean `on`?");
     says("{reed}", "flags", "did you mean `read`?");

@@ -117,7 +117,14 @@ impl Keyboard {
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         match self {
             Keyboard::Editor(terminal) => terminal.above(),
-            Keyboard::Plain { .. } => Arc::new(|line| render::note(&line)),
+            Keyboard::Plain { prompt, .. } => {
+                let prompt = prompt.clone();
+                Arc::new(move |line| {
+                    render::prompt("\n");
+                    render::note(&line);
+                    render::prompt(&prompt);
+                })
+            }
         }
     }
 }

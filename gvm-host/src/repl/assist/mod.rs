@@ -10,6 +10,7 @@ mod known;
 pub(super) mod lex;
 mod place;
 mod signature;
+mod values;
 
 pub use complete::Complete;
 pub use highlight::Highlight;
