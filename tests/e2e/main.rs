@@ -36,4 +36,5 @@ mod strangers;
 mod survival;
 mod terminal;
 mod transcripts;
+mod typing;
 mod values;

@@ -65,8 +65,8 @@ fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
     let begins = |offer: &Offer| offer.value.starts_with(typed) || offer.value.starts_with(&kebab);
     // A function of an interface, by its own name.
     let last = |offer: &Offer| bare(offer).rsplit_once('.').is_some_and(|(_, name)| name.starts_with(&kebab));
-    let ours = |offer: &Offer| offer.value.starts_with(char::is_uppercase);
-    let is_begun = |offer: &Offer| begins(offer) || !typed.is_empty() && !ours(offer) && last(offer);
+    let qualified = |offer: &Offer| offer.value.starts_with(char::is_lowercase);
+    let is_begun = |offer: &Offer| begins(offer) || !typed.is_empty() && qualified(offer) && last(offer);
     if offers.iter().any(is_begun) || typed.chars().count() < 2 {
         return offers.into_iter().filter(is_begun).collect();
     }

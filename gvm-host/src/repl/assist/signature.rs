@@ -28,7 +28,9 @@ impl<'a> Signature<'a> {
         };
         // Names of core modules are any text. What could act on the terminal is offered to nobody.
         let harmless = !line.chars().any(char::is_control);
-        (!is_main && harmless).then_some(Signature { interface, name, ty })
+        // `[method]thing.weight` and the like take resources, which cannot cross.
+        let callable = !is_main && !name.starts_with('[');
+        (callable && harmless).then_some(Signature { interface, name, ty })
     }
 
     /// The parameters, each as `name: type`.
@@ -94,6 +96,7 @@ mod tests {
         assert!(!greet.is_of("face"));
         assert_eq!(Signature::read("_start: func()"), None);
         assert_eq!(Signature::read("wasi:cli/run@0.2.6#run: func() -> result"), None);
+        assert_eq!(Signature::read("n:p/i#[method]thing.weight: func(self: borrow<resource>) -> u32"), None);
         assert_eq!(Signature::read("nonsense"), None);
         assert_eq!(Signature::read("a\x1b[2Jb: func()"), None);
     }
