@@ -37,4 +37,5 @@ mod strangers;
 mod survival;
 mod terminal;
 mod transcripts;
+mod typing;
 mod values;

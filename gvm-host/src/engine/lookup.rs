@@ -6,10 +6,20 @@
 use super::inspect::Export;
 use super::module::Function;
 use crate::error::{Code, Error, Result};
+use crate::near;
 use crate::value::FuncType;
 
 /// How many functions an error lists.
 pub(super) const SHOWN: usize = 12;
+
+/// How many of them where some are nearly called so.
+const NEAR: usize = 4;
+
+/// How like its name has to be for that, of 1.
+const LIKE: f64 = 0.75;
+
+/// How many characters of a function an error shows that lists several.
+const WIDE: usize = 120;
 
 /// What a name can mean: a function of a loaded module, or of one that was only looked at.
 pub(super) trait Named {
@@ -98,35 +108,81 @@ fn find(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &st
     }
 }
 
+/// An interface's name without its package and version.
+fn last_word(interface: &str) -> &str {
+    let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
+    bare.rsplit_once('/').map_or(bare, |(_, last)| last)
+}
+
 /// Whether `wanted` names the interface: in full, without its version, or by its last word.
-fn is_interface(interface: Option<&str>, wanted: &str) -> bool {
+pub(super) fn is_interface(interface: Option<&str>, wanted: &str) -> bool {
     let Some(interface) = interface else { return false };
     let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
-    let last = bare.rsplit_once('/').map_or(bare, |(_, last)| last);
+    let last = last_word(interface);
     interface == wanted || bare == wanted || last == wanted || last == wanted.replace('_', "-")
 }
 
 fn not_found(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &str) -> Error {
+    let within: Vec<&_> = functions
+        .iter()
+        .filter(|function| interface.is_none_or(|wanted| is_interface(function.interface(), wanted)))
+        .collect();
+    if let (Some(interface), true, false) = (interface, within.is_empty(), functions.is_empty()) {
+        return no_interface(functions, noun, interface);
+    }
     let what = match interface {
         Some(interface) => format!("`{noun}` has no function `{name}` in `{interface}`"),
         None => format!("`{noun}` has no function `{name}`"),
     };
-    let mut near: Vec<(f64, &_)> =
-        functions.iter().map(|function| (strsim::jaro_winkler(function.name(), name), function)).collect();
+    let mut near: Vec<(f64, &_)> = within
+        .iter()
+        .map(|function| (strsim::jaro_winkler(function.name(), name), *function))
+        .filter(|(like, _)| *like > LIKE)
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.truncate(NEAR);
     let (message, shown) = match near.first() {
-        None => (format!("{what}: it exports no functions"), 0),
-        Some((score, best)) if *score > 0.75 => (
+        Some((_, best)) => (
             format!("{what}; did you mean `{}`?", best.name()),
-            near.iter().take_while(|n| n.0 > 0.75).count(),
+            near.iter().map(|(_, function)| function.signature()).collect(),
         ),
-        Some(_) => (format!("{what}; it exports:"), SHOWN),
+        None if within.is_empty() => (format!("{what}: it exports no functions"), Vec::new()),
+        None => {
+            (format!("{what}; it exports:"), within.iter().map(|function| function.signature()).collect())
+        }
     };
-    let mut error = Error::new(Code::FunctionNotFound, message);
-    for (_, function) in near.iter().take(shown.min(SHOWN)) {
-        error = error.with_context(format!("  {}", function.signature()));
+    listed(Error::new(Code::FunctionNotFound, message), shown)
+}
+
+fn no_interface(functions: &[impl Named], noun: &str, wanted: &str) -> Error {
+    let mut all: Vec<&str> = functions.iter().filter_map(Named::interface).collect();
+    all.dedup();
+    let mut names: Vec<&str> = all.iter().map(|name| last_word(name)).collect();
+    if wanted.contains(['/', ':']) {
+        names.clone_from(&all);
     }
-    error
+    let near = near::nearest(wanted, names).first().map(|near| format!(": did you mean `{near}`?"));
+    let said = match (near, all.is_empty()) {
+        (Some(near), _) => near,
+        (None, true) => ": its functions stand in none".to_owned(),
+        (None, false) => "; there are:".to_owned(),
+    };
+    let error = Error::new(Code::FunctionNotFound, format!("`{noun}` has no interface `{wanted}`{said}"));
+    listed(error, all.into_iter().map(str::to_owned).collect())
+}
+
+/// The error with lines below it: few, and none of them endless.
+fn listed(mut error: Error, lines: Vec<String>) -> Error {
+    let more = lines.len().saturating_sub(SHOWN);
+    let alone = lines.len() == 1;
+    for mut line in lines.into_iter().take(SHOWN) {
+        if let (false, Some((end, _))) = (alone, line.char_indices().nth(WIDE)) {
+            line.truncate(end);
+            line.push('…');
+        }
+        error = error.with_context(format!("  {line}"));
+    }
+    if more > 0 { error.with_context(format!("  … and {more} more: see `help`")) } else { error }
 }
 
 fn ambiguous(functions: &[impl Named], noun: &str, found: &[usize]) -> Error {

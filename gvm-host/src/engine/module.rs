@@ -197,6 +197,11 @@ impl Function {
         }
     }
 
+    /// Whether this names the interface it stands in: in full, without its version, or by its last word.
+    pub fn is_of(&self, interface: &str) -> bool {
+        super::lookup::is_interface(self.interface.as_deref(), interface)
+    }
+
     /// The function as WIT writes it, with its interface in front.
     pub fn signature(&self) -> String {
         super::lookup::Named::signature(self)

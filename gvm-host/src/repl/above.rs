@@ -46,6 +46,11 @@ impl Typed {
         }
     }
 
+    /// What is typed, which is dropped.
+    pub fn take(&self) -> String {
+        std::mem::take(&mut *self.state()).line
+    }
+
     fn drawn(&self, line: &str, cursor: usize) {
         let mut state = self.state();
         line.clone_into(&mut state.line);

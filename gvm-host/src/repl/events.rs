@@ -53,9 +53,13 @@ pub fn waiting(name: &Name) -> String {
 
 /// The nodes that wait for a person's answer, in the order in which they asked. One is asked about at a
 /// time, above the prompt, so that what is being typed stays as it is; the next line that can be an answer
-/// is one.
+/// is one. The next question comes when what came of the answer has been heard.
 #[derive(Debug, Default)]
-pub struct Questions(VecDeque<(u64, Name)>);
+pub struct Questions {
+    waiting: VecDeque<(u64, Name)>,
+    /// The question that has been answered, until its end is heard.
+    answered: Option<u64>,
+}
 
 /// What a person answered.
 #[derive(Debug, PartialEq)]
@@ -69,18 +73,19 @@ impl Questions {
     pub fn hear(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::Asked { id, name } => {
-                self.0.push_back((*id, name.clone()));
-                (self.0.len() == 1).then(|| self.open()).flatten()
+                self.waiting.push_back((*id, name.clone()));
+                (self.waiting.len() == 1).then(|| self.open()).flatten()
             }
             Event::AskEnded { id, name, why } => {
-                let place = self.0.iter().position(|(open, _)| open == id);
+                let place = self.waiting.iter().position(|(open, _)| open == id);
+                self.answered = self.answered.filter(|answered| answered != id);
                 let ended = match (place, why.as_str()) {
                     (_, "allowed") => None,
                     (_, "denied") => Some(format!("[{name} is denied]")),
                     (place, _) => place.map(|_| format!("[{name} does not wait any more: {why}]")),
                 };
                 if let Some(place) = place {
-                    self.0.remove(place);
+                    self.waiting.remove(place);
                 }
                 let next = if place == Some(0) { self.open() } else { None };
                 let lines: Vec<String> = ended.into_iter().chain(next).collect();
@@ -90,9 +95,15 @@ impl Questions {
         }
     }
 
+    /// Whether nobody waits for an answer.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.iter().all(|(id, _)| self.answered == Some(*id))
+    }
+
     /// The question that is open, in words.
     pub fn open(&self) -> Option<String> {
-        self.0.front().map(|(_, name)| format!("{name} wants to connect. Allow? [y/N]"))
+        let (_, name) = self.front()?;
+        Some(format!("{name} wants to connect. Allow? [y/N]"))
     }
 
     /// Takes a typed line as the answer to the open question, where it is one: an empty line is a no.
@@ -102,7 +113,19 @@ impl Questions {
             "" | "n" | "no" => false,
             _ => return None,
         };
-        self.0.pop_front().map(|(id, _)| Answer { id, yes })
+        let id = self.front()?.0;
+        self.answered = Some(id);
+        Some(Answer { id, yes })
+    }
+
+    /// Takes back a question whose answer came too late.
+    pub fn forget(&mut self, id: u64) {
+        self.waiting.retain(|(open, _)| *open != id);
+        self.answered = self.answered.filter(|answered| *answered != id);
+    }
+
+    fn front(&self) -> Option<&(u64, Name)> {
+        self.waiting.front().filter(|(id, _)| self.answered != Some(*id))
     }
 }
 
@@ -127,12 +150,16 @@ mod tests {
         assert_eq!(questions.hear(&asked(3, "c")), None);
         assert_eq!(questions.answer("math.add(1,2)"), None, "a statement is none");
         assert_eq!(questions.answer(" Y "), Some(Answer { id: 1, yes: true }));
-        assert_eq!(questions.open().unwrap(), "b wants to connect. Allow? [y/N]");
-        assert_eq!(questions.hear(&ended(1, "a", "allowed")), None);
+        assert_eq!((questions.open(), questions.answer("y")), (None, None), "its end has not been heard");
+        assert_eq!(questions.hear(&ended(1, "a", "allowed")).unwrap(), "b wants to connect. Allow? [y/N]");
         assert_eq!(questions.hear(&ended(3, "c", "it left")).unwrap(), "[c does not wait any more: it left]");
         assert_eq!(questions.answer(""), Some(Answer { id: 2, yes: false }));
         assert_eq!(questions.hear(&ended(2, "b", "denied")).unwrap(), "[b is denied]");
         assert_eq!(questions.answer("n"), None);
+        questions.hear(&asked(4, "d"));
+        assert_eq!(questions.answer("y"), Some(Answer { id: 4, yes: true }));
+        questions.forget(4);
+        assert!(questions.hear(&asked(5, "e")).is_some());
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod describe;
 pub mod eval;
 pub mod events;
 pub mod help;
+mod keys;
+pub mod lines;
 pub mod parse;
 pub mod point;
 pub mod progress;

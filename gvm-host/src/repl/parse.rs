@@ -5,10 +5,14 @@
 //! are. Pure. Must not know: nodes, modules, values.
 
 use crate::call::{ModuleRef, Target};
-use crate::error::{Code, Error, Result};
-use crate::id::{Name, parse_version};
+use crate::error::{Error, Result};
+use crate::id::Name;
 use crate::near;
 use crate::repl::point::Places;
+
+mod cursor;
+
+use cursor::{Cursor, error_at, wave_end};
 
 /// One line, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +120,27 @@ pub fn statement(line: &str) -> Result<Statement> {
     Ok(statement)
 }
 
+/// What `help` is asked about: a module, an interface of it, a function.
+#[derive(Debug, PartialEq)]
+pub struct Topic {
+    pub module: Name,
+    pub version: Option<semver::Version>,
+    pub parts: Vec<String>,
+}
+
+/// Reads what `help` is asked about; a call's parentheses are no matter.
+///
+/// # Errors
+/// `SYNTAX`.
+pub fn topic(text: &str) -> Result<Topic> {
+    let mut cursor = Cursor::new(text);
+    let (module, version, parts) = cursor.path()?;
+    if !cursor.rest().starts_with('(') {
+        cursor.end()?;
+    }
+    Ok(Topic { module, version, parts })
+}
+
 /// Reads a TARGET of a command line: a module, or a function with its arguments.
 ///
 /// # Errors
@@ -128,65 +153,7 @@ pub fn target(text: &str) -> Result<Expr> {
     Ok(expr)
 }
 
-struct Cursor<'a> {
-    line: &'a str,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(line: &'a str) -> Cursor<'a> {
-        Cursor { line, at: 0 }
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.line[self.at..]
-    }
-
-    fn at_end(&self) -> bool {
-        self.at == self.line.len()
-    }
-
-    /// Passes over space and over comments, which end with their line.
-    fn space(&mut self) {
-        loop {
-            self.at = self.line.len() - self.rest().trim_start().len();
-            if !self.rest().starts_with("//") {
-                return;
-            }
-            self.at += self.rest().find('\n').unwrap_or(self.rest().len());
-        }
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at += token.len();
-        }
-        found
-    }
-
-    fn expect(&mut self, token: &str) -> Result<()> {
-        self.space();
-        if self.eat(token) { Ok(()) } else { Err(self.error(format!("expected `{token}` here"))) }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.space();
-        if self.at_end() { Ok(()) } else { Err(self.error("nothing more was expected here")) }
-    }
-
-    /// A `SYNTAX` error that points at where the cursor is.
-    fn error(&self, message: impl std::fmt::Display) -> Error {
-        error_at(self.line, self.at, message)
-    }
-
-    fn word(&mut self, also: &str) -> &'a str {
-        let rest = self.rest();
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || also.contains(c))).unwrap_or(rest.len());
-        self.at += end;
-        &rest[..end]
-    }
-
+impl Cursor<'_> {
     fn statement(&mut self) -> Result<Statement> {
         let start = self.at;
         let word = self.word("-_");
@@ -194,6 +161,9 @@ impl<'a> Cursor<'a> {
             "Node" if self.rest().starts_with('.') => return self.node(),
             "Module" if self.rest().starts_with('.') => return self.stored(),
             "exit" | "quit" if self.call_or_end() => return Ok(Statement::Exit),
+            "exit" | "quit" if self.at > start + word.len() => {
+                return Err(self.error(format!("`{word}` stands alone")));
+            }
             "help" => {
                 self.space();
                 let topic = self.rest().trim_end();
@@ -218,7 +188,7 @@ impl<'a> Cursor<'a> {
             }
             self.space();
         }
-        self.at_end()
+        self.at_end() || self.rest().starts_with('#')
     }
 
     fn node(&mut self) -> Result<Statement> {
@@ -330,36 +300,8 @@ impl<'a> Cursor<'a> {
         Ok(expr)
     }
 
-    fn name(&mut self) -> Result<Name> {
-        self.space();
-        let start = self.at;
-        let text = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
-        if text.is_empty() {
-            return Err(self.error("expected a name here"));
-        }
-        text.parse().map_err(|error: Error| error_at(self.line, start, error.message()))
-    }
-
-    fn quoted(&mut self) -> Result<String> {
-        let start = self.at;
-        self.expect("\"")?;
-        let mut text = String::new();
-        let mut chars = self.rest().char_indices();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.at += at + 1;
-                    return Ok(text);
-                }
-                '\\' => text.extend(chars.next().map(|(_, c)| c)),
-                c => text.push(c),
-            }
-        }
-        self.at = start;
-        Err(self.error("this quotation has no end"))
-    }
-
-    fn expr(&mut self) -> Result<Expr> {
+    /// A module, and what stands behind it with dots between.
+    fn path(&mut self) -> Result<(Name, Option<semver::Version>, Vec<String>)> {
         let name = self.name()?;
         let version = if self.eat("@") { Some(self.version()?) } else { None };
         let mut parts = Vec::new();
@@ -370,6 +312,11 @@ impl<'a> Cursor<'a> {
             }
             parts.push(part);
         }
+        Ok((name, version, parts))
+    }
+
+    fn expr(&mut self) -> Result<Expr> {
+        let (name, version, mut parts) = self.path()?;
         let (args, places) = match self.rest().starts_with('(') {
             true => self.args().map(|(args, places)| (Some(args), places))?,
             false => (None, Places::default()),
@@ -393,34 +340,6 @@ impl<'a> Cursor<'a> {
         };
         let target = Target { module: ModuleRef::Stored { name, version }, interface, function };
         Ok(Expr { target, args, places })
-    }
-
-    /// A version behind `@`: quoted, or three numbers.
-    fn version(&mut self) -> Result<semver::Version> {
-        let start = self.at;
-        let text = if self.rest().starts_with('"') {
-            self.quoted()?
-        } else {
-            let rest = self.rest();
-            let mut dots = 0;
-            let end = rest
-                .char_indices()
-                .find(|(index, c)| match c {
-                    '.' => {
-                        dots += 1;
-                        dots > 2
-                    }
-                    'v' => *index > 0,
-                    c => !c.is_ascii_digit(),
-                })
-                .map_or(rest.len(), |(index, _)| index);
-            self.at += end;
-            rest[..end].to_owned()
-        };
-        parse_version(&text).map_err(|error| {
-            let hint = "; one with more than three numbers is quoted: `@\"1.0.0-rc.1\"`";
-            error_at(self.line, start, format!("{}{hint}", error.message()))
-        })
     }
 
     /// The arguments between parentheses, split at the commas that belong to no value.
@@ -461,8 +380,10 @@ impl<'a> Cursor<'a> {
             }
             return self.expr().map(|expr| Arg::Call(None, expr));
         }
-        let end = wave_end(self.line, start)
-            .ok_or_else(|| error_at(self.line, open, "this parenthesis has no end"))?;
+        let end = wave_end(self.line, start).map_err(|quotation| match quotation {
+            Some(at) => error_at(self.line, at, "this quotation has no end"),
+            None => error_at(self.line, open, "this parenthesis has no end"),
+        })?;
         self.at = end;
         let mut text = self.line[start..end].trim_end().to_owned();
         // A comment in it must not reach into the arguments that will stand behind it.
@@ -479,44 +400,6 @@ impl<'a> Cursor<'a> {
         rest.starts_with(|c: char| c.is_ascii_alphabetic())
             && (rest[end..].starts_with('.') || rest[end..].starts_with('@'))
     }
-}
-
-/// Where a WAVE value that begins at `start` ends: at a comma or a closing bracket that is not its own.
-fn wave_end(line: &str, start: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut chars = line[start..].char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' if line[start + at..].starts_with("\"\"\"") => {
-                let inside = start + at + 3;
-                let end = inside + line[inside..].find("\"\"\"")? + 3;
-                while chars.peek().is_some_and(|(next, _)| start + next < end) {
-                    chars.next();
-                }
-            }
-            '"' | '\'' => loop {
-                match chars.next()?.1 {
-                    '\\' => drop(chars.next()),
-                    end if end == c => break,
-                    _ => {}
-                }
-            },
-            '/' if line[start + at..].starts_with("//") => {
-                while chars.next_if(|(_, c)| *c != '\n').is_some() {}
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' | ',' if depth == 0 => return Some(start + at),
-            ')' | ']' | '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// A `SYNTAX` error with the line and a caret below the place.
-fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
-    let column = line[..at].chars().count();
-    Error::new(Code::Syntax, message.to_string()).with_context(format!("  {line}\n  {:column$}^", ""))
 }
 
 #[cfg(test)]

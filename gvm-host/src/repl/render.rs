@@ -4,14 +4,19 @@
 //! was asked for. The only place besides `bin/` that prints. Must not know: how calls are made.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 
 use crate::call::{Chunk, Outcome, Stream};
 use crate::error::{Effect, Error};
 use crate::imports::Stdio;
+use crate::repl::point;
 use crate::repl::progress::{LOOK, Progress};
 use crate::repl::sanitize::Sanitizer;
+
+/// Whether the terminal's row holds what a guest wrote and has not ended. There is one terminal.
+static ROW_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Standard output and error of this process, and what they are connected to.
 pub struct Screen {
@@ -56,7 +61,7 @@ impl Screen {
                 true => side.sanitizer.feed(&chunk.data).into_bytes(),
                 false => chunk.data,
             };
-            side.note(&data);
+            side.note(&data, terminal);
             shown.push(Chunk { stream: chunk.stream, data });
         }
         shown
@@ -71,7 +76,7 @@ impl Screen {
                 Stream::Stderr => (&mut self.stderr, self.stderr_terminal),
             };
             let rest = side.sanitizer.finish();
-            side.note(rest.as_bytes());
+            side.note(rest.as_bytes(), terminal);
             write(stream, rest.as_bytes());
             if side.open && (terminal || follows && stream == Stream::Stdout) {
                 write(stream, b"\n");
@@ -80,6 +85,7 @@ impl Screen {
         let wrote = self.stdout.wrote || self.stderr.wrote;
         self.stdout = Side::default();
         self.stderr = Side::default();
+        ROW_OPEN.store(false, Ordering::Relaxed);
         wrote
     }
 
@@ -105,7 +111,8 @@ impl Screen {
     pub fn error(&mut self, error: &Error) {
         // What a guest or a peer put into the message is no more trusted than its output.
         let text = if self.stderr_terminal {
-            Sanitizer::default().feed(error.to_string().as_bytes())
+            let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+            point::fit(&Sanitizer::default().feed(error.to_string().as_bytes()), columns)
         } else {
             error.to_string()
         };
@@ -119,10 +126,13 @@ impl Screen {
 }
 
 impl Side {
-    fn note(&mut self, bytes: &[u8]) {
+    fn note(&mut self, bytes: &[u8], terminal: bool) {
         if let Some(last) = bytes.last() {
             self.wrote = true;
             self.open = *last != b'\n';
+            if terminal {
+                ROW_OPEN.store(self.open, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -214,6 +224,22 @@ pub fn note(text: &str) {
         false => text.to_owned(),
     };
     write(Stream::Stderr, format!("{text}\n").as_bytes());
+}
+
+/// A line for a person while a call runs: on a row of its own, wherever the guest's last one ended.
+pub fn beside(text: &str) {
+    if ROW_OPEN.swap(false, Ordering::Relaxed) {
+        write(Stream::Stderr, b"\n");
+    }
+    note(text);
+}
+
+/// The prompt of a terminal that has no line editor: beside what programs read, where that is possible.
+pub fn prompt(text: &str) {
+    let beside = io::stderr().is_terminal();
+    if beside || io::stdout().is_terminal() {
+        write(if beside { Stream::Stderr } else { Stream::Stdout }, text.as_bytes());
+    }
 }
 
 /// Writes and flushes. A reader that has gone is not our failure: its own end tells it.

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use reedline::{
-    ColumnarMenu, Emacs, ExternalPrinter, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt,
-    PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu,
-    Signal, default_emacs_keybindings,
+    ColumnarMenu, Completer, CompletionResult, CompletionStatus, EditCommand, Emacs, ExternalPrinter,
+    FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch,
+    PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu, Signal, default_emacs_keybindings,
 };
+use rustix::process::kill_current_process_group;
 
 use crate::error::{Error, Result};
 use crate::repl::above::{Typed, Watched};
 use crate::repl::assist::{Complete, Highlight, Hint, Names};
+use crate::repl::keys::{Behind, Keys};
+use crate::repl::render;
 
 /// Lines of history that are kept between runs.
 const HISTORY: usize = 10_000;
@@ -26,6 +29,9 @@ const MENU: &str = "completions";
 /// What stands between the prompt's name and what is typed.
 const INDICATOR: &str = " > ";
 
+/// What Ctrl-Z is called.
+const SUSPEND: &str = "suspend";
+
 /// Events that wait to be shown above the prompt.
 const WAITING: usize = 64;
 
@@ -34,13 +40,16 @@ pub struct Terminal {
     editor: Reedline,
     prompt: NodePrompt,
     above: Arc<dyn Fn(String) + Send + Sync>,
+    typed: Typed,
+    behind: Behind,
 }
 
 /// What came of asking for a line.
+#[derive(Debug, PartialEq)]
 pub enum Line {
     Text(String),
-    /// Ctrl-C: what was typed is dropped.
-    Dropped,
+    /// Ctrl-C: what was typed is dropped; this is it.
+    Dropped(String),
     /// Ctrl-D, or that the flag was raised.
     End,
 }
@@ -50,7 +59,7 @@ impl Terminal {
     /// these names. Raising the flag ends what is being typed.
     ///
     /// # Errors
-    /// `INTERNAL` where the history cannot be read or written.
+    /// `INTERNAL`.
     pub fn open(
         node: &str,
         history: &Path,
@@ -58,8 +67,7 @@ impl Terminal {
         colour: bool,
         flag: Arc<AtomicBool>,
     ) -> Result<Terminal> {
-        let file = FileBackedHistory::with_file(HISTORY, history.to_owned())
-            .map_err(|error| Error::internal(format!("history {}: {error}", history.display())))?;
+        let behind = Behind::default();
         let prompt = NodePrompt(format!("({node})"));
         let (typed, width) = (Typed::default(), prompt.0.len() + INDICATOR.len());
         let printer = ExternalPrinter::new(WAITING);
@@ -70,20 +78,36 @@ impl Terminal {
         let next = ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu(MENU.into()), ReedlineEvent::MenuNext]);
         keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, next);
         keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
+        keys.add_binding(
+            KeyModifiers::CONTROL,
+            KeyCode::Char('z'),
+            ReedlineEvent::ExecuteHostCommand(SUSPEND.into()),
+        );
+        // Ctrl-_, as terminals send it; Ctrl-Z is another's.
+        keys.add_binding(
+            KeyModifiers::CONTROL,
+            KeyCode::Char('7'),
+            ReedlineEvent::Edit(vec![EditCommand::Undo]),
+        );
         let editor = Reedline::create()
-            .with_history(Box::new(file))
+            .with_history(Box::new(remembered(history)?))
+            // As in every shell: what is not to be remembered begins with a space.
+            .with_history_exclusion_prefix(Some(" ".into()))
+            .use_bracketed_paste(true)
             .with_ansi_colors(colour)
-            .with_completer(Box::new(Complete(names.clone())))
+            .with_completer(Box::new(Waiting(Complete(names.clone()), behind.clone())))
             .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
             .with_quick_completions(true)
             .with_partial_completions(true)
-            .with_edit_mode(Box::new(Emacs::new(keys)))
+            .with_edit_mode(Box::new(Keys(Emacs::new(keys), behind.clone())))
             .with_hinter(Box::new(Hint::new(names.clone())))
             .with_highlighter(Box::new(Watched(Highlight(names), typed.clone())))
             .with_break_signal(flag)
             .with_external_printer(printer);
         Ok(Terminal {
             editor,
+            typed: typed.clone(),
+            behind,
             above: Arc::new(move |line| {
                 // A terminal that does not tell its width is taken for a usual one.
                 let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
@@ -98,17 +122,76 @@ impl Terminal {
     /// # Errors
     /// `INTERNAL` where the terminal fails.
     pub fn read(&mut self) -> Result<Line> {
-        match self.editor.read_line(&self.prompt) {
-            Ok(Signal::Success(line)) => Ok(Line::Text(line)),
-            Ok(Signal::CtrlC) => Ok(Line::Dropped),
-            Ok(_) => Ok(Line::End),
-            Err(error) => Err(Error::io("the terminal", error)),
+        let begun = self.behind.take();
+        if let Some(line) = begun.strip_suffix('\n') {
+            render::line(&format!("{}{INDICATOR}{line}", self.prompt.0));
+            return Ok(Line::Text(line.to_owned()));
+        }
+        self.put_back(begun);
+        loop {
+            let read = self.editor.read_line(&self.prompt);
+            match read.map_err(|error| Error::io("the terminal", error))? {
+                Signal::Success(line) => {
+                    // At once: another node of this home may have it, and this one may not end in order.
+                    if let Err(error) = self.editor.sync_history() {
+                        tracing::debug!("the history is not kept: {error}");
+                    }
+                    return Ok(Line::Text(line));
+                }
+                Signal::CtrlC => return Ok(Line::Dropped(self.typed.take())),
+                Signal::HostCommand(_) => suspend(),
+                _ => return Ok(Line::End),
+            }
+        }
+    }
+
+    /// Has the next line begin with this.
+    pub fn put_back(&mut self, text: String) {
+        if !text.is_empty() {
+            self.editor.run_edit_commands(&[EditCommand::InsertString(text)]);
         }
     }
 
     /// Puts lines above the prompt, from any thread. A full queue drops them.
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         self.above.clone()
+    }
+}
+
+/// Stops this process and those of its job until the shell wakes them, as Ctrl-Z does while a call runs. Where
+/// no shell could, the system does not stop them.
+fn suspend() {
+    if let Err(error) = kill_current_process_group(rustix::process::Signal::TSTP) {
+        tracing::debug!("cannot be suspended: {error}");
+    }
+}
+
+/// The history of this file. One that cannot be used must not keep anybody from working: its lines are mended
+/// where they are no text, else this run's are remembered for itself.
+fn remembered(file: &Path) -> Result<FileBackedHistory> {
+    let open = || FileBackedHistory::with_file(HISTORY, file.to_owned());
+    let mend = || {
+        let bytes = std::fs::read(file)?;
+        std::fs::write(file, String::from_utf8_lossy(&bytes).as_bytes())
+    };
+    let history = open().or_else(|error| mend().map_err(|_| error).and_then(|()| open()));
+    history.or_else(|error| {
+        render::note(&format!("The history {} is not kept: {error}", file.display()));
+        FileBackedHistory::new(HISTORY).map_err(|error| Error::internal(error.to_string()))
+    })
+}
+
+/// A completer that tells when the line editor waits for keys.
+struct Waiting(Complete, Behind);
+
+impl Completer for Waiting {
+    fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
+        self.0.complete(line, pos)
+    }
+
+    fn poll_completion(&mut self) -> CompletionStatus {
+        self.1.waits();
+        self.0.poll_completion()
     }
 }
 

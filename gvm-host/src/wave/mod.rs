@@ -12,6 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use read::{parse, parse_args};
+use unicode_width::UnicodeWidthStr;
 pub use write::{print, write};
 
 use crate::error::{Code, Error};
@@ -39,10 +40,11 @@ impl Misread {
 
         let skipped = before.chars().count().saturating_sub(SHOWN);
         let mut shown: String = before.chars().skip(skipped).collect();
-        let indent = shown.chars().count();
-        let carets = place.chars().count().clamp(1, SHOWN);
+        // In columns: a letter may take two, or none.
+        let columns = |text: &str| text.replace('\t', " ").width();
+        let (indent, carets) = (columns(&shown), columns(place).clamp(1, SHOWN));
         shown.extend(place.chars().chain(after.chars()).take(carets + SHOWN));
-        format!("  {shown}\n  {}{}", " ".repeat(indent), "^".repeat(carets))
+        format!("  {}\n  {}{}", shown.replace('\t', " "), " ".repeat(indent), "^".repeat(carets))
     }
 
     /// The error, with the place pointed at.

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use wasm_wave::ast::{Node, NodeType};
 use wasm_wave::parser::{ParserError, ParserErrorKind};
 use wasm_wave::untyped::UntypedValue;
 
 use super::Misread;
+use crate::near;
 use crate::value::{Case, Field, FuncType, List, ResultType, Type, Value};
 
 type Result<T> = std::result::Result<T, Misread>;
@@ -152,6 +154,12 @@ impl<'a> Reader<'a> {
     fn record(&self, node: &Node, ty: &Type, fields: &[Field]) -> Result<Value> {
         let given = node.as_record(self.text).map_err(|error| self.shape(node, ty, &error))?;
         let mut given: HashMap<&str, &Node> = given.collect();
+        // The first in the text. Before what is missing: it is what was meant by it.
+        let unknown_label = |label: &&&str| fields.iter().all(|field| *field.name != ***label);
+        if let Some(label) = given.keys().filter(unknown_label).min_by_key(|label| label.as_ptr()) {
+            let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
+            return Err(self.at_label(label, unknown("field", label, &names)));
+        }
         let mut values = Vec::with_capacity(fields.len());
         for field in fields {
             values.push(match (given.remove(&*field.name), &field.ty) {
@@ -160,14 +168,7 @@ impl<'a> Reader<'a> {
                 (None, ty) => return Err(at(node, format!("missing field `{}: {ty}`", field.name))),
             });
         }
-        // The first in the text, for what is left has no order.
-        match given.into_keys().min_by_key(|label| label.as_ptr()) {
-            None => Ok(Value::Record(values)),
-            Some(label) => {
-                let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
-                Err(self.at_label(label, unknown("field", label, &names)))
-            }
-        }
+        Ok(Value::Record(values))
     }
 
     fn variant(&self, node: &Node, ty: &Type, cases: &[Case]) -> Result<Value> {
@@ -184,7 +185,10 @@ impl<'a> Reader<'a> {
         Ok(Value::Option(match node.as_option() {
             Ok(None) => None,
             Ok(given) => self.payload(node, "some", Some(payload), given)?,
-            Err(_) if may_be_bare(payload) => Some(Box::new(self.value(node, payload)?)),
+            Err(_) if may_be_bare(payload) => {
+                self.case_of(node, payload, "some")?;
+                Some(Box::new(self.value(node, payload)?))
+            }
             Err(error) => return Err(self.shape(node, ty, &error)),
         }))
     }
@@ -193,9 +197,23 @@ impl<'a> Reader<'a> {
         Ok(Value::Result(match (node.as_result(), &payloads.ok) {
             (Ok(Ok(given)), ok) => Ok(self.payload(node, "ok", ok.as_ref(), given)?),
             (Ok(Err(given)), _) => Err(self.payload(node, "err", payloads.err.as_ref(), given)?),
-            (Err(_), Some(ok)) if may_be_bare(ok) => Ok(Some(Box::new(self.value(node, ok)?))),
+            (Err(_), Some(ok)) if may_be_bare(ok) => {
+                self.case_of(node, ok, "ok")?;
+                Ok(Some(Box::new(self.value(node, ok)?)))
+            }
             (Err(error), _) => return Err(self.shape(node, ty, &error)),
         }))
+    }
+
+    /// An error where a case is written and the type has none: `sme(1)` is a misspelt `some(1)`.
+    fn case_of(&self, node: &Node, ty: &Type, meant: &str) -> Result<()> {
+        if node.ty() != NodeType::VariantWithPayload || matches!(ty, Type::Variant(_)) {
+            return Ok(());
+        }
+        let (label, _) = node.as_variant(self.text).map_err(|error| self.shape(node, ty, &error))?;
+        let names: &[Arc<str>] =
+            if meant == "some" { &["some".into(), "none".into()] } else { &["ok".into(), "err".into()] };
+        Err(self.at_label(label, unknown("case", label, names)))
     }
 
     fn payload(
@@ -217,7 +235,13 @@ impl<'a> Reader<'a> {
     fn shape(&self, node: &Node, ty: &Type, error: &ParserError) -> Misread {
         let text = self.text.get(node.span()).unwrap_or_default();
         match error.kind() {
-            ParserErrorKind::InvalidType => at(node, format!("expected {ty}, found {}", describe(node.ty()))),
+            ParserErrorKind::InvalidType => {
+                let found = match node.ty() {
+                    NodeType::Label => format!("the word `{text}`"),
+                    other => describe(other).to_owned(),
+                };
+                at(node, format!("expected {ty}, found {found}{}", written(ty, node.ty())))
+            }
             ParserErrorKind::InvalidValue => at(node, format!("{text} is no {ty}")),
             _ => self.grammar(error),
         }
@@ -243,23 +267,64 @@ fn at(node: &Node, message: String) -> Misread {
     Misread { span: node.span(), message }
 }
 
-fn unknown(what: &str, label: &str, names: &[std::sync::Arc<str>]) -> String {
-    format!("unknown {what} `{label}`; there are: {}", names.join(", "))
+fn unknown(what: &str, label: &str, names: &[Arc<str>]) -> String {
+    let near = near::nearest(label, names.iter().map(|name| &**name));
+    let names = names.join(", ");
+    match near.first() {
+        Some(near) => format!("unknown {what} `{label}`: did you mean `{near}`? There are: {names}"),
+        None => format!("unknown {what} `{label}`; there are: {names}"),
+    }
+}
+
+/// How a value is written that many first write in another way.
+fn written(ty: &Type, found: NodeType) -> &'static str {
+    match (ty, found) {
+        (Type::String, NodeType::Label | NodeType::Char) => ": a string stands in double quotes",
+        (Type::Char, NodeType::Label | NodeType::String) => ": a char stands in single quotes",
+        (Type::Bool, NodeType::Label | NodeType::Number) => ": write `true` or `false`",
+        (Type::Flags(_), NodeType::Label | NodeType::List) => ": flags stand in braces, `{a, b}`",
+        (Type::Enum(_), NodeType::String) => ": a case stands without quotes",
+        _ => "",
+    }
 }
 
 /// An error of the grammar, in our words.
 fn grammar(error: &ParserError, text: &str) -> Misread {
-    let span = error.span();
+    let span = whole_word(text, error.span());
     let token = text.get(span.clone()).unwrap_or_default();
     let message = match (error.kind(), error.detail()) {
         (ParserErrorKind::UnexpectedEnd, _) => "the text ends in the middle of a value".to_owned(),
         (ParserErrorKind::UnexpectedToken, _) => format!("unexpected `{token}`"),
+        (ParserErrorKind::InvalidToken, _) if token.starts_with('\'') => {
+            format!(
+                "cannot read `{token}`: a char is one letter in single quotes, a string stands in double ones"
+            )
+        }
+        (ParserErrorKind::InvalidToken, _) if token.starts_with('"') => {
+            format!(
+                "cannot read `{token}`: a string ends with `\"`; in it stand \\\\ \\\" \\' \\t \\r \\n \\u{{1f47b}}"
+            )
+        }
         (ParserErrorKind::InvalidToken, _) => format!("cannot read `{token}`"),
         (ParserErrorKind::TrailingCharacters, _) => format!("unexpected `{token}` after the value"),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
     };
     Misread { span, message }
+}
+
+/// The span, wider where it begins or ends within a word: `0x10` is one wrong thing to whoever wrote it.
+fn whole_word(text: &str, span: Range<usize>) -> Range<usize> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let Some(token) = text.get(span.clone()) else { return span };
+    if !token.starts_with(part) {
+        return span;
+    }
+    let before = &text[..span.start];
+    let start = before.trim_end_matches(part).len();
+    let after = &text[span.end..];
+    let end = span.end + (after.len() - after.trim_start_matches(part).len());
+    start..end
 }
 
 fn describe(ty: NodeType) -> &'static str {

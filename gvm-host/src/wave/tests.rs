@@ -182,15 +182,66 @@ fn a_caret_shows_the_place() {
     points(
         "{required: 1, optinal: 2}",
         "record",
-        "unknown field `optinal`; there are: required, optional\n  {required: 1, optinal: 2}\n                ^^^^^^^",
+        "unknown field `optinal`: did you mean `optional`? There are: required, optional\n  {required: 1, optinal: 2}\n                ^^^^^^^",
     );
     points(
         "{read, exec}",
         "flags",
         "unknown flag `exec`; there are: read, write\n  {read, exec}\n         ^^^^",
     );
-    points("\n1,\n  \"x", "two", "cannot read `\"x`\n    \"x\n    ^^");
+    let string = "a string ends with `\"`; in it stand \\\\ \\\" \\' \\t \\r \\n \\u{1f47b}";
+    points("\n1,\n  \"x", "two", &format!("cannot read `\"x`: {string}\n    \"x\n    ^^"));
     points("1 2", "u8", "unexpected `2`\n  1 2\n    ^");
+    // What was typed as one word is pointed at as one.
+    points("0x10", "u8", "unexpected `0x10`\n  0x10\n  ^^^^");
+    points("True", "bool", "unexpected `True`\n  True\n  ^^^^");
+    // In columns, not letters.
+    points(
+        "1, \"世界\", x",
+        "two",
+        "one argument too many: the function takes 2\n  1, \"世界\", x\n             ^",
+    );
+}
+
+#[test]
+fn what_was_meant_is_said() {
+    let says = |text: &str, function: &str, said: &str| {
+        let misread = parse_args(text, &signature(function)).unwrap_err();
+        assert!(misread.message.contains(said), "{text}: {}", misread.message);
+    };
+    says("{requird: 1}", "record", "unknown field `requird`: did you mean `required`?");
+    says("{optional: 1}", "record", "missing field `required: u8`");
+    says("lft", "enum", "did you mean `left`?");
+    says("onn(1)", "variant", "did you mean `on`?");
+    says("{reed}", "flags", "did you mean `read`?");
+    says("sme(1)", "option", "unknown case `sme`: did you mean `some`?");
+    says("okk(1)", "both", "unknown case `okk`: did you mean `ok`?");
+    says("eror(1)", "both", "unknown case `eror`: did you mean `err`?");
+    says("abc", "string", "found the word `abc`: a string stands in double quotes");
+    says("'abc'", "string", "a string stands in double ones");
+    says("\"a\"", "char", "a char stands in single quotes");
+    says("yes", "bool", "write `true` or `false`");
+}
+
+#[test]
+fn letters_stay_whole() {
+    for text in ["नमस्ते", "e\u{301}", "👨\u{200d}👩\u{200d}👧", "❤\u{fe0f}", "สวัสดี"]
+    {
+        let value = Value::String(text.into());
+        assert_eq!(print(&value, &Type::String), format!("\"{text}\""));
+        assert_eq!(parse(&format!("\"{text}\""), &Type::String).unwrap(), value);
+    }
+    // What would not be seen, or stand with the quotation mark, is written out.
+    for (text, shown) in [
+        ("\u{301}a", "\\u{301}a"),
+        ("a\u{200d}b", "a\\u{200d}b"),
+        ("a\u{200b}b", "a\\u{200b}b"),
+        ("a\u{202e}b", "a\\u{202e}b"),
+        ("a\u{e0041}", "a\\u{e0041}"),
+        ("é\u{200d}", "é\\u{200d}"),
+    ] {
+        assert_eq!(print(&Value::String(text.into()), &Type::String), format!("\"{shown}\""));
+    }
 }
 
 #[test]

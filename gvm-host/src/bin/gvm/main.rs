@@ -7,6 +7,7 @@
 mod demo;
 mod doctor;
 mod inspect;
+mod keyboard;
 #[path = "../common/manual.rs"]
 mod manual;
 mod new;
@@ -37,8 +38,7 @@ fn main() {
     }
     let cli = Cli::parse();
     log(cli.options.verbose);
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let mut screen = Screen::new(no_colour);
+    let mut screen = Screen::new(no_colour());
     let status = match dispatch(cli, &mut screen) {
         Ok(status) => status,
         Err(error) => {
@@ -75,6 +75,11 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
         Some(Command::Completions { shell }) => manual::completions(shell, Cli::command()).map(|()| 0),
         Some(Command::Man { folder }) => manual::manual(folder.as_deref(), Cli::command()).map(|()| 0),
     }
+}
+
+/// Whether the environment wants no colours.
+fn no_colour() -> bool {
+    keyboard::is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// The status that a coded error leaves with.

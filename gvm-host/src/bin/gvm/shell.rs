@@ -1,28 +1,29 @@
 //! The REPL, scripts, `gvm eval` and `gvm serve`: lines from somewhere to one evaluator, events to whoever reads.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gvm_host::error::{Code, Error, Result};
+use gvm_host::error::{Code, Result};
 use gvm_host::node::{Event, Handle, workers};
 use gvm_host::repl::assist::Names;
 use gvm_host::repl::eval::{Evaluator, Flow};
 use gvm_host::repl::events::{self, Questions};
+use gvm_host::repl::lines;
 use gvm_host::repl::parse;
 use gvm_host::repl::render::{self, Screen};
 use gvm_host::repl::sanitize::Sanitizer;
 use gvm_host::repl::terminal::{Line, Terminal};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::keyboard::{Keyboard, Lines};
 use super::options::Options;
 use super::signals::{Requests, interrupt};
-use super::{cancelled, status};
+use super::{cancelled, no_colour, status};
 
 /// How long the last events may take to be shown once the node has ended: they are on their way already.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -51,7 +52,7 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
     let mut exprs = exprs.into_iter();
-    Shell::new(options, node, Requests::catch()?)?.batch(|_| Ok(exprs.next()))
+    Shell::new(options, node, Requests::catch()?)?.batch(false, |_| Ok(exprs.next()))
 }
 
 /// A node that nobody types at, until it is told to end.
@@ -76,8 +77,7 @@ pub struct Shell {
 impl Shell {
     /// A shell of this node, which leaves in order when it is requested.
     pub fn new(options: &Options, node: Handle, requests: Requests) -> Result<Shell> {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let screen = Screen::new(no_colour);
+        let screen = Screen::new(no_colour());
         let evaluator =
             Evaluator { node, screen, limits: options.limits()?, json: options.json, line: String::new() };
         Ok(Shell { evaluator, leavings: None, requests })
@@ -97,19 +97,27 @@ impl Shell {
         })
     }
 
-    /// Lines that nobody types: the first error ends them.
-    fn batch(mut self, mut next: impl FnMut(&Requests) -> Result<Option<String>>) -> Result<i32> {
+    /// Lines that nobody types: the first error ends them. Of a script it is said in which line it is.
+    fn batch(
+        mut self,
+        script: bool,
+        mut next: impl FnMut(&Requests) -> Result<Option<String>>,
+    ) -> Result<i32> {
         let events = self.evaluator.node.events();
         let watching = workers()?.spawn(watch_for_programs(events, self.evaluator.json));
-        let mut ended = 0;
-        while let Some(line) = next(&self.requests)? {
-            match self.line(&line) {
+        let (mut ended, mut number) = (0, 0);
+        while let Some(line) = next(&self.requests).transpose() {
+            number += 1;
+            match line.and_then(|line| self.line(&line)) {
                 Ok(Flow::On) => {}
                 Ok(Flow::Exit) => break,
                 Err(error) => {
                     self.evaluator.screen.end_guest(true);
                     if !(self.evaluator.json && error.code() == Code::GuestExit) {
                         self.evaluator.screen.error(&error);
+                        if script {
+                            self.evaluator.screen.note(&format!("  in line {number} of the script"));
+                        }
                     }
                     ended = status(&error);
                     break;
@@ -138,39 +146,27 @@ impl Shell {
 
     /// The lines of standard input.
     pub fn script(self) -> Result<i32> {
-        let (line, mut lines) = mpsc::channel(1);
-        // A read of standard input cannot be taken back: it has a thread of its own, which ends with the
-        // process.
-        std::thread::Builder::new()
-            .name("gvm-script".into())
-            .spawn(move || {
-                let lines = std::io::stdin().lock().lines().map_while(|line| line.ok());
-                lines.map(|read| line.blocking_send(read)).take_while(|sent| sent.is_ok()).for_each(drop);
-            })
-            .map_err(|error| Error::io("starting the script's thread", error))?;
-        self.batch(move |requests| {
-            Ok(workers()?.block_on(async {
-                tokio::select! {
-                    biased;
-                    () = requests.asked() => None,
-                    line = lines.recv() => line,
-                }
-            }))
-        })
+        let mut lines = Lines::of_stdin()?;
+        self.batch(true, move |requests| workers()?.block_on(lines.next(requests)))
     }
 
     /// Lines that a person types.
     pub fn interact(mut self, history: PathBuf) -> Result<i32> {
         let colour = self.evaluator.screen.stdout_terminal && self.evaluator.screen.colour;
         let (node, flag) = (self.evaluator.node.clone(), self.requests.flag.clone());
-        let names = Names::of(node.clone(), workers()?.handle().clone());
-        let mut terminal = Terminal::open(node.name().as_str(), &history, names, colour, flag)?;
+        let mut keyboard = if Keyboard::has_editor() {
+            let names = Names::of(node.clone(), workers()?.handle().clone());
+            let terminal = Terminal::open(node.name().as_str(), &history, names, colour, flag)?;
+            Keyboard::Editor(Box::new(terminal))
+        } else {
+            Keyboard::Plain { lines: Lines::of_stdin()?, prompt: format!("({}) > ", node.name()) }
+        };
         let answering = node.answering();
         let questions = Arc::<Mutex<Questions>>::default();
-        let above = terminal.above();
+        let reading = Arc::<AtomicBool>::default();
+        let above = above(keyboard.above(), reading.clone());
         let watching = workers()?.spawn(watch_for_people(node.events(), questions.clone(), above.clone()));
         let open = || questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = Arc::<AtomicBool>::default();
         let leaving = leave_without_terminal(
             node.clone(),
             self.requests.clone(),
@@ -178,46 +174,62 @@ impl Shell {
             self.leavings.clone(),
         );
         workers()?.spawn(leaving);
+        // What was being typed when a question came, once Ctrl-C has put it aside.
+        let mut aside = String::new();
         loop {
+            if open().is_empty() {
+                keyboard.put_back(std::mem::take(&mut aside));
+            }
             reading.store(true, Ordering::SeqCst);
-            let read = terminal.read();
+            let read = keyboard.read(&self.requests);
             reading.store(false, Ordering::SeqCst);
             match read? {
-                Line::Dropped => {}
+                Line::Dropped(line) if !open().is_empty() && aside.is_empty() => aside = line,
+                Line::Dropped(_) => {}
                 Line::End => break,
-                Line::Text(line) => {
-                    let answer = open().answer(&line);
+                Line::Text(text) => {
+                    let answer = open().answer(&text);
                     if let Some(answer) = answer {
-                        self.answer(answer)?;
-                    } else if self.person(&line) == Flow::Exit {
+                        let late = self.answer(&answer)?;
+                        late.then(|| open().forget(answer.id));
+                    } else if self.lines(&text) == Flow::Exit {
                         break;
                     }
                     // The question stands above the next prompt too.
+                    reading.store(true, Ordering::SeqCst);
                     open().open().into_iter().for_each(&*above);
                 }
             }
         }
-        drop((answering, node, terminal));
+        drop((answering, node, keyboard));
         self.evaluator.screen.line("Goodbye :(");
         let asked = self.requests.status();
         self.leave(watching)?;
         Ok(asked.unwrap_or(0))
     }
 
-    /// Carries out what a person typed, and shows what went wrong.
-    fn person(&mut self, line: &str) -> Flow {
-        self.line(line).unwrap_or_else(|error| {
-            self.evaluator.screen.end_guest(true);
-            self.evaluator.screen.error(&error);
-            Flow::On
-        })
+    /// Carries out what a person typed at once; what goes wrong ends it.
+    fn lines(&mut self, text: &str) -> Flow {
+        let statements = lines::statements(text);
+        for statement in &statements {
+            match self.line(statement) {
+                Ok(Flow::On) => {}
+                Ok(Flow::Exit) => return Flow::Exit,
+                Err(error) => {
+                    self.evaluator.screen.end_guest(true);
+                    self.evaluator.screen.error(&error);
+                    break;
+                }
+            }
+        }
+        Flow::On
     }
 
-    fn answer(&mut self, answer: events::Answer) -> Result<()> {
+    /// Hands on what a person answered; whether that came too late.
+    fn answer(&mut self, answer: &events::Answer) -> Result<bool> {
         let answered = workers()?.block_on(self.evaluator.node.answer(answer.id, answer.yes));
         // Whoever asked may have gone at this very moment.
-        answered.unwrap_or_else(|error| self.evaluator.screen.error(&error));
-        Ok(())
+        Ok(answered.inspect_err(|error| self.evaluator.screen.error(error)).is_err())
     }
 
     /// Ends the node in order; Ctrl-C, or another request to end, does not wait for what runs.
@@ -257,6 +269,17 @@ async fn leave_without_terminal(
         let _ = std::fs::remove_dir_all(folder);
     }
     std::process::exit(requests.status().unwrap_or(1));
+}
+
+/// Puts lines above the prompt; while a call runs there is none, and they stand among what it writes.
+fn above(
+    prompt: Arc<dyn Fn(String) + Send + Sync>,
+    reading: Arc<AtomicBool>,
+) -> Arc<dyn Fn(String) + Send + Sync> {
+    Arc::new(move |line| match reading.load(Ordering::SeqCst) {
+        true => prompt(line),
+        false => render::beside(&line),
+    })
 }
 
 /// Shows events above the prompt, and what is asked, until the node ends.

@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 use reedline::{Completer, CompletionResult, Span, Suggestion};
 
 use super::known::{Known, Names};
-use super::place::{Open, Path, Place};
+use super::place::{Path, Place};
 use super::signature::Signature;
+use super::values;
 use crate::gpmd::index::Entry;
+use crate::near;
 use crate::repl::parse::{MODULE_METHODS, NODE_METHODS};
 
 /// Completes statements of the REPL.
@@ -21,7 +23,7 @@ impl Completer for Complete {
         let text = line.get(..pos).unwrap_or(line);
         let place = Place::at_end(text);
         let known = if wants_nodes(&place) { self.0.all() } else { self.0.modules() };
-        CompletionResult::fresh(suggestions(&place, text.len(), &known))
+        CompletionResult::fresh(suggestions(&place, text, &known))
     }
 }
 
@@ -39,29 +41,56 @@ fn offer(value: impl Into<String>, word: impl Into<String>) -> Offer {
     Offer { value: value.into(), word: word.into() }
 }
 
-fn suggestions(place: &Place<'_>, end: usize, known: &Known) -> Vec<Suggestion> {
-    let Some(path) = &place.path else { return Vec::new() };
-    let kebab = path.partial.replace('_', "-");
-    let fits = |offer: &Offer| offer.value.starts_with(path.partial) || offer.value.starts_with(&kebab);
-    let found = offers(place, path, known).into_iter().filter(fits);
+fn suggestions(place: &Place<'_>, text: &str, known: &Known) -> Vec<Suggestion> {
+    let (found, start) = match (&place.pin, &place.path) {
+        (Some(pin), _) => (fitting(versions(known, pin.module), pin.partial), pin.start),
+        (None, Some(path)) => (fitting(offers(place, path, known, text), path.partial), path.start),
+        (None, None) => return Vec::new(),
+    };
+    let end = text.len();
     let suggestion = |Offer { value, word }| Suggestion {
         value,
         description: (!word.is_empty()).then_some(word),
-        span: Span::new(path.start.min(end), end),
+        span: Span::new(start.min(end), end),
         ..Suggestion::default()
     };
-    found.map(suggestion).collect()
+    found.into_iter().map(suggestion).collect()
 }
 
-fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known) -> Vec<Offer> {
+/// The offers that begin with what is typed; where none does, those that hold it, then those that are nearly
+/// called so.
+fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
+    let kebab = typed.replace('_', "-").to_lowercase();
+    let bare = |offer: &Offer| offer.value.trim_end_matches(['(', ')', '.']).to_lowercase();
+    let begins = |offer: &Offer| offer.value.starts_with(typed) || offer.value.starts_with(&kebab);
+    // A function of an interface, by its own name.
+    let last = |offer: &Offer| bare(offer).rsplit_once('.').is_some_and(|(_, name)| name.starts_with(&kebab));
+    let qualified = |offer: &Offer| offer.value.starts_with(char::is_lowercase);
+    let is_begun = |offer: &Offer| begins(offer) || !typed.is_empty() && qualified(offer) && last(offer);
+    if offers.iter().any(is_begun) || typed.chars().count() < 2 {
+        return offers.into_iter().filter(is_begun).collect();
+    }
+    let holds = |offer: &Offer| bare(offer).contains(&kebab);
+    if offers.iter().any(holds) {
+        return offers.into_iter().filter(holds).collect();
+    }
+    let names: Vec<String> = offers.iter().map(bare).collect();
+    let near = near::nearest(&kebab, names.iter().map(String::as_str));
+    offers.into_iter().filter(|offer| near.contains(&bare(offer).as_str())).collect()
+}
+
+fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known, text: &str) -> Vec<Offer> {
     let inside = place.open.last();
     let argument = inside.map(|open| (open.callee.parts.as_slice(), open.arg));
     match (argument, path.parts.as_slice()) {
-        (None, []) if place.help => callables(known),
+        (None, []) if place.help => both(callables(known), topics()),
+        (None, ["Node"]) if place.help => topics_of(&NODE_METHODS),
+        (None, ["Module"]) if place.help => topics_of(&MODULE_METHODS),
         (None, [module]) if place.help => functions(known, module, None, true),
         (None, []) => statements(known),
         (None, ["Node"]) => methods(&NODE_METHODS),
         (None, ["Module"]) => methods(&MODULE_METHODS),
+        (_, [module]) if path.partial.starts_with('"') => interfaces(known, module, path.version),
         (None, parts) => calls(known, parts, path.version),
         (Some((["Node", "connect"], 0)), []) => nodes(known, |state| state == State::Live),
         (Some((["Node", "disconnect" | "revoke" | "rights"], 0)), []) => {
@@ -78,12 +107,14 @@ fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known) -> Vec<Offer> {
         (Some((["Node" | "Module", ..], _)), _) => Vec::new(),
         // A call whose argument a nested call may be.
         (Some(([_, _, ..], _)), []) => {
-            let mut nested = both(values(known, inside), callables(known));
+            let mut nested = both(values(place, known, text), callables(known));
             nested.push(offer("Node.run(", "(name, module.f(…)): a call on a connected node"));
             nested
         }
         (Some(([_, _, ..], _)), ["Node"]) => vec![offer("run(", "(name, module.f(…))")],
         (Some(([_, _, ..], _)), parts) => calls(known, parts, path.version),
+        // Within a value no call may stand.
+        (Some(_), []) => values(place, known, text),
         _ => Vec::new(),
     }
 }
@@ -219,23 +250,59 @@ fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
     offer(format!("{quoted}{ends}"), ty)
 }
 
-/// The words that a parameter of few values may be.
-fn values(known: &Known, open: Option<&Open<'_>>) -> Vec<Offer> {
-    let signature =
-        open.and_then(|open| Some((known.function(&open.callee.parts, open.callee.version)?, open.arg)));
-    let Some((signature, arg)) = signature else { return Vec::new() };
+/// The words that the value may go on with that the cursor stands in.
+fn values(place: &Place<'_>, known: &Known, text: &str) -> Vec<Offer> {
+    let Some(at) = place.open.iter().rposition(|open| open.callee.parts.len() > 1) else { return Vec::new() };
+    let (call, inner) = (&place.open[at], &place.open[at + 1..]);
+    let Some(signature) = known.function(&call.callee.parts, call.callee.version) else { return Vec::new() };
     let params = signature.params();
-    let Some((name, ty)) = params.get(arg).and_then(|param| param.split_once(": ")) else {
+    let Some((name, ty)) = params.get(call.arg).and_then(|param| param.split_once(": ")) else {
         return Vec::new();
     };
-    let words: Vec<&str> = match ty {
-        "bool" => vec!["true", "false"],
-        ty => match ty.strip_prefix("enum { ").and_then(|rest| rest.strip_suffix(" }")) {
-            Some(cases) => cases.split(", ").collect(),
-            None => Vec::new(),
-        },
+    let words = values::words(ty, inner, text);
+    let word = |(value, word): (String, String)| match word.is_empty() {
+        true => offer(value, format!("a value of {name}")),
+        false => offer(value, word),
     };
-    words.into_iter().map(|word| offer(word, format!("a value of {name}"))).collect()
+    words.into_iter().map(word).collect()
+}
+
+/// The versions of a module, the one that is meant without one first, then the newest.
+fn versions(known: &Known, module: &str) -> Vec<Offer> {
+    let Some((_, module)) = known.index.modules.iter().find(|(name, _)| name.as_str() == module) else {
+        return Vec::new();
+    };
+    let chosen = module.chosen().map(|(version, _)| version);
+    let mut all: Vec<_> = module.versions.iter().rev().collect();
+    all.sort_by_key(|(version, _)| chosen != Some(*version));
+    let written = |version: &semver::Version| match version.pre.is_empty() && version.build.is_empty() {
+        true => version.to_string(),
+        false => format!("\"{version}\""),
+    };
+    all.into_iter().map(|(version, entry)| offer(written(version), contents(entry))).collect()
+}
+
+/// The interfaces of a module by their full names.
+fn interfaces(known: &Known, module: &str, version: Option<&str>) -> Vec<Offer> {
+    let all = known.functions(module, version);
+    let mut names: Vec<&str> = all.iter().filter_map(|function| function.interface).collect();
+    names.dedup();
+    let of = |name: &str| {
+        let within = all.iter().filter(|function| function.interface == Some(name));
+        within.map(|function| function.name).collect::<Vec<_>>().join(", ")
+    };
+    names.into_iter().map(|name| offer(format!("\"{name}\"."), of(name))).collect()
+}
+
+/// What `help` knows besides modules.
+fn topics() -> Vec<Offer> {
+    [("Node", "the network"), ("Module", "the stored modules"), ("exit", "how to leave")]
+        .map(|(topic, word)| offer(topic, word))
+        .into()
+}
+
+fn topics_of(methods: &[(&str, &str, &str)]) -> Vec<Offer> {
+    methods.iter().map(|(name, params, word)| offer(*name, format!("({params}): {word}"))).collect()
 }
 
 #[cfg(test)]

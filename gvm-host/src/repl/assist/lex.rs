@@ -43,7 +43,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
 fn token(rest: &str, first: char) -> (Kind, usize) {
     match first {
         c if c.is_whitespace() => (Kind::Space, run(rest, char::is_whitespace)),
-        '#' => (Kind::Comment, rest.len()),
+        '#' => (Kind::Comment, rest.find('\n').unwrap_or(rest.len())),
         '/' if rest.starts_with("//") => (Kind::Comment, rest.find('\n').unwrap_or(rest.len())),
         '"' if rest.starts_with("\"\"\"") => {
             (Kind::Quoted, rest[3..].find("\"\"\"").map_or(rest.len(), |end| end + 6))

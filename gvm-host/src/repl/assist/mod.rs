@@ -7,9 +7,10 @@ mod complete;
 mod highlight;
 mod hint;
 mod known;
-mod lex;
+pub(super) mod lex;
 mod place;
 mod signature;
+mod values;
 
 pub use complete::Complete;
 pub use highlight::Highlight;

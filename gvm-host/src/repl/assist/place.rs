@@ -12,13 +12,25 @@ pub struct Place<'a> {
     pub open: Vec<Open<'a>>,
     /// The name that ends at the cursor; none where something else does.
     pub path: Option<Path<'a>>,
+    /// The version that ends at the cursor, begun with `@`.
+    pub pin: Option<Pin<'a>>,
     /// Whether the line asks for help.
     pub help: bool,
+}
+
+/// A version that is being typed.
+#[derive(Debug, PartialEq)]
+pub struct Pin<'a> {
+    pub module: &'a str,
+    /// What is typed of it, and where it begins.
+    pub partial: &'a str,
+    pub start: usize,
 }
 
 /// A bracket that is open.
 #[derive(Debug, Default, PartialEq)]
 pub struct Open<'a> {
+    pub bracket: char,
     /// What it calls; empty for a tuple, a list, a record, a case's payload.
     pub callee: Path<'a>,
     /// How many commas stand in it, so far.
@@ -61,13 +73,13 @@ impl<'a> Place<'a> {
                 Kind::Version if !path.parts.is_empty() => path.version = Some(unquoted(&shown[1..])),
                 Kind::Mark('.') if !path.parts.is_empty() => dot = true,
                 Kind::Mark('(') if !ended && !dot => {
-                    place.open.push(Open { callee: path, arg: 0, since: token.span.end });
+                    place.open.push(Open { bracket: '(', callee: path, arg: 0, since: token.span.end });
                     (path, ended) = (Path::default(), true);
                 }
                 Kind::Mark(c) => {
                     match c {
                         '(' | '[' | '{' => {
-                            place.open.push(Open { since: token.span.end, ..Open::default() });
+                            place.open.push(Open { bracket: c, since: token.span.end, ..Open::default() });
                         }
                         ')' | ']' | '}' => drop(place.open.pop()),
                         ',' => {
@@ -93,8 +105,19 @@ impl<'a> Place<'a> {
                     (path, dot, ended) = (Path::default(), false, true);
                 }
             }
+            let pinned = token.kind == Kind::Version && path.parts.len() == 1;
+            place.pin = pinned.then(|| Pin {
+                module: path.parts[0],
+                partial: &shown[1..],
+                start: token.span.start + 1,
+            });
             place.path = match token.kind {
                 Kind::Word if !dot => Some(being_typed(&path)),
+                // An interface's full name, whose end is still to come.
+                Kind::Quoted if path.parts.len() == 2 && !is_closed(shown) => {
+                    path.parts.pop();
+                    Some(Path { partial: shown, start: token.span.start, ..path.clone() })
+                }
                 Kind::Mark('.') if dot => Some(Path { partial: "", start: token.span.end, ..path.clone() }),
                 Kind::Mark(_) => Some(Path { start: token.span.end, ..Path::default() }),
                 // Behind a space a name may begin where one may stand at all.
@@ -129,6 +152,10 @@ fn after_value(text: &str, at: usize) -> bool {
     before.is_some_and(|c| !"([{,:".contains(c))
 }
 
+fn is_closed(quoted: &str) -> bool {
+    quoted.len() > 1 && quoted.ends_with('"')
+}
+
 fn unquoted(text: &str) -> &str {
     let inner = text.strip_prefix('"').unwrap_or(text);
     inner.strip_suffix('"').unwrap_or(inner)
@@ -159,6 +186,10 @@ mod tests {
         assert_eq!(at("m.\"a:b/c@1.0.0\".f"), (vec!["m", "a:b/c@1.0.0"], "f", vec![]));
         let pinned = Place::at_end("math@\"1.0.0-rc.1\".ad").path.unwrap();
         assert_eq!(pinned.version, Some("1.0.0-rc.1"));
+        assert_eq!(at("m.\"a:b/c@1"), (vec!["m"], "\"a:b/c@1", vec![]));
+        let pin = Place::at_end("math.add(math@1.0").pin.unwrap();
+        assert_eq!((pin.module, pin.partial, pin.start), ("math", "1.0", 14));
+        assert_eq!(Place::at_end("math@1.0.0.").pin, None);
     }
 
     #[test]

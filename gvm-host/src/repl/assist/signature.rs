@@ -28,31 +28,14 @@ impl<'a> Signature<'a> {
         };
         // Names of core modules are any text. What could act on the terminal is offered to nobody.
         let harmless = !line.chars().any(char::is_control);
-        (!is_main && harmless).then_some(Signature { interface, name, ty })
+        // `[method]thing.weight` and the like take resources, which cannot cross.
+        let callable = !is_main && !name.starts_with('[');
+        (callable && harmless).then_some(Signature { interface, name, ty })
     }
 
     /// The parameters, each as `name: type`.
     pub fn params(&self) -> Vec<&'a str> {
-        let inside = self.ty.strip_prefix("func(").unwrap_or_default();
-        let mut params = Vec::new();
-        let (mut depth, mut start) = (0usize, 0);
-        for (at, c) in inside.char_indices() {
-            match c {
-                '(' | '<' | '{' | '[' => depth += 1,
-                ')' | ',' if depth == 0 => {
-                    params.push(inside[start..at].trim());
-                    start = at + 1;
-                    if c == ')' {
-                        break;
-                    }
-                }
-                // The arrow of a result stands behind the parameters.
-                ')' | '>' | '}' | ']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        params.retain(|param| !param.is_empty());
-        params
+        split(self.ty.strip_prefix("func(").unwrap_or_default())
     }
 
     /// The last word of its interface's name, by which it may be called too.
@@ -67,6 +50,29 @@ impl<'a> Signature<'a> {
         let bare = full.split('@').next().unwrap_or(full);
         [Some(full), Some(bare), self.short_interface()].contains(&Some(wanted))
     }
+}
+
+/// What stands between commas, up to the bracket that closes them. The end of a very long type is left out, and
+/// with it what it stands in.
+pub fn split(inside: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start) = (0usize, 0);
+    for (at, c) in inside.char_indices() {
+        match c {
+            '(' | '<' | '{' | '[' => depth += 1,
+            ')' | '>' | '}' | ']' | ',' if depth == 0 => {
+                parts.push(inside[start..at].trim());
+                start = at + 1;
+                if c != ',' {
+                    break;
+                }
+            }
+            ')' | '>' | '}' | ']' => depth -= 1,
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 fn is_run(interface: &str) -> bool {
@@ -90,6 +96,7 @@ mod tests {
         assert!(!greet.is_of("face"));
         assert_eq!(Signature::read("_start: func()"), None);
         assert_eq!(Signature::read("wasi:cli/run@0.2.6#run: func() -> result"), None);
+        assert_eq!(Signature::read("n:p/i#[method]thing.weight: func(self: borrow<resource>) -> u32"), None);
         assert_eq!(Signature::read("nonsense"), None);
         assert_eq!(Signature::read("a\x1b[2Jb: func()"), None);
     }

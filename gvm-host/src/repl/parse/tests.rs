@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Code;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -122,4 +123,43 @@ fn nothing_panics() {
     ] {
         let _ = statement(line);
     }
+}
+
+#[test]
+fn what_was_meant_is_said() {
+    let says = |line: &str, said: &str, column: usize| {
+        let error = statement(line).unwrap_err();
+        assert!(error.message().contains(said), "{line}: {error}");
+        let pointer = error.context().unwrap().lines().nth(1).unwrap();
+        assert_eq!(pointer.find('^'), Some(2 + column), "{line}: {error}");
+    };
+    says("Modul.list()", "did you mean `Module`?", 0);
+    says("node.list()", "did you mean `Node`?", 0);
+    says("  Exit", "did you mean `exit`?", 2);
+    says("MATH.add(1,2)", "did you mean `math`?", 0);
+    says("exit 1", "`exit` stands alone", 5);
+    says("m.f(1, \"abc)", "this quotation has no end", 7);
+    says("m.f(1, [2)", "this parenthesis has no end", 3);
+    // Wide letters take two columns.
+    says("m.f(\"世界\") x", "nothing more", 12);
+}
+
+#[test]
+fn comments_end_statements() {
+    for line in ["math.add(1,2) # why", "math.add(1,2) // why", "exit # now", "Node.list() # \"(", "exit() #"]
+    {
+        assert!(statement(line).is_ok(), "{line}");
+    }
+    assert_eq!(statement(" # math").unwrap(), Statement::Empty);
+}
+
+#[test]
+fn topics_of_help() {
+    let topic = |text: &str| {
+        let Topic { module, version, parts } = topic(text).unwrap();
+        (module.to_string(), version.map(|version| version.to_string()), parts)
+    };
+    assert_eq!(topic("math"), ("math".into(), None, vec![]));
+    assert_eq!(topic("math@1.2.3.add(1"), ("math".into(), Some("1.2.3".into()), vec!["add".into()]));
+    assert_eq!(topic("v.\"a:b/c@1.0.0\".f").2, ["a:b/c@1.0.0", "f"]);
 }

@@ -34,6 +34,7 @@ pub fn known() -> Known {
             &[
                 "sum: func(of: list<u8>) -> u64",
                 "paint: func(c: enum { red, green }, on: bool)",
+                "tree: func(t: list<record { name: string, branches: variant { cut, grown(u8) } }>)",
                 "t:v/left@1.0.0#side: func() -> string",
                 "t:v/right@1.0.0#side: func() -> string",
             ],
@@ -54,7 +55,7 @@ pub fn known() -> Known {
 }
 
 fn offered(line: &str) -> Vec<(String, String)> {
-    suggestions(&Place::at_end(line), line.len(), &known())
+    suggestions(&Place::at_end(line), line, &known())
         .into_iter()
         .map(|found| {
             (format!("{}{}", &line[..found.span.start], found.value), found.description.unwrap_or_default())
@@ -120,4 +121,32 @@ fn inside_other_calls() {
     assert_eq!(values("values.paint(red, t"), ["values.paint(red, true"]);
     assert_eq!(values("values.sum([ma"), [""; 0], "a list holds no calls");
     assert_eq!(values("math.add(\"ma"), [""; 0]);
+    assert_eq!(values("values.tree([{b"), ["values.tree([{branches: "]);
+    assert_eq!(
+        values("values.tree([{branches: "),
+        ["values.tree([{branches: cut", "values.tree([{branches: grown("]
+    );
+    assert_eq!(values("math.add(math@"), ["math.add(math@1.0.0"]);
+}
+
+#[test]
+fn what_is_nearly_right_is_offered() {
+    assert_eq!(values("mth"), ["math"]);
+    assert_eq!(values("Mat"), ["math"]);
+    assert_eq!(values("math.ada"), ["math.add("]);
+    assert_eq!(values("values.ain"), ["values.paint("], "from within");
+    assert_eq!(values("values.si"), ["values.left.side()", "values.right.side()"], "without its interface");
+    assert_eq!(values("Node.lst")[0], "Node.list()");
+    assert_eq!(values("q"), [""; 0]);
+}
+
+#[test]
+fn versions_interfaces_and_topics() {
+    assert_eq!(offered("math@"), [("math@1.0.0".to_owned(), "a program; add, zero".to_owned())]);
+    assert_eq!(values("math@2"), [""; 0]);
+    assert_eq!(values("values.\""), ["values.\"t:v/left@1.0.0\".", "values.\"t:v/right@1.0.0\"."]);
+    assert_eq!(values("values.\"t:v/r"), ["values.\"t:v/right@1.0.0\"."]);
+    assert_eq!(values("values.\"t:v/right@1.0.0\"."), ["values.\"t:v/right@1.0.0\".side()"]);
+    assert_eq!(values("help No"), ["help Node"]);
+    assert_eq!(values("help Node.disc"), ["help Node.discover", "help Node.disconnect"]);
 }
