@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::engine::inspect::Kind;
+use crate::engine::names::TypeNames;
 use crate::error::Result;
 use crate::gpmd::index::Index;
 use crate::gpmd::store::{self, Reader};
 use crate::home::Home;
-use crate::id::{Hash, Name};
+use crate::id::{Hash, Name, parse_version};
 
 /// What a name was found to mean.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,16 @@ impl Modules {
     /// The index as it is known now.
     pub fn index(&self) -> Arc<Index> {
         self.0.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The names that a stored module gives its types: of `name`, or of `name@1.2.3`. None of one that is not known.
+    pub fn type_names(&self, title: &str) -> TypeNames {
+        let (name, version) =
+            title.split_once('@').map_or((title, None), |(name, version)| (name, Some(version)));
+        let index = self.index();
+        let version = version.map(parse_version).transpose();
+        let found = version.and_then(|version| index.resolve(name, version.as_ref()));
+        found.map(|found| found.entry.types.clone()).unwrap_or_default()
     }
 
     /// What a name means, where that is known without reading a file.

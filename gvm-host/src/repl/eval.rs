@@ -264,6 +264,10 @@ impl Evaluator {
         texts: &[String],
     ) -> Option<Error> {
         let function = target.function.clone()?;
+        let module = match &target.module {
+            ModuleRef::Instance(name) => self.node.instance(name)?.module,
+            module => module.to_string(),
+        };
         let described = async {
             match place.filter(|place| place != self.node.name()) {
                 Some(place) => self.node.describe_on(place, target).await,
@@ -271,7 +275,8 @@ impl Evaluator {
             }
         };
         let ty = tokio::time::timeout(DESCRIBING, described).await.ok()?.ok()??;
-        point::misfit(&self.line, places, texts, &function, &ty)
+        let names = self.node.runner().modules().type_names(&module);
+        point::misfit(&self.line, places, texts, &names.shown(&format!("{function}: {ty}")), &ty)
     }
 
     /// Turns the name of a live instance into the instance, and the place into where it lives.

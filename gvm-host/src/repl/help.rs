@@ -108,7 +108,13 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
     if function.is_none() && loaded.has_main() {
         lines.push(format!("{noun}: a program; its main runs when it is called by its name alone"));
     }
-    lines.extend(found.iter().map(|found| found.signature()));
+    // Long types are told by their names, and what those stand for once, below.
+    let names = node.runner().modules().type_names(&target.module.to_string());
+    let signatures: Vec<String> = found.iter().map(|found| found.signature()).collect();
+    lines.extend(signatures.iter().map(|signature| names.shown(signature)));
+    lines.extend(
+        names.explained(signatures.iter().map(String::as_str)).iter().map(|name| format!("  {name}")),
+    );
     if lines.is_empty() {
         lines.push(format!("{noun} exports nothing that can be called"));
     }

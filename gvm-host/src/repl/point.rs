@@ -32,13 +32,13 @@ const ROWS: usize = 4;
 /// What joins the texts of arguments.
 pub const BETWEEN: &str = ", ";
 
-/// The error of arguments that do not fit the signature; none where they do.
-pub fn misfit(line: &str, places: &Places, args: &[String], function: &str, ty: &FuncType) -> Option<Error> {
+/// The error of arguments that do not fit the signature, of this type; none where they do.
+pub fn misfit(line: &str, places: &Places, args: &[String], signature: &str, ty: &FuncType) -> Option<Error> {
     let text = args.join(BETWEEN);
     let misread = wave::parse_args(&text, ty).err()?;
     let span = in_line(line, places, args, &misread.span)?;
     let error = Misread { span, message: misread.message }.into_error(line);
-    Some(error.with_context(format!("  {function}: {ty}")))
+    Some(error.with_context(format!("  {signature}")))
 }
 
 /// A span of the joined arguments as a span of the line.
@@ -135,7 +135,7 @@ mod tests {
             .collect();
         let field = |name: &str| Field { name: name.into(), ty: Type::S32 };
         let ty = FuncType { params: vec![field("a"), field("b")].into(), result: None };
-        let error = misfit(line, &expr.places, &texts, "f", &ty).unwrap();
+        let error = misfit(line, &expr.places, &texts, "f: func()", &ty).unwrap();
         let context = error.context().unwrap().to_owned();
         let mut lines = context.lines();
         assert_eq!(lines.next().unwrap(), format!("  {line}"));

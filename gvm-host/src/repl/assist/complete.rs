@@ -247,7 +247,7 @@ fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
     // What is no word is quoted where it is called.
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.\":/@".contains(c);
     let quoted = if name.chars().all(plain) { name.to_owned() } else { format!("\"{name}\"") };
-    offer(format!("{quoted}{ends}"), ty)
+    offer(format!("{quoted}{ends}"), function.shown(ty))
 }
 
 /// The words that the value may go on with that the cursor stands in.

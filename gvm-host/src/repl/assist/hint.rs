@@ -103,7 +103,7 @@ fn takes(line: &str, known: &Known) -> Option<Takes> {
         ["Module", name] => methods(&MODULE_METHODS, name)?,
         parts => {
             let function = known.function(parts, open.callee.version)?;
-            function.params().into_iter().map(str::to_owned).collect()
+            function.params().into_iter().map(|param| function.shown(param)).collect()
         }
     };
     let begun = !line.get(open.since..)?.trim().is_empty();

@@ -134,8 +134,9 @@ impl Known {
 
     /// Its functions.
     pub fn functions(&self, name: &str, version: Option<&str>) -> Vec<Signature<'_>> {
-        let exports = self.entry(name, version).map(|entry| entry.exports.as_slice()).unwrap_or_default();
-        exports.iter().filter_map(|line| Signature::read(line)).collect()
+        let Some(entry) = self.entry(name, version) else { return Vec::new() };
+        let all = entry.exports.iter().filter_map(|line| Signature::read(line));
+        all.map(|function| function.with(&entry.types)).collect()
     }
 
     /// The function that a path of parts means: `math.add`, `math.iface.add`; none where several are meant.

@@ -3,6 +3,8 @@
 //! In: a line such as `ns:pkg/iface@1.0.0#greet: func(name: string) -> string`. Out: its parts. Pure. Must
 //! not know: what the types mean.
 
+use crate::engine::names::TypeNames;
+
 /// An exported function as a person calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature<'a> {
@@ -11,6 +13,8 @@ pub struct Signature<'a> {
     pub name: &'a str,
     /// `func(a: s32) -> s32`; the end of a very long one is left out.
     pub ty: &'a str,
+    /// The names of its module's types, for people.
+    names: Option<&'a TypeNames>,
 }
 
 impl<'a> Signature<'a> {
@@ -30,7 +34,17 @@ impl<'a> Signature<'a> {
         let harmless = !line.chars().any(char::is_control);
         // `[method]thing.weight` and the like take resources, which cannot cross.
         let callable = !is_main && !name.starts_with('[');
-        (callable && harmless).then_some(Signature { interface, name, ty })
+        (callable && harmless).then_some(Signature { interface, name, ty, names: None })
+    }
+
+    /// The same, for which types have these names.
+    pub fn with(self, names: &'a TypeNames) -> Signature<'a> {
+        Signature { names: Some(names), ..self }
+    }
+
+    /// A part of it for a person: what is long has names in place of types.
+    pub fn shown(&self, part: &str) -> String {
+        self.names.map_or_else(|| part.to_owned(), |names| names.shown(part))
     }
 
     /// The parameters, each as `name: type`.
