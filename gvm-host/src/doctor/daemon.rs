@@ -3,13 +3,14 @@
 //! In: a home that can be entered. Out: findings; the live nodes, where gpmd told them. Must not know: what
 //! nodes do with each other.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::files::{Use, refused};
-use super::{Findings, Found, Patient, Sick, about_gpmd, stopped};
+use super::{Findings, Found, Patient, Sick, about_gpmd, stopped, unable};
 use crate::error::{Code, Error, Result};
 use crate::gpmd::control::{Control, Status};
 use crate::gpmd::link;
@@ -24,7 +25,7 @@ use crate::wire::unix::listener;
 use crate::{process, quote};
 
 /// In their order.
-pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports"];
+pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports", "nodes"];
 
 /// How long a gpmd that starts may take until it listens: it reads the index and cleans up.
 const STARTING: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ pub fn examine(
     if key {
         findings.note("ports", ports(home, &status, patient));
     }
+    findings.note("nodes", nodes(home, &status.nodes));
     Some((status.nodes, key))
 }
 
@@ -83,7 +85,37 @@ fn elsewhere(
         findings.note("answer", looked.map_err(|error| Sick::of(&error, || mend(&error))))?;
     findings.note("version", version(&found, patient));
     findings.note("ports", Ok(((), format!("{address} by TLS, as just asked"))));
+    findings.note("nodes", self::nodes(home, &nodes));
     Some((nodes, true))
+}
+
+/// Whether any node of this device was stopped, a live one or one that gpmd has given up for it.
+fn nodes(home: &Home, live: &[NodeInfo]) -> Found<()> {
+    for node in live {
+        let sockets = node.addresses.iter().filter_map(|address| address.strip_prefix("unix:"));
+        let pid = sockets.filter_map(|path| listener(Path::new(path)).ok().flatten()).next();
+        if let Some(sick) = pid.and_then(|pid| stopped(pid, node.name.as_str())) {
+            return Err(sick);
+        }
+    }
+    match unregistered(home, live).into_iter().next() {
+        Some((_, sick)) => Err(sick),
+        None => Ok(((), format!("{} live, none was stopped", live.len()))),
+    }
+}
+
+/// The nodes of this home that gpmd has given up because their processes were stopped.
+pub fn unregistered(home: &Home, live: &[NodeInfo]) -> Vec<(u32, Sick)> {
+    let known: Vec<&str> = live.iter().flat_map(|node| &node.addresses).map(String::as_str).collect();
+    let files = fs::read_dir(home.nodes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = files.filter(|path| !known.contains(&format!("unix:{}", path.display()).as_str()));
+    let told = others.filter_map(|socket| {
+        let pid = listener(&socket).ok().flatten()?;
+        let words = process::words(pid).join(" ");
+        let words: String = words.chars().filter(|letter| !letter.is_control()).take(200).collect();
+        Some((pid, stopped(pid, &format!("a node of this home (`{words}`)"))?))
+    });
+    told.collect()
 }
 
 /// Whether a gpmd runs; its process, where the system tells.
@@ -108,7 +140,7 @@ fn running(home: &Home, patient: &Patient) -> Found<Option<u32>> {
         }
         let record = Record::read(home);
         let pid = holder(home).or_else(|| record.as_ref().map(|record| record.pid));
-        if let Some(sick) = pid.and_then(|pid| stopped(pid, "gpmd")) {
+        if let Some(sick) = pid.and_then(|pid| unable(pid, "gpmd")) {
             return Err(sick);
         }
         if record.as_ref().is_some_and(|record| pid == Some(record.pid)) {
@@ -221,6 +253,17 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
         look(home, &Reach::nodes(home)).map(|_| status)
     });
     let status = asked.map_err(|error| Sick::of(&error, || again(&error)))?;
+    // Links on the way are no difference.
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(Path::new(&status.home)).is_none_or(|told| Some(told) != same(home.path())) {
+        return Err(Sick::new(
+            format!("gpmd was started for {}: the home was moved or replaced while it ran", status.home),
+            format!(
+                "{gpmd} kill, then {gpmd} start; start its nodes again, too",
+                gpmd = patient.commands.gpmd
+            ),
+        ));
+    }
     if !agrees(home, &status) {
         return Err(Sick::new(
             format!(
