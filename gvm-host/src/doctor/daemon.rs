@@ -30,6 +30,12 @@ pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports", "nodes"];
 /// How long a gpmd that starts may take until it listens: it reads the index and cleans up.
 const STARTING: Duration = Duration::from_secs(5);
 
+/// How often gpmd and the index are compared before they are said to differ.
+const LOOKS: u32 = 4;
+
+/// How long a gpmd that ends may hold the lock after its sockets.
+const ENDING: Duration = Duration::from_secs(1);
+
 /// How long a port may take to take a connection.
 const REACH: Duration = Duration::from_secs(3);
 
@@ -143,16 +149,24 @@ fn running(home: &Home, patient: &Patient) -> Found<Option<u32>> {
         if let Some(sick) = pid.and_then(|pid| unable(pid, "gpmd")) {
             return Err(sick);
         }
-        if record.as_ref().is_some_and(|record| pid == Some(record.pid)) {
+        // One that ends has left its sockets already, and its lock is free in a moment.
+        let whole = sockets.iter().all(|socket| !matches!(listener(socket), Err(error) if is_nobody(&error)));
+        if record.as_ref().is_some_and(|record| pid == Some(record.pid))
+            && (whole || begun.elapsed() > ENDING)
+        {
             let called = pid.map_or_else(String::new, |pid| format!(" as {}", process::called(pid)));
             return Ok((pid, format!("runs{called}")));
         }
         // It listens first, and writes the record then.
-        if begun.elapsed() > if listening.is_some() { REACH / 3 } else { STARTING } {
+        if begun.elapsed() > if listening.is_some() { ENDING } else { STARTING } {
             return Err(unrecorded(home, patient, pid, listening.is_some()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn is_nobody(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
 /// One that holds the lock and has no record, or another's.
@@ -241,18 +255,11 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
         _ => about_gpmd(error, home, patient),
     };
     let asked = Control::connect(home).and_then(|control| {
-        let mut status = control.status()?;
-        // A change is on the disk a moment before gpmd counts it.
-        for _ in 0..3 {
-            if agrees(home, &status) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            status = control.status()?;
-        }
-        look(home, &Reach::nodes(home)).map(|_| status)
+        let status = control.status()?;
+        let differs = changed_by_hand(home, &control, &status)?;
+        look(home, &Reach::nodes(home)).map(|_| (status, differs))
     });
-    let status = asked.map_err(|error| Sick::of(&error, || again(&error)))?;
+    let (status, differs) = asked.map_err(|error| Sick::of(&error, || again(&error)))?;
     // Links on the way are no difference.
     let same = |path: &Path| path.canonicalize().ok();
     if same(Path::new(&status.home)).is_none_or(|told| Some(told) != same(home.path())) {
@@ -264,7 +271,7 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
             ),
         ));
     }
-    if !agrees(home, &status) {
+    if differs {
         return Err(Sick::new(
             format!(
                 "gpmd has {} modules, and {} others than that: it was changed by hand while gpmd ran",
@@ -283,11 +290,23 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
     Ok((status, words))
 }
 
-/// Whether the index on the disk has as many modules as gpmd; one that cannot be read is told elsewhere.
-fn agrees(home: &Home, status: &Status) -> bool {
-    !home.index().exists()
-        || store::read_index(home)
-            .map_or(true, |index| index.modules.len() as u64 == u64::from(status.modules))
+/// Whether the index on the disk has another number of modules than gpmd, and stays so: while modules are
+/// uploaded the two are looked at a moment apart. One that cannot be read is told elsewhere.
+fn changed_by_hand(home: &Home, control: &Control, status: &Status) -> Result<bool> {
+    let on_disk = || store::read_index(home).ok().filter(|_| home.index().exists());
+    let mut before = None;
+    let mut told = status.modules;
+    for _ in 0..LOOKS {
+        let Some(index) = on_disk() else { return Ok(false) };
+        let seen = (told, index.revision, index.modules.len() as u64);
+        if seen.2 == u64::from(told) || before.is_some_and(|before| before != seen) {
+            return Ok(false);
+        }
+        before = Some(seen);
+        std::thread::sleep(Duration::from_millis(100));
+        told = control.status()?.modules;
+    }
+    Ok(true)
 }
 
 /// Whether gpmd listens at a socket, and nobody else.

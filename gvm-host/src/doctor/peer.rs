@@ -186,8 +186,8 @@ fn accept(patient: &Patient, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
             Code::ConnectionDenied if error.message().contains("asks its person") => Sick::new(
                 error.message().to_owned(),
                 format!(
-                    "{} and answer at its prompt; or {}",
-                    start("--accept ask, at a terminal,"),
+                    "{}, and answer at its prompt; or {}",
+                    start("--accept ask at a terminal"),
                     start("--accept all")
                 ),
             ),
