@@ -279,12 +279,9 @@ impl Error {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StorageFull,
             _ => Code::Internal,
         };
-        let more = match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
-                "; `gvm doctor` tells what stands in the way"
-            }
-            _ => "",
-        };
+        let barred = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory];
+        let more =
+            if barred.contains(&error.kind()) { "; `gvm doctor` tells what stands in the way" } else { "" };
         Error::new(code, format!("{what}: {error}{more}")).with_source(error)
     }
 

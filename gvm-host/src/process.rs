@@ -49,6 +49,15 @@ pub fn called(pid: u32) -> String {
     }
 }
 
+/// How many files and connections a process has open, and how many it may have.
+pub fn open_files(pid: u32) -> Option<(u64, u64)> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    // Max open files            1024                 1048576              files
+    let most = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    Some((u64::try_from(open).ok()?, most.split_whitespace().next()?.parse().ok()?))
+}
+
 /// What the process was started with.
 pub fn words(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -143,6 +152,7 @@ mod tests {
         let own = std::process::id();
         assert_eq!(state(own), Some(State::Runs));
         assert!(!lives(own), "of others");
+        assert!(open_files(own).is_some_and(|(open, most)| open > 2 && open < most));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(lives(child.id()) && children(own).contains(&child.id()));
         child.kill().unwrap();

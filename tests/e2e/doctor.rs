@@ -110,7 +110,8 @@ fn sockets_of_gpmd() {
             "gpmd.sock" => bed.eval(["Node.discover()"]),
             _ => bed.gpmd(["start"]),
         };
-        said.fails("GPMD_NOT_RUNNING").contains(&format!("kill {}", bed.gpmd_pid().as_raw_nonzero()));
+        let said = said.fails("GPMD_NOT_RUNNING");
+        assert!(said.contains(&format!("kill {}", bed.gpmd_pid().as_raw_nonzero())), "{said}");
         let _other = UnixListener::bind(&path).unwrap();
         fails(
             &bed,
@@ -204,6 +205,31 @@ fn too_few_descriptors() {
 }
 
 #[test]
+fn a_gpmd_that_may_open_no_more() {
+    let bed = Bed::new();
+    let pid = bed.gpmd_pid().as_raw_nonzero();
+    let limit = |most: &str| {
+        let ended = Running::start(
+            Command::new("prlimit").args([format!("--pid={pid}"), format!("--nofile={most}:")]),
+        );
+        assert_eq!(ended.finish().status, Some(0));
+    };
+    limit("8");
+    first(&examine(&bed, &[]), "gpmd", "has all of the 8 files open", "ulimit -n 4096");
+    limit("1024");
+    is_well(&bed, &[]);
+}
+
+#[test]
+fn narrow_address_spaces() {
+    let bed = Bed::stocked();
+    let mut command = bed.command("sh");
+    command.arg("-c").arg(format!("ulimit -v 8000000; exec {GVM} doctor --json"));
+    let found = checks(&Running::start(&mut command).finish());
+    assert!(found.iter().all(|check| check["state"] == "ok"), "{found:#?}");
+}
+
+#[test]
 fn nodes() {
     let bed = Bed::new();
     let kitchen = bed.node("kitchen");
@@ -231,10 +257,16 @@ fn a_node_that_was_stopped() {
     let kitchen = bed.node("kitchen");
     let mend = format!("kill -CONT {}", kitchen.pid().as_raw_nonzero());
     kill_process(kitchen.pid(), Signal::STOP).unwrap();
-    first(&examine(&bed, &["kitchen"]), "socket", "kitchen is stopped", &mend);
+    let found = examine(&bed, &["kitchen"]);
+    first(&found, "nodes", "kitchen is stopped", &mend);
+    let socket = found.iter().find(|check| check["layer"] == "socket").unwrap();
+    assert_eq!((&socket["state"], &socket["mend"]), (&Value::from("failed"), &Value::from(mend.as_str())));
     // gpmd finds out too, within seconds, and then it is no longer live.
     wait_until("gpmd has given it up", || bed.nodes().is_empty());
-    fails(&bed, &["kitchen"], "name", "is stopped", &mend);
+    let found = examine(&bed, &["kitchen"]);
+    first(&found, "nodes", "is stopped", &mend);
+    let name = found.iter().find(|check| check["layer"] == "name").unwrap();
+    assert!(name["mend"].as_str().unwrap().contains(&mend), "{name}");
     kill_process(kitchen.pid(), Signal::CONT).unwrap();
     wait_until("kitchen is live again", || bed.nodes().iter().any(|name| name == "kitchen"));
     is_well(&bed, &["kitchen"]);

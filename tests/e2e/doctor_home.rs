@@ -71,7 +71,7 @@ fn homes() {
     first(&checks(&flagged), "home", "counts from the folder you are in", &start);
     fs::write(bed.home(), "a file").unwrap();
     fails(&bed, &[], "home", "no folder", "choose another home");
-    bed.eval(["Node.list()"]).fails("HOME_INSECURE").contains("choose another home");
+    assert!(bed.eval(["Node.list()"]).fails("HOME_INSECURE").contains("choose another home"));
     fs::remove_file(bed.home()).unwrap();
     symlink("nowhere", bed.home()).unwrap();
     fails(&bed, &[], "home", "is a link to nowhere", "correct the link");
@@ -91,6 +91,10 @@ fn homes() {
     let before = files(&bed.home());
     is_well(&bed, &[]);
     assert_eq!(files(&bed.home()), before, "nothing stays of the doctor");
+    let moved = bed.folder().join("moved");
+    fs::rename(bed.home(), &moved).unwrap();
+    bed.move_home(moved);
+    fails(&bed, &[], "answer", "the home was moved", "gpmd kill, then gpmd start");
 }
 
 #[test]
@@ -260,6 +264,8 @@ fn disks() {
     let filling = disk.0.join("filling");
     follow(&format!("cat /dev/zero > {} 2>/dev/null || true", filling.display()));
     fails(&bed, &[], "home", "No space left", "free some space");
+    let other = bed.gvm(["--home", &disk.0.join("other").display().to_string(), "doctor", "--json"]);
+    first(&checks(&other), "home", "its disk is full", "free some space");
     fs::remove_file(filling).unwrap();
     is_well(&bed, &[]);
     follow(&format!("mount -o remount,noexec {}", disk.0.display()));

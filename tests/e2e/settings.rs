@@ -138,4 +138,23 @@ fn what_a_module_needs_is_told() {
     assert!(flags.contains(&"--dir"), "{flags:?}");
     let foreign = bed.gvm(["inspect", crate::guests::wat("unknown-import").to_str().unwrap()]).ok();
     assert!(foreign.contains("cannot run here: nothing offers\n  environment.launch"), "{foreign}");
+    // Types that a world uses need nobody to offer them: this one runs.
+    let values = bed.gvm(["inspect", "--json", crate::guests::values().to_str().unwrap()]).json();
+    assert_eq!(values[0]["unsatisfied"], serde_json::json!([]), "{values:?}");
+}
+
+#[test]
+fn what_cannot_be_inspected_says_what_can() {
+    let bed = Bed::stocked();
+    bed.gvm(["inspect", "math@1.0.0"]).ok();
+    assert!(bed.gvm(["inspect", "nofile.wasm"]).fails("MODULE_NOT_FOUND").contains("there is no such file"));
+    for words in ["math.add", "math.add(1, 2)"] {
+        let ended = bed.gvm(["inspect", words]);
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.err().contains("gvm inspect math"), "{}", ended.err());
+    }
+    bed.write("mine", fs::read(crate::guests::values()).unwrap());
+    assert!(bed.gvm(["inspect", "mine"]).fails("MODULE_NOT_FOUND").contains("./mine"));
+    bed.gvm(["inspect", "./mine"]).ok();
+    bed.gvm(["help"]).ok();
 }

@@ -3,13 +3,14 @@
 //! In: a home that can be entered. Out: findings; the live nodes, where gpmd told them. Must not know: what
 //! nodes do with each other.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::files::{Use, refused};
-use super::{Findings, Found, Patient, Sick, about_gpmd, stopped};
+use super::{Findings, Found, Patient, Sick, about_gpmd, stopped, unable};
 use crate::error::{Code, Error, Result};
 use crate::gpmd::control::{Control, Status};
 use crate::gpmd::link;
@@ -24,10 +25,16 @@ use crate::wire::unix::listener;
 use crate::{process, quote};
 
 /// In their order.
-pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports"];
+pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports", "nodes"];
 
 /// How long a gpmd that starts may take until it listens: it reads the index and cleans up.
 const STARTING: Duration = Duration::from_secs(5);
+
+/// How often gpmd and the index are compared before they are said to differ.
+const LOOKS: u32 = 4;
+
+/// How long a gpmd that ends may hold the lock after its sockets.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// How long a port may take to take a connection.
 const REACH: Duration = Duration::from_secs(3);
@@ -48,6 +55,7 @@ pub fn examine(
     if key {
         findings.note("ports", ports(home, &status, patient));
     }
+    findings.note("nodes", nodes(home, &status.nodes));
     Some((status.nodes, key))
 }
 
@@ -83,7 +91,37 @@ fn elsewhere(
         findings.note("answer", looked.map_err(|error| Sick::of(&error, || mend(&error))))?;
     findings.note("version", version(&found, patient));
     findings.note("ports", Ok(((), format!("{address} by TLS, as just asked"))));
+    findings.note("nodes", self::nodes(home, &nodes));
     Some((nodes, true))
+}
+
+/// Whether any node of this device was stopped, a live one or one that gpmd has given up for it.
+fn nodes(home: &Home, live: &[NodeInfo]) -> Found<()> {
+    for node in live {
+        let sockets = node.addresses.iter().filter_map(|address| address.strip_prefix("unix:"));
+        let pid = sockets.filter_map(|path| listener(Path::new(path)).ok().flatten()).next();
+        if let Some(sick) = pid.and_then(|pid| stopped(pid, node.name.as_str())) {
+            return Err(sick);
+        }
+    }
+    match unregistered(home, live).into_iter().next() {
+        Some((_, sick)) => Err(sick),
+        None => Ok(((), format!("{} live, none was stopped", live.len()))),
+    }
+}
+
+/// The nodes of this home that gpmd has given up because their processes were stopped.
+pub fn unregistered(home: &Home, live: &[NodeInfo]) -> Vec<(u32, Sick)> {
+    let known: Vec<&str> = live.iter().flat_map(|node| &node.addresses).map(String::as_str).collect();
+    let files = fs::read_dir(home.nodes()).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = files.filter(|path| !known.contains(&format!("unix:{}", path.display()).as_str()));
+    let told = others.filter_map(|socket| {
+        let pid = listener(&socket).ok().flatten()?;
+        let words = process::words(pid).join(" ");
+        let words: String = words.chars().filter(|letter| !letter.is_control()).take(200).collect();
+        Some((pid, stopped(pid, &format!("a node of this home (`{words}`)"))?))
+    });
+    told.collect()
 }
 
 /// Whether a gpmd runs; its process, where the system tells.
@@ -108,19 +146,27 @@ fn running(home: &Home, patient: &Patient) -> Found<Option<u32>> {
         }
         let record = Record::read(home);
         let pid = holder(home).or_else(|| record.as_ref().map(|record| record.pid));
-        if let Some(sick) = pid.and_then(|pid| stopped(pid, "gpmd")) {
+        if let Some(sick) = pid.and_then(|pid| unable(pid, "gpmd")) {
             return Err(sick);
         }
-        if record.as_ref().is_some_and(|record| pid == Some(record.pid)) {
+        // One that ends has left its sockets already, and its lock is free in a moment.
+        let whole = sockets.iter().all(|socket| !matches!(listener(socket), Err(error) if is_nobody(&error)));
+        if record.as_ref().is_some_and(|record| pid == Some(record.pid))
+            && (whole || begun.elapsed() > ENDING)
+        {
             let called = pid.map_or_else(String::new, |pid| format!(" as {}", process::called(pid)));
             return Ok((pid, format!("runs{called}")));
         }
         // It listens first, and writes the record then.
-        if begun.elapsed() > if listening.is_some() { REACH / 3 } else { STARTING } {
+        if begun.elapsed() > if listening.is_some() { ENDING } else { STARTING } {
             return Err(unrecorded(home, patient, pid, listening.is_some()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn is_nobody(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
 /// One that holds the lock and has no record, or another's.
@@ -209,19 +255,23 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
         _ => about_gpmd(error, home, patient),
     };
     let asked = Control::connect(home).and_then(|control| {
-        let mut status = control.status()?;
-        // A change is on the disk a moment before gpmd counts it.
-        for _ in 0..3 {
-            if agrees(home, &status) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            status = control.status()?;
-        }
-        look(home, &Reach::nodes(home)).map(|_| status)
+        let status = control.status()?;
+        let differs = changed_by_hand(home, &control, &status)?;
+        look(home, &Reach::nodes(home)).map(|_| (status, differs))
     });
-    let status = asked.map_err(|error| Sick::of(&error, || again(&error)))?;
-    if !agrees(home, &status) {
+    let (status, differs) = asked.map_err(|error| Sick::of(&error, || again(&error)))?;
+    // Links on the way are no difference.
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(Path::new(&status.home)).is_none_or(|told| Some(told) != same(home.path())) {
+        return Err(Sick::new(
+            format!("gpmd was started for {}: the home was moved or replaced while it ran", status.home),
+            format!(
+                "{gpmd} kill, then {gpmd} start; start its nodes again, too",
+                gpmd = patient.commands.gpmd
+            ),
+        ));
+    }
+    if differs {
         return Err(Sick::new(
             format!(
                 "gpmd has {} modules, and {} others than that: it was changed by hand while gpmd ran",
@@ -240,11 +290,23 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
     Ok((status, words))
 }
 
-/// Whether the index on the disk has as many modules as gpmd; one that cannot be read is told elsewhere.
-fn agrees(home: &Home, status: &Status) -> bool {
-    !home.index().exists()
-        || store::read_index(home)
-            .map_or(true, |index| index.modules.len() as u64 == u64::from(status.modules))
+/// Whether the index on the disk has another number of modules than gpmd, and stays so: while modules are
+/// uploaded the two are looked at a moment apart. One that cannot be read is told elsewhere.
+fn changed_by_hand(home: &Home, control: &Control, status: &Status) -> Result<bool> {
+    let on_disk = || store::read_index(home).ok().filter(|_| home.index().exists());
+    let mut before = None;
+    let mut told = status.modules;
+    for _ in 0..LOOKS {
+        let Some(index) = on_disk() else { return Ok(false) };
+        let seen = (told, index.revision, index.modules.len() as u64);
+        if seen.2 == u64::from(told) || before.is_some_and(|before| before != seen) {
+            return Ok(false);
+        }
+        before = Some(seen);
+        std::thread::sleep(Duration::from_millis(100));
+        told = control.status()?.modules;
+    }
+    Ok(true)
 }
 
 /// Whether gpmd listens at a socket, and nobody else.

@@ -79,7 +79,8 @@ fn home(patient: &Patient) -> Found<Home> {
             format!("kill {pid}, then {} start; and start its nodes again", patient.commands.gpmd),
         ));
     }
-    if let Some(sick) = refused(&opened.nodes(), Use::Folder) {
+    let parts = [(opened.nodes(), Use::Folder), (opened.history(), Use::Write)];
+    if let Some(sick) = parts.iter().find_map(|(part, how)| refused(part, *how)) {
         return Err(sick);
     }
     let empty = if id.exists() { "" } else { ", empty yet" };
@@ -108,7 +109,16 @@ fn absent(path: &Path, patient: &Patient) -> Sick {
     let above = path.ancestors().skip(1).find(|folder| folder.exists());
     match above.and_then(|folder| refused(folder, Use::Folder)) {
         Some(sick) => Sick::new(format!("{words}, and none can be made: {}", sick.words), sick.mend),
-        None => Sick::new(words, format!("{} start makes it", patient.commands.gpmd)),
+        None => {
+            let full = above.and_then(|folder| rustix::fs::statvfs(folder).ok());
+            match full.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM as u64) {
+                true => Sick::new(
+                    format!("{words}, and none can be made: its disk is full"),
+                    "free some space on its disk",
+                ),
+                false => Sick::new(words, format!("{} start makes it", patient.commands.gpmd)),
+            }
+        }
     }
 }
 

@@ -137,6 +137,9 @@ impl Sick {
     /// An error whose sentence may say the mend itself; else what its code asks for.
     fn of(error: &Error, mend: impl FnOnce() -> String) -> Sick {
         let message = error.message();
+        // Sentences that send a person to the doctor have arrived.
+        let told = [": `gvm doctor` tells which", "; `gvm doctor` tells what stands in the way"];
+        let message = told.iter().find_map(|told| message.strip_suffix(told)).unwrap_or(message);
         match message.split_once(": mend it with ").or_else(|| message.split_once("; mend it with ")) {
             Some((words, mend)) => Sick::new(words, mend.trim_matches('`')),
             None => Sick::new(format!("{}: {message}", error.code()), mend()),
@@ -168,6 +171,26 @@ impl Findings {
             mend: None,
         }));
     }
+}
+
+/// Why a process cannot serve whoever comes: it was stopped, or may hold no more files open; none where it
+/// can, or nothing is known of it.
+fn unable(pid: u32, what: &str) -> Option<Sick> {
+    stopped(pid, what).or_else(|| {
+        let (open, most) = process::open_files(pid)?;
+        (open + 2 > most).then(|| {
+            Sick::new(
+                format!(
+                    "{what} takes no more connections: {} has all of the {most} files open that it may",
+                    process::called(pid)
+                ),
+                format!(
+                    "end some of what is connected with it; or prlimit --pid {pid} --nofile=4096, and `ulimit -n 4096` \
+                     before its next start"
+                ),
+            )
+        })
+    })
 }
 
 /// A process that was stopped, and how it goes on; none where it runs, or nothing is known of it.

@@ -3,13 +3,12 @@
 //! In: a name, and what gpmd knows of it. Out: findings. A node of our own meets it, as a person's would,
 //! and goes again. Must not know: gpmd's state.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::daemon::reachable;
 use super::home::Disk;
-use super::{Findings, Found, Patient, Sick, runtime, stopped};
+use super::{Findings, Found, Patient, Sick, runtime, unable};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
 use crate::id::{Name, NodeInfo};
@@ -68,31 +67,16 @@ fn known(patient: &Patient, home: &Home, nodes: &[NodeInfo], name: &Name) -> Fou
     let live = if live.is_empty() { "none".to_owned() } else { live.join(", ") };
     let words = format!("no live node is called {name}{near}");
     let start = format!("start it with `{} --name {name}`; live now: {live}", patient.commands.gvm);
-    Err(match unregistered(home, nodes, name) {
+    let mut others = super::daemon::unregistered(home, nodes);
+    // The one of this name rather than another.
+    others.sort_by_key(|(pid, _)| !process::words(*pid).iter().any(|word| word.ends_with(name.as_str())));
+    Err(match others.into_iter().next() {
         Some((pid, sick)) => Sick::new(
             format!("{words}; but {}", sick.words),
             format!("{}: it registers again by itself, if process {pid} is {name}; else {start}", sick.mend),
         ),
         None => Sick::new(words, start),
     })
-}
-
-/// A node of this home that gpmd has given up because its process was stopped; the one of this name rather
-/// than another.
-fn unregistered(home: &Home, nodes: &[NodeInfo], name: &Name) -> Option<(u32, Sick)> {
-    let registered: Vec<Address> = nodes.iter().flat_map(addresses).collect();
-    let files = fs::read_dir(home.nodes()).into_iter().flatten().flatten().map(|entry| entry.path());
-    let others = files.filter(|path| !registered.contains(&Address::Unix(path.clone())));
-    let mut found: Vec<(u32, Sick)> = others
-        .filter_map(|socket| {
-            let pid = listener(&socket).ok().flatten()?;
-            let words = process::words(pid).join(" ");
-            let words: String = words.chars().filter(|letter| !letter.is_control()).take(200).collect();
-            Some((pid, stopped(pid, &format!("a node of this home (`{words}`)"))?))
-        })
-        .collect();
-    found.sort_by_key(|(pid, _)| !process::words(*pid).iter().any(|word| word.ends_with(name.as_str())));
-    found.into_iter().next()
 }
 
 fn addresses(node: &NodeInfo) -> impl Iterator<Item = Address> {
@@ -127,7 +111,7 @@ fn socket(patient: &Patient, node: &NodeInfo) -> (Found<()>, bool) {
     };
     let shown = path.display();
     match listener(&path) {
-        Ok(pid) => match pid.and_then(|pid| stopped(pid, node.name.as_str())) {
+        Ok(pid) => match pid.and_then(|pid| unable(pid, node.name.as_str())) {
             Some(sick) => (Err(sick), false),
             None => {
                 let by = pid.map_or_else(String::new, |pid| format!(", {}", process::called(pid)));
@@ -140,7 +124,7 @@ fn socket(patient: &Patient, node: &NodeInfo) -> (Found<()>, bool) {
         Err(error) => (
             Err(Sick::new(
                 format!("unix:{shown}: {error}; its file is gone, or nobody listens at it"),
-                format!("{}; until then its port serves", again(patient, node)),
+                format!("{}; until then its port serves, where that can be reached", again(patient, node)),
             )),
             true,
         ),
@@ -199,6 +183,14 @@ fn accept(patient: &Patient, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
             "it asks its person (--accept ask), who was there to be asked".to_owned(),
         )),
         Err(error) => Err(match error.code() {
+            Code::ConnectionDenied if error.message().contains("asks its person") => Sick::new(
+                error.message().to_owned(),
+                format!(
+                    "{}, and answer at its prompt; or {}",
+                    start("--accept ask at a terminal"),
+                    start("--accept all")
+                ),
+            ),
             Code::ConnectionDenied => Sick::new(
                 error.message().to_owned(),
                 format!(

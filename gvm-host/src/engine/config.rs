@@ -116,9 +116,17 @@ fn make(kind: Kind) -> Result<Engine> {
     if kind.pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     }
-    Engine::new(&config).map_err(|error| {
-        Error::internal(format!("the WebAssembly engine does not start here: {error:#}")).with_source(error)
-    })
+    match Engine::new(&config) {
+        // Where the address space is narrow (`ulimit -v`), calls are slower and work.
+        Err(error) if kind.pooling => {
+            tracing::warn!("no room is kept for instances, each makes its own: {error:#}");
+            make(Kind { pooling: false, ..kind })
+        }
+        made => made.map_err(|error| {
+            Error::internal(format!("the WebAssembly engine does not start here: {error:#}"))
+                .with_source(error)
+        }),
+    }
 }
 
 fn pool() -> PoolingAllocationConfig {

@@ -69,7 +69,7 @@ Examples:
 
 const DOCTOR: &str = "\
 Looks, in this order, at: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
-node; with NODE also at: name, socket, port, tls, accept, rights. It mends nothing and leaves nothing \
+nodes, node; with NODE also at: name, socket, port, tls, accept, rights. It mends nothing and leaves nothing \
 behind: a node of its own starts, runs a function and ends; with NODE it connects with that node once, as \
 a node of this home (of the name that --name gives, where its --accept lists names).
 
