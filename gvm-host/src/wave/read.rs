@@ -185,11 +185,13 @@ impl<'a> Reader<'a> {
         Ok(Value::Option(match node.as_option() {
             Ok(None) => None,
             Ok(given) => self.payload(node, "some", Some(payload), given)?,
-            Err(_) if may_be_bare(payload) => {
+            Err(error) => {
                 self.case_of(node, payload, "some")?;
-                Some(Box::new(self.value(node, payload)?))
+                match may_be_bare(payload) {
+                    true => Some(Box::new(self.value(node, payload)?)),
+                    false => return Err(self.shape(node, ty, &error)),
+                }
             }
-            Err(error) => return Err(self.shape(node, ty, &error)),
         }))
     }
 
@@ -197,11 +199,13 @@ impl<'a> Reader<'a> {
         Ok(Value::Result(match (node.as_result(), &payloads.ok) {
             (Ok(Ok(given)), ok) => Ok(self.payload(node, "ok", ok.as_ref(), given)?),
             (Ok(Err(given)), _) => Err(self.payload(node, "err", payloads.err.as_ref(), given)?),
-            (Err(_), Some(ok)) if may_be_bare(ok) => {
-                self.case_of(node, ok, "ok")?;
-                Ok(Some(Box::new(self.value(node, ok)?)))
+            (Err(error), ok) => {
+                self.case_of(node, ok.as_ref().unwrap_or(ty), "ok")?;
+                match ok {
+                    Some(ok) if may_be_bare(ok) => Ok(Some(Box::new(self.value(node, ok)?))),
+                    _ => return Err(self.shape(node, ty, &error)),
+                }
             }
-            (Err(error), _) => return Err(self.shape(node, ty, &error)),
         }))
     }
 

@@ -215,6 +215,7 @@ fn what_was_meant_is_said() {
     says("onn(1)", "variant", "did you mean `on`?");
     says("{reed}", "flags", "did you mean `read`?");
     says("sme(1)", "option", "unknown case `sme`: did you mean `some`?");
+    says("sme(1)", "nested", "unknown case `sme`: did you mean `some`?");
     says("okk(1)", "both", "unknown case `okk`: did you mean `ok`?");
     says("eror(1)", "both", "unknown case `eror`: did you mean `err`?");
     says("abc", "string", "found the word `abc`: a string stands in double quotes");
