@@ -255,6 +255,28 @@ fn modules_are_listed_and_inspected() {
     assert_eq!(empty.eval(["Module.list()"]).ok(), "");
 }
 
+/// Long types go by the names that the module gives them, and `help` says once what those stand for.
+#[test]
+fn long_types_have_their_names() {
+    let bed = Bed::stocked();
+    assert_eq!(
+        bed.eval(["help values.echo-variant", "help values.echo-enum"]).ok(),
+        "echo-variant: func(v: shape) -> shape\n  \
+         point: record { x: f64, y: f64 }\n  \
+         shape: variant { nothing, circle(f32), line(tuple<point, point>), label(string), many(list<point>) }\n\
+         echo-enum: func(v: colour) -> colour\n  \
+         colour: enum { red, green, blue, none }\n"
+    );
+    // What is short says itself what to type.
+    assert_eq!(bed.eval(["help values.echo-bytes"]).ok(), "echo-bytes: func(v: list<u8>) -> list<u8>\n");
+    let wrong = bed.eval(["values.echo-tree({name: 1})"]).fails("BAD_ARGUMENTS");
+    assert!(wrong.contains("\n  echo-tree: func(v: tree) -> tree"), "{wrong}");
+    let terminal = usual(&bed);
+    terminal.press(&format!("values.echo-tre{TAB}"));
+    terminal.wait("the hint", |screen| screen.contents().contains("values.echo-tree(v: tree").then_some(()));
+    drop_line(&terminal);
+}
+
 #[test]
 fn unicode_is_typed_shown_and_pointed_at() {
     let bed = Bed::stocked();
