@@ -274,7 +274,7 @@ fn answer(home: &Home, patient: &Patient, pid: Option<u32>) -> Found<Status> {
     if differs {
         return Err(Sick::new(
             format!(
-                "gpmd has {} modules, and {} others than that: it was changed by hand while gpmd ran",
+                "gpmd knows {} modules, and {} holds more or fewer: it was changed by hand while gpmd ran",
                 status.modules,
                 home.index().display()
             ),

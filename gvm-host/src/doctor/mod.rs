@@ -12,11 +12,13 @@ mod own;
 mod peer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use crate::engine::Compiler;
 use crate::error::{Code, Error, Result};
+use crate::gpmd::record::{holder, is_running};
 use crate::gpmd::server::Ports;
 use crate::home::Home;
 use crate::id::Name;
@@ -92,11 +94,27 @@ pub struct Commands {
     pub gvm: String,
 }
 
+/// Layers that fail for a moment while gpmd ends, or has just started.
+const CHANGING: [&str; 4] = ["answer", "ports", "nodes", "node"];
+
+/// How long ending takes, where nothing holds it up.
+const CHANGE: Duration = Duration::from_millis(300);
+
 /// Looks at every layer. Takes some seconds where something does not answer. Blocks: not to be called on a
 /// runtime.
 pub fn examine(patient: &Patient) -> Vec<Finding> {
+    let runs = || Home::existing(&patient.home).ok().map(|home| (is_running(&home), holder(&home)));
+    let before = runs();
     let mut findings = Findings(Vec::new());
     look(&mut findings, patient);
+    // A gpmd that came or went meanwhile has shown a face of neither state.
+    if findings.0.iter().any(|finding| finding.state == State::Failing && CHANGING.contains(&finding.layer)) {
+        std::thread::sleep(CHANGE);
+        if runs() != before {
+            findings.0.clear();
+            look(&mut findings, patient);
+        }
+    }
     findings.skip(&["process"]);
     findings.skip(home::LAYERS);
     findings.skip(daemon::LAYERS);
@@ -213,7 +231,10 @@ fn stopped(pid: u32, what: &str) -> Option<Sick> {
 fn about_gpmd(error: &Error, home: &Home, patient: &Patient) -> String {
     let gpmd = &patient.commands.gpmd;
     match error.code() {
-        Code::GpmdNotRunning => format!("{gpmd} start"),
+        Code::GpmdNotRunning => match holder(home) {
+            Some(pid) => format!("kill {pid}, then {gpmd} start"),
+            None => format!("{gpmd} start"),
+        },
         Code::VersionMismatch => {
             format!("install the same version of gvm and gpmd, then {gpmd} kill and {gpmd} start")
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::files::{Use, refused};
-use super::{Findings, Found, Patient, Sick, runtime};
+use super::{Findings, Found, Patient, Sick, about_gpmd, runtime};
 use crate::call::{Args, Call, ModuleRef, Target};
 use crate::durable;
 use crate::engine::{Engine, Settings};
@@ -83,7 +83,7 @@ fn mend(error: &Error, patient: &Patient, home: &Home) -> String {
         Code::PortInUse => "leave --listen out, or end what listens there".to_owned(),
         Code::StorageFull => "free some space on the home's disk".to_owned(),
         Code::Syntax => "correct what it names, on the command line or in config.toml".to_owned(),
-        Code::GpmdNotRunning => format!("{} start", patient.commands.gpmd),
+        Code::GpmdNotRunning => about_gpmd(error, home, patient),
         _ if error.message().contains("executable") => format!(
             "let programs run from the disk of {}: it is mounted with noexec, or a security policy forbids it; or \
              choose another home with --home or GHOST_HOME",

@@ -56,7 +56,9 @@ pub fn read(from: error::Reader<'_>) -> Error {
 /// caller to say.
 pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
     let (code, sentence) = match error.kind {
-        ErrorKind::Disconnected => (gone, format!("the connection to {noun} is gone")),
+        ErrorKind::Disconnected | ErrorKind::PrematureEndOfFile => {
+            (gone, format!("the connection to {noun} is gone"))
+        }
         ErrorKind::Overloaded => (Code::Overloaded, format!("{noun} has too much to do: try again")),
         ErrorKind::Unimplemented => (
             Code::VersionMismatch,

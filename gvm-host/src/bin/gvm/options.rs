@@ -114,7 +114,7 @@ pub enum Command {
         target_and_args: Vec<OsString>,
     },
     /// Carry out what you would type in the REPL; the first error ends it
-    #[command(after_help = EVAL)]
+    #[command(override_usage = "gvm eval [OPTIONS] <EXPR>...", after_help = EVAL)]
     Eval {
         /// Statements, such as 'Node.connect(b)' 'Node.run(b, math.add(1, 2))'
         #[arg(value_name = "EXPR", required = true)]
@@ -124,7 +124,7 @@ pub enum Command {
     #[command(after_help = SERVE)]
     Serve,
     /// Show what a module exports and imports, what it may need to be granted, its size and its hash
-    #[command(after_help = INSPECT)]
+    #[command(override_usage = "gvm inspect [OPTIONS] <TARGET>", after_help = INSPECT)]
     Inspect {
         /// A stored module, or a path to a .wasm or .wat file
         target: String,
