@@ -16,7 +16,7 @@ use rustix::process::kill_current_process_group;
 
 use crate::error::{Error, Result};
 use crate::repl::above::{Typed, Watched};
-use crate::repl::assist::{Complete, Highlight, Hint, Names};
+use crate::repl::assist::{Complete, Highlight, Hint, Names, Offered};
 use crate::repl::keys::{Behind, Keys};
 use crate::repl::render;
 
@@ -96,7 +96,7 @@ impl Terminal {
             .use_bracketed_paste(true)
             .with_ansi_colors(colour)
             .with_completer(Box::new(Waiting(Complete(names.clone()), behind.clone())))
-            .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
+            .with_menu(ReedlineMenu::EngineCompleter(Box::new(Offered(menu))))
             .with_quick_completions(true)
             .with_partial_completions(true)
             .with_edit_mode(Box::new(Keys(Emacs::new(keys), behind.clone())))
