@@ -26,7 +26,7 @@ const CASES: &[(&str, &[&str])] = &[
             r#""a \"b\" \\ c""#,
             r#""nul \u{0} inside""#,
             r#""tab\tline\n""#,
-            r#""🦀 e\u{301} 漢字 \u{10ffff}""#,
+            "\"🦀 e\u{301} 漢字 \\u{10ffff}\"",
         ],
     ),
     ("echo-bytes", &["[]", "[0, 1, 255]"]),
