@@ -32,6 +32,13 @@ pub fn suggestion<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
+/// Whether one name is the other with one slip of the fingers. Names that differ in a number alone are not:
+/// they are meant to be told apart.
+pub fn is_slip(wanted: &str, name: &str) -> bool {
+    let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    strsim::osa_distance(wanted, name) == 1 && letters(wanted) != letters(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +47,8 @@ mod tests {
     fn suggests_what_is_near() {
         assert_eq!(suggestion("mth", ["maths", "math"]), ": did you mean `math` or `maths`?");
         assert_eq!(suggestion("xyz", ["math"]), "");
+        assert!(is_slip("fra", "far") && is_slip("kichen", "kitchen"));
+        assert!(!is_slip("node-8398", "node-8399") && !is_slip("far", "far") && !is_slip("hall", "kitchen"));
         assert_eq!(nearest("node-1", ["node-2", "node-1x", "zzz"])[0], "node-1x");
     }
 }

@@ -141,6 +141,8 @@ fn events_stand_above_what_is_typed() {
     ];
     for (typed, then) in lines {
         let terminal = usual(&bed);
+        terminal.enter("math.add(20,22)");
+        terminal.wait_for_text("\n42\n");
         terminal.press(&typed);
         let whole = |screen: &vt100::Screen| screen.contents().contains(&format!("(here) > {typed}"));
         terminal.wait("what is typed", |screen| whole(screen).then_some(()));
@@ -154,7 +156,8 @@ fn events_stand_above_what_is_typed() {
             (shown.contains("[guest connected]") && at > gone).then_some(())
         });
         let shown = terminal.wait("one prompt", |screen| Some(screen.contents()));
-        assert_eq!(shown.matches("(here) > ").count(), 1, "{typed}:\n{shown}");
+        assert_eq!(shown.matches("(here) > ").count(), 2, "{typed}:\n{shown}");
+        assert!(shown.contains("\n42\n[guest connected]"), "nothing above is lost: {typed}:\n{shown}");
     }
 }
 

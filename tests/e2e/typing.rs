@@ -195,6 +195,10 @@ fn a_dumb_terminal_gets_plain_lines() {
 #[test]
 fn completion_goes_into_values_versions_and_interfaces() {
     let bed = Bed::stocked();
+    bed.upload(
+        "odd",
+        &bed.write("odd.wat", r#"(module (func (export "a b") (param i32)) (func (export "\e2\80\aea")))"#),
+    );
     let terminal = open(&bed, &[]);
     let completed = |typed: &str, wanted: &str| {
         terminal.press(&format!("{typed}{TAB}"));
@@ -206,11 +210,31 @@ fn completion_goes_into_values_versions_and_interfaces() {
     completed("values.\"test:values/r", "> values.\"test:values/right@1.0.0\".");
     completed("values.left.on", "> values.left.only-left()");
     completed("valeus", "> values");
+    completed("odd.a", "> odd.\"a b\"(");
     completed("values.echo-flags({wr", "> values.echo-flags({write");
     completed("values.echo-record({na", "> values.echo-record({name: ");
     completed("values.echo-variant(line(({x: 1, y: 2}, {x", "{x: ");
     completed("values.echo-tree({branches: [grown(ok([some(({rights: {ru", "{rights: {run");
     completed("help Node.disconn", "> help Node.disconnect");
+}
+
+#[test]
+fn a_menu_without_colour_keeps_its_letters() {
+    let bed = Bed::stocked();
+    let terminal = started(&bed, GVM, &["--name", "here"], &[("NO_COLOR", "1")]);
+    wait_for_line(&terminal, "");
+    terminal.press(&format!("values.echo-s{TAB}"));
+    terminal.wait_for_text("(v: string) -> string");
+    terminal.press(TAB);
+    terminal.wait("what is chosen", |screen| {
+        let shown = screen.contents();
+        let chosen = shown.lines().find(|row| row.starts_with(">echo-s"))?;
+        (chosen.contains("(v: s") && !shown.contains("ECHO")).then_some(())
+    });
+    terminal.press(CTRL_C);
+    wait_for_line(&terminal, "");
+    terminal.press(&format!("qqqq{TAB}"));
+    terminal.wait_for_text("nothing here begins so");
 }
 
 #[test]
@@ -245,6 +269,9 @@ fn what_was_meant_is_suggested() {
     says("values.echo-option(sme(1))", "BAD_ARGUMENTS", "did you mean `some`?");
     says("values.echo-string(abc)", "BAD_ARGUMENTS", "a string stands in double quotes");
     says("Modul.list()", "SYNTAX", "did you mean `Module`?");
+    let _kitchen = bed.node("kitchen");
+    let failed = bed.eval(["Node.connect(kitchen)", "Node.run(kichen, math)"]).fails("NODE_NOT_CONNECTED");
+    assert!(failed.contains("did you mean `kitchen`?"), "{failed}");
     let near = bed.eval(["values.ech-bool(true)"]).fails("FUNCTION_NOT_FOUND");
     assert!(near.lines().count() < 7, "few are near: {near}");
     let out =

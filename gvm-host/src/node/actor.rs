@@ -23,6 +23,7 @@ use crate::gpmd::reach::Reach;
 use crate::id::{Applicant, Life, Name, NodeInfo};
 use crate::imports::Stdio;
 use crate::limits::Limits;
+use crate::near;
 use crate::node::live::Directory;
 use crate::peer::accept::Gatekeeper;
 use crate::peer::connected::Peer;
@@ -419,7 +420,7 @@ impl Actor {
             return Ok(());
         }
         if peers.is_empty() {
-            return Err(not_connected(&name));
+            return Err(self.not_connected(&name));
         }
         self.directory.forget_node(&name);
         futures::future::join_all(peers.iter().map(|peer| peer.leave("disconnected"))).await;
@@ -429,7 +430,7 @@ impl Actor {
     async fn revoke(&self, name: Name) -> Result<()> {
         let peers = self.table.borrow_mut().remove_peer(&name);
         if peers.is_empty() {
-            return Err(not_connected(&name));
+            return Err(self.not_connected(&name));
         }
         self.ours.gatekeeper.borrow_mut().revoke(&name);
         self.directory.forget_node(&name);
@@ -439,7 +440,16 @@ impl Actor {
     }
 
     fn peer(&self, name: &Name) -> Result<Rc<Peer>> {
-        self.table.borrow().get(name).cloned().ok_or_else(|| not_connected(name))
+        let peer = self.table.borrow().get(name).cloned();
+        peer.ok_or_else(|| self.not_connected(name))
+    }
+
+    fn not_connected(&self, name: &Name) -> Error {
+        let table = self.table.borrow();
+        let meant = table.names().find(|peer| near::is_slip(name.as_str(), peer.as_str()));
+        let meant = meant.map(|peer| format!("; did you mean `{peer}`?")).unwrap_or_default();
+        let what = format!("not connected with `{name}`: Node.connect({name}) first{meant}");
+        Error::new(Code::NodeNotConnected, what)
     }
 
     async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
@@ -458,10 +468,6 @@ impl Actor {
 struct Word {
     gpmd: mpsc::Receiver<link::Event>,
     lost: mpsc::Receiver<NodeInfo>,
-}
-
-fn not_connected(name: &Name) -> Error {
-    Error::new(Code::NodeNotConnected, format!("not connected with `{name}`: Node.connect({name}) first"))
 }
 
 /// Different in every life of a node: the time it began, in nanoseconds.

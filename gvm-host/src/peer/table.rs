@@ -63,6 +63,11 @@ impl<T> Table<T> {
         self.peers.get(name).and_then(|entry| entry.lines.first()).map(|(_, line)| line)
     }
 
+    /// The names of the peers.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.peers.keys()
+    }
+
     /// Removes one connection. Says whether the peer is gone with it.
     pub fn remove(&mut self, name: &Name, token: Token) -> bool {
         let Some(entry) = self.peers.get_mut(name) else { return false };

@@ -1,11 +1,12 @@
 //! Lines above the prompt while something is being typed that is wider than the terminal.
 //!
-//! In: what is typed, and where the cursor is in it, whenever it is drawn. Out: what a line has to begin with
-//! so that it stands where the prompt does. Must not know: what the lines say.
+//! In: what is typed, and where the cursor is in it, whenever it is drawn. Out: where the cursor has to be before
+//! a line, and what the line has to begin with, so that it stands where the prompt does. Must not know: what the
+//! lines say.
 //!
 //! The line editor moves to the first row of what is typed before it prints a line, and reckons that row
-//! from the bytes typed, without the prompt. Where that is wrong a line corrects it itself. (Where it moves
-//! too far up it has blanked that row already: a line of earlier output is lost on the screen.)
+//! from the bytes typed, without the prompt. Where that is too few rows the line corrects it itself; where it is
+//! too many the cursor is moved down first, or a row of earlier output would be blanked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,18 +32,19 @@ struct State {
 }
 
 impl Typed {
-    /// What the next line above has to begin with. `prompt` is the prompt's width.
-    pub fn correction(&self, prompt: usize, columns: usize) -> String {
+    /// How many rows down the cursor has to be moved before the next line above, and what that line has to begin
+    /// with. `prompt` is the prompt's width.
+    pub fn correction(&self, prompt: usize, columns: usize) -> (usize, String) {
         let mut state = self.state();
         if std::mem::replace(&mut state.corrected, true) {
-            return String::new();
+            return (0, String::new());
         }
         let (reckoned, real) =
             (reckoned(&state.line, columns), real(&state.line[..state.cursor], prompt, columns));
-        match reckoned.cmp(&real) {
-            std::cmp::Ordering::Less => format!("\x1b[{}A\r\x1b[J", real - reckoned),
-            std::cmp::Ordering::Equal => String::new(),
-            std::cmp::Ordering::Greater => format!("\x1b[{}B\r\x1b[J", reckoned - real),
+        match real.checked_sub(reckoned) {
+            None => (reckoned - real, String::new()),
+            Some(0) => (0, String::new()),
+            Some(more) => (0, format!("\x1b[{more}A\r\x1b[J")),
         }
     }
 
@@ -95,7 +97,7 @@ impl<H: Highlighter> Highlighter for Watched<H> {
 mod tests {
     use super::*;
 
-    fn correction(line: &str, cursor: usize) -> String {
+    fn correction(line: &str, cursor: usize) -> (usize, String) {
         let typed = Typed::default();
         typed.drawn(line, cursor);
         typed.correction(10, 80)
@@ -103,24 +105,27 @@ mod tests {
 
     #[test]
     fn a_line_stands_where_the_prompt_does() {
-        assert_eq!(correction("", 0), "");
-        assert_eq!(correction("math", 4), "");
+        let none = (0, String::new());
+        let up = (0, "\x1b[1A\r\x1b[J".to_owned());
+        let down = (1, String::new());
+        assert_eq!(correction("", 0), none);
+        assert_eq!(correction("math", 4), none);
         // The prompt makes it wider than the terminal, which the line editor does not see.
-        assert_eq!(correction(&"x".repeat(72), 72), "\x1b[1A\r\x1b[J");
-        assert_eq!(correction(&"x".repeat(100), 100), "");
+        assert_eq!(correction(&"x".repeat(72), 72), up);
+        assert_eq!(correction(&"x".repeat(100), 100), none);
         // The cursor stands in the first row of two, and letters are not bytes.
-        assert_eq!(correction(&"x".repeat(100), 5), "\x1b[1B\r\x1b[J");
-        assert_eq!(correction(&"é".repeat(60), 120), "\x1b[1B\r\x1b[J");
-        assert_eq!(correction(&format!("{}\ny", "x".repeat(75)), 77), "\x1b[1A\r\x1b[J");
+        assert_eq!(correction(&"x".repeat(100), 5), down);
+        assert_eq!(correction(&"é".repeat(60), 120), down);
+        assert_eq!(correction(&format!("{}\ny", "x".repeat(75)), 77), up);
     }
 
     #[test]
     fn the_first_of_several_lines_corrects() {
         let typed = Typed::default();
         typed.drawn(&"x".repeat(72), 72);
-        assert_ne!(typed.correction(10, 80), "");
-        assert_eq!(typed.correction(10, 80), "");
+        assert_ne!(typed.correction(10, 80), (0, String::new()));
+        assert_eq!(typed.correction(10, 80), (0, String::new()));
         typed.drawn("", 0);
-        assert_eq!(typed.correction(10, 80), "");
+        assert_eq!(typed.correction(10, 80), (0, String::new()));
     }
 }

@@ -16,7 +16,8 @@ pub fn short(value: &Value, ty: &Type) -> String {
     let mut text = Beginning { text: String::new(), cut: false };
     // It fails where the text is full, so that no time goes into what nobody sees.
     let _ = wave::write(&mut text, value, ty);
-    let Beginning { mut text, cut } = text;
+    let Beginning { text, cut } = text;
+    let mut text = wave::letters::whole(&text);
     if cut {
         let _ = write!(text, "\n… ({}; whole when piped)", extent(value));
     }

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reedline::{
     ColumnarMenu, Completer, CompletionResult, CompletionStatus, EditCommand, Emacs, ExternalPrinter,
@@ -16,7 +16,7 @@ use rustix::process::kill_current_process_group;
 
 use crate::error::{Error, Result};
 use crate::repl::above::{Typed, Watched};
-use crate::repl::assist::{Complete, Highlight, Hint, Names};
+use crate::repl::assist::{Complete, Highlight, Hint, Names, Offered};
 use crate::repl::keys::{Behind, Keys};
 use crate::repl::render;
 
@@ -69,9 +69,16 @@ impl Terminal {
     ) -> Result<Terminal> {
         let behind = Behind::default();
         let prompt = NodePrompt(format!("({node})"));
-        let (typed, width) = (Typed::default(), prompt.0.len() + INDICATOR.len());
+        let typed = Typed::default();
         let printer = ExternalPrinter::new(WAITING);
         let sender = printer.sender();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let above = Above {
+            lines: lines.clone(),
+            typed: typed.clone(),
+            prompt: prompt.0.len() + INDICATOR.len(),
+            print: Box::new(move |line| drop(sender.try_send(line))),
+        };
         // One line for each, so that its signature stands beside it.
         let menu = ColumnarMenu::default().with_name(MENU).with_columns(1).with_marker(INDICATOR);
         let mut keys = default_emacs_keybindings();
@@ -95,8 +102,8 @@ impl Terminal {
             .with_history_exclusion_prefix(Some(" ".into()))
             .use_bracketed_paste(true)
             .with_ansi_colors(colour)
-            .with_completer(Box::new(Waiting(Complete(names.clone()), behind.clone())))
-            .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
+            .with_completer(Box::new(Waiting(Complete(names.clone()), behind.clone(), above)))
+            .with_menu(ReedlineMenu::EngineCompleter(Box::new(Offered(menu))))
             .with_quick_completions(true)
             .with_partial_completions(true)
             .with_edit_mode(Box::new(Keys(Emacs::new(keys), behind.clone())))
@@ -108,11 +115,7 @@ impl Terminal {
             editor,
             typed: typed.clone(),
             behind,
-            above: Arc::new(move |line| {
-                // A terminal that does not tell its width is taken for a usual one.
-                let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-                drop(sender.try_send(typed.correction(width, columns) + &line));
-            }),
+            above: Arc::new(move |line| lock(&lines).push(line)),
             prompt,
         })
     }
@@ -182,7 +185,7 @@ fn remembered(file: &Path) -> Result<FileBackedHistory> {
 }
 
 /// A completer that tells when the line editor waits for keys.
-struct Waiting(Complete, Behind);
+struct Waiting(Complete, Behind, Above);
 
 impl Completer for Waiting {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
@@ -191,8 +194,38 @@ impl Completer for Waiting {
 
     fn poll_completion(&mut self) -> CompletionStatus {
         self.1.waits();
+        self.2.hand_on();
         self.0.poll_completion()
     }
+}
+
+/// Lines that are to stand above the prompt. Only while the line editor waits does the cursor stand where it was
+/// drawn last: then they are handed on.
+struct Above {
+    lines: Arc<Mutex<Vec<String>>>,
+    typed: Typed,
+    /// The prompt's width.
+    prompt: usize,
+    print: Box<dyn Fn(String) + Send>,
+}
+
+impl Above {
+    fn hand_on(&self) {
+        let lines = std::mem::take(&mut *lock(&self.lines));
+        if lines.is_empty() {
+            return;
+        }
+        // A terminal that does not tell its width is taken for a usual one.
+        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+        let (down, begins) = self.typed.correction(self.prompt, columns);
+        // Line feeds: at the last row they make room.
+        render::prompt(&"\n".repeat(down));
+        (self.print)(begins + &lines.join("\n"));
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct NodePrompt(String);

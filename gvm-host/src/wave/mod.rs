@@ -5,6 +5,7 @@
 //! its type into text. The grammar is `wasm-wave`'s parser; what it leaves to types is done here.
 //! Must not know: wasmtime, the terminal, where the text came from.
 
+pub mod letters;
 mod read;
 mod write;
 

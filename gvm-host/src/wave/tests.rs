@@ -225,27 +225,6 @@ fn what_was_meant_is_said() {
 }
 
 #[test]
-fn letters_stay_whole() {
-    for text in ["नमस्ते", "e\u{301}", "👨\u{200d}👩\u{200d}👧", "❤\u{fe0f}", "สวัสดี"]
-    {
-        let value = Value::String(text.into());
-        assert_eq!(print(&value, &Type::String), format!("\"{text}\""));
-        assert_eq!(parse(&format!("\"{text}\""), &Type::String).unwrap(), value);
-    }
-    // What would not be seen, or stand with the quotation mark, is written out.
-    for (text, shown) in [
-        ("\u{301}a", "\\u{301}a"),
-        ("a\u{200d}b", "a\\u{200d}b"),
-        ("a\u{200b}b", "a\\u{200b}b"),
-        ("a\u{202e}b", "a\\u{202e}b"),
-        ("a\u{e0041}", "a\\u{e0041}"),
-        ("é\u{200d}", "é\\u{200d}"),
-    ] {
-        assert_eq!(print(&Value::String(text.into()), &Type::String), format!("\"{shown}\""));
-    }
-}
-
-#[test]
 fn a_resource_is_refused() {
     let ty = Type::Unsupported("own<file>".into());
     assert_eq!(parse("1", &ty).unwrap_err().message, "`own<file>` cannot be written as text");

@@ -1,6 +1,5 @@
-//! Values into WAVE text, the same characters that `wasm-wave` writes, but for marks that belong to the letter
-//! before them, which stand as they are. In: a value and its type; out, text that reads back as the same value
-//! (any NaN as `nan`). Must not know: how text is read.
+//! Values into WAVE text, the same characters that `wasm-wave` writes. In: a value and its type; out,
+//! text that reads back as the same value (any NaN as `nan`). Must not know: how text is read.
 
 use std::fmt::{self, Write};
 
@@ -200,34 +199,17 @@ fn decimal(text: &mut String, negative: bool, mut number: u64) -> fmt::Result {
 /// A string's characters, escaped where WAVE asks for it or a terminal would not show them.
 fn escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
     let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '\\' | '"' | '\'');
-    let (mut rest, mut before) = (text, None);
+    let mut rest = text;
     while let Some(at) = rest.find(|c| !is_plain(c)) {
         out.write_str(&rest[..at])?;
-        before = rest[..at].chars().next_back().or(before);
         let mut chars = rest[at..].chars();
         match chars.next() {
             Some(c @ ('\\' | '"' | '\'' | '\t' | '\r' | '\n')) => write!(out, "{}", c.escape_default())?,
             Some(c) if c.is_control() => write!(out, "{}", c.escape_unicode())?,
-            Some(c) if joins(before, c, chars.clone().next()) => out.write_char(c)?,
             Some(c) => write!(out, "{}", c.escape_debug())?,
             None => {}
         }
-        before = rest[at..].chars().next();
         rest = chars.as_str();
     }
     out.write_str(rest)
-}
-
-/// Whether a character is part of the letter or the picture before it, as accents and vowel signs are: alone
-/// it would not be seen, or change what stands around it.
-fn joins(before: Option<char>, c: char, after: Option<char>) -> bool {
-    const JOINER: char = '\u{200d}';
-    let is_tag = ('\u{e0000}'..='\u{e0fff}').contains(&c);
-    match before {
-        None => false,
-        Some(_) if is_tag => false,
-        Some(before) if c == JOINER => !before.is_ascii() && after.is_some_and(|after| !after.is_ascii()),
-        // The standard library leaves these as they are behind another letter.
-        Some(_) => ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]),
-    }
 }

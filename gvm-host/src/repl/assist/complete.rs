@@ -62,7 +62,10 @@ fn suggestions(place: &Place<'_>, text: &str, known: &Known) -> Vec<Suggestion> 
 fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
     let kebab = typed.replace('_', "-").to_lowercase();
     let bare = |offer: &Offer| offer.value.trim_end_matches(['(', ')', '.']).to_lowercase();
-    let begins = |offer: &Offer| offer.value.starts_with(typed) || offer.value.starts_with(&kebab);
+    let begins = |offer: &Offer| {
+        let name = offer.value.strip_prefix('"').unwrap_or(&offer.value);
+        [offer.value.as_str(), name].iter().any(|value| value.starts_with(typed) || value.starts_with(&kebab))
+    };
     // A function of an interface, by its own name.
     let last = |offer: &Offer| bare(offer).rsplit_once('.').is_some_and(|(_, name)| name.starts_with(&kebab));
     let qualified = |offer: &Offer| offer.value.starts_with(char::is_lowercase);
@@ -90,7 +93,9 @@ fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known, text: &str) -> Vec<
         (None, []) => statements(known),
         (None, ["Node"]) => methods(&NODE_METHODS),
         (None, ["Module"]) => methods(&MODULE_METHODS),
-        (_, [module]) if path.partial.starts_with('"') => interfaces(known, module, path.version),
+        (_, [module]) if path.partial.starts_with('"') => {
+            both(interfaces(known, module, path.version), functions(known, module, path.version, place.help))
+        }
         (None, parts) => calls(known, parts, path.version),
         (Some((["Node", "connect"], 0)), []) => nodes(known, |state| state == State::Live),
         (Some((["Node", "disconnect" | "revoke" | "rights"], 0)), []) => {
@@ -213,7 +218,7 @@ fn calls(known: &Known, parts: &[&str], version: Option<&str>) -> Vec<Offer> {
         [module, interface] => {
             let mut found = known.functions(module, version);
             found.retain(|function| function.is_of(interface));
-            found.iter().map(|function| callable(function.name, function, false)).collect()
+            found.iter().map(|function| callable(&as_word(function.name), function, false)).collect()
         }
         _ => Vec::new(),
     }
@@ -225,11 +230,11 @@ fn functions(known: &Known, module: &str, version: Option<&str>, bare: bool) -> 
         let same = all.iter().filter(|other| other.name == function.name);
         let short = function.short_interface().filter(|_| same.clone().count() > 1);
         match (short, function.interface) {
-            (None, _) | (_, None) => function.name.to_owned(),
+            (None, _) | (_, None) => as_word(function.name),
             (Some(short), Some(full)) => {
                 let alone = same.filter(|other| other.short_interface() == Some(short)).count() == 1;
                 let interface = if alone { short.to_owned() } else { format!("\"{full}\"") };
-                format!("{interface}.{}", function.name)
+                format!("{interface}.{}", as_word(function.name))
             }
         }
     };
@@ -244,10 +249,15 @@ fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
         (false, true) => "()",
         (false, false) => "(",
     };
-    // What is no word is quoted where it is called.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.\":/@".contains(c);
-    let quoted = if name.chars().all(plain) { name.to_owned() } else { format!("\"{name}\"") };
-    offer(format!("{quoted}{ends}"), function.shown(ty))
+    offer(format!("{name}{ends}"), function.shown(ty))
+}
+
+/// A name as it is called: what is no word is quoted.
+fn as_word(name: &str) -> String {
+    match name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
 }
 
 /// The words that the value may go on with that the cursor stands in.

@@ -4,6 +4,7 @@
 //! not know: what the types mean.
 
 use crate::engine::names::TypeNames;
+use crate::repl::sanitize::Sanitizer;
 
 /// An exported function as a person calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl<'a> Signature<'a> {
             None => matches!(name, "_start" | "_initialize"),
         };
         // Names of core modules are any text. What could act on the terminal is offered to nobody.
-        let harmless = !line.chars().any(char::is_control);
+        let harmless = !name.is_empty() && Sanitizer::default().feed(line.as_bytes()) == line;
         // `[method]thing.weight` and the like take resources, which cannot cross.
         let callable = !is_main && !name.starts_with('[');
         (callable && harmless).then_some(Signature { interface, name, ty, names: None })
@@ -112,7 +113,9 @@ mod tests {
         assert_eq!(Signature::read("wasi:cli/run@0.2.6#run: func() -> result"), None);
         assert_eq!(Signature::read("n:p/i#[method]thing.weight: func(self: borrow<resource>) -> u32"), None);
         assert_eq!(Signature::read("nonsense"), None);
-        assert_eq!(Signature::read("a\x1b[2Jb: func()"), None);
+        for hostile in ["a\x1b[2Jb: func()", "\u{9b}31m: func()", "\u{202e}txt: func()", ": func()"] {
+            assert_eq!(Signature::read(hostile), None, "{hostile:?}");
+        }
     }
 
     #[test]

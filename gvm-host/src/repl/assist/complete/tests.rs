@@ -40,6 +40,7 @@ pub fn known() -> Known {
             ],
         ),
     );
+    add("odd", entry(false, &["a b: func(x: s32)", "q\"(: func()"]));
     add("hello", entry(true, &["wasi:cli/run@0.2.6#run: func() -> result"]));
     let lives = Lives { node: Some("node-2".parse().unwrap()), module: "math@1.0.0".into() };
     let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
@@ -87,7 +88,7 @@ fn functions_come_with_their_signatures() {
 
 #[test]
 fn statements_begin_with_names() {
-    assert_eq!(values(""), ["i1", "hello", "math", "values", "Node.", "Module.", "help", "exit"]);
+    assert_eq!(values(""), ["i1", "hello", "math", "odd", "values", "Node.", "Module.", "help", "exit"]);
     assert_eq!(offered("ma"), [("math".to_owned(), "1.0.0  a program; add, zero".to_owned())]);
     assert_eq!(offered("i")[0].1, "live: math@1.0.0 on node-2");
     assert_eq!(values("Node.dis"), ["Node.discover()", "Node.disconnect("]);
@@ -147,6 +148,8 @@ fn versions_interfaces_and_topics() {
     assert_eq!(values("values.\""), ["values.\"t:v/left@1.0.0\".", "values.\"t:v/right@1.0.0\"."]);
     assert_eq!(values("values.\"t:v/r"), ["values.\"t:v/right@1.0.0\"."]);
     assert_eq!(values("values.\"t:v/right@1.0.0\"."), ["values.\"t:v/right@1.0.0\".side()"]);
+    assert_eq!(values("odd.a"), ["odd.\"a b\"("]);
+    assert_eq!(values("odd.\"q"), ["odd.\"q\\\"(\"()"]);
     assert_eq!(values("help No"), ["help Node"]);
     assert_eq!(values("help Node.disc"), ["help Node.discover", "help Node.disconnect"]);
 }
