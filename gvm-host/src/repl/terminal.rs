@@ -115,7 +115,13 @@ impl Terminal {
             editor,
             typed: typed.clone(),
             behind,
-            above: Arc::new(move |line| lock(&lines).push(line)),
+            above: Arc::new(move |line| {
+                let mut lines = lock(&lines);
+                // A terminal that takes nothing (Ctrl-S) is not waited for.
+                if lines.len() < WAITING {
+                    lines.push(line);
+                }
+            }),
             prompt,
         })
     }
