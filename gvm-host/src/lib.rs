@@ -70,6 +70,12 @@
 //! }
 //! ```
 
+#[cfg(not(unix))]
+compile_error!(
+    "GVM stands on Unix sockets, signals and the modes of files: Linux is its platform, macOS should do, and on \
+     Windows it runs in WSL"
+);
+
 pub mod call;
 pub mod doctor;
 pub mod durable;
