@@ -86,9 +86,8 @@ impl TypeNames {
     /// What the names in these texts, as [`TypeNames::shown`] gave them, stand for, sorted: `point: record { … }`.
     pub fn explained<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut used = BTreeMap::new();
-        let mut open: Vec<&str> = texts.filter(|text| text.chars().count() > SPELLED).collect();
-        while let Some(text) = open.pop() {
-            // What stands in a type is spelled out in it, and mentioned there by its name.
+        for text in texts.filter(|text| text.chars().count() > SPELLED) {
+            // What stands in a type is spelled out in it, and so in the text.
             for (name, spelled) in self.0.iter().filter(|(_, spelled)| text.contains(spelled.as_str())) {
                 used.entry(name).or_insert_with(|| format!("{name}: {}", self.named(spelled, 1)));
             }
