@@ -123,6 +123,7 @@ fn settings() {
             "line 1: listen: 192.0.2.7 cannot be listened at",
             "config.toml",
         ),
+        ("name = \"My Node\"", "settings", "line 1: name: \"My Node\" is no name", "config.toml"),
         ("[gpmd]\nlisten = \"here\"", "settings", "line 2: gpmd.listen", "config.toml"),
         ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, is no folder", "config.toml"),
     ] {

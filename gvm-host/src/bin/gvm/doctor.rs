@@ -45,13 +45,11 @@ fn patient(options: &Options, node: Option<&str>) -> Result<Patient> {
 
 /// Whether the settings that a command does not take can be used by the node that stays.
 fn usable(options: &Options) -> Result<()> {
-    let Some(listen) = Settings::read(&options.home_path()?)?.listen else { return Ok(()) };
     let mut named = options.clone();
     named.settle(true)?;
-    let at = match &options.listen {
-        None => named.listening()?,
-        Some(_) => return Ok(()),
-    };
+    let settings = Settings::read(&options.home_path()?)?;
+    let Some(listen) = settings.listen.filter(|_| options.listen.is_none()) else { return Ok(()) };
+    let at = named.listening()?;
     // The port may be that of the node that stays; the address must be this device's.
     match std::net::TcpListener::bind((at.ip(), 0)) {
         Err(error) => Err(listen.wrong("listen", format_args!("{} cannot be listened at: {error}", at.ip()))),
