@@ -36,8 +36,8 @@ const LOOKS: u32 = 4;
 /// How long a gpmd that ends may hold the lock after its sockets.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// How long a port may take to take a connection.
-const REACH: Duration = Duration::from_secs(3);
+/// How long a port may take to take a connection, or to greet.
+pub const REACH: Duration = Duration::from_secs(3);
 
 /// Looks at all of them: the live nodes, and whether a node can register. `key` is whether the home's serves.
 pub fn examine(

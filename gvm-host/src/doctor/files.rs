@@ -49,21 +49,19 @@ pub fn refused(path: &Path, how: Use) -> Option<Sick> {
     match (fits, how) {
         (true, _) => access(path, wanted).err().map(|error| forbidden(path, words, how, error)),
         (false, Use::Folder) => Some(no_folder(path)),
-        (false, _) => Some(Sick::new(
-            format!("{} is no file", path.display()),
-            format!("mv {} {}", quote::path(path), quote::word(&format!("{}.old", path.display()))),
-        )),
+        (false, _) => Some(Sick::new(format!("{} is no file", path.display()), aside(path))),
     }
+}
+
+/// The command that puts something aside, so that another can stand in its place.
+pub fn aside(path: &Path) -> String {
+    format!("mv {} {}", quote::path(path), quote::word(&format!("{}.old", path.display())))
 }
 
 fn no_folder(path: &Path) -> Sick {
     Sick::new(
         format!("{} is no folder", path.display()),
-        format!(
-            "mv {} {} makes room for one; or choose another home with --home or GHOST_HOME",
-            quote::path(path),
-            quote::word(&format!("{}.old", path.display()))
-        ),
+        format!("{} makes room for one; or choose another home with --home or GHOST_HOME", aside(path)),
     )
 }
 

@@ -185,11 +185,7 @@ fn modules(home: &Home, patient: &Patient) -> Found<()> {
              upload each again",
             path.display()
         ),
-        false => format!(
-            "mv {} {}, and upload the modules again",
-            quote::path(&path),
-            quote::word(&format!("{}.old", path.display()))
-        ),
+        false => format!("{}, and upload the modules again", files::aside(&path)),
     };
     if !path.exists() {
         let files = wasm_files(&home.modules());

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::daemon::reachable;
+use super::daemon::{REACH, reachable};
 use super::home::Disk;
 use super::{Findings, Found, Patient, Sick, runtime, unable};
 use crate::error::{Code, Error, Result};
@@ -22,9 +22,6 @@ use crate::{near, process};
 
 /// In their order.
 pub const LAYERS: &[&str] = &["name", "socket", "port", "tls", "accept", "rights"];
-
-/// How long a place may take to take a connection.
-const REACH: Duration = Duration::from_secs(3);
 
 /// How long the node may take to say whether it accepts, where no person is asked.
 const MEET: Duration = Duration::from_secs(12);

@@ -111,8 +111,7 @@ impl Screen {
     pub fn error(&mut self, error: &Error) {
         // What a guest or a peer put into the message is no more trusted than its output.
         let text = if self.stderr_terminal {
-            let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-            point::fit(&Sanitizer::default().feed(error.to_string().as_bytes()), columns)
+            point::fit(&Sanitizer::default().feed(error.to_string().as_bytes()), columns())
         } else {
             error.to_string()
         };
@@ -240,6 +239,11 @@ pub fn prompt(text: &str) {
     if beside || io::stdout().is_terminal() {
         write(if beside { Stream::Stderr } else { Stream::Stdout }, text.as_bytes());
     }
+}
+
+/// The terminal's width. One that does not tell it is taken for a usual one.
+pub fn columns() -> usize {
+    crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
 /// Writes and flushes. A reader that has gone is not our failure: its own end tells it.

@@ -221,9 +221,7 @@ impl Above {
         if lines.is_empty() {
             return;
         }
-        // A terminal that does not tell its width is taken for a usual one.
-        let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
-        let (down, begins) = self.typed.correction(self.prompt, columns);
+        let (down, begins) = self.typed.correction(self.prompt, render::columns());
         // Line feeds: at the last row they make room.
         render::prompt(&"\n".repeat(down));
         (self.print)(begins + &lines.join("\n"));

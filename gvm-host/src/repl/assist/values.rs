@@ -22,7 +22,6 @@ enum Shape<'a> {
 
 fn shape(ty: &str) -> Shape<'_> {
     let within = |begins: &str, ends: char| ty.strip_prefix(begins).filter(|_| ty.ends_with(ends)).map(split);
-    let payload = |case: &'_ str| -> Option<usize> { case.find('(') };
     if let Some(names) = within("enum {", '}') {
         Shape::Words(names)
     } else if let Some(names) = within("flags {", '}') {
@@ -30,9 +29,8 @@ fn shape(ty: &str) -> Shape<'_> {
     } else if let Some(fields) = within("record {", '}') {
         Shape::Record(fields.into_iter().filter_map(|field| field.split_once(": ")).collect())
     } else if let Some(cases) = within("variant {", '}') {
-        let case = |case: &'_ str| payload(case).map(|at| (at, case.len() - 1));
-        let cases = cases.into_iter().map(|text| match case(text) {
-            Some((at, end)) => (&text[..at], text.get(at + 1..end)),
+        let cases = cases.into_iter().map(|text| match text.split_once('(') {
+            Some((name, payload)) => (name, payload.strip_suffix(')')),
             None => (text, None),
         });
         Shape::Variant(cases.collect())
