@@ -4,13 +4,13 @@
 //! answers were found.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
-use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::inert;
 use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;
@@ -18,18 +18,16 @@ use crate::log::Rotating;
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
 pub fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    // Names in modules are whatever their authors wrote.
-    let text = match stdout.is_terminal() {
-        true => Sanitizer::default().feed(text.as_bytes()),
-        false => text.to_owned(),
-    };
+    // Names and WIT of modules are whatever their authors wrote.
+    let text = inert::lines(text);
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// The value as pretty JSON and a line's end.
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| Error::internal(format!("the answer: {error}")))
+    text.map(|text| inert::json(&text).into_owned() + "\n")
+        .map_err(|error| Error::internal(format!("the answer: {error}")))
 }
 
 /// The status for a person.
