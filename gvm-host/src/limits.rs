@@ -123,9 +123,29 @@ impl Limits {
     }
 }
 
+/// A number of bytes as a person reads it: `16.0 MiB`.
+pub fn bytes(count: u64) -> String {
+    bytesize::ByteSize(count).display().iec().to_string()
+}
+
+/// What was asked and what is the most, in bytes, so written that they differ.
+pub fn beyond(asked: u64, most: u64) -> (String, String) {
+    let (asked_shown, most_shown) = (bytes(asked), bytes(most));
+    match asked_shown == most_shown {
+        true => (format!("{asked} bytes"), format!("{most} bytes")),
+        false => (asked_shown, most_shown),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_byte_too_many_is_seen() {
+        assert_eq!(beyond(2 << 20, 1 << 20), ("2.0 MiB".into(), "1.0 MiB".into()));
+        assert_eq!(beyond((128 << 20) + 1, 128 << 20), ("134217729 bytes".into(), "134217728 bytes".into()));
+    }
 
     #[test]
     fn narrowing_never_widens() {

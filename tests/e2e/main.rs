@@ -11,9 +11,11 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
+mod agree;
 mod bed;
 mod calls;
 mod cancel;
+mod deep;
 mod dice;
 mod docs;
 mod doctor;
@@ -21,6 +23,7 @@ mod doctor_home;
 mod errors;
 mod guests;
 mod hostile;
+mod hostile_names;
 mod limits;
 mod live;
 mod messenger;
@@ -35,6 +38,7 @@ mod settings;
 mod signals;
 mod strangers;
 mod survival;
+mod taken;
 mod terminal;
 mod transcripts;
 mod typing;

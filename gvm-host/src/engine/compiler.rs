@@ -84,7 +84,9 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(INVALID), _) => Err(Error::new(Code::ModuleInvalid, said)),
+        (Some(INVALID), _) => {
+            Err(Error::new(Code::ModuleInvalid, format!("the module cannot be compiled: {said}")))
+        }
         (_, Some(signal)) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => {
             Err(Error::new(
                 Code::LimitExceeded,
@@ -94,7 +96,10 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
         (_, Some(signal)) if signal == Signal::ABORT.as_raw() || signal == Signal::SEGV.as_raw() => {
             Err(Error::new(
                 Code::LimitExceeded,
-                format!("compiling took more than {} MiB of memory", limits::COMPILER_MEMORY >> 20),
+                format!(
+                    "compiling took more memory than {} MiB, or more stack than it may",
+                    limits::COMPILER_MEMORY >> 20
+                ),
             ))
         }
         _ => Err(Error::internal(format!("the compiler ended with {status}: {said}"))),

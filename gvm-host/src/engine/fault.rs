@@ -3,11 +3,14 @@
 //! In: wasmtime's error and what the limiter refused. Out: one coded error with a backtrace where there
 //! is one. The one place that reads wasmtime's errors. Must not know: who hears of it.
 
+use std::fmt;
+
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::canonical;
 use super::instance::Refused;
+use super::names::at_most;
 use super::streams::OutputLimit;
 use crate::error::{Code, Effect, Error};
 use crate::imports::nodes::Denied;
@@ -16,6 +19,9 @@ use crate::limits::{self, Limits};
 
 /// Frames of a backtrace that a person is shown.
 const FRAMES: usize = 20;
+
+/// The longest name of a function that a frame shows, in bytes.
+const LONGEST_NAME: usize = 200;
 
 /// The coded error of a guest that wasmtime stopped.
 pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Error {
@@ -33,6 +39,13 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             "this process has no room for another instance: try again later",
         );
     }
+    // Code that an earlier version compiled: a module is looked at before it is.
+    if error.root_cause().to_string().contains("shared memory support is disabled") {
+        return Error::new(
+            Code::ModuleInvalid,
+            "the module cannot be run: it needs threads, which GVM does not run",
+        );
+    }
     if let Some(Denied(denied)) = error.downcast_ref() {
         return Error::new(denied.code(), denied.message().to_owned()).with_effect(Effect::RanAndFailed);
     }
@@ -47,11 +60,10 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
         (Some(Trap::StackOverflow), _) => {
             exceeded(format!("the guest's stack outgrew {} KiB", limits::WASM_STACK >> 10))
         }
-        (_, Some(Refused::Memory { asked, most })) => exceeded(format!(
-            "the guest wanted {} of memory and may have {} (--max-memory)",
-            bytes(asked),
-            bytes(most)
-        )),
+        (_, Some(Refused::Memory { asked, most })) => {
+            let (asked, most) = limits::beyond(asked, most);
+            exceeded(format!("the guest wanted {asked} of memory and may have {most} (--max-memory)"))
+        }
         (_, Some(Refused::Table { asked })) => exceeded(format!(
             "the guest wanted a table of {asked} elements and may have {}",
             limits::TABLE_ELEMENTS
@@ -66,12 +78,27 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
     }
 }
 
+/// Limits that wasmtime tells by words alone, and what each is in ours. It has no types for them.
+const LIMITS: [(&str, &str, usize); 6] = [
+    ("instance count too high", "instances of core modules", limits::INSTANCES),
+    ("memory count too high", "memories", limits::MEMORIES),
+    ("table count too high", "tables", limits::TABLES),
+    ("store handle limit exceeded", "resource handles", limits::HANDLES),
+    ("cannot allocate another handle", "resource handles", limits::HANDLES),
+    ("table has no free keys", "resources of its host", limits::HANDLES),
+];
+
 /// What is neither a trap of wasm's own nor one of ours, told by the words it has.
 fn other(error: &wasmtime::Error) -> Error {
     let root = error.root_cause().to_string();
-    let limits =
-        ["table too large", "instance count too high", "memory count too high", "table count too high"];
-    if limits.iter().any(|limit| root.contains(limit)) || root.contains("exceeds the limit of") {
+    if let Some((_, what, most)) = LIMITS.iter().find(|(words, ..)| root.contains(words)) {
+        return exceeded(format!("the guest wanted more than {most} {what}"));
+    }
+    if root.contains("fuel allocated for hostcalls") {
+        let most = limits::bytes(limits::HOSTCALL_FUEL as u64);
+        return exceeded(format!("the guest handed more than {most} to its host in one call"));
+    }
+    if root.contains("table too large") || root.contains("exceeds the limit of") {
         return exceeded(root);
     }
     Error::new(Code::Trap, root)
@@ -79,10 +106,6 @@ fn other(error: &wasmtime::Error) -> Error {
 
 fn exceeded(message: String) -> Error {
     Error::new(Code::LimitExceeded, message).with_effect(Effect::RanAndFailed)
-}
-
-fn bytes(count: u64) -> String {
-    bytesize::ByteSize(count).display().iec().to_string()
 }
 
 fn trap_words(trap: Trap) -> String {
@@ -98,11 +121,11 @@ fn backtrace(trace: &WasmBacktrace) -> Option<String> {
         .take(FRAMES)
         .map(|frame| {
             let name = match frame.func_name() {
-                Some(name) => demangled(name),
+                Some(name) => at_most(LONGEST_NAME * 4, &Demangled(name)).unwrap_or_else(|cut| cut),
                 None => format!("function {}", frame.func_index()),
             };
             // The name section of a module holds any text.
-            let name = inert::line(&name);
+            let name = at_most(LONGEST_NAME, &inert::line(&name)).unwrap_or_else(|cut| cut + "…");
             match frame.module_offset() {
                 Some(offset) => format!("  at {name} (wasm {offset:#x})"),
                 None => format!("  at {name}"),
@@ -115,10 +138,15 @@ fn backtrace(trace: &WasmBacktrace) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// Mangled Rust names as their authors wrote them; others as they are.
-fn demangled(name: &str) -> String {
-    match rustc_demangle::try_demangle(name) {
-        Ok(name) => format!("{name:#}"),
-        Err(_) => name.to_owned(),
+/// A mangled Rust name as its author wrote it; others as they are. What a name of a few bytes stands for may be
+/// megabytes long, so it is written only as far as it is shown.
+struct Demangled<'a>(&'a str);
+
+impl fmt::Display for Demangled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match rustc_demangle::try_demangle(self.0) {
+            Ok(name) => write!(f, "{name:#}"),
+            Err(_) => f.write_str(self.0),
+        }
     }
 }

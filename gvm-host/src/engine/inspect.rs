@@ -10,7 +10,7 @@ use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Val
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
-use super::{features, translate};
+use super::{features, nesting, translate};
 use crate::contain::contained;
 use crate::error::{Code, Error, Result};
 use crate::value::FuncType;
@@ -126,31 +126,35 @@ fn unreadable_text(error: &wat::Error) -> Error {
 /// `MODULE_INVALID`, with the offset in the file where there is one; where the module needs what the engine does
 /// not run, that is named.
 pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
-    let Looked { mut info, shallow } =
-        look(binary, features::ours(), Bodies::Checked).map_err(|Invalid(why)| {
-            match features::needed(|features| look(binary, features, Bodies::Checked).is_ok()) {
-                Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})")),
-                None => invalid(why),
-            }
-        })?;
-    match contained(|| translate::refused(binary, info.kind)) {
-        Some(None) => {}
-        Some(Some(why)) => return Err(refused(why)),
-        None => return Err(refused("the engine cannot cope with it")),
-    }
+    let Looked { mut info, shallow } = taken(binary, Bodies::Checked)?;
     if info.kind == Kind::Component && shallow {
         info.wit = wit(binary);
     }
     Ok(info)
 }
 
-/// What a valid binary cannot run without, of what it imports. Takes a part of the time of [`inspect`].
+/// Whether the engine takes a binary; what it cannot run without, of what it imports. Functions are left to the
+/// compiler, so it takes a part of the time of [`inspect`].
 ///
 /// # Errors
-/// `MODULE_INVALID`.
-pub fn wanting(binary: &[u8]) -> Result<Vec<String>> {
-    let looked = look(binary, features::ours(), Bodies::Skipped);
-    looked.map(|looked| looked.info.wanting).map_err(|Invalid(why)| invalid(why))
+/// As of [`inspect`].
+pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
+    taken(binary, Bodies::Skipped).map(|looked| looked.info.wanting)
+}
+
+/// What a binary is that the engine takes.
+fn taken(binary: &[u8], bodies: Bodies) -> Result<Looked> {
+    let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
+        match features::needed(|features| look(binary, features, bodies).is_ok()) {
+            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})")),
+            None => invalid(why),
+        }
+    })?;
+    match contained(|| translate::refused(binary, looked.info.kind)) {
+        Some(None) => Ok(looked),
+        Some(Some(why)) => Err(refused(why)),
+        None => Err(refused("the engine cannot cope with it")),
+    }
 }
 
 /// Whether functions are validated too, which takes most of the time.
@@ -177,6 +181,15 @@ impl From<BinaryReaderError> for Invalid {
     }
 }
 
+impl From<nesting::Refused> for Invalid {
+    fn from(refused: nesting::Refused) -> Invalid {
+        match refused {
+            nesting::Refused::TooDeep(at) => Invalid(format!("types nest too deep (at offset {at:#x})")),
+            nesting::Refused::Unreadable(error) => error.into(),
+        }
+    }
+}
+
 fn look(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
     contained(|| look_unguarded(binary, features, bodies))
         .unwrap_or_else(|| Err(Invalid("the validator cannot cope with it".to_owned())))
@@ -191,7 +204,14 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     let mut scratch = wasmparser::FuncValidatorAllocations::default();
     for payload in Parser::new(0).parse_all(binary) {
         let payload = payload?;
+        if let Payload::ComponentTypeSection(section) = &payload {
+            let range = section.range();
+            nesting::check(binary.get(range.clone()).unwrap_or_default(), range.start)?;
+        }
         match validator.payload(&payload)? {
+            ValidPayload::Parser(_) if depth >= nesting::DEEPEST => {
+                return Err(Invalid("components nest too deep".to_owned()));
+            }
             ValidPayload::Parser(_) => depth += 1,
             ValidPayload::Func(function, body) if bodies == Bodies::Checked => {
                 let mut function = function.into_validator(scratch);
@@ -230,8 +250,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     }
     let shallow = signatures.shallow(&names.imports);
     let main = is_main(kind, &exports);
-    let info =
-        ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
+    let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
     Ok(Looked { info, shallow })
 }
 

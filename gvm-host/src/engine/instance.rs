@@ -271,10 +271,13 @@ async fn enter(
     match (body, entry, module.main()) {
         (Body::Core(instance), Entry::Main, _) => {
             let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
-                Stop::Ours(Error::new(
-                    Code::ModuleInvalid,
-                    format!("`_start` is no main function: {error:#}"),
-                ))
+                Stop::Ours(
+                    Error::new(
+                        Code::ModuleInvalid,
+                        "`_start` is no main function: it has parameters or results, and a main has neither",
+                    )
+                    .with_source(error),
+                )
             })?;
             start.call_async(&mut *store, ()).await?;
             Ok(None)

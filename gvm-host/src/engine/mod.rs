@@ -19,6 +19,7 @@ mod instance;
 mod lookup;
 mod module;
 pub mod names;
+mod nesting;
 mod signature;
 pub mod streams;
 mod tidy;
@@ -38,9 +39,9 @@ pub use self::module::{Entry, Function, Module};
 
 use self::cache::Cache;
 use self::config::{Clocked, Kind};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::id::Hash;
-use crate::imports::Linkers;
+use crate::imports::{Linkers, offered};
 use crate::limits::{self, Limits};
 use crate::value::Value;
 
@@ -148,11 +149,9 @@ impl Engine {
     /// Compiles the module so that its first call finds the code.
     ///
     /// # Errors
-    /// As [`Engine::load`].
+    /// As of [`Engine::load`].
     pub async fn precompile(&self, hash: Hash, bytes: &[u8]) -> Result<()> {
-        let lane = self.lane(false)?;
-        let engine = &lane.clocked.engine;
-        lane.cache.load_or_compile(engine, hash, is_component(bytes), bytes).await.map(drop)
+        self.lane(false)?.compile(hash, is_component(bytes), bytes.into()).await.map(drop)
     }
 
     /// A new instance.
@@ -189,6 +188,14 @@ impl Engine {
     }
 }
 
+/// Looks into a module on a thread that may take its time.
+async fn looked_at(bytes: &Arc<[u8]>, look: impl FnOnce(&[u8]) -> Result<()> + Send + 'static) -> Result<()> {
+    let bytes = bytes.clone();
+    tokio::task::spawn_blocking(move || look(&bytes))
+        .await
+        .unwrap_or_else(|error| Err(Error::internal(format!("looking into the module ended: {error}"))))
+}
+
 impl Lane {
     async fn load(
         &self,
@@ -199,9 +206,23 @@ impl Lane {
         let engine = &self.clocked.engine;
         let code = match self.cache.load(engine, hash, component) {
             Some(code) => code,
-            None => self.cache.load_or_compile(engine, hash, component, &bytes.await?).await?,
+            None => self.compile(hash, component, bytes.await?).await?,
         };
         Module::link(engine, &self.linkers, hash, code).map(Arc::new)
+    }
+
+    /// The module's code. What cannot run is not compiled.
+    async fn compile(&self, hash: Hash, component: bool, bytes: Arc<[u8]>) -> Result<module::Code> {
+        looked_at(&bytes, |bytes| offered::check(&inspect::runnable(bytes)?)).await?;
+        let compiled = self.cache.load_or_compile(&self.clocked.engine, hash, component, &bytes).await;
+        match compiled {
+            // The compiler finds what is wrong in functions; what a whole look says of it is plainer.
+            Err(error) if error.code() == Code::ModuleInvalid => {
+                looked_at(&bytes, |bytes| inspect::inspect(bytes).map(drop)).await?;
+                Err(error)
+            }
+            compiled => compiled,
+        }
     }
 
     /// The module's place, made where it has none; the one least recently used makes room.

@@ -240,9 +240,26 @@ fn is_run(interface: &str) -> bool {
     interface == "wasi:cli/run" || interface.starts_with("wasi:cli/run@0.2.")
 }
 
+/// Why a module does not link, about its import. wasmtime has a type for an import that it does not know; for
+/// others the names stand in its words, outermost first, and what is wrong last.
 fn unsatisfied(error: wasmtime::Error) -> Error {
-    Error::new(
-        ErrorCode::ImportUnsatisfied,
-        format!("the module imports what this node does not offer: {error:#}"),
-    )
+    let message = match error.downcast_ref::<wasmtime::UnknownImportError>() {
+        Some(unknown) => {
+            format!("the module imports `{}.{}`, which no node offers", unknown.module(), unknown.name())
+        }
+        None => {
+            let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+            let within = words.get(1).filter(|words| words.starts_with("instance export"));
+            let names: Vec<&str> =
+                within.into_iter().chain(words.first()).filter_map(|words| words.split('`').nth(1)).collect();
+            let import = names.join("` of `").replace("::", ".");
+            match words.last() {
+                Some(last) if !last.ends_with("is missing") => {
+                    format!("the module imports `{import}` with another type than nodes offer it: {last}")
+                }
+                _ => format!("the module imports `{import}`, which no node offers"),
+            }
+        }
+    };
+    Error::new(ErrorCode::ImportUnsatisfied, message).with_source(error)
 }

@@ -5,6 +5,7 @@
 //! its output, and nothing else that is not in [`Grants`]. Must not know: who calls.
 
 pub mod nodes;
+pub mod offered;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

@@ -63,13 +63,10 @@ pub fn check_size(what: &str, size: u64, most: u64) -> Result<()> {
     if size <= most {
         return Ok(());
     }
+    let (size, most) = limits::beyond(size, most);
     Err(Error::new(
         Code::LimitExceeded,
-        format!(
-            "{what} of {} are more than the {} that may cross to another node at once",
-            bytesize::ByteSize(size).display().iec(),
-            bytesize::ByteSize(most).display().iec(),
-        ),
+        format!("{what} of {size} are more than the {most} that may cross to another node at once"),
     ))
 }
 

@@ -8,15 +8,17 @@ use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 
 use gvm_host::durable;
-use gvm_host::engine::inspect::inspect;
+use gvm_host::engine::inspect::{inspect, runnable, to_binary};
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::{Control, Uploaded};
 use gvm_host::gpmd::index::{Index, Resolved};
 use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
+use gvm_host::imports::offered;
 use gvm_host::inert;
 use gvm_host::repl::progress::{Progress, during};
+use gvm_host::repl::render;
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -53,9 +55,12 @@ fn upload(
         control.upload(&name, &version, &bytes, &mut |done| progress.bytes(what.clone(), done, all));
     drop(progress);
     let Uploaded { entry, created } = uploaded?;
+    let wanting = runnable(&to_binary(&bytes)?)?;
+    let missing = offered::missing(&wanting);
     if json {
         let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;
         value["created"] = created.into();
+        value["unsatisfied"] = missing.into();
         output::print(&output::json(&value)?);
         return Ok(());
     }
@@ -67,6 +72,9 @@ fn upload(
         }
     }
     output::print(&(text + "Module Uploaded Successfully!\n"));
+    if let Err(error) = offered::check(&wanting) {
+        render::note(&format!("{name} cannot run here: {}", error.message()));
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::node::workers;
@@ -13,6 +14,9 @@ use gvm_host::repl::terminal::{Line, Terminal};
 use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};
+
+/// How long the next line of what was pasted at once may take to be read.
+const PASTED: Duration = Duration::from_millis(50);
 
 /// Standard input, line by line, and how many lines statements have been read from.
 pub struct Lines(mpsc::Receiver<Result<String>>, usize);
@@ -130,7 +134,11 @@ impl Keyboard {
     pub fn pending(&mut self) -> Option<String> {
         match self {
             Keyboard::Editor(terminal) => terminal.pending(),
-            Keyboard::Plain { lines, .. } => lines.0.try_recv().ok()?.ok(),
+            Keyboard::Plain { lines, .. } => {
+                let next =
+                    workers().ok()?.block_on(async { tokio::time::timeout(PASTED, lines.0.recv()).await });
+                next.ok()??.ok()
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn blame(cx: &mut LiftContext<'_>, error: wasmtime::Error) -> wasmtim
     // overflows, which fails without consuming any.
     let text = error.to_string();
     match cx.consume_fuel_array(usize::MAX, usize::MAX) {
-        Err(sample) if sample.to_string() == text => Fault::Fuel(text).into(),
+        Err(sample) if sample.to_string() == text => Fault::Fuel.into(),
         _ => Fault::Abi(text).into(),
     }
 }

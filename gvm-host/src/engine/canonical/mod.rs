@@ -21,6 +21,7 @@ use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, 
 use wasmtime::{Result, ValRaw};
 
 use crate::error::{Code, Effect, Error};
+use crate::limits;
 use crate::value::Value;
 
 /// The arguments of one call, in the order of the parameters. `Send + Sync`, moved into the call.
@@ -44,7 +45,7 @@ pub enum Fault {
     /// The guest handed over what the canonical ABI forbids.
     Abi(String),
     /// The guest handed over more than the store's hostcall fuel lets the host copy.
-    Fuel(String),
+    Fuel,
     /// A host value that is not of the function's type, or larger than a guest can hold.
     Value(String),
 }
@@ -137,7 +138,15 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Abi(what) => write!(f, "value breaks the canonical ABI: {what}"),
-            Fault::Fuel(what) | Fault::Value(what) => f.write_str(what),
+            Fault::Fuel => {
+                let most = limits::bytes(limits::HOSTCALL_FUEL as u64);
+                write!(
+                    f,
+                    "the result takes more than the {most} of the node's memory that one result may take: \
+                     return it in parts"
+                )
+            }
+            Fault::Value(what) => f.write_str(what),
         }
     }
 }
@@ -150,7 +159,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         let (code, effect) = match fault {
             Fault::Abi(_) => (Code::Trap, Effect::RanAndFailed),
-            Fault::Fuel(_) => (Code::LimitExceeded, Effect::RanAndFailed),
+            Fault::Fuel => (Code::LimitExceeded, Effect::RanAndFailed),
             Fault::Value(_) => (Code::BadArguments, Effect::NotStarted),
         };
         Error::new(code, fault.to_string()).with_effect(effect).with_source(fault)

@@ -1,0 +1,178 @@
+//! What cannot run is refused when it is stored or looked at, in plain words; what runs is stored, whatever tools
+//! make of it.
+//!
+//! In: modules that are valid and cannot run here, and odd ones that can. Out: the same answer from `inspect`,
+//! `upload` and `run`. Must not know: the engine.
+
+use std::time::Instant;
+
+use crate::bed::Bed;
+use crate::guests;
+
+/// Modules that need what the engine does not run, and a part of the sentence that says so.
+const REFUSED: &[(&str, &str)] = &[
+    ("(module (memory 1 1 shared) (func (export \"f\")))", "needs threads, which GVM does not run"),
+    ("(module (import \"e\" \"m\" (memory 1 1 shared)))", "needs threads, which GVM does not run"),
+    ("(component (core module (memory 1 1 shared)))", "needs threads, which GVM does not run"),
+    ("(module (memory 1 (pagesize 1)))", "needs custom page sizes, which GVM does not run"),
+    (
+        "(module (func (param i64 i64) (result i64 i64) (i64.mul_wide_s (local.get 0) (local.get 1))))",
+        "needs wide arithmetic, which GVM does not run",
+    ),
+    ("(component (type (list u8 4)))", "needs lists of a fixed length, which GVM does not run"),
+    ("(component (type (map string u8)))", "needs maps, which GVM does not run"),
+    ("(component (type (stream u8)))", "(WASI 0.3), which GVM does not run"),
+    ("(component (type (future u8)))", "(WASI 0.3), which GVM does not run"),
+    ("(component (type error-context))", "error contexts of the component model, which GVM does not run"),
+    ("(component (import \"a\" (component)))", "root-level component imports"),
+    ("(component (component $c) (export \"c\" (component $c)))", "exporting a component from the root"),
+];
+
+#[test]
+fn what_cannot_run_is_refused_in_plain_words() {
+    let bed = Bed::new();
+    for (number, (wat, words)) in REFUSED.iter().enumerate() {
+        let file = bed.write(&format!("m{number}.wat"), wat);
+        let path = file.to_str().unwrap();
+        let upload = ["wasm", "upload", "--name=m", "--version=1.0.0", &format!("--file={path}")];
+        for ended in [bed.gvm(["inspect", path]), bed.gpmd(upload), bed.run(["--invoke", "f()", path])] {
+            let err = ended.fails("MODULE_INVALID");
+            assert!(err.contains(words), "{wat}: {err}");
+            for engine in ["Config::", "Engine", "wasmtime"] {
+                assert!(!err.contains(engine), "{wat}: {err}");
+            }
+        }
+        let json = bed.gvm(["run", "--json", "--invoke", "f()", path]);
+        if let Some(line) = json.json().first() {
+            assert_eq!(line["error"]["outcome"], "not-started", "{wat}");
+        }
+    }
+    assert_eq!(bed.gpmd(["wasm", "list", "--json"]).ok(), "[]\n", "none is stored");
+}
+
+/// Valid components that the WIT tools panic on.
+const NO_WIT: &[(&str, &str, &str)] = &[
+    (
+        r#"(component (core module $m (func (export "f") (result i32) i32.const 7)) (core instance $i (instantiate $m))
+            (func (export "a:b/c") (result u32) (canon lift (core func $i "f"))))"#,
+        "\"a:b/c\"()",
+        "7",
+    ),
+    (
+        r#"(component (core module $m (func (export "f") (result i32) i32.const 8)) (core instance $i (instantiate $m))
+            (func (export "f") (result u32) (canon lift (core func $i "f")))
+            (import "foo" (instance $foo (type $r' (enum "x" "y")) (export "r" (type (eq $r')))))
+            (alias export $foo "r" (type $r))
+            (import "bar" (instance (export "r" (type (eq $r))))))"#,
+        "f()",
+        "8",
+    ),
+];
+
+#[test]
+fn what_runs_is_stored_though_its_wit_cannot_be_shown() {
+    let bed = Bed::new();
+    for (number, (wat, call, result)) in NO_WIT.iter().enumerate() {
+        let name = format!("m{number}");
+        let file = bed.write(&format!("{name}.wat"), wat);
+        let path = file.to_str().unwrap();
+        let inspected = bed.gvm(["inspect", path]);
+        assert_eq!((inspected.status, inspected.err()), (Some(0), String::new()), "no panic is told");
+        assert!(inspected.out().starts_with("component\n"), "{}", inspected.out());
+        assert_eq!(bed.gvm(["inspect", "--json", path]).json()[0]["wit"], serde_json::Value::Null);
+        bed.upload(&name, &file);
+        assert_eq!(bed.eval([format!("{name}.{call}")]).ok(), format!("{result}\n"));
+        assert_eq!(bed.run(["--invoke", call, path]).ok(), format!("{result}\n"));
+        let shown = bed.gpmd(["wasm", "show", &name]);
+        assert_eq!((shown.status, shown.err()), (Some(0), String::new()));
+    }
+    let file = bed.write("c.wat", "(component (import \"wasi:http/types\" (func)))");
+    let inspected = bed.gvm(["inspect", file.to_str().unwrap()]);
+    assert_eq!((inspected.status, inspected.err()), (Some(0), String::new()));
+}
+
+#[test]
+fn imports_that_nobody_serves_are_told_before_compiling() {
+    let bed = Bed::new();
+    // So much code that compiling it would take many times as long as looking at its imports.
+    let functions = "(func (param i64) (result i64) ".to_owned()
+        + &"(i64.add (local.get 0) ".repeat(400)
+        + "(i64.const 1)"
+        + &")".repeat(400)
+        + ")";
+    let wat = format!(
+        "(module (import \"env\" \"wanted\" (func)) {} (func (export \"f\")))",
+        functions.repeat(1500)
+    );
+    let file = bed.write("wants.wat", wat);
+    let upload = bed.gpmd([
+        "wasm",
+        "upload",
+        "--name=wants",
+        "--version=1.0.0",
+        &format!("--file={}", file.display()),
+    ]);
+    assert_eq!(upload.out(), "Module Uploaded Successfully!\n");
+    assert!(upload.err().contains("`env.wanted`"), "{}", upload.err());
+    let started = Instant::now();
+    for ended in [bed.eval(["wants.f()"]), bed.run(["--invoke", "f()", file.to_str().unwrap()])] {
+        let err = ended.fails("IMPORT_UNSATISFIED");
+        assert!(
+            err.contains("`env.wanted`, which no node offers")
+                || err.contains("no node offers: `env.wanted`"),
+            "{err}"
+        );
+    }
+    eprintln!("told twice in {:?}", started.elapsed());
+    assert_eq!(bed.compiled(), 0, "nothing was compiled for it");
+}
+
+/// Imports that are offered, and not as the module wants them: which, and how they differ.
+#[test]
+fn imports_of_another_type_are_told_by_name() {
+    let bed = Bed::bare();
+    for (wat, import, how) in [
+        (
+            "(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32))))",
+            "`wasi_snapshot_preview1.fd_write` with another type",
+            "(func (param i32))",
+        ),
+        (
+            "(component (import \"wasi:cli/environment@0.2.0\" (instance (export \"oops\" (func)))))",
+            "`oops` of `wasi:cli/environment@0.2.0`, which no node offers",
+            "",
+        ),
+        (
+            "(component (import \"wasi:cli/environment@0.2.0\" (instance (export \"get-arguments\" (func (result u32))))))",
+            "`get-arguments` of `wasi:cli/environment@0.2.0` with another type",
+            "expected `list` found `u32`",
+        ),
+    ] {
+        let file = bed.write("m.wat", wat);
+        let err = bed.run(["--invoke", "f()", file.to_str().unwrap()]).fails("IMPORT_UNSATISFIED");
+        assert!(err.contains(import) && err.contains(how) && !err.contains("linker"), "{err}");
+    }
+}
+
+#[test]
+fn limits_are_told_with_their_numbers() {
+    let bed = Bed::stocked();
+    let big = guests::wat("big-results");
+    let big = big.to_str().unwrap();
+    for options in [&[][..], &["--fuel", "100000000000"]] {
+        let err = bed.run([options, &["--invoke", "strs(10000000)", big]].concat()).fails("LIMIT_EXCEEDED");
+        assert!(err.contains("160.0 MiB") && !err.contains("fuel"), "{err}");
+    }
+    let memories = format!("(module {} (func (export \"f\")))", "(memory 1)".repeat(65));
+    let file = bed.write("memories.wat", memories);
+    let err = bed.run(["--invoke", "f()", file.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+    assert!(err.contains("more than 64 memories"), "{err}");
+    // A node and a command of its own allow the same.
+    let ninety =
+        bed.write("ninety.wat", format!("(module {} (func (export \"f\")))", "(table 1 funcref)".repeat(99)));
+    bed.run(["--invoke", "f()", ninety.to_str().unwrap()]).ok();
+    bed.upload("ninety", &ninety);
+    bed.eval(["ninety.f()"]).ok();
+    let _b = bed.node("b");
+    bed.eval(["Node.connect(b)", "Node.run(b, ninety.f())"]).ok();
+}
