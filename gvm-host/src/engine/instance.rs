@@ -14,6 +14,7 @@ use super::module::{Entry, Linked, Main, Module};
 use super::streams::Outlet;
 use super::{canonical, fault, types};
 use crate::error::{Code, Effect, Error, Result};
+use crate::imports::net::Net;
 use crate::imports::nodes::{INTERFACE, Reach};
 use crate::imports::{self, Grants, Stdio};
 use crate::limits::{self, Limits};
@@ -24,12 +25,18 @@ pub struct State {
     wasi: WasiP1Ctx,
     /// The network of nodes, where it is granted.
     reach: Option<Reach>,
+    /// What sockets may reach.
+    net: Net,
     pub(super) limiter: Limiter,
 }
 
 impl State {
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
     }
 
     /// The network of nodes.
@@ -173,6 +180,7 @@ impl Instance {
         let state = State {
             wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
             reach: setup.reach,
+            net: setup.grants.net.clone(),
             limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
         let mut store = Store::new(&clocked.engine, state);

@@ -285,7 +285,7 @@ impl Options {
                 None => grants.env.extend(std::env::var(text).ok().map(|value| (text.clone(), value))),
             }
         }
-        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
         grants.nodes = self.grants.contains(&Grant::Nodes);
         Ok(grants)
     }
