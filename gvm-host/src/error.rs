@@ -251,6 +251,14 @@ impl Error {
         self
     }
 
+    /// The same error for another who waited for the same work; without what caused it.
+    #[must_use]
+    pub fn again(&self) -> Error {
+        let Inner { code, effect, message, context, exit, .. } = &*self.0;
+        let (message, context) = (message.clone(), context.clone());
+        Error(Box::new(Inner { code: *code, effect: *effect, message, context, exit: *exit, source: None }))
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.0.code

@@ -24,6 +24,7 @@ mod guests;
 mod hostile;
 mod limits;
 mod live;
+mod lost;
 mod messenger;
 mod new;
 mod nodes;

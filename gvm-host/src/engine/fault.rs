@@ -3,6 +3,7 @@
 //! In: wasmtime's error and what the limiter refused. Out: one coded error with a backtrace where there
 //! is one. The one place that reads wasmtime's errors. Must not know: who hears of it.
 
+use rustix::io::Errno;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -32,6 +33,11 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             "this process has no room for another instance: try again later",
         );
     }
+    if out_of_memory(&error) {
+        // With a backtrace the guest had begun.
+        let effect = if error.is::<WasmBacktrace>() { Effect::RanAndFailed } else { Effect::NotStarted };
+        return no_memory().with_effect(effect);
+    }
     if let Some(Denied(denied)) = error.downcast_ref() {
         return Error::new(denied.code(), denied.message().to_owned()).with_effect(Effect::RanAndFailed);
     }
@@ -51,6 +57,7 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             bytes(asked),
             bytes(most)
         )),
+        (_, Some(Refused::System)) => no_memory(),
         (_, Some(Refused::Table { asked })) => exceeded(format!(
             "the guest wanted a table of {asked} elements and may have {}",
             limits::TABLE_ELEMENTS
@@ -74,6 +81,23 @@ fn other(error: &wasmtime::Error) -> Error {
         return exceeded(root);
     }
     Error::new(Code::Trap, root)
+}
+
+fn no_memory() -> Error {
+    Error::new(
+        Code::Overloaded,
+        "the system has no memory for the guest (see `ulimit -v`): try again when less runs here",
+    )
+}
+
+/// Whether the system refused memory, or another mapping of it: to this process, whatever the guest asked for.
+pub(super) fn out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::OutOfMemory>()
+        || error.chain().any(|cause| {
+            let errno = cause.downcast_ref::<Errno>().copied();
+            let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+            errno == Some(Errno::NOMEM)
+        })
 }
 
 fn exceeded(message: String) -> Error {

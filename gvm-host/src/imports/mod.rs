@@ -6,6 +6,7 @@
 
 pub mod net;
 pub mod nodes;
+pub(crate) mod p1;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,6 +104,7 @@ impl Linkers {
         let mut core = wasmtime::Linker::new(engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut core, State::wasi)?;
         wasmtime_wasi::p0::add_to_linker_async(&mut core, State::wasi)?;
+        p1::add_to_linker(&mut core)?;
         let mut component = wasmtime::component::Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut component)?;
         net::add_to_linker(&mut component)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use capnp::Error as Failure;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
+use tokio::sync::Semaphore;
 
 use super::accept::{Gatekeeper, Verdict};
 use super::bulk::{Bulk, Shelf, Tickets};
@@ -83,7 +84,11 @@ impl Ours {
         let given = Given { term: term.clone(), held: held.clone(), lasts: self.session_time };
         let session = capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
-            caller: Caller { held, rights },
+            caller: Caller {
+                held,
+                rights,
+                compiling: Some(Arc::new(Semaphore::new(limits::compilers_per_peer()))),
+            },
             term,
             workers: self.workers.clone(),
             streams,

@@ -4,26 +4,36 @@
 //! answers were found.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
+use gvm_host::call::Stream;
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
 use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::repl::stdio;
 use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;
 
-/// Writes to standard output. A reader that has gone (`| head`) is no error.
+/// Writes to standard output. What does not arrive is told when the program leaves: see [`stdio::settle`].
 pub fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
     // Names in modules are whatever their authors wrote.
-    let text = match stdout.is_terminal() {
+    let text = match std::io::stdout().is_terminal() {
         true => Sanitizer::default().feed(text.as_bytes()),
         false => text.to_owned(),
     };
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = stdio::write(Stream::Stdout, text.as_bytes()) {
+        tracing::debug!("output is lost: {error}");
+    }
+}
+
+/// A coded error, on standard error.
+pub fn error(error: &Error) {
+    if !stdio::is_cut(error) {
+        let _ = stdio::write(Stream::Stderr, format!("{error}\n").as_bytes());
+    }
 }
 
 /// The value as pretty JSON and a line's end.

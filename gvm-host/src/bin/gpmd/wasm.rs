@@ -4,9 +4,10 @@
 //! store works. Reading needs no gpmd.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::Path;
 
+use gvm_host::call::Stream;
 use gvm_host::durable;
 use gvm_host::engine::inspect::inspect;
 use gvm_host::error::{Error, Result};
@@ -16,6 +17,7 @@ use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
 use gvm_host::repl::progress::{Progress, during};
+use gvm_host::repl::stdio;
 use semver::Version;
 use serde_json::{Value, json};
 
@@ -45,7 +47,7 @@ fn upload(
 ) -> Result<()> {
     let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
     let control = control()?;
-    let bytes = read_source(file, &mut std::io::stdin().lock())?;
+    let bytes = read_source(file, &mut stdio::Stdin)?;
     let mut progress = Progress::on_stderr();
     let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
     let uploaded =
@@ -153,8 +155,8 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
-            let written = std::io::stdout().lock().write_all(&bytes);
-            return written.map_err(|error| Error::io("cannot write to standard output", error));
+            let written = stdio::write(Stream::Stdout, &bytes);
+            return written.map_err(|error| stdio::error("standard output", error));
         }
         Some(path) => path.to_owned(),
         None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),

@@ -15,6 +15,7 @@ use gvm_host::repl::lines;
 use gvm_host::repl::parse;
 use gvm_host::repl::render::{self, Screen};
 use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::repl::stdio;
 use gvm_host::repl::terminal::{Line, Terminal};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -108,7 +109,9 @@ impl Shell {
         let (mut ended, mut number) = (0, 0);
         while let Some(line) = next(&self.requests).transpose() {
             number += 1;
-            match line.and_then(|line| self.line(&line)) {
+            let done = line.and_then(|line| self.line(&line));
+            // A result that did not arrive ends it as an error does.
+            match done.and_then(|flow| stdio::lost().map_or(Ok(flow), Err)) {
                 Ok(Flow::On) => {}
                 Ok(Flow::Exit) => break,
                 Err(error) => {
