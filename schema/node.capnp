@@ -11,7 +11,8 @@ using Number = import "value.capnp".Number;
 
 # Bootstrap of a node's address.
 interface NodeDoor {
-  greet @0 (hello :Hello) -> NodeGreeting;
+  # The ticket is gpmd's word for who greets (`Registration.introduce`); null where gpmd is away.
+  greet @0 (hello :Hello, ticket :Data) -> NodeGreeting;
 }
 
 interface ConnectDoor {

@@ -60,7 +60,7 @@ pub enum Code {
     InstanceNotFound = 22,
     /// The guest trapped; the message carries its backtrace.
     Trap = 23,
-    /// The guest left with a status other than 0.
+    /// The guest exited with a status other than 0, or a function exited before it returned.
     GuestExit = 24,
     /// A limit stopped the guest; the message says which and how much.
     LimitExceeded = 25,

@@ -338,3 +338,36 @@ fn the_network_of_nodes_is_granted_or_not() {
         bed.run([grant[0], grant[1], "messenger.here()"]).fails("NOT_PERMITTED");
     }
 }
+
+/// A listing tells what was there when it began, whatever becomes of it meanwhile.
+#[test]
+fn what_is_listed_may_be_removed() {
+    let bed = Bed::bare();
+    let folder = bed.folder().join("granted");
+    fs::create_dir(&folder).unwrap();
+    for program in [guests::p1("files"), guests::p2("files")] {
+        for count in [0, 1, 500, 20_000] {
+            for number in 0..count {
+                fs::write(folder.join(format!("some-file-{number}")), "").unwrap();
+            }
+            let run = |words: &[&str]| bed.run([&["--dir", "granted::/data", text(&program)], words].concat());
+            assert_eq!(run(&["count", "/data"]).ok(), format!("{count}\n"), "{}", program.display());
+            assert_eq!(run(&["clear", "/data"]).ok(), "0 left\n", "{count} files, {}", program.display());
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        }
+    }
+}
+
+/// A folder that is larger than may be listed is a limit, and no shorter listing.
+#[test]
+fn a_listing_is_bounded() {
+    let bed = Bed::bare();
+    let folder = bed.folder().join("granted");
+    fs::create_dir(&folder).unwrap();
+    // Long names: 60,000 of them are some 16 MiB.
+    for number in 0..62_000 {
+        fs::File::create(folder.join(format!("{number:0>250}"))).unwrap();
+    }
+    let ended = bed.run(["--dir", "granted::/data", text(&guests::p1("files")), "count", "/data"]);
+    assert!(ended.fails("LIMIT_EXCEEDED").contains("16 MiB"));
+}

@@ -230,7 +230,9 @@ fn the_other_stream_arrives() {
             let ended = run(full().into(), Stdio::piped());
             let err = ended.fails("STORAGE_FULL");
             assert!(err.contains("stderr 1\n") && err.contains("stderr 200\n"), "{err}");
-            assert!(err.contains("stdout: StorageFull") || err.contains("stdout: Other"), "{err}");
+            // Preview 1 knows the error as 51, NOSPC; the C library of preview 2 tells no more than 29, IO.
+            let errno = if text(&program).contains("wasip1") { 51 } else { 29 };
+            assert!(err.contains(&format!("stdout: Some({errno})")), "{err}");
 
             let ended = run(unread().into(), Stdio::piped());
             assert_eq!(ended.status, Some(141), "{}", ended.err());
@@ -246,8 +248,8 @@ fn the_other_stream_arrives() {
 /// Runs what follows with a terminal for its input whose other end has gone.
 const HUNG_UP: &str = "import os, sys
 ours, theirs = os.openpty()
-os.close(ours)
-os.dup2(theirs, 0)
+os.close(theirs)
+os.dup2(ours, 0)
 os.execv(sys.argv[1], sys.argv[1:])";
 
 /// The program with a standard input that cannot be read, and how WASI preview 1 numbers the error.

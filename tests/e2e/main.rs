@@ -19,6 +19,7 @@ mod docs;
 mod doctor;
 mod doctor_home;
 mod errors;
+mod exits;
 mod grants;
 mod guests;
 mod hostile;

@@ -1,7 +1,7 @@
 //! `gpmd`, the port mapper daemon and its commands.
 //!
 //! In: arguments, the environment, signals. Out: what a person or a script reads; exit status 0,
-//! 1 for a coded error, 2 for wrong usage. Must not know: how anything is done; the library does it.
+//! 1 for a coded error, 2 for wrong usage, 141 where the reader of a pipe has gone. Must not know: how anything is done; the library does it.
 
 #[path = "gpmd/args.rs"]
 mod args;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
     let status = match &ran {
         Ok(()) => 0,
-        Err(error) if error.code() == Code::OutputLost => error.exit().unwrap_or(1),
+        Err(error) if matches!(error.code(), Code::OutputLost | Code::Syntax) => error.exit().unwrap_or(1),
         Err(_) => 1,
     };
     let (status, lost) = stdio::settle(status);

@@ -20,7 +20,7 @@ use super::reach::{Reach, not_running};
 use super::store::Reader;
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
-use crate::id::{Applicant, Name, NodeInfo};
+use crate::id::{Applicant, Name, NodeInfo, Secret};
 use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, Limits, Side, contained};
@@ -64,6 +64,8 @@ struct Shared {
     home: Home,
     reach: Reach,
     applicant: RefCell<Applicant>,
+    /// By which gpmd knows this node again.
+    secret: Secret,
     node: RefCell<NodeInfo>,
     /// While gpmd is there.
     session: RefCell<Option<Session>>,
@@ -106,6 +108,7 @@ impl Link {
             home: home.clone(),
             reach,
             applicant: RefCell::new(applicant),
+            secret: Secret::random(),
             node: RefCell::new(node),
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
@@ -148,10 +151,12 @@ impl Link {
         request.get().set_name(name.as_str());
         let answer = answered(request.send().promise).await?;
         let which = answer.get().map_err(failed)?.which();
-        match which.map_err(|error| failed(error.into()))? {
-            looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
-            looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
-        }
+        looked_up(which.map_err(|error| failed(error.into()))?)
+    }
+
+    /// What vouches for this node, and for others, for as long as this link lives.
+    pub fn witness(&self) -> Witness {
+        Witness(self.shared.clone())
     }
 
     /// Ends the registration in order: once this returns the name is free again, if gpmd is there.
@@ -164,6 +169,47 @@ impl Link {
             let _ = answered(registry.discover_request().send().promise).await;
             connection.finish().await;
         }
+    }
+}
+
+/// gpmd's word for who is who among the nodes that are registered. Cheap to clone; belongs to the link's thread.
+#[derive(Clone)]
+pub struct Witness(Rc<Shared>);
+
+impl Witness {
+    /// A ticket by which that node learns who dials it.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn introduce(&self, to: &NodeInfo) -> Result<Secret> {
+        let mut request = self.0.registration()?.introduce_request();
+        hello::write_node(to, request.get().init_to());
+        let answer = answered(request.send().promise).await?;
+        let ticket = answer.get().and_then(|answer| answer.get_ticket()).map_err(failed)?;
+        Secret::read(ticket).ok_or_else(|| Error::new(Code::VersionMismatch, "gpmd gives no tickets"))
+    }
+
+    /// The live node that shows this ticket.
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND` where gpmd gave it to none, or for another; `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn identify(&self, ticket: Secret) -> Result<NodeInfo> {
+        let mut request = self.0.registration()?.identify_request();
+        request.get().set_ticket(ticket.bytes());
+        let answer = answered(request.send().promise).await?;
+        looked_up(answer.get().and_then(|answer| answer.which().map_err(Into::into)).map_err(failed)?)
+    }
+
+    /// Whether gpmd is there.
+    pub fn is_up(&self) -> bool {
+        self.0.session.borrow().is_some()
+    }
+}
+
+fn looked_up(answer: looked_up::WhichReader<'_>) -> Result<NodeInfo> {
+    match answer {
+        looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
+        looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
     }
 }
 
@@ -182,6 +228,13 @@ impl Shared {
         }
     }
 
+    fn registration(&self) -> Result<registration::Client> {
+        match &*self.session.borrow() {
+            Some(session) => Ok(session.registration.clone()),
+            None => Err(not_running()),
+        }
+    }
+
     /// Lets go of a session that is over.
     fn forget(&self) {
         (self.announced)(None);
@@ -193,9 +246,23 @@ impl Shared {
 /// Notices when gpmd goes, and finds it again.
 async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
     loop {
-        let closed = shared.session.borrow().as_ref().map(|session| session.connection.closed());
-        if let Some(closed) = closed {
-            closed.await;
+        let session = shared.session.borrow().as_ref().map(|session| {
+            (session.connection.closed(), session.registration.ended_request().send().promise)
+        });
+        if let Some((closed, ended)) = session {
+            let ended = async {
+                // A gpmd that does not tell it tells the end of the connection.
+                if ended.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                _ = closed => {}
+                () = ended => {
+                    let why = "the registration was replaced".to_owned();
+                    shared.farewell.borrow_mut().get_or_insert(why);
+                }
+            }
         }
         shared.forget();
         let farewell = shared.farewell.borrow_mut().take();
@@ -230,7 +297,7 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
     let (registry, _) = greet(&shared.home, &shared.reach, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
-    let (node, registration) = register(&registry, &applicant).await?;
+    let (node, registration) = register(&registry, &applicant, shared.secret).await?;
     shared.applicant.borrow_mut().name = Some(node.name.clone());
     *shared.node.borrow_mut() = node;
     let subscriber = Subscriber { shared: Rc::downgrade(shared) };
@@ -279,9 +346,11 @@ async fn greet(
 async fn register(
     registry: &registry::Client,
     applicant: &Applicant,
+    secret: Secret,
 ) -> Result<(NodeInfo, registration::Client)> {
     let mut request = registry.register_request();
     hello::write_applicant(applicant, request.get().init_node());
+    request.get().set_secret(secret.bytes());
     let answer = answered(request.send().promise).await?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         registered::Ok(ok) => {

@@ -28,8 +28,9 @@ static LOST: OnceLock<Errno> = OnceLock::new();
 /// `/dev/null` in their place since.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// One writer at a time, so that lines stay whole.
-static WRITING: Mutex<()> = Mutex::new(());
+/// One writer of each stream at a time, so that lines stay whole. A reader that has stopped holds up its own
+/// stream alone.
+static WRITING: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
 
 /// Says that this descriptor (0, 1 or 2) was closed before the program began.
 pub fn was_closed(descriptor: u8) {
@@ -48,7 +49,7 @@ pub fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
-    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _writing = WRITING[stream as usize].lock().unwrap_or_else(PoisonError::into_inner);
     match stream {
         Stream::Stdout => {
             if let Some(errno) = LOST.get() {

@@ -191,7 +191,7 @@ class Trap(Error, RuntimeError):
 
 
 class GuestExit(Error):
-    """The guest left with a status other than 0, which is in `status`."""
+    """The guest exited with a status other than 0, or a function exited before it returned; `status` has it."""
 
     code = "GUEST_EXIT"
 

@@ -21,7 +21,7 @@ use gvm_host::repl::stdio;
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::args::{Args, Wasm};
+use crate::args::{Args, Wasm, as_usage};
 use crate::output;
 
 /// Does one of the commands.
@@ -45,7 +45,8 @@ fn upload(
     file: &Path,
     json: bool,
 ) -> Result<()> {
-    let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
+    let name: Name = name.parse().map_err(as_usage)?;
+    let version = parse_version(version).map_err(as_usage)?;
     let control = control()?;
     let bytes = read_source(file, &mut stdio::Stdin)?;
     let mut progress = Progress::on_stderr();
@@ -202,7 +203,7 @@ fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Opti
         Some((name, version)) => (name, Some(version)),
         None => (module, None),
     };
-    Ok((name, beside.or(version).map(parse_version).transpose()?))
+    Ok((name, beside.or(version).map(parse_version).transpose().map_err(as_usage)?))
 }
 
 fn describe(resolved: &Resolved<'_>) -> Result<Value> {

@@ -118,7 +118,7 @@ impl Shell {
                     self.evaluator.screen.end_guest(true);
                     if !(self.evaluator.json && error.code() == Code::GuestExit) {
                         self.evaluator.screen.error(&error);
-                        if script {
+                        if script && !stdio::is_cut(&error) {
                             self.evaluator.screen.note(&format!("  in line {number} of the script"));
                         }
                     }

@@ -11,11 +11,11 @@ fn main() {
     for line in 1..=200 {
         if out && let Err(error) = writeln!(stdout(), "stdout {line}").and_then(|()| stdout().flush()) {
             out = false;
-            let _ = writeln!(stderr(), "stdout: {:?}", error.kind());
+            let _ = writeln!(stderr(), "stdout: {:?}", error.raw_os_error());
         }
         if err && let Err(error) = writeln!(stderr(), "stderr {line}") {
             err = false;
-            let _ = writeln!(stdout(), "stderr: {:?}", error.kind());
+            let _ = writeln!(stdout(), "stderr: {:?}", error.raw_os_error());
         }
         // Who reads them may need a moment to notice that they fail.
         std::thread::sleep(std::time::Duration::from_millis(1));
