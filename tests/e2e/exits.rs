@@ -79,7 +79,8 @@ fn of_calls() {
     let bed = bed();
     let _there = bed.node("there");
     let file = guests::wat("exits");
-    let terminal = Terminal::open(GVM, &["--name=prompt"], &[("GHOST_HOME", text(&bed.home()))], bed.folder());
+    let terminal =
+        Terminal::open(GVM, &["--name=prompt"], &[("GHOST_HOME", text(&bed.home()))], bed.folder());
     terminal.wait_for_text("(prompt) > ");
     for Event { options, call, code, statements, run } in EVENTS {
         let statement = format!("exits.{call}");
@@ -137,8 +138,17 @@ fn of_programs() {
         let run = |words: &[&str]| bed.run([place, words].concat());
         for target in ["exits", text(&file)] {
             assert_eq!(run(&[target]).status, Some(0));
-            let statuses =
-                [("0", 0), ("1", 1), ("3", 3), ("126", 126), ("255", 255), ("256", 1), ("257", 1), ("-1", 255), ("-256", 1)];
+            let statuses = [
+                ("0", 0),
+                ("1", 1),
+                ("3", 3),
+                ("126", 126),
+                ("255", 255),
+                ("256", 1),
+                ("257", 1),
+                ("-1", 255),
+                ("-256", 1),
+            ];
             for (asked, status) in statuses {
                 // It has said itself what there is to say.
                 left(&run(&[target, asked]), &format!("run {target} {asked}"), status, "");
@@ -200,7 +210,8 @@ fn of_a_node_that_is_lost() {
         }
         let begun = crate::process::cpu_time(there.pid());
         wait_until("the call runs", || {
-            crate::process::cpu_time(there.pid()).saturating_sub(begun) > std::time::Duration::from_millis(200)
+            crate::process::cpu_time(there.pid()).saturating_sub(begun)
+                > std::time::Duration::from_millis(200)
         });
         there.kill();
         left(&running.finish(), way, 1, "NODE_DOWN");

@@ -158,9 +158,16 @@ fn preview_1_has_no_sockets() {
 #[test]
 fn a_grant_names_one_host_and_one_port() {
     let bed = Bed::bare();
-    for wrong in
-        ["localhost", "localhost:0", "localhost:80-90", "::1:80", "[::1]", "*:80", "localhost:*", "0.0.0.0:80"]
-    {
+    for wrong in [
+        "localhost",
+        "localhost:0",
+        "localhost:80-90",
+        "::1:80",
+        "[::1]",
+        "*:80",
+        "localhost:*",
+        "0.0.0.0:80",
+    ] {
         let ended = net(&bed, &[wrong], &["lookup", "localhost"]);
         assert_eq!(ended.status, Some(2), "{wrong}: {}", ended.err());
         assert!(ended.err().contains(wrong), "{}", ended.err());
@@ -235,7 +242,10 @@ fn what_is_read_only_cannot_be_changed() {
 fn folders_end_where_they_were_granted() {
     let bed = Bed::bare();
     let outside = bed.write("outside", "secret");
-    fs::File::open(&outside).unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)).unwrap();
+    fs::File::open(&outside)
+        .unwrap()
+        .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1000))
+        .unwrap();
     let other = bed.folder().join("other");
     let folder = bed.folder().join("granted");
     for program in [guests::p1("files"), guests::p2("files")] {
@@ -260,7 +270,11 @@ fn folders_end_where_they_were_granted() {
                 &["copy", &way, "/data/stolen"],
             ] {
                 let ended = run(words);
-                assert!(ended.status == Some(1) && !ended.out().contains("secret"), "{words:?}: {}", ended.out());
+                assert!(
+                    ended.status == Some(1) && !ended.out().contains("secret"),
+                    "{words:?}: {}",
+                    ended.out()
+                );
             }
             if way.contains("outside") {
                 for words in [
@@ -276,7 +290,8 @@ fn folders_end_where_they_were_granted() {
                     assert_eq!(run(words).status, Some(1), "{words:?}");
                 }
             }
-            let after = (fs::read_to_string(&outside).unwrap(), outside.metadata().unwrap().modified().unwrap());
+            let after =
+                (fs::read_to_string(&outside).unwrap(), outside.metadata().unwrap().modified().unwrap());
             assert_eq!(after, before, "{way}");
             assert!(!folder.join("stolen").exists() && !bed.folder().join("outside-new").exists());
         }
@@ -329,7 +344,9 @@ fn the_network_of_nodes_is_granted_or_not() {
         bed.run(["--name=a", call]).fails("NOT_PERMITTED");
     }
     // What has an error to give the guest says it there.
-    for call in ["messenger.discover()", r#"messenger.connect("b")"#, r#"messenger.run("b", "math.add(1, 2)")"#] {
+    for call in
+        ["messenger.discover()", r#"messenger.connect("b")"#, r#"messenger.run("b", "math.add(1, 2)")"#]
+    {
         let told = bed.run(["--name=a", call]).ok();
         assert!(told.starts_with("err(\"NOT_PERMITTED"), "{call}: {told}");
     }
@@ -350,7 +367,8 @@ fn what_is_listed_may_be_removed() {
             for number in 0..count {
                 fs::write(folder.join(format!("some-file-{number}")), "").unwrap();
             }
-            let run = |words: &[&str]| bed.run([&["--dir", "granted::/data", text(&program)], words].concat());
+            let run =
+                |words: &[&str]| bed.run([&["--dir", "granted::/data", text(&program)], words].concat());
             assert_eq!(run(&["count", "/data"]).ok(), format!("{count}\n"), "{}", program.display());
             assert_eq!(run(&["clear", "/data"]).ok(), "0 left\n", "{count} files, {}", program.display());
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);

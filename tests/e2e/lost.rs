@@ -67,7 +67,9 @@ fn check(bed: &Bed, program: &str, words: &[&str]) {
         let ended = run_to(bed, program, words, to);
         let err = ended.err();
         assert_eq!(ended.status, Some(status), "{words:?} to {to:?}: {err}");
-        let told = err.lines().filter(|line| line.starts_with("STORAGE_FULL: ") || line.starts_with("OUTPUT_LOST: "));
+        let told = err
+            .lines()
+            .filter(|line| line.starts_with("STORAGE_FULL: ") || line.starts_with("OUTPUT_LOST: "));
         let told: Vec<&str> = told.collect();
         match code {
             "" => assert!(err.is_empty(), "{words:?} to {to:?} is not quiet: {err}"),
@@ -240,7 +242,11 @@ fn the_other_stream_arrives() {
 
             let ended = run(Stdio::piped(), full().into());
             assert_eq!(ended.status, Some(1));
-            assert!(ended.out().contains("stdout 1\n") && ended.out().contains("stdout 200\n"), "{}", ended.out());
+            assert!(
+                ended.out().contains("stdout 1\n") && ended.out().contains("stdout 200\n"),
+                "{}",
+                ended.out()
+            );
         }
     }
 }

@@ -5,10 +5,10 @@
 
 #[path = "gpmd/args.rs"]
 mod args;
-#[path = "gpmd/log.rs"]
-mod log;
 #[path = "common/descriptors.rs"]
 mod descriptors;
+#[path = "gpmd/log.rs"]
+mod log;
 #[path = "common/manual.rs"]
 mod manual;
 #[path = "gpmd/output.rs"]

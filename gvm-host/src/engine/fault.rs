@@ -20,7 +20,7 @@ const FRAMES: usize = 20;
 /// The coded error of a guest that wasmtime stopped.
 pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Error {
     if let Some(I32Exit(status)) = error.downcast_ref() {
-        return Error::new(Code::GuestExit, format!("the guest left with status {status}"))
+        return Error::new(Code::GuestExit, format!("the guest exited with status {status}"))
             .with_exit(*status)
             .with_effect(Effect::RanAndFailed);
     }

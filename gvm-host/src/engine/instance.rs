@@ -75,8 +75,13 @@ pub(super) struct Limiter {
 /// A growth that a limit stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refused {
-    Memory { asked: u64, most: u64 },
-    Table { asked: usize },
+    Memory {
+        asked: u64,
+        most: u64,
+    },
+    Table {
+        asked: usize,
+    },
     /// Within the limits; the system had no more.
     System,
 }

@@ -110,7 +110,12 @@ impl Net {
             self.0.names.iter().filter(|(known, _)| *known == name).flat_map(|(_, found)| found).collect();
         // One name may be granted with several ports.
         let mut seen = Vec::new();
-        found.retain(|address| !seen.contains(address) && { seen.push(*address); true });
+        found.retain(|address| {
+            !seen.contains(address) && {
+                seen.push(*address);
+                true
+            }
+        });
         (!found.is_empty()).then(|| found.into_iter().copied().collect())
     }
 }
@@ -155,7 +160,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     lookup.func_wrap(
         "[method]resolve-address-stream.subscribe",
         |mut store: StoreContextMut<'_, State>, (found,): (Resource<Addresses>,)| {
-            Ok((subscribe(store.data_mut().ctx().table, found)?,)) as wasmtime::Result<(Resource<DynPollable>,)>
+            Ok((subscribe(store.data_mut().ctx().table, found)?,))
+                as wasmtime::Result<(Resource<DynPollable>,)>
         },
     )?;
     linker.allow_shadowing(false);
@@ -226,9 +232,27 @@ mod tests {
     #[test]
     fn what_is_no_host_and_port_is_refused() {
         for wrong in [
-            "", "localhost", ":80", "localhost:", "localhost:0", "127.0.0.1:0", "[::1]:0", "localhost:80-90",
-            "localhost:65536", "localhost:-1", "localhost:+80", "localhost:http", "::1:80", "[::1]", "[::1]80",
-            "[localhost]:80", "[127.0.0.1]:80", "[::1:80", "0.0.0.0:80", "[::]:80", "no such host:80",
+            "",
+            "localhost",
+            ":80",
+            "localhost:",
+            "localhost:0",
+            "127.0.0.1:0",
+            "[::1]:0",
+            "localhost:80-90",
+            "localhost:65536",
+            "localhost:-1",
+            "localhost:+80",
+            "localhost:http",
+            "::1:80",
+            "[::1]",
+            "[::1]80",
+            "[localhost]:80",
+            "[127.0.0.1]:80",
+            "[::1:80",
+            "0.0.0.0:80",
+            "[::]:80",
+            "no such host:80",
         ] {
             let error = Net::default().allow(wrong).unwrap_err();
             assert_eq!((error.code(), error.exit()), (Code::Syntax, Some(2)), "{wrong}");

@@ -85,8 +85,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = caller.data_mut();
                 state.listings().0.remove(&fd.cast_unsigned());
-                let closed =
-                    state.wasi().fd_close(&mut GuestMemory::Unshared(&mut []), Fd::from(fd.cast_unsigned())).await;
+                let closed = state
+                    .wasi()
+                    .fd_close(&mut GuestMemory::Unshared(&mut []), Fd::from(fd.cast_unsigned()))
+                    .await;
                 errno(closed)
             })
         })?;

@@ -140,13 +140,9 @@ impl Runner {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
                 engine
-                    .load(
-                        stored.hash,
-                        stored.component,
-                        limits,
-                        turns,
-                        async move { modules.read(stored.hash).await },
-                    )
+                    .load(stored.hash, stored.component, limits, turns, async move {
+                        modules.read(stored.hash).await
+                    })
                     .await
             }
             ModuleRef::Bytes(bytes) => {

@@ -6,8 +6,8 @@ use crate::call::{ModuleRef, Target};
 use crate::engine::Function;
 use crate::error::{Code, Error, Result};
 use crate::limits::Limits;
-use crate::node::runner::Caller;
 use crate::node::Handle;
+use crate::node::runner::Caller;
 use crate::repl::parse::{self, MODULE_METHODS, NODE_METHODS, Topic};
 
 const OVERVIEW: &str = "\

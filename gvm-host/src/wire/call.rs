@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::large::{Blob, Large, Shape};
 use super::schema::node_capnp::{
-    Broken as WireBroken, Stream as WireStream, blob, call, chunk, large, limits as wire_limits, outcome, target,
+    Broken as WireBroken, Stream as WireStream, blob, call, chunk, large, limits as wire_limits, outcome,
+    target,
 };
 use super::value::Parts;
 use super::{error, value};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::node::workers;
-use gvm_host::repl::{render, stdio};
 use gvm_host::repl::terminal::{Line, Terminal};
+use gvm_host::repl::{render, stdio};
 use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};

@@ -4,9 +4,9 @@
 //! status.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
 
+mod demo;
 #[path = "../common/descriptors.rs"]
 mod descriptors;
-mod demo;
 mod doctor;
 mod inspect;
 mod keyboard;
