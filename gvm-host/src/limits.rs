@@ -122,6 +122,16 @@ impl Limits {
     }
 }
 
+/// Compilers that run at once in one home: one per processor, whoever asks.
+pub fn compilers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Compilers that run at once for one peer: others of the home are to have their turn too.
+pub fn compilers_per_peer() -> usize {
+    (compilers() / 2).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,14 +144,4 @@ mod tests {
         assert_eq!(both.timeout, node.timeout);
         assert_eq!((both.memory, both.output, both.fuel), (Some(100), Some(7), None));
     }
-}
-
-/// Compilers that run at once in one home: one per processor, whoever asks.
-pub fn compilers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// Compilers that run at once for one peer: others of the home are to have their turn too.
-pub fn compilers_per_peer() -> usize {
-    (compilers() / 2).max(1)
 }

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::index::Index;
 use super::reach::{Reach, not_running};
 use super::store::Reader;
+use super::witness::{Witness, looked_up};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
 use crate::id::{Applicant, Name, NodeInfo, Secret};
@@ -25,8 +26,7 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, Limits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    index_subscriber, looked_up, registered, registration, registry, registry_door, registry_greeting,
-    subscription,
+    index_subscriber, registered, registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It answers within a millisecond; its disk may be slow.
@@ -60,7 +60,7 @@ pub struct Link {
     watching: AbortHandle,
 }
 
-struct Shared {
+pub(super) struct Shared {
     home: Home,
     reach: Reach,
     applicant: RefCell<Applicant>,
@@ -68,18 +68,18 @@ struct Shared {
     secret: Secret,
     node: RefCell<NodeInfo>,
     /// While gpmd is there.
-    session: RefCell<Option<Session>>,
+    pub(super) session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
     announced: Announced,
     /// What gpmd said when it left.
     farewell: RefCell<Option<String>>,
 }
 
-struct Session {
+pub(super) struct Session {
     registry: registry::Client,
     connection: Connection,
     // Held: dropping them ends what they stand for.
-    registration: registration::Client,
+    pub(super) registration: registration::Client,
     subscription: subscription::Client,
 }
 
@@ -156,7 +156,7 @@ impl Link {
 
     /// What vouches for this node, and for others, for as long as this link lives.
     pub fn witness(&self) -> Witness {
-        Witness(self.shared.clone())
+        Witness::of(self.shared.clone())
     }
 
     /// Ends the registration in order: once this returns the name is free again, if gpmd is there.
@@ -172,47 +172,6 @@ impl Link {
     }
 }
 
-/// gpmd's word for who is who among the nodes that are registered. Cheap to clone; belongs to the link's thread.
-#[derive(Clone)]
-pub struct Witness(Rc<Shared>);
-
-impl Witness {
-    /// A ticket by which that node learns who dials it.
-    ///
-    /// # Errors
-    /// `GPMD_NOT_RUNNING` while gpmd is away.
-    pub async fn introduce(&self, to: &NodeInfo) -> Result<Secret> {
-        let mut request = self.0.registration()?.introduce_request();
-        hello::write_node(to, request.get().init_to());
-        let answer = answered(request.send().promise).await?;
-        let ticket = answer.get().and_then(|answer| answer.get_ticket()).map_err(failed)?;
-        Secret::read(ticket).ok_or_else(|| Error::new(Code::VersionMismatch, "gpmd gives no tickets"))
-    }
-
-    /// The live node that shows this ticket.
-    ///
-    /// # Errors
-    /// `NODE_NOT_FOUND` where gpmd gave it to none, or for another; `GPMD_NOT_RUNNING` while gpmd is away.
-    pub async fn identify(&self, ticket: Secret) -> Result<NodeInfo> {
-        let mut request = self.0.registration()?.identify_request();
-        request.get().set_ticket(ticket.bytes());
-        let answer = answered(request.send().promise).await?;
-        looked_up(answer.get().and_then(|answer| answer.which().map_err(Into::into)).map_err(failed)?)
-    }
-
-    /// Whether gpmd is there.
-    pub fn is_up(&self) -> bool {
-        self.0.session.borrow().is_some()
-    }
-}
-
-fn looked_up(answer: looked_up::WhichReader<'_>) -> Result<NodeInfo> {
-    match answer {
-        looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
-        looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
-    }
-}
-
 impl Drop for Link {
     fn drop(&mut self) {
         self.watching.abort();
@@ -224,13 +183,6 @@ impl Shared {
     fn registry(&self) -> Result<registry::Client> {
         match &*self.session.borrow() {
             Some(session) => Ok(session.registry.clone()),
-            None => Err(not_running()),
-        }
-    }
-
-    fn registration(&self) -> Result<registration::Client> {
-        match &*self.session.borrow() {
-            Some(session) => Ok(session.registration.clone()),
             None => Err(not_running()),
         }
     }
@@ -411,7 +363,9 @@ impl index_subscriber::Server for Subscriber {
 }
 
 /// Waits for an answer of gpmd, as long as it may take.
-async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
+pub(super) async fn answered<T>(
+    promise: impl Future<Output = std::result::Result<T, capnp::Error>>,
+) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(Error::new(
@@ -421,6 +375,6 @@ async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp:
     }
 }
 
-fn failed(error: capnp::Error) -> Error {
+pub(super) fn failed(error: capnp::Error) -> Error {
     wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning)
 }

@@ -6,7 +6,7 @@
 //!
 //! - `registry`, `tickets`, `index`: pure. `store`: the index and the modules on disk.
 //! - `server`: the daemon's thread; `registry_door`, `control_door`, `upload_door`: a capability each.
-//! - `link`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
+//! - `link`, `witness`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
 
 mod connections;
 pub mod control;
@@ -22,3 +22,4 @@ mod stop;
 pub mod store;
 mod tickets;
 mod upload_door;
+pub mod witness;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
-use crate::gpmd::link::Witness;
+use crate::gpmd::witness::Witness;
 use crate::id::{Life, Name, NodeInfo, Secret};
 
 /// Lives that are remembered; beyond it all are forgotten, and known again by gpmd's word.

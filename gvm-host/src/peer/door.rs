@@ -39,6 +39,12 @@ use crate::wire::transport::{Transport, dial, dial_words};
 /// How long the other side may take for one step of meeting.
 const STEP: Duration = Duration::from_secs(5);
 
+/// Gives a ticket for a node that is dialled.
+pub type Introduce = dyn Fn(NodeInfo) -> LocalBoxFuture<'static, Option<Secret>>;
+
+/// Holds what a node that dials says of itself against its ticket.
+pub type Identify = dyn Fn(NodeInfo, Option<Secret>) -> LocalBoxFuture<'static, Result<()>>;
+
 /// What every connection of a node shares.
 pub struct Ours {
     pub home: HomeId,
@@ -58,9 +64,9 @@ pub struct Ours {
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
     /// gpmd's word for this node, for the one that is dialled; none while gpmd is away.
-    pub introduce: Box<dyn Fn(NodeInfo) -> LocalBoxFuture<'static, Option<Secret>>>,
+    pub introduce: Box<Introduce>,
     /// Whether a node that dials is the one that it says it is.
-    pub identify: Box<dyn Fn(NodeInfo, Option<Secret>) -> LocalBoxFuture<'static, Result<()>>>,
+    pub identify: Box<Identify>,
     /// Whether this very life of a node is connected already.
     pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
