@@ -220,7 +220,7 @@ fn a_system_without_memory() {
         crate::process::Running::start(bed.command("sh").args(["-c", &script, GVM])).finish()
     };
     for words in
-        ["eval --json 'math.add(1,2)'", "run --json 'math.add(1,2)'", "eval --json 'values.echo-u8(7)'"]
+        ["eval --json 'math.add(1,2)'", "run --json 'grows.grow(1)'", "eval --json 'values.echo-u8(7)'"]
     {
         for kilobytes in [2_000_000, 1_200_000, 800_000] {
             let ended = narrow(kilobytes, words);
