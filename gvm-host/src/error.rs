@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::inert;
+
 /// What went wrong, as a program can test it. The numbers are the wire's: never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -207,12 +209,18 @@ struct Inner {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of a call that never began.
+    /// An error of a call that never began. The message is one line: what a guest, a module or a peer put
+    /// into it cannot end the line or act on a terminal.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
+        let message = message.into();
+        let message = match inert::line(&message) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(inert) => Cow::Owned(inert),
+        };
         Error(Box::new(Inner {
             code,
             effect: Effect::NotStarted,
-            message: message.into(),
+            message,
             context: None,
             exit: None,
             source: None,
@@ -226,10 +234,15 @@ impl Error {
         self
     }
 
-    /// The same error with lines that help a person; lines already there stay above.
+    /// The same error with lines that help a person; lines already there stay above. Whoever puts a name
+    /// into them passes it through [`inert::line`] first, so that it cannot end its line.
     #[must_use]
     pub fn with_context(mut self, context: impl Into<String>) -> Error {
-        let context = context.into();
+        let context: String = context.into();
+        let context = match inert::lines(&context) {
+            Cow::Borrowed(_) => context,
+            Cow::Owned(inert) => inert,
+        };
         self.0.context = Some(match self.0.context.take() {
             Some(above) => format!("{above}\n{context}"),
             None => context,
@@ -365,5 +378,12 @@ mod tests {
     fn shows_code_sentence_and_context() {
         let error = Error::new(Code::Trap, "integer division by zero").with_context("  at div");
         assert_eq!(error.to_string(), "TRAP: integer division by zero\n  at div");
+    }
+
+    #[test]
+    fn nothing_in_it_acts_on_a_terminal() {
+        let error =
+            Error::new(Code::Trap, "a\nTRAP: forged\x1b[2K").with_context("  at \x1b]0;x\x07\n  at b");
+        assert_eq!(error.to_string(), "TRAP: a\\nTRAP: forged\\u{1b}[2K\n  at \\u{1b}]0;x\\u{7}\n  at b");
     }
 }

@@ -77,6 +77,7 @@ compile_error!(
 );
 
 pub mod call;
+mod contain;
 pub mod doctor;
 pub mod durable;
 pub mod engine;
@@ -85,6 +86,7 @@ pub mod gpmd;
 pub mod home;
 pub mod id;
 pub mod imports;
+pub mod inert;
 pub mod json;
 pub mod key;
 pub mod limits;

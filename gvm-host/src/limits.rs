@@ -68,6 +68,9 @@ pub const MODULE_BYTES: u64 = 256 << 20;
 /// A function whose runs stay below this is polled where its call arrived: a hop to another thread
 /// costs 14–33 µs.
 pub const INLINE_BELOW: Duration = Duration::from_micros(60);
+/// How deep calls may nest in each other's arguments in one line: as deep as values may in WAVE. The parser
+/// recurses; a level takes under 1 KiB of stack, of the 512 KiB or more that a host call has.
+pub const NESTED_CALLS: usize = 100;
 /// How deep calls may nest across nodes.
 pub const CALL_DEPTH: usize = 32;
 /// Calls from one peer that may be under way at once; more get `OVERLOADED`.

@@ -12,6 +12,7 @@ use super::instance::Refused;
 use super::streams::OutputLimit;
 use crate::error::{Code, Effect, Error};
 use crate::imports::nodes::Denied;
+use crate::inert;
 use crate::limits::{self, Limits};
 
 /// Frames of a backtrace that a person is shown.
@@ -124,6 +125,8 @@ fn backtrace(trace: &WasmBacktrace) -> Option<String> {
                 Some(name) => demangled(name),
                 None => format!("function {}", frame.func_index()),
             };
+            // The name section of a module holds any text.
+            let name = inert::line(&name);
             match frame.module_offset() {
                 Some(offset) => format!("  at {name} (wasm {offset:#x})"),
                 None => format!("  at {name}"),

@@ -5,12 +5,13 @@
 //! bytes are hostile until proven valid: nothing here recurses deeper than types may nest.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
+use super::{features, translate};
+use crate::contain::contained;
 use crate::error::{Code, Error, Result};
 use crate::value::FuncType;
 
@@ -84,15 +85,6 @@ impl Export {
     }
 }
 
-/// The WebAssembly that the engine takes: what wasmtime 48 enables by default with the features we
-/// build it with. Component async is left out with its engine feature.
-fn features() -> WasmFeatures {
-    let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
-    features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);
-    features.set(WasmFeatures::CM_ASYNC, false);
-    features
-}
-
 /// The binary form of what was given: a binary as it is, text (`.wat`) assembled.
 ///
 /// # Errors
@@ -105,10 +97,10 @@ pub fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
         return Err(invalid("neither WebAssembly (it begins with \\0asm) nor its text form"));
     };
     // The assembler is not built for hostile input as the validator is.
-    match catch_unwind(|| wat::parse_str(text)) {
-        Ok(Ok(binary)) => Ok(Cow::Owned(binary)),
-        Ok(Err(error)) => Err(unreadable_text(&error)),
-        Err(_) => Err(invalid("its text form cannot be read")),
+    match contained(|| wat::parse_str(text)) {
+        Some(Ok(binary)) => Ok(Cow::Owned(binary)),
+        Some(Err(error)) => Err(unreadable_text(&error)),
+        None => Err(invalid("its text form cannot be read")),
     }
 }
 
@@ -131,34 +123,85 @@ fn unreadable_text(error: &wat::Error) -> Error {
 /// Validates a binary in full and says what it is.
 ///
 /// # Errors
-/// `MODULE_INVALID`, with the offset in the file where there is one.
+/// `MODULE_INVALID`, with the offset in the file where there is one; where the module needs what the engine does
+/// not run, that is named.
 pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
-    match catch_unwind(AssertUnwindSafe(|| inspect_unguarded(binary))) {
-        Ok(result) => result,
-        Err(_) => Err(invalid("the validator cannot cope with it")),
+    let Looked { mut info, shallow } =
+        look(binary, features::ours(), Bodies::Checked).map_err(|Invalid(why)| {
+            match features::needed(|features| look(binary, features, Bodies::Checked).is_ok()) {
+                Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})")),
+                None => invalid(why),
+            }
+        })?;
+    match contained(|| translate::refused(binary, info.kind)) {
+        Some(None) => {}
+        Some(Some(why)) => return Err(refused(why)),
+        None => return Err(refused("the engine cannot cope with it")),
+    }
+    if info.kind == Kind::Component && shallow {
+        info.wit = wit(binary);
+    }
+    Ok(info)
+}
+
+/// What a valid binary cannot run without, of what it imports. Takes a part of the time of [`inspect`].
+///
+/// # Errors
+/// `MODULE_INVALID`.
+pub fn wanting(binary: &[u8]) -> Result<Vec<String>> {
+    let looked = look(binary, features::ours(), Bodies::Skipped);
+    looked.map(|looked| looked.info.wanting).map_err(|Invalid(why)| invalid(why))
+}
+
+/// Whether functions are validated too, which takes most of the time.
+#[derive(Clone, Copy, PartialEq)]
+enum Bodies {
+    Checked,
+    Skipped,
+}
+
+/// What was found in a valid binary.
+struct Looked {
+    /// All but its WIT.
+    info: ModuleInfo,
+    /// Whether its types nest no deeper than they may.
+    shallow: bool,
+}
+
+/// Why a binary is not valid.
+struct Invalid(String);
+
+impl From<BinaryReaderError> for Invalid {
+    fn from(error: BinaryReaderError) -> Invalid {
+        Invalid(format!("{} (at offset {:#x})", error.message(), error.offset()))
     }
 }
 
-fn inspect_unguarded(binary: &[u8]) -> Result<ModuleInfo> {
-    let mut validator = Validator::new_with_features(features());
+fn look(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
+    contained(|| look_unguarded(binary, features, bodies))
+        .unwrap_or_else(|| Err(Invalid("the validator cannot cope with it".to_owned())))
+}
+
+fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
+    let mut validator = Validator::new_with_features(features);
     let mut kind = Kind::Core;
     let mut depth = 0;
     let mut names = Names::default();
     let mut checked = None;
     let mut scratch = wasmparser::FuncValidatorAllocations::default();
     for payload in Parser::new(0).parse_all(binary) {
-        let payload = payload.map_err(at_offset)?;
-        match validator.payload(&payload).map_err(at_offset)? {
+        let payload = payload?;
+        match validator.payload(&payload)? {
             ValidPayload::Parser(_) => depth += 1,
-            ValidPayload::Func(function, body) => {
+            ValidPayload::Func(function, body) if bodies == Bodies::Checked => {
                 let mut function = function.into_validator(scratch);
-                function.validate(&body).map_err(at_offset)?;
+                function.validate(&body)?;
                 scratch = function.into_allocations();
             }
             // Nested modules end one after another; the outermost ends last.
             ValidPayload::End(types) if depth == 0 => checked = Some(types),
             ValidPayload::End(_) => depth -= 1,
-            ValidPayload::Ok => {}
+            ValidPayload::Func(..) | ValidPayload::Ok => {}
         }
         match &payload {
             Payload::Version { encoding: Encoding::Component, .. } if depth == 0 => kind = Kind::Component,
@@ -166,7 +209,7 @@ fn inspect_unguarded(binary: &[u8]) -> Result<ModuleInfo> {
             _ => {}
         }
     }
-    let Some(types) = checked else { return Err(invalid("it ends too soon")) };
+    let Some(types) = checked else { return Err(Invalid("it ends too soon".to_owned())) };
     let mut signatures = Signatures::new(types.as_ref());
     let exports = match kind {
         Kind::Core => signature::core_exports(types.as_ref()),
@@ -185,15 +228,10 @@ fn inspect_unguarded(binary: &[u8]) -> Result<ModuleInfo> {
         let spelled: Vec<String> = spelled.map(|spelled| spelled.unwrap_or_else(|cut| cut)).collect();
         named.keep(spelled.iter().map(String::as_str));
     }
-    Ok(ModuleInfo {
-        kind,
-        types: named,
-        main: is_main(kind, &exports),
-        wit: (kind == Kind::Component && signatures.shallow(&names.imports)).then(|| wit(binary)).flatten(),
-        imports: names.imports,
-        wanting,
-        exports,
-    })
+    let shallow = signatures.shallow(&names.imports);
+    let main = is_main(kind, &exports);
+    let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
+    Ok(Looked { info, shallow })
 }
 
 /// The names of the outermost module's imports and exports.
@@ -204,22 +242,22 @@ struct Names {
 }
 
 impl Names {
-    fn gather(&mut self, payload: &Payload<'_>) -> Result<()> {
+    fn gather(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         match payload {
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
-                    let import = import.map_err(at_offset)?;
+                    let import = import?;
                     self.imports.push(format!("{}.{}", import.module, import.name));
                 }
             }
             Payload::ComponentImportSection(section) => {
                 for import in section.clone() {
-                    self.imports.push(import.map_err(at_offset)?.name.name.to_owned());
+                    self.imports.push(import?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
-                    self.exports.push(export.map_err(at_offset)?.name.name.to_owned());
+                    self.exports.push(export?.name.name.to_owned());
                 }
             }
             _ => {}
@@ -239,23 +277,32 @@ fn is_main(kind: Kind, exports: &[Export]) -> bool {
     })
 }
 
-/// The world of a valid component as WIT; none where the printer cannot do it.
+/// The world of a valid component as WIT; none where the decoder or the printer cannot do it, which says nothing
+/// about whether it runs.
+///
+/// Both panic on some valid components. In 0.254: `wit_parser::decoding`'s `convert_function`, on a function that
+/// is exported or imported by an interface's name (`unreachable!`); `wit_component::WitPrinter`'s
+/// `print_path_to_interface`, on a type that comes from an instance with a plain name (`unwrap` of no name).
 fn wit(binary: &[u8]) -> Option<String> {
-    let decoded = wit_parser::decoding::decode(binary).ok()?;
-    let wit_parser::decoding::DecodedWasm::Component(resolve, world) = &decoded else { return None };
-    let package = resolve.worlds[*world].package?;
-    let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
-    let mut printer = wit_component::WitPrinter::default();
-    printer.print(resolve, package, &others).ok()?;
-    Some(printer.output.to_string())
-}
-
-fn at_offset(error: BinaryReaderError) -> Error {
-    invalid(format_args!("{} (at offset {:#x})", error.message(), error.offset()))
+    contained(|| {
+        let decoded = wit_parser::decoding::decode(binary).ok()?;
+        let wit_parser::decoding::DecodedWasm::Component(resolve, world) = &decoded else { return None };
+        let package = resolve.worlds[*world].package?;
+        let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
+        let mut printer = wit_component::WitPrinter::default();
+        printer.print(resolve, package, &others).ok()?;
+        Some(printer.output.to_string())
+    })
+    .flatten()
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
     Error::new(Code::ModuleInvalid, format!("no WebAssembly that can be run here: {why}"))
+}
+
+/// The error of a module that is valid, and that the engine does not run.
+fn refused(why: impl std::fmt::Display) -> Error {
+    Error::new(Code::ModuleInvalid, format!("the module cannot be run: {why}"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::inspect::Export;
 use super::module::Function;
 use crate::error::{Code, Error, Result};
+use crate::inert;
 use crate::near;
 use crate::value::FuncType;
 
@@ -29,10 +30,12 @@ pub(super) trait Named {
 
     /// The function as WIT writes it, with its interface in front.
     fn signature(&self) -> String {
-        match self.interface() {
+        let signature = match self.interface() {
             Some(interface) => format!("{interface}.{}: {}", self.name(), self.ty()),
             None => format!("{}: {}", self.name(), self.ty()),
-        }
+        };
+        // Names of core modules are whatever their authors wrote.
+        inert::line(&signature).into_owned()
     }
 }
 
@@ -168,7 +171,7 @@ fn no_interface(functions: &[impl Named], noun: &str, wanted: &str) -> Error {
         (None, false) => "; there are:".to_owned(),
     };
     let error = Error::new(Code::FunctionNotFound, format!("`{noun}` has no interface `{wanted}`{said}"));
-    listed(error, all.into_iter().map(str::to_owned).collect())
+    listed(error, all.into_iter().map(|name| inert::line(name).into_owned()).collect())
 }
 
 /// The error with lines below it: few, and none of them endless.
@@ -190,7 +193,7 @@ fn ambiguous(functions: &[impl Named], noun: &str, found: &[usize]) -> Error {
     for place in found {
         let function = &functions[*place];
         let interface = function.interface().unwrap_or_default();
-        error = error.with_context(format!("  {noun}.\"{interface}\".{}", function.name()));
+        error = error.with_context(inert::line(&format!("  {noun}.\"{interface}\".{}", function.name())));
     }
     error
 }

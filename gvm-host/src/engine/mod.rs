@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod compiler;
 mod config;
 mod fault;
+mod features;
 pub mod inspect;
 mod instance;
 mod lookup;
@@ -21,6 +22,7 @@ pub mod names;
 mod signature;
 pub mod streams;
 mod tidy;
+mod translate;
 pub mod types;
 
 use std::collections::HashMap;

@@ -17,6 +17,7 @@ use super::record::{Record, is_running};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
 use crate::id::{Name, NodeInfo, parse_version};
+use crate::inert;
 use crate::process;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
@@ -280,7 +281,7 @@ async fn greet(home: &Home, reach: &Reach, door: control_door::Client) -> Result
 
 fn read_status(from: status::Reader<'_>) -> Result<Status> {
     let text = |text: capnp::Result<capnp::text::Reader<'_>>| {
-        text.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned()).map_err(failed)
+        text.map(|text| inert::line(&String::from_utf8_lossy(text.as_bytes())).into_owned()).map_err(failed)
     };
     Ok(Status {
         pid: from.get_pid(),

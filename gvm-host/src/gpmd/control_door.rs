@@ -93,7 +93,7 @@ impl control::Server for Control {
         _: control::ShutDownResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let reason = params.get()?.get_reason()?.to_string()?;
+            let reason = error::reason(params.get()?.get_reason())?;
             self.state.stop.ask(reason);
             self.state.stop.reach(Step::Ready).await;
             Ok(())

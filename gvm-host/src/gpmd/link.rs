@@ -353,7 +353,7 @@ impl index_subscriber::Server for Subscriber {
     ) -> std::result::Result<(), capnp::Error> {
         contained(async move {
             if let Some(shared) = self.shared.upgrade() {
-                let reason = params.get()?.get_reason()?.to_string()?;
+                let reason = wire::error::reason(params.get()?.get_reason())?;
                 *shared.farewell.borrow_mut() = Some(reason);
             }
             Ok(())

@@ -239,7 +239,9 @@ impl Handle {
     /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`.
     pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
         let node = node.filter(|node| *node != self.0.info.name);
-        let name = self.0.directory.next_name()?;
+        // A stored module of that name would be hidden by the instance.
+        let index = self.0.runner.modules().index();
+        let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
         let place = Place { node: node.clone(), module: target.module.to_string() };
         let limits = self.0.runner.limits().narrow(limits);
         match node {

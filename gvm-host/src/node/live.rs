@@ -40,11 +40,16 @@ pub struct Place {
 }
 
 impl Directory {
-    /// A name that no instance had before: `i1`, `i2`…
-    pub fn next_name(&self) -> Result<Name> {
+    /// A name that no instance had before: `i1`, `i2`…; none for which `taken` holds.
+    pub fn next_name(&self, taken: impl Fn(&Name) -> bool) -> Result<Name> {
         let mut places = lock(&self.0);
-        places.made += 1;
-        format!("i{}", places.made).parse()
+        loop {
+            places.made += 1;
+            let name = format!("i{}", places.made).parse()?;
+            if !taken(&name) {
+                return Ok(name);
+            }
+        }
     }
 
     /// Notes where an instance lives.

@@ -326,8 +326,7 @@ impl session::Server for SessionServer {
         params: session::GoodbyeParams,
         _: session::GoodbyeResults,
     ) -> Result<(), capnp::Error> {
-        let reason = params.get()?.get_reason()?.to_str().unwrap_or("disconnected");
-        (self.goodbye)(reason.chars().take(100).collect());
+        (self.goodbye)(wire::error::reason(params.get()?.get_reason())?);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::engine::inspect::{self, Export, Kind, ModuleInfo};
 use crate::error::Result;
 use crate::id::Hash;
+use crate::inert;
 
 /// A module that was looked into.
 pub struct Description {
@@ -198,10 +199,11 @@ impl Description {
         let width = needs.iter().map(|need| need.flag.len()).max().unwrap_or(0);
         let need = |need: &Need| format!("{:width$}  for {}", need.flag, need.what);
         list("has only what is granted", needs.iter().map(need).collect());
-        list("cannot run here: nothing offers", self.unsatisfied().into_iter().map(str::to_owned).collect());
-        list("imports", info.imports.clone());
-        list("exports", info.exports.iter().map(|export| info.types.shown(&shown(export))).collect());
-        list("wit", info.wit.iter().flat_map(|wit| wit.lines()).map(str::to_owned).collect());
+        let name = |name: &str| inert::line(name).into_owned();
+        list("cannot run here: nothing offers", self.unsatisfied().into_iter().map(name).collect());
+        list("imports", info.imports.iter().map(|import| name(import)).collect());
+        list("exports", info.exports.iter().map(|export| info.types.shown(&export.signature())).collect());
+        list("wit", info.wit.iter().flat_map(|wit| wit.lines()).map(name).collect());
         // Lines of WIT that are empty have nothing to be indented.
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
@@ -214,16 +216,9 @@ impl Description {
         json!({
             "kind": self.kind(), "size": self.size, "sha256": self.hash.to_string(), "main": info.main,
             "grants": needs.iter().map(need).collect::<Vec<_>>(), "unsatisfied": self.unsatisfied(),
-            "imports": info.imports, "exports": info.exports.iter().map(shown).collect::<Vec<_>>(),
+            "imports": info.imports, "exports": info.exports.iter().map(Export::signature).collect::<Vec<_>>(),
             "wit": info.wit,
         })
-    }
-}
-
-fn shown(export: &Export) -> String {
-    match &export.interface {
-        Some(interface) => format!("{interface}.{}: {}", export.name, export.ty),
-        None => format!("{}: {}", export.name, export.ty),
     }
 }
 

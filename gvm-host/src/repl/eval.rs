@@ -3,7 +3,6 @@
 //! In: a [`Statement`] and a node's handle. Out: what the transcripts of the product show, or JSON. Must
 //! not know: where the line came from.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
@@ -51,6 +50,18 @@ struct Done {
     id: uuid::Uuid,
     seconds: f64,
     output: Vec<Chunk>,
+}
+
+/// A call that waits for its arguments.
+struct Frame {
+    place: Option<Name>,
+    target: Target,
+    places: Places,
+    /// Whether it is of a function, which has parentheses.
+    is_function: bool,
+    /// The arguments that are still to be found, and the texts of those that were.
+    args: std::vec::IntoIter<Arg>,
+    texts: Vec<String>,
 }
 
 impl Evaluator {
@@ -191,7 +202,7 @@ impl Evaluator {
     fn say(&mut self, text: &str, result: Json) {
         if self.json {
             let line = json!({ "node": self.node.name().as_str(), "result": result });
-            self.screen.line(&line.to_string());
+            self.screen.json(&line);
         } else {
             self.screen.quoted(text);
         }
@@ -200,11 +211,11 @@ impl Evaluator {
     async fn call(&mut self, place: Option<Name>, mut expr: Expr) -> Result<()> {
         let place = self.find_instance(&mut expr.target, place)?;
         let is_function = expr.args.is_some();
-        let done = self.run(place.clone(), expr, true).await?;
+        let done = self.run(place.clone(), expr).await?;
         if self.json {
             let node = place.unwrap_or_else(|| self.node.name().clone());
             let line = outcome_json(done.id, node.as_str(), &done.outcome, &done.output, done.seconds);
-            self.screen.line(&line.to_string());
+            self.screen.json(&line);
             // The line tells it all; the status tells programs that do not read it.
             return done.outcome.result.map(drop);
         }
@@ -226,32 +237,71 @@ impl Evaluator {
         done.outcome.result.map(drop)
     }
 
-    /// Runs a call, its nested ones first. `outermost` calls show their id where they run elsewhere.
-    async fn run(&mut self, place: Option<Name>, expr: Expr, outermost: bool) -> Result<Done> {
+    /// Runs a call, its nested ones first. The stack of calls that wait for an argument is a list: the depth of
+    /// what was typed is no depth of ours.
+    async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
+        let mut waiting = Vec::new();
+        let mut frame = self.open(place, expr)?;
+        loop {
+            match frame.args.next() {
+                Some(Arg::Wave(text)) => frame.texts.push(text),
+                Some(Arg::Call(place, expr)) => {
+                    let inner = self.open(place, expr)?;
+                    waiting.push(std::mem::replace(&mut frame, inner));
+                }
+                None => {
+                    let title = title(&frame.target);
+                    let done = self.finish(frame, waiting.is_empty()).await?;
+                    let Some(outer) = waiting.pop() else { return Ok(done) };
+                    frame = outer;
+                    frame.texts.push(self.argument(&title, done)?);
+                }
+            }
+        }
+    }
+
+    /// A call whose arguments are still to be found.
+    fn open(&self, place: Option<Name>, expr: Expr) -> Result<Frame> {
         let Expr { mut target, args, places } = expr;
         let place = self.find_instance(&mut target, place)?;
-        let texts = match args {
-            None => None,
-            Some(args) => Some(self.nested(args).await?),
+        let is_function = args.is_some();
+        let args = args.unwrap_or_default().into_iter();
+        Ok(Frame { place, target, places, is_function, args, texts: Vec::new() })
+    }
+
+    /// Runs a call whose arguments are all found. The outermost shows its id where it runs elsewhere.
+    async fn finish(&mut self, frame: Frame, outermost: bool) -> Result<Done> {
+        let Frame { place, target, places, is_function, texts, .. } = frame;
+        let args = match is_function {
+            false => Args::Argv(vec![target.module.to_string()]),
+            true => Args::Text(texts.join(point::BETWEEN)),
         };
-        let args = match &texts {
-            None => Args::Argv(vec![target.module.to_string()]),
-            Some(texts) => Args::Text(texts.join(point::BETWEEN)),
-        };
-        let mut call = Call::new(target, args);
+        let mut call = Call::new(target.clone(), args);
         call.limits = self.limits;
-        if place.is_some() && matches!(call.args, Args::Text(_)) && outermost && !self.json {
+        if place.is_some() && is_function && outermost && !self.json {
             self.screen.line(&format!("ID:  {}", call.id));
         }
-        let target = call.target.clone();
         let mut done = self.watch(place.clone(), call).await;
-        if let (Err(error), Some(texts)) = (&done.outcome.result, texts)
+        if let Err(error) = &done.outcome.result
+            && is_function
             && error.code() == Code::BadArguments
             && let Some(pointed) = self.point(place, target, &places, &texts).await
         {
             done.outcome.result = Err(pointed);
         }
         Ok(done)
+    }
+
+    /// What a nested call gave, as an argument of the call around it.
+    fn argument(&mut self, title: &str, done: Done) -> Result<String> {
+        self.screen.end_guest(true);
+        match (done.outcome.result?, done.outcome.ty) {
+            (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
+            _ => Err(Error::new(
+                Code::BadArguments,
+                format!("`{title}` gives no result that could be an argument"),
+            )),
+        }
     }
 
     /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
@@ -292,33 +342,6 @@ impl Evaluator {
         }
         target.module = ModuleRef::Instance(name.clone());
         Ok(lives.node)
-    }
-
-    /// The arguments as text, with each nested call replaced by its result.
-    fn nested<'a>(&'a mut self, args: Vec<Arg>) -> Pin<Box<dyn Future<Output = Result<Vec<String>>> + 'a>> {
-        Box::pin(async move {
-            let mut texts = Vec::with_capacity(args.len());
-            for arg in args {
-                texts.push(match arg {
-                    Arg::Wave(text) => text,
-                    Arg::Call(place, expr) => self.nested_call(place, expr).await?,
-                });
-            }
-            Ok(texts)
-        })
-    }
-
-    async fn nested_call(&mut self, place: Option<Name>, expr: Expr) -> Result<String> {
-        let title = title(&expr.target);
-        let done = self.run(place, expr, false).await?;
-        self.screen.end_guest(true);
-        match (done.outcome.result?, done.outcome.ty) {
-            (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
-            _ => Err(Error::new(
-                Code::BadArguments,
-                format!("`{title}` gives no result that could be an argument"),
-            )),
-        }
     }
 
     /// Runs a call and shows what it writes meanwhile.

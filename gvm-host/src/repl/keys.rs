@@ -24,12 +24,20 @@ impl Behind {
         self.state().ended = false;
     }
 
-    /// What is to be the next line, or its beginning. A line that is whole ends with its end.
+    /// What is to be the beginning of the next line.
     pub fn take(&self) -> String {
         let mut state = self.state();
         state.ended = false;
-        let end = state.text.find('\n').map_or(state.text.len(), |end| end + 1);
-        state.text.drain(..end).collect()
+        std::mem::take(&mut state.text)
+    }
+
+    /// The next line, where it is whole; without its end.
+    pub fn take_line(&self) -> Option<String> {
+        let mut state = self.state();
+        let end = state.text.find('\n')?;
+        state.ended = false;
+        let line = state.text.drain(..=end).take(end).collect();
+        Some(line)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,7 +99,8 @@ mod tests {
         press(KeyCode::Backspace, none);
         press(KeyCode::Enter, none);
         press(KeyCode::Char('d'), none);
-        assert_eq!((behind.take(), behind.take(), behind.take()), ("b\n".into(), "d".into(), String::new()));
+        assert_eq!((behind.take_line(), behind.take_line()), (Some("b".into()), None));
+        assert_eq!((behind.take(), behind.take()), ("d".into(), String::new()));
         // A key that was to end the line and did not.
         press(KeyCode::Enter, none);
         behind.waits();

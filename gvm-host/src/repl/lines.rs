@@ -26,6 +26,66 @@ pub fn statements(text: &str) -> Vec<&str> {
     found.into_iter().map(str::trim).filter(|statement| !statement.is_empty()).collect()
 }
 
+/// Whether a statement goes on after its lines so far: a bracket is open, or a text in triple quotes. Each line
+/// is looked at once.
+#[derive(Debug, Default)]
+pub struct Open {
+    brackets: usize,
+    quoted: bool,
+    begun: bool,
+}
+
+impl Open {
+    /// Takes in the next line, without its end; says whether the statement goes on after it.
+    pub fn feed(&mut self, line: &str) -> bool {
+        let mut rest = line;
+        if !self.begun && !line.trim().is_empty() {
+            self.begun = true;
+            // What help is asked about is any text.
+            if line.trim_start().starts_with("help") {
+                return false;
+            }
+        }
+        if self.quoted {
+            let Some(end) = rest.find(TRIPLE) else { return true };
+            rest = &rest[end + TRIPLE.len()..];
+            self.quoted = false;
+        }
+        for token in tokens(rest) {
+            let shown = &rest[token.span];
+            match token.kind {
+                Kind::Mark('(' | '[' | '{') => self.brackets += 1,
+                Kind::Mark(')' | ']' | '}') => self.brackets = self.brackets.saturating_sub(1),
+                // A text in triple quotes has both of them, or goes on. Others end with their line: one that
+                // does not is wrong, and the parser says so.
+                Kind::Quoted if shown.starts_with(TRIPLE) => {
+                    self.quoted = shown.len() < 2 * TRIPLE.len() || !shown.ends_with(TRIPLE);
+                }
+                Kind::Quoted if !is_closed(shown) => return false,
+                _ => {}
+            }
+        }
+        self.quoted || self.brackets > 0
+    }
+}
+
+/// Whether a text in single or double quotes has its end.
+fn is_closed(quoted: &str) -> bool {
+    let mut chars = quoted.chars();
+    let quote = chars.next();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            c if Some(c) == quote => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What a text of several lines begins and ends with.
+const TRIPLE: &str = "\"\"\"";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +102,32 @@ mod tests {
         assert_eq!(statements("# it's (\na"), ["# it's (", "a"]);
         assert_eq!(statements(" \n "), [""; 0]);
         assert_eq!(statements("a.f(\nb"), ["a.f(\nb"]);
+        assert_eq!(
+            statements("l.g(\"\"\"\n  a)\n  b\n  \"\"\")\nb"),
+            ["l.g(\"\"\"\n  a)\n  b\n  \"\"\")", "b"]
+        );
+    }
+
+    /// After which lines of the text a statement goes on.
+    fn open(text: &str) -> Vec<bool> {
+        let mut open = Open::default();
+        text.split('\n').map(|line| open.feed(line)).collect()
+    }
+
+    #[test]
+    fn statements_go_on_within_brackets_and_triple_quotes() {
+        assert_eq!(open("a.f(1)"), [false]);
+        assert_eq!(open("a.f(\n  1, // )\n  [2,\n3]\n)"), [true, true, true, true, false]);
+        assert_eq!(open("l.g(\"\"\"\n  it's (\n  \"\"\")"), [true, true, false]);
+        assert_eq!(open("l.g(\"\"\"one\"\"\")"), [false]);
+        assert_eq!(open("l.g(\"\"\"\"\"\")"), [false], "nothing within");
+        assert_eq!(open("l.g(\"\"\"\n\"\"\", \"\"\"\n\"\"\")"), [true, true, false]);
+        assert_eq!(open("# it's ("), [false]);
+        assert_eq!(open("help it's ("), [false]);
+        assert_eq!(open("a.f(\"(\")"), [false]);
+        for wrong in ["a.f(\"x", "a.f('x", "a.f(\"", "a.f(\"x\\\"", "a.f(\"x\\\\\\\""] {
+            assert_eq!(open(wrong), [false], "the parser says what is wrong with {wrong}");
+        }
+        assert_eq!(open("a.f(\"x\\\\\","), [true]);
     }
 }

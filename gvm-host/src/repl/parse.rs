@@ -7,6 +7,7 @@
 use crate::call::{ModuleRef, Target};
 use crate::error::{Error, Result};
 use crate::id::Name;
+use crate::limits;
 use crate::near;
 use crate::repl::point::Places;
 
@@ -146,7 +147,12 @@ pub fn topic(text: &str) -> Result<Topic> {
 /// # Errors
 /// `SYNTAX`.
 pub fn target(text: &str) -> Result<Expr> {
-    let mut cursor = Cursor::new(text);
+    target_within(text, 0)
+}
+
+/// Reads the same within `depth` calls that are open around it.
+fn target_within(text: &str, depth: usize) -> Result<Expr> {
+    let mut cursor = Cursor { depth, ..Cursor::new(text) };
     cursor.space();
     let expr = cursor.expr()?;
     cursor.end()?;
@@ -220,7 +226,7 @@ impl Cursor<'_> {
                 self.expect("(")?;
                 self.space();
                 let target = self.module()?;
-                self.expect(")")?;
+                self.close()?;
                 Ok(Statement::Inspect(target))
             }
             _ => Err(self.no_method("Module", start, method, &MODULE_METHODS)),
@@ -245,8 +251,15 @@ impl Cursor<'_> {
     fn one_name(&mut self) -> Result<Name> {
         self.expect("(")?;
         let name = self.name()?;
-        self.expect(")")?;
+        self.close()?;
         Ok(name)
+    }
+
+    /// The end of a list of arguments, behind a last comma or not, as a call's arguments end.
+    fn close(&mut self) -> Result<()> {
+        self.space();
+        self.eat(",");
+        self.expect(")")
     }
 
     /// What follows `Node.run`.
@@ -257,7 +270,7 @@ impl Cursor<'_> {
         self.space();
         let quoted = self.rest().starts_with('"');
         let expr = if quoted { self.quoted_expr()? } else { self.expr()? };
-        self.expect(")")?;
+        self.close()?;
         Ok((node, expr))
     }
 
@@ -267,16 +280,17 @@ impl Cursor<'_> {
         self.space();
         let first = self.module()?;
         self.space();
-        let (node, target) = if self.eat(",") {
+        let comma = self.eat(",");
+        self.space();
+        let (node, target) = if comma && !self.rest().starts_with(')') {
             let ModuleRef::Stored { name, version: None } = first.module else {
                 return Err(self.error("a node comes first, then the module"));
             };
-            self.space();
             (Some(name), self.module()?)
         } else {
             (None, first)
         };
-        self.expect(")")?;
+        self.close()?;
         Ok(Statement::Spawn(node, target))
     }
 
@@ -295,7 +309,8 @@ impl Cursor<'_> {
     fn quoted_expr(&mut self) -> Result<Expr> {
         let start = self.at;
         let text = self.quoted()?;
-        let mut expr = target(&text).map_err(|error| error_at(self.line, start, error.message()))?;
+        let mut expr =
+            target_within(&text, self.depth).map_err(|error| error_at(self.line, start, error.message()))?;
         expr.moved(self.line[..self.at].ends_with(&format!("{text}\"")).then_some(start + 1));
         Ok(expr)
     }
@@ -359,7 +374,9 @@ impl Cursor<'_> {
             }
             let start = self.at;
             args.push(self.arg(open)?);
-            places.args.push(start..start + self.line[start..self.at].trim_end().len());
+            let typed = self.line[start..self.at].trim_end().len();
+            // Where an argument is missing, the comma stands for it.
+            places.args.push(start..start + typed.max(usize::from(self.rest().starts_with(','))));
             self.space();
             if !self.eat(",") && !self.rest().starts_with(')') {
                 self.at = if self.at_end() { open } else { self.at };
@@ -375,10 +392,7 @@ impl Cursor<'_> {
     fn arg(&mut self, open: usize) -> Result<Arg> {
         let start = self.at;
         if self.looks_like_call() {
-            if self.eat("Node.run") {
-                return self.run().map(|(node, expr)| Arg::Call(Some(node), expr));
-            }
-            return self.expr().map(|expr| Arg::Call(None, expr));
+            return self.nested();
         }
         let end = wave_end(self.line, start).map_err(|quotation| match quotation {
             Some(at) => error_at(self.line, at, "this quotation has no end"),
@@ -386,11 +400,29 @@ impl Cursor<'_> {
         })?;
         self.at = end;
         let mut text = self.line[start..end].trim_end().to_owned();
+        // Nothing before a comma: the reader of values refuses the comma itself, at its place.
+        if text.is_empty() && self.rest().starts_with(',') {
+            text.push(',');
+        }
         // A comment in it must not reach into the arguments that will stand behind it.
         if text.contains("//") {
             text.push('\n');
         }
         Ok(Arg::Wave(text))
+    }
+
+    /// A call that is an argument of another.
+    fn nested(&mut self) -> Result<Arg> {
+        if self.depth >= limits::NESTED_CALLS {
+            return Err(self.error(format!("calls nest too deep: {} is the most", limits::NESTED_CALLS)));
+        }
+        self.depth += 1;
+        let call = match self.eat("Node.run") {
+            true => self.run().map(|(node, expr)| Arg::Call(Some(node), expr)),
+            false => self.expr().map(|expr| Arg::Call(None, expr)),
+        };
+        self.depth -= 1;
+        call
     }
 
     /// No value of WAVE has a letter, then a dot: only a call does.

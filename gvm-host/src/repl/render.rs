@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::call::{Broken, Chunk, Outcome, Stream};
 use crate::error::{Effect, Error};
 use crate::imports::Stdio;
+use crate::inert;
 use crate::repl::point;
 use crate::repl::progress::{LOOK, Progress};
 use crate::repl::sanitize::Sanitizer;
@@ -95,12 +96,14 @@ impl Screen {
         line(text);
     }
 
-    /// Lines that hold words of modules: harmless on a terminal, as they are in a pipe.
+    /// Lines that hold words of modules, made inert.
     pub fn quoted(&mut self, text: &str) {
-        match self.stdout_terminal {
-            true => line(&Sanitizer::default().feed(text.as_bytes())),
-            false => line(text),
-        }
+        line(&inert::lines(text));
+    }
+
+    /// A line of JSON.
+    pub fn json(&mut self, value: &serde_json::Value) {
+        json(value);
     }
 
     /// A line for a person beside what programs read.
@@ -113,12 +116,8 @@ impl Screen {
         if stdio::is_cut(error) {
             return;
         }
-        // What a guest or a peer put into the message is no more trusted than its output.
-        let text = if self.stderr_terminal {
-            point::fit(&Sanitizer::default().feed(error.to_string().as_bytes()), columns())
-        } else {
-            error.to_string()
-        };
+        let text =
+            if self.stderr_terminal { point::fit(&error.to_string(), columns()) } else { error.to_string() };
         let code = error.code().as_str();
         let line = match text.strip_prefix(code) {
             Some(rest) if self.colour => format!("{}{rest}\n", nu_ansi_term::Color::Red.bold().paint(code)),
@@ -234,14 +233,15 @@ pub fn line(text: &str) {
     write(Stream::Stdout, format!("{text}\n").as_bytes());
 }
 
+/// A line of JSON on standard output, which no value in it can make act on a terminal.
+pub fn json(value: &serde_json::Value) {
+    line(&inert::json(&value.to_string()));
+}
+
 /// A line on standard error.
 pub fn note(text: &str) {
     // What others said is no more trusted than a guest's output.
-    let text = match io::stderr().is_terminal() {
-        true => Sanitizer::default().feed(text.as_bytes()),
-        false => text.to_owned(),
-    };
-    write(Stream::Stderr, format!("{text}\n").as_bytes());
+    write(Stream::Stderr, format!("{}\n", inert::lines(text)).as_bytes());
 }
 
 /// A line for a person while a call runs: on a row of its own, wherever the guest's last one ended.

@@ -1,7 +1,9 @@
 //! What a guest wrote, made harmless for a terminal.
 //!
 //! In: bytes as they come, cut anywhere. Out: text in which nothing moves the cursor, colours, renames
-//! the window or answers back. Pure. Must not know: where it is shown.
+//! the window or answers back. Which characters do is `inert`'s to say. Pure. Must not know: where it is shown.
+
+use crate::inert;
 
 /// Turns a stream of bytes into harmless text. One for each stream; it holds a character that is not
 /// complete yet.
@@ -72,14 +74,7 @@ fn harmless(text: &str, out: &mut String) {
             // C0 as terminals themselves show it: ^[ for escape.
             '\0'..='\x1f' => out.extend(['^', char::from(c as u8 + 0x40)]),
             '\x7f' => out.push_str("^?"),
-            // C1, and what reorders or hides text.
-            '\u{80}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                out.extend(c.escape_unicode());
-            }
+            c if inert::acts(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

@@ -131,11 +131,10 @@ impl Terminal {
     /// # Errors
     /// `INTERNAL` where the terminal fails.
     pub fn read(&mut self) -> Result<Line> {
-        let begun = self.behind.take();
-        if let Some(line) = begun.strip_suffix('\n') {
-            render::line(&format!("{}{INDICATOR}{line}", self.prompt.0));
-            return Ok(Line::Text(line.to_owned()));
+        if let Some(line) = self.pending() {
+            return Ok(Line::Text(line));
         }
+        let begun = self.behind.take();
         self.put_back(begun);
         loop {
             let read = self.editor.read_line(&self.prompt);
@@ -152,6 +151,13 @@ impl Terminal {
                 _ => return Ok(Line::End),
             }
         }
+    }
+
+    /// The next line where it has been typed already, whole.
+    pub fn pending(&mut self) -> Option<String> {
+        let line = self.behind.take_line()?;
+        render::line(&format!("{}{INDICATOR}{line}", self.prompt.0));
+        Some(line)
     }
 
     /// Has the next line begin with this.

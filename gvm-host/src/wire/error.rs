@@ -8,9 +8,13 @@ use capnp::ErrorKind;
 
 use super::schema::error_capnp::{Effect as WireEffect, error};
 use crate::error::{Code, Effect, Error};
+use crate::inert;
 
 /// The longest message or context taken from a peer, in bytes; the rest is cut off.
 const MOST: usize = 64 << 10;
+
+/// The longest reason for leaving that is taken from the other side, in characters.
+const REASON: usize = 100;
 
 /// Writes an error. Its source stays here: it is for this side's log.
 pub fn write(from: &Error, mut to: error::Builder<'_>) {
@@ -43,12 +47,21 @@ pub fn read(from: error::Reader<'_>) -> Error {
     let mut error =
         Error::new(Code::from_number(from.get_code()), text(from.get_message())).with_effect(effect);
     if from.has_context() {
-        error = error.with_context(text(from.get_context()));
+        error = error.with_context(indented(&text(from.get_context())));
     }
     if from.get_has_exit() {
         error = error.with_exit(from.get_exit());
     }
     error
+}
+
+/// The lines of a peer's context, indented as ours are: none of them looks like a message of its own.
+fn indented(context: &str) -> String {
+    let line = |line: &str| match line.starts_with("  ") || line.is_empty() {
+        true => line.to_owned(),
+        false => format!("  {line}"),
+    };
+    context.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What capnp reports of a request to `noun` (`gpmd`, `node-8399`), as our error. A connection that
@@ -70,6 +83,15 @@ pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
     Error::new(code, sentence).with_source(error)
 }
 
+/// The reason that the other side gives for leaving: one line, of at most [`REASON`] characters.
+///
+/// # Errors
+/// What capnp says of a message that cannot be read.
+pub fn reason(from: capnp::Result<capnp::text::Reader<'_>>) -> capnp::Result<String> {
+    let text = String::from_utf8_lossy(from?.as_bytes()).chars().take(REASON).collect::<String>();
+    Ok(inert::line(&text).into_owned())
+}
+
 /// The text, or as much of it as may cross.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MOST)]
@@ -89,18 +111,28 @@ mod tests {
     fn crosses_unchanged() {
         let error = Error::new(Code::GuestExit, "left with 3")
             .with_effect(Effect::RanAndFailed)
-            .with_context("é\nb")
+            .with_context("  é\n\n    b")
             .with_exit(3);
         let back = there_and_back(&error);
         assert_eq!(back, error);
         assert_eq!(back.context(), error.context());
         assert_eq!(there_and_back(&Error::new(Code::Timeout, "x")).context(), None);
+        let forged = there_and_back(&Error::new(Code::Timeout, "x").with_context("  at f\nTRAP: forged"));
+        assert_eq!(forged.context(), Some("  at f\n  TRAP: forged"));
     }
 
     #[test]
     fn long_messages_are_cut_between_characters() {
         let back = there_and_back(&Error::new(Code::Trap, "é".repeat(MOST)));
         assert_eq!(back.message().len(), MOST);
+    }
+
+    #[test]
+    fn reasons_are_one_harmless_line() {
+        let long = "x\n\u{1b}[2K".repeat(100);
+        let read = reason(Ok(long.as_str().into())).unwrap();
+        assert!(read.starts_with("x\\n\\u{1b}[2Kx"), "{read}");
+        assert!(read.chars().count() < 1000 && !read.chars().any(inert::acts));
     }
 
     #[test]

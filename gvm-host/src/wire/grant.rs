@@ -4,6 +4,7 @@
 //! know: who gave it, how it is enforced.
 
 use super::schema::node_capnp::grant;
+use crate::inert;
 use crate::peer::rights::Grant;
 
 /// Patterns that are read from a peer; a person wrote each of them on a command line.
@@ -28,8 +29,9 @@ pub fn read(from: grant::Reader<'_>) -> capnp::Result<Grant> {
     let calls = match from.has_calls() {
         true => {
             let text = |pattern: capnp::Result<capnp::text::Reader<'_>>| {
-                pattern
-                    .map(|pattern| String::from_utf8_lossy(pattern.as_bytes()).chars().take(1000).collect())
+                pattern.map(|pattern| {
+                    inert::line(&String::from_utf8_lossy(pattern.as_bytes())).chars().take(1000).collect()
+                })
             };
             Some(from.get_calls()?.iter().take(PATTERNS).map(text).collect::<capnp::Result<Vec<String>>>()?)
         }

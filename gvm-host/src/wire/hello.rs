@@ -10,6 +10,7 @@ use super::transport::Address;
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
 use crate::id::{Applicant, Life, Name, NodeInfo};
+use crate::inert;
 
 /// The longest program version taken from a peer, in bytes.
 const MAX_VERSION: usize = 64;
@@ -218,7 +219,7 @@ fn sixteen(data: capnp::Result<&[u8]>, what: &str) -> Result<[u8; 16]> {
 fn text(text: capnp::Result<capnp::text::Reader<'_>>, what: &str, most: usize) -> Result<String> {
     let text = text.map_err(unreadable)?;
     match text.to_str() {
-        Ok(text) if text.len() <= most => Ok(text.into()),
+        Ok(text) if text.len() <= most => Ok(inert::line(text).into_owned()),
         _ => Err(malformed(&format!("a {what} that is none"))),
     }
 }

@@ -4,14 +4,13 @@
 //! answers were found.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gvm_host::call::Stream;
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
-use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::inert;
 use gvm_host::repl::stdio;
 use tracing_subscriber::EnvFilter;
 
@@ -19,12 +18,8 @@ use crate::log::Rotating;
 
 /// Writes to standard output. What does not arrive is told when the program leaves: see [`stdio::settle`].
 pub fn print(text: &str) {
-    // Names in modules are whatever their authors wrote.
-    let text = match std::io::stdout().is_terminal() {
-        true => Sanitizer::default().feed(text.as_bytes()),
-        false => text.to_owned(),
-    };
-    if let Err(error) = stdio::write(Stream::Stdout, text.as_bytes()) {
+    // Names and WIT of modules are whatever their authors wrote.
+    if let Err(error) = stdio::write(Stream::Stdout, inert::lines(text).as_bytes()) {
         tracing::debug!("output is lost: {error}");
     }
 }
@@ -39,7 +34,8 @@ pub fn error(error: &Error) {
 /// The value as pretty JSON and a line's end.
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| Error::internal(format!("the answer: {error}")))
+    text.map(|text| inert::json(&text).into_owned() + "\n")
+        .map_err(|error| Error::internal(format!("the answer: {error}")))
 }
 
 /// The status for a person.

@@ -16,6 +16,7 @@ use gvm_host::gpmd::index::{Index, Resolved};
 use gvm_host::gpmd::store::{read_index, read_module, read_source};
 use gvm_host::home::Home;
 use gvm_host::id::{Name, parse_version};
+use gvm_host::inert;
 use gvm_host::repl::progress::{Progress, during};
 use gvm_host::repl::stdio;
 use semver::Version;
@@ -65,7 +66,7 @@ fn upload(
     if std::io::stdout().is_terminal() {
         let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), size(entry.size));
         for export in &entry.exports {
-            let _ = writeln!(text, "  {}", entry.types.shown(export));
+            let _ = writeln!(text, "  {}", entry.types.shown(&inert::line(export)));
         }
     }
     output::print(&(text + "Module Uploaded Successfully!\n"));
@@ -135,8 +136,9 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     let _ = writeln!(text, "  sha256    {}", entry.sha256);
     let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
     let _ = writeln!(text, "  main      {}", if entry.main { "yes" } else { "no" });
-    let exports = entry.exports.iter().map(|export| entry.types.shown(export)).collect();
-    for (title, lines) in [("Exports", &exports), ("Imports", &info.imports)] {
+    let exports = entry.exports.iter().map(|export| entry.types.shown(&inert::line(export))).collect();
+    let imports: Vec<String> = info.imports.iter().map(|import| inert::line(import).into_owned()).collect();
+    for (title, lines) in [("Exports", &exports), ("Imports", &imports)] {
         if !lines.is_empty() {
             let _ = writeln!(text, "\n{title}:\n  {}", lines.join("\n  "));
         }

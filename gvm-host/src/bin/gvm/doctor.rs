@@ -17,7 +17,7 @@ pub fn doctor(options: &Options, screen: &mut Screen, node: Option<&str>) -> Res
     let well = findings.iter().all(|finding| finding.state == State::Well);
     if options.json {
         let checks: Vec<_> = findings.iter().map(Finding::json).collect();
-        screen.line(&serde_json::json!({ "ok": well, "checks": checks }).to_string());
+        screen.json(&serde_json::json!({ "ok": well, "checks": checks }));
     } else {
         let colour = screen.colour && screen.stdout_terminal;
         findings.iter().for_each(|finding| screen.line(&line(finding, colour)));

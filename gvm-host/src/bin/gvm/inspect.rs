@@ -20,7 +20,10 @@ pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i
         false => stored(options, target)?,
     };
     let found = Description::of(&bytes)?;
-    screen.quoted(&if options.json { found.json().to_string() } else { found.text() });
+    match options.json {
+        true => screen.json(&found.json()),
+        false => screen.quoted(&found.text()),
+    }
     Ok(0)
 }
 

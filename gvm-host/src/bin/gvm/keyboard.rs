@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::node::workers;
+use gvm_host::repl::lines::Open;
 use gvm_host::repl::terminal::{Line, Terminal};
 use gvm_host::repl::{render, stdio};
 use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};
 
-/// Standard input, line by line.
-pub struct Lines(mpsc::Receiver<Result<String>>);
+/// Standard input, line by line, and how many lines statements have been read from.
+pub struct Lines(mpsc::Receiver<Result<String>>, usize);
 
 impl Lines {
     /// Reads from now on. A read of standard input cannot be taken back: it has a thread of its own, which ends
@@ -36,7 +37,7 @@ impl Lines {
                 }
             })
             .map_err(|error| Error::io("starting the thread that reads lines", error))?;
-        Ok(Lines(lines))
+        Ok(Lines(lines, 0))
     }
 
     /// The next one; none at the end, or once the process is asked to end.
@@ -49,6 +50,25 @@ impl Lines {
             () = requests.asked() => Ok(None),
             line = self.0.recv() => line.transpose(),
         }
+    }
+
+    /// The next statement, and in which line it begins: lines within brackets, or within triple quotes, are one.
+    ///
+    /// # Errors
+    /// As of [`Lines::next`].
+    pub async fn statement(&mut self, requests: &Requests) -> Result<Option<(usize, String)>> {
+        let begins = self.1 + 1;
+        let (mut open, mut statement) = (Open::default(), String::new());
+        while let Some(line) = self.next(requests).await? {
+            self.1 += 1;
+            statement += &line;
+            if !open.feed(&line) {
+                return Ok(Some((begins, statement)));
+            }
+            statement.push('\n');
+        }
+        // What is still open is for the parser to point at.
+        Ok((!statement.is_empty()).then_some((begins, statement)))
     }
 }
 
@@ -103,6 +123,14 @@ impl Keyboard {
                     }
                 })
             }
+        }
+    }
+
+    /// The next line where it has been typed already: more was pasted than one line.
+    pub fn pending(&mut self) -> Option<String> {
+        match self {
+            Keyboard::Editor(terminal) => terminal.pending(),
+            Keyboard::Plain { lines, .. } => lines.0.try_recv().ok()?.ok(),
         }
     }
 

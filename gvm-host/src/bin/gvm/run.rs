@@ -66,7 +66,7 @@ pub fn run(
     let seconds = started.elapsed().as_secs_f64();
     if options.json {
         let node = place.as_ref().map_or("", Name::as_str);
-        screen.line(&outcome_json(call.id, node, &outcome, &output, seconds).to_string());
+        screen.json(&outcome_json(call.id, node, &outcome, &output, seconds));
         return Ok(outcome.result.as_ref().map_or_else(status_of_run, |_| 0));
     }
     screen.end_guest(outcome.result.as_ref().is_ok_and(Option::is_some));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gvm_host::error::{Code, Result};
+use gvm_host::inert;
 use gvm_host::node::{Event, Handle, workers};
 use gvm_host::repl::assist::Names;
 use gvm_host::repl::eval::{Evaluator, Flow};
@@ -14,7 +15,6 @@ use gvm_host::repl::events::{self, Questions};
 use gvm_host::repl::lines;
 use gvm_host::repl::parse;
 use gvm_host::repl::render::{self, Screen};
-use gvm_host::repl::sanitize::Sanitizer;
 use gvm_host::repl::stdio;
 use gvm_host::repl::terminal::{Line, Terminal};
 use tokio::sync::broadcast;
@@ -53,7 +53,7 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
     let mut exprs = exprs.into_iter();
-    Shell::new(options, node, Requests::catch()?)?.batch(false, |_| Ok(exprs.next()))
+    Shell::new(options, node, Requests::catch()?)?.batch(false, |_| Ok(exprs.next().map(|expr| (0, expr))))
 }
 
 /// A node that nobody types at, until it is told to end.
@@ -98,18 +98,22 @@ impl Shell {
         })
     }
 
-    /// Lines that nobody types: the first error ends them. Of a script it is said in which line it is.
+    /// Statements that nobody types, each with the line that it begins in: the first error ends them. Of a script
+    /// it is said in which line it is.
     fn batch(
         mut self,
         script: bool,
-        mut next: impl FnMut(&Requests) -> Result<Option<String>>,
+        mut next: impl FnMut(&Requests) -> Result<Option<(usize, String)>>,
     ) -> Result<i32> {
         let events = self.evaluator.node.events();
         let watching = workers()?.spawn(watch_for_programs(events, self.evaluator.json));
         let (mut ended, mut number) = (0, 0);
-        while let Some(line) = next(&self.requests).transpose() {
+        while let Some(read) = next(&self.requests).transpose() {
             number += 1;
-            let done = line.and_then(|line| self.line(&line));
+            let done = read.and_then(|(begins, statement)| {
+                number = begins;
+                self.line(&statement)
+            });
             // A result that did not arrive ends it as an error does.
             match done.and_then(|flow| stdio::lost().map_or(Ok(flow), Err)) {
                 Ok(Flow::On) => {}
@@ -137,7 +141,7 @@ impl Shell {
         let Evaluator { node, screen, json, .. } = &mut self.evaluator;
         let watching = workers()?.spawn(watch_for_programs(node.events(), *json));
         match json {
-            true => render::line(&events::started(node.info()).to_string()),
+            true => screen.json(&events::started(node.info())),
             false => screen.line(&banner(node)),
         }
         workers()?.block_on(async {
@@ -150,7 +154,7 @@ impl Shell {
     /// The lines of standard input.
     pub fn script(self) -> Result<i32> {
         let mut lines = Lines::of_stdin()?;
-        self.batch(true, move |requests| workers()?.block_on(lines.next(requests)))
+        self.batch(true, move |requests| workers()?.block_on(lines.statement(requests)))
     }
 
     /// Lines that a person types.
@@ -195,7 +199,7 @@ impl Shell {
                     if let Some(answer) = answer {
                         let late = self.answer(&answer)?;
                         late.then(|| open().forget(answer.id));
-                    } else if self.lines(&text) == Flow::Exit {
+                    } else if self.lines(&whole(text, &mut keyboard)) == Flow::Exit {
                         break;
                     }
                     // The question stands above the next prompt too.
@@ -254,6 +258,17 @@ impl Shell {
     }
 }
 
+/// What was typed, with the lines behind it where it goes on in them and they have been typed already.
+fn whole(mut text: String, keyboard: &mut Keyboard) -> String {
+    let mut open = lines::Open::default();
+    let mut goes_on = text.split('\n').fold(false, |_, line| open.feed(line));
+    while goes_on && let Some(line) = keyboard.pending() {
+        goes_on = open.feed(&line);
+        text = text + "\n" + &line;
+    }
+    text
+}
+
 /// Leaves in order where the terminal has gone: a read of it never returns then, whatever is asked.
 async fn leave_without_terminal(
     node: Handle,
@@ -294,7 +309,7 @@ async fn watch_for_people(
     watch(events, |event| {
         let shown = questions.lock().unwrap_or_else(PoisonError::into_inner).hear(&event);
         // A reason is what a peer said.
-        let shown = shown.into_iter().map(|line| Sanitizer::default().feed(line.as_bytes()));
+        let shown = shown.into_iter().map(|line| inert::lines(&line).into_owned());
         match event {
             // There is no prompt any more.
             Event::Leaving { .. } => shown.for_each(|line| render::note(&line)),
@@ -307,7 +322,7 @@ async fn watch_for_people(
 /// Writes events as lines: of JSON among the results, or for people beside them.
 async fn watch_for_programs(events: broadcast::Receiver<Event>, json: bool) {
     watch(events, |event| match json {
-        true => render::line(&events::to_json(&event).to_string()),
+        true => render::json(&events::to_json(&event)),
         false => events::words(&event).into_iter().for_each(|line| render::note(&line)),
     })
     .await;

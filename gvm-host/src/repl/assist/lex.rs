@@ -77,7 +77,8 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// `@1.2.3` or `@"1.0.0-rc.1"`; as in the parser, a third dot belongs to what follows.
+/// `@1.2.3`, `@1.0.0-rc.1` or `@"1.0.0-rc.1"`; as in the parser, a third dot belongs to what follows three
+/// numbers, and everything to a prerelease without quotes.
 fn version(rest: &str) -> usize {
     if rest[1..].starts_with('"') {
         return 1 + quoted(&rest[1..], '"');
@@ -91,7 +92,11 @@ fn version(rest: &str) -> usize {
         'v' => *at == 0,
         c => c.is_ascii_digit(),
     };
-    1 + rest[1..].char_indices().take_while(part).count()
+    let numbers = 1 + rest[1..].char_indices().take_while(part).count();
+    match rest[numbers..].starts_with(['-', '+']) {
+        true => numbers + run(&rest[numbers..], |c| c.is_ascii_alphanumeric() || ".+-".contains(c)),
+        false => numbers,
+    }
 }
 
 fn number(rest: &str) -> usize {

@@ -4,7 +4,7 @@
 //! not know: what the types mean.
 
 use crate::engine::names::TypeNames;
-use crate::repl::sanitize::Sanitizer;
+use crate::inert;
 
 /// An exported function as a person calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl<'a> Signature<'a> {
             None => matches!(name, "_start" | "_initialize"),
         };
         // Names of core modules are any text. What could act on the terminal is offered to nobody.
-        let harmless = !name.is_empty() && Sanitizer::default().feed(line.as_bytes()) == line;
+        let harmless = !name.is_empty() && !line.chars().any(inert::acts);
         // `[method]thing.weight` and the like take resources, which cannot cross.
         let callable = !is_main && !name.starts_with('[');
         (callable && harmless).then_some(Signature { interface, name, ty, names: None })

@@ -3,6 +3,8 @@
 //! In: a parameter's type as the index of modules has it, the brackets that are open. Out: words: cases, fields,
 //! flags. Pure. Must not know: calls, what is typed of the word.
 
+use wasm_wave::lex::Keyword;
+
 use super::place::Open;
 use super::signature::split;
 
@@ -74,6 +76,7 @@ pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
             }
         }
         (Shape::Variant(cases), '(', Some(case)) => {
+            let case = case.trim_start_matches('%');
             into(cases.into_iter().find(|(name, _)| *name == case).and_then(|(_, ty)| ty))
         }
         (Shape::Option(ty), '(', Some("some")) | (Shape::Result(Some(ty), _), '(', Some("ok")) => {
@@ -86,6 +89,14 @@ pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
     }
 }
 
+/// A case as it is written: one that is also a keyword of WAVE (`none`, `inf`, …) has a `%` before it.
+fn label(name: &str) -> String {
+    match Keyword::decode(name) {
+        Some(_) => format!("%{name}"),
+        None => name.to_owned(),
+    }
+}
+
 fn beginnings(ty: &str) -> Vec<(String, String)> {
     let case = |name: &str, payload: Option<&str>| match payload {
         Some(payload) => (format!("{name}("), format!("({payload})")),
@@ -94,8 +105,10 @@ fn beginnings(ty: &str) -> Vec<(String, String)> {
     let word = |word: &str| (word.to_owned(), String::new());
     match shape(ty) {
         Shape::Bool => vec![word("true"), word("false")],
-        Shape::Words(names) => names.into_iter().map(word).collect(),
-        Shape::Variant(cases) => cases.into_iter().map(|(name, payload)| case(name, payload)).collect(),
+        Shape::Words(names) => names.into_iter().map(|name| word(&label(name))).collect(),
+        Shape::Variant(cases) => {
+            cases.into_iter().map(|(name, payload)| case(&label(name), payload)).collect()
+        }
         Shape::Option(inner) => vec![word("none"), case("some", Some(inner))],
         Shape::Result(ok, err) => vec![case("ok", ok), case("err", err)],
         Shape::Record(_) | Shape::Flags(_) => vec![("{".to_owned(), ty.to_owned())],
@@ -130,7 +143,9 @@ mod tests {
         assert_eq!(offered(record, "{tone: some("), ["red", "green"]);
         assert_eq!(offered(&format!("list<{record}>"), "[{name: \"x\"}, {tone: some("), ["red", "green"]);
         let variant = "variant { none, line(tuple<bool, record { x: f64 }>), many(list<u8>) }";
-        assert_eq!(offered(variant, ""), ["none", "line(", "many("]);
+        assert_eq!(offered(variant, ""), ["%none", "line(", "many("], "a keyword is marked as a case");
+        assert_eq!(offered("variant { some(bool), inf }", "%some("), ["true", "false"]);
+        assert_eq!(offered("enum { ok, char }", ""), ["%ok", "char"]);
         assert_eq!(offered(variant, "line((true, {"), ["x: "]);
         assert_eq!(offered("result<bool, enum { no }>", "err("), ["no"]);
         assert_eq!(offered("result<_, string>", ""), ["ok", "err("]);

@@ -12,11 +12,13 @@ use crate::wave::Misread;
 pub(super) struct Cursor<'a> {
     pub(super) line: &'a str,
     pub(super) at: usize,
+    /// How many calls are open around the place.
+    pub(super) depth: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(line: &'a str) -> Cursor<'a> {
-        Cursor { line, at: 0 }
+        Cursor { line, at: 0, depth: 0 }
     }
 
     pub(super) fn rest(&self) -> &'a str {
@@ -107,13 +109,21 @@ impl<'a> Cursor<'a> {
         Err(self.error("this quotation has no end"))
     }
 
-    /// A version behind `@`: quoted, or three numbers.
+    /// A version behind `@`: quoted, or three numbers, or whatever version stands there where no function
+    /// follows it. A function behind a prerelease could be a part of it: `1.0.0-rc.1.add` is a version too.
     pub(super) fn version(&mut self) -> Result<semver::Version> {
         let start = self.at;
         let text = if self.rest().starts_with('"') {
             self.quoted()?
         } else {
             let rest = self.rest();
+            let all =
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".+-".contains(c))).unwrap_or(rest.len());
+            let behind = &rest[all..];
+            if let (Ok(version), false) = (parse_version(&rest[..all]), behind.starts_with(['(', '"'])) {
+                self.at += all;
+                return Ok(version);
+            }
             let mut dots = 0;
             let end = rest
                 .char_indices()
@@ -126,13 +136,21 @@ impl<'a> Cursor<'a> {
                     c => !c.is_ascii_digit(),
                 })
                 .map_or(rest.len(), |(index, _)| index);
+            // What goes on belongs to the version, and is told from what follows by quotes alone.
+            let end = if rest[end..].starts_with(['-', '+']) { all } else { end };
             self.at += end;
             rest[..end].to_owned()
         };
-        parse_version(&text).map_err(|error| {
-            let hint = "; one with more than three numbers is quoted: `@\"1.0.0-rc.1\"`";
-            error_at(self.line, start, format!("{}{hint}", error.message()))
-        })
+        let quoted = self.line[start..].starts_with('"');
+        match parse_version(&text) {
+            Ok(version) if quoted || version.pre.is_empty() && version.build.is_empty() => Ok(version),
+            Ok(_) => Err(error_at(
+                self.line,
+                start,
+                "a function follows, so this version stands in quotes: `@\"1.0.0-rc.1\".add(…)`",
+            )),
+            Err(error) => Err(error_at(self.line, start, error.message())),
+        }
     }
 }
 

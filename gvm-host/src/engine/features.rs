@@ -1,0 +1,51 @@
+//! The WebAssembly features that the engine takes, and those that it does not, by their common names.
+//!
+//! In: a module that does not pass with ours. Out: which of the others it needs. Must not know: what a module
+//! imports or exports.
+
+use wasmparser::WasmFeatures;
+
+/// What wasmtime 48 enables by default with the features that we build it with. Component async is left out with
+/// its engine feature.
+pub(super) fn ours() -> WasmFeatures {
+    let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
+    features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);
+    features.set(WasmFeatures::CM_ASYNC, false);
+    features
+}
+
+/// What the engine does not run, as a person knows it.
+const OFF: [(WasmFeatures, &str); 19] = [
+    (WasmFeatures::CM_ASYNC, "async functions, streams or futures of the component model (WASI 0.3)"),
+    (WasmFeatures::CM_ASYNC_STACKFUL, "async functions of the component model (WASI 0.3)"),
+    (WasmFeatures::CM_MORE_ASYNC_BUILTINS, "async functions of the component model (WASI 0.3)"),
+    (WasmFeatures::CM_THREADING, "threads of the component model"),
+    (WasmFeatures::CM_ERROR_CONTEXT, "error contexts of the component model"),
+    (WasmFeatures::CM_FIXED_LENGTH_LISTS, "lists of a fixed length"),
+    (WasmFeatures::CM_MAP, "maps"),
+    (WasmFeatures::CM_GC, "the garbage-collected ABI of the component model"),
+    (WasmFeatures::CM64, "64-bit memories in the component model"),
+    (WasmFeatures::CM_VALUES, "values as imports or exports"),
+    (WasmFeatures::CM_NESTED_NAMES, "nested names of the component model"),
+    (WasmFeatures::CM_IMPLEMENTS, "`implements` of the component model"),
+    (WasmFeatures::SHARED_EVERYTHING_THREADS, "threads that share everything"),
+    (WasmFeatures::CUSTOM_PAGE_SIZES, "custom page sizes"),
+    (WasmFeatures::MEMORY_CONTROL, "memory control"),
+    (WasmFeatures::STACK_SWITCHING, "stack switching"),
+    (WasmFeatures::WIDE_ARITHMETIC, "wide arithmetic"),
+    (WasmFeatures::LEGACY_EXCEPTIONS, "exceptions of the old form (rebuild it with the standard form)"),
+    (WasmFeatures::CUSTOM_DESCRIPTORS, "custom descriptors"),
+];
+
+/// The features that a module needs and the engine does not run; none where it is invalid for another reason.
+/// `valid` says whether it passes with these features.
+pub(super) fn needed(valid: impl Fn(WasmFeatures) -> bool) -> Option<String> {
+    let all = OFF.iter().fold(ours(), |all, (feature, _)| all | *feature);
+    if !valid(all) {
+        return None;
+    }
+    let mut needed: Vec<&str> =
+        OFF.iter().filter(|(feature, _)| !valid(all & !*feature)).map(|(_, name)| *name).collect();
+    needed.dedup();
+    (!needed.is_empty()).then(|| needed.join(" and "))
+}
