@@ -13,8 +13,10 @@ interface RegistryDoor {
 
 interface Registry {
   # The registration lives until it, or the connection, is dropped. The answer carries the name and
-  # id as they now stand. A name of none asks for a default one (`node-` and digits).
-  register @0 (node :NodeInfo) -> Registered;
+  # id as they now stand. A name of none asks for a default one (`node-` and digits). `secret` is the
+  # node's own, 16 bytes: with it, and not without, the same life of the node registers again while its
+  # earlier connection seems to live.
+  register @0 (node :NodeInfo, secret :Data) -> Registered;
   discover @1 () -> (nodes :List(NodeInfo));
   lookUp @2 (name :Text) -> LookedUp;
   # The subscriber has the index before this answers, and again before any change is acknowledged
@@ -25,7 +27,15 @@ interface Registry {
 }
 
 # Dropping it unregisters.
-interface Registration {}
+interface Registration {
+  # A ticket by which another node learns from gpmd that it is this one that dials it: 16 bytes, good once,
+  # soon, and for that life of that node.
+  introduce @0 (to :NodeInfo) -> (ticket :Data);
+  # Which node was given this ticket, to introduce itself to this one.
+  identify @1 (ticket :Data) -> LookedUp;
+  # Answers when the registration has ended though its connection has not.
+  ended @2 () -> ();
+}
 
 # Dropping it ends the subscription.
 interface Subscription {}

@@ -11,7 +11,8 @@ using Number = import "value.capnp".Number;
 
 # Bootstrap of a node's address.
 interface NodeDoor {
-  greet @0 (hello :Hello) -> NodeGreeting;
+  # The ticket is gpmd's word for who greets (`Registration.introduce`); null where gpmd is away.
+  greet @0 (hello :Hello, ticket :Data) -> NodeGreeting;
 }
 
 interface ConnectDoor {
@@ -43,10 +44,11 @@ interface Session {
 
 # Streams of the calls that its owner has running on the other side, keyed by call id.
 interface Streams {
-  # Acknowledged once taken: what is not acknowledged is at most one chunk.
-  output @0 (call :Data, chunk :Chunk) -> ();
-  # Waits for at least one byte; no bytes mean the end.
-  input @1 (call :Data, most :UInt32) -> (data :Data);
+  # Acknowledged once taken: what is not acknowledged is at most one chunk. `broken` says that this stream
+  # takes no more; the other one goes on.
+  output @0 (call :Data, chunk :Chunk) -> (broken :Broken);
+  # Waits for at least one byte; no bytes mean the end, or what `broken` says.
+  input @1 (call :Data, most :UInt32) -> (data :Data, broken :Broken);
   # A ticket for a bulk connection to its owner, over which the owner's blobs can be fetched: 16 bytes,
   # good once and soon.
   bulk @2 () -> (ticket :Data);
@@ -77,6 +79,16 @@ struct Chunk {
 enum Stream {
   stdout @0;
   stderr @1;
+}
+
+# Why a stream takes or gives no more.
+enum Broken {
+  no @0;                           # it works
+  io @1;
+  full @2;                         # no room on the device
+  pipe @3;                         # nobody reads it any more
+  isFolder @4;                     # what is read is a folder
+  closed @5;                       # it was closed before the program began
 }
 
 struct Target {

@@ -3,9 +3,11 @@
 //! In: what the parser read, Python gave or a peer sent. Out: what the engine runs, or a session
 //! sends on. Must not know: where the call will run.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -115,6 +117,47 @@ impl Outcome {
 pub enum Stream {
     Stdout,
     Stderr,
+}
+
+/// Why a stream of a call takes or gives no more: what its guest is told, on whichever system it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broken {
+    /// Anything that has no kind of its own: a failing disk, a terminal that has gone.
+    Io,
+    /// No room on the device, for the user or in the file.
+    Full,
+    /// Nobody reads it any more.
+    Pipe,
+    /// What is read is a folder.
+    IsFolder,
+    /// It was closed before the program began.
+    Closed,
+}
+
+impl From<&io::Error> for Broken {
+    fn from(error: &io::Error) -> Broken {
+        use io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Broken::Full,
+            ErrorKind::BrokenPipe => Broken::Pipe,
+            ErrorKind::IsADirectory => Broken::IsFolder,
+            _ if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Broken::Closed,
+            _ => Broken::Io,
+        }
+    }
+}
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> io::Error {
+        let errno = match broken {
+            Broken::Io => Errno::IO,
+            Broken::Full => Errno::NOSPC,
+            Broken::Pipe => Errno::PIPE,
+            Broken::IsFolder => Errno::ISDIR,
+            Broken::Closed => Errno::BADF,
+        };
+        errno.into()
+    }
 }
 
 /// A piece of what a guest wrote.

@@ -62,7 +62,7 @@ pub enum Code {
     InstanceNotFound = 22,
     /// The guest trapped; the message carries its backtrace.
     Trap = 23,
-    /// The guest left with a status other than 0.
+    /// The guest exited with a status other than 0, or a function exited before it returned.
     GuestExit = 24,
     /// A limit stopped the guest; the message says which and how much.
     LimitExceeded = 25,
@@ -74,10 +74,12 @@ pub enum Code {
     Overloaded = 28,
     /// What was typed cannot be read; the message points at the place.
     Syntax = 29,
+    /// Output could not be written where it was sent; the call itself may have done its work.
+    OutputLost = 30,
 }
 
 /// Every code, in the order of their numbers.
-pub const CODES: [Code; 30] = [
+pub const CODES: [Code; 31] = [
     Code::Internal,
     Code::GpmdNotRunning,
     Code::PortInUse,
@@ -108,6 +110,7 @@ pub const CODES: [Code; 30] = [
     Code::Cancelled,
     Code::Overloaded,
     Code::Syntax,
+    Code::OutputLost,
 ];
 
 impl Code {
@@ -144,6 +147,7 @@ impl Code {
             Code::Cancelled => "CANCELLED",
             Code::Overloaded => "OVERLOADED",
             Code::Syntax => "SYNTAX",
+            Code::OutputLost => "OUTPUT_LOST",
         }
     }
 
@@ -196,7 +200,7 @@ struct Inner {
     message: Cow<'static, str>,
     /// More for a person: a backtrace, a signature, a caret line. Shown below the sentence.
     context: Option<String>,
-    /// The guest's status, with `GuestExit`.
+    /// The guest's status, with `GuestExit`; with other codes the status that a process leaves with.
     exit: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -260,6 +264,14 @@ impl Error {
         self
     }
 
+    /// The same error for another who waited for the same work; without what caused it.
+    #[must_use]
+    pub fn again(&self) -> Error {
+        let Inner { code, effect, message, context, exit, .. } = &*self.0;
+        let (message, context) = (message.clone(), context.clone());
+        Error(Box::new(Inner { code: *code, effect: *effect, message, context, exit: *exit, source: None }))
+    }
+
     /// The code.
     pub fn code(&self) -> Code {
         self.0.code
@@ -288,20 +300,30 @@ impl Error {
     /// An input or output error of the operating system, said with the noun it was about.
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Error {
         use std::io::ErrorKind;
-        let code = match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StorageFull,
-            _ => Code::Internal,
-        };
+        let code = if is_full(&error) { Code::StorageFull } else { Code::Internal };
         let barred = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory];
         let more =
             if barred.contains(&error.kind()) { "; `gvm doctor` tells what stands in the way" } else { "" };
         Error::new(code, format!("{what}: {error}{more}")).with_source(error)
     }
 
+    /// Output that could not be written to a stream: `STORAGE_FULL` where there is no room, else
+    /// `OUTPUT_LOST`.
+    pub fn output(what: impl fmt::Display, error: std::io::Error) -> Error {
+        let code = if is_full(&error) { Code::StorageFull } else { Code::OutputLost };
+        Error::new(code, format!("cannot write to {what}: {error}")).with_source(error)
+    }
+
     /// A fault of ours.
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(Code::Internal, message)
     }
+}
+
+/// Whether there is no room left: on the device, for this user, or within the largest file allowed.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 impl fmt::Display for Error {

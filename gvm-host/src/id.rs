@@ -159,6 +159,34 @@ pub struct Life {
     pub incarnation: u64,
 }
 
+/// What a node alone knows, and shows to gpmd, to be known as itself; and what gpmd gives it to show to others.
+/// Never shown to people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Secret([u8; 16]);
+
+impl Secret {
+    /// One that nobody can guess: 122 random bits.
+    pub fn random() -> Secret {
+        Secret(*uuid::Uuid::new_v4().as_bytes())
+    }
+
+    /// The secret with these bytes, if there are as many as it has.
+    pub fn read(bytes: &[u8]) -> Option<Secret> {
+        bytes.try_into().ok().map(Secret)
+    }
+
+    /// For the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// A node that asks to be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applicant {

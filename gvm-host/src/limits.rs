@@ -46,6 +46,8 @@ pub const KEEP_RESIDENT: usize = 64 << 10;
 pub const POOL_MEMORY: usize = 4 << 30;
 /// Loaded modules that a process keeps ready.
 pub const LOADED_MODULES: usize = 128;
+/// Folders that a guest of preview 1 lists at once, as it is told of them: some 300,000 files.
+pub const LISTINGS: usize = 16 << 20;
 /// The compiler child's memory: a 20 MB component takes under 1 GiB.
 pub const COMPILER_MEMORY: u64 = 4 << 30;
 /// The compiler child's processor seconds: a 20 MB component takes 12 on a slow machine.
@@ -135,6 +137,16 @@ pub fn beyond(asked: u64, most: u64) -> (String, String) {
         true => (format!("{asked} bytes"), format!("{most} bytes")),
         false => (asked_shown, most_shown),
     }
+}
+
+/// Compilers that run at once in one home: one per processor, whoever asks.
+pub fn compilers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Compilers that run at once for one peer: others of the home are to have their turn too.
+pub fn compilers_per_peer() -> usize {
+    (compilers() / 2).max(1)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Start {
         let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
         grants.dirs =
             self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
-        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
         let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
         Ok(Config {
             name: self.name.map(|name| name.parse()).transpose()?,

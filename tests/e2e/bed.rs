@@ -113,6 +113,11 @@ impl Bed {
         gpmd.end();
     }
 
+    /// What the daemon has said on its standard error so far.
+    pub fn gpmd_err(&self) -> String {
+        self.gpmd.as_ref().unwrap().err()
+    }
+
     pub fn gpmd_pid(&self) -> Pid {
         self.gpmd.as_ref().unwrap().pid()
     }

@@ -116,7 +116,7 @@ fn sources_hash() -> String {
 
 #[test]
 fn are_built() {
-    for name in ["args", "cat", "clocks", "files", "leave", "mischief", "spend"] {
+    for name in ["args", "both", "cat", "clocks", "files", "leave", "mischief", "net", "spend"] {
         assert!(p1(name).is_file() && p2(name).is_file(), "{name}");
     }
     assert!(values().is_file());

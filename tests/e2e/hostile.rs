@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::bed::{Bed, GVM};
 use crate::guests::p1;
+use crate::process::wait_until;
 use crate::terminal::Terminal;
 
 #[test]
@@ -78,6 +79,29 @@ fn frames() {
     let daemon = crate::process::peak_memory(bed.gpmd_pid()) >> 20;
     eprintln!("after 2,100 hostile connections the node peaked at {peak} MiB, gpmd at {daemon} MiB");
     assert!(peak < 1024 && daemon < 512, "{peak} MiB, {daemon} MiB");
+}
+
+/// A client that shuts the side it would read on, and stays: its connection ends, and nothing else does.
+#[test]
+fn a_client_that_stops_listening() {
+    let bed = Bed::stocked();
+    let b = bed.node("b");
+    let greeting = greeting(&bed);
+    assert!(!greeting.is_empty());
+    for socket in sockets(&bed.home()) {
+        for _ in 0..3 {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.shutdown(std::net::Shutdown::Read).unwrap();
+            stream.write_all(&greeting).unwrap();
+            // The other side ends it, whatever this one leaves open.
+            wait_until("the connection is ended", || stream.write_all(&[0]).is_err());
+        }
+    }
+    for said in [bed.gpmd_err(), b.running.err()] {
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let out = bed.eval(["Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
+    assert!(out.ends_with("\n1\n"), "{out}");
 }
 
 fn sockets(home: &Path) -> Vec<PathBuf> {

@@ -207,3 +207,36 @@ fn hostile_values() {
     running.write(deep.as_bytes());
     running.finish().fails("BAD_ARGUMENTS");
 }
+
+/// Where the system has no more address space, that is no fault of the guest.
+#[test]
+fn a_system_without_memory() {
+    let bed = Bed::stocked();
+    bed.upload("grows", &guests::wat("grows"));
+    // Compiled ahead: what is short of memory is the call.
+    wait_until("all is compiled", || bed.compiled() >= 3);
+    let narrow = |kilobytes: u32, words: &str| {
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" {words}");
+        crate::process::Running::start(bed.command("sh").args(["-c", &script, GVM])).finish()
+    };
+    for words in
+        ["eval --json 'math.add(1,2)'", "run --json 'grows.grow(1)'", "eval --json 'values.echo-u8(7)'"]
+    {
+        for kilobytes in [2_000_000, 1_200_000, 800_000] {
+            let ended = narrow(kilobytes, words);
+            let json = ended.json();
+            let line = json.last().unwrap_or_else(|| panic!("{words}, {kilobytes}: {}", ended.err()));
+            if ended.status == Some(0) {
+                continue;
+            }
+            let error = &line["error"];
+            assert!(
+                error["code"] == "OVERLOADED" || error["code"] == "LIMIT_EXCEEDED",
+                "{kilobytes}: {line}"
+            );
+            assert_eq!(error["outcome"], "not-started", "{line}");
+        }
+    }
+    let refused = narrow(2_000_000, "eval --json 'math.add(1,2)'");
+    assert_eq!((refused.status, &refused.json()[0]["error"]["code"]), (Some(1), &"OVERLOADED".into()));
+}

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::process::DEADLINE;
+use crate::process::{DEADLINE, wait_for};
 
 const ROWS: u16 = 400;
 const COLUMNS: u16 = 160;
@@ -77,6 +77,12 @@ impl Terminal {
 
     pub fn enter(&self, line: &str) {
         self.press(&format!("{line}\r"));
+    }
+
+    /// Waits for the program's end; its exit status.
+    #[track_caller]
+    pub fn end(mut self) -> u32 {
+        wait_for("the program has ended", || self.child.try_wait().unwrap()).exit_code()
     }
 
     /// The screen's lines without the spaces at their ends.

@@ -1,12 +1,12 @@
 //! `gpmd`, the port mapper daemon and its commands.
 //!
 //! In: arguments, the environment, signals. Out: what a person or a script reads; exit status 0,
-//! 1 for a coded error, 2 for wrong usage. Must not know: how anything is done; the library does it.
-
-#![allow(clippy::print_stderr, reason = "a program talks to its user")]
+//! 1 for a coded error, 2 for wrong usage, 141 where the reader of a pipe has gone. Must not know: how anything is done; the library does it.
 
 #[path = "gpmd/args.rs"]
 mod args;
+#[path = "common/descriptors.rs"]
+mod descriptors;
 #[path = "gpmd/log.rs"]
 mod log;
 #[path = "common/manual.rs"]
@@ -22,9 +22,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use gvm_host::engine::compiler;
-use gvm_host::error::{Error, Result};
+use gvm_host::error::{Code, Error, Result};
 use gvm_host::home::Home;
 use gvm_host::process;
+use gvm_host::repl::stdio;
 
 use args::{Args, Command};
 
@@ -37,15 +38,21 @@ fn main() -> ExitCode {
         let status = compiler::child_main(&words.collect::<Vec<_>>());
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
-    let args = Args::parse();
+    descriptors::tell();
+    let args = Args::try_parse().unwrap_or_else(|error| manual::exit(&error));
     let json = args.json;
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error, json);
-            ExitCode::FAILURE
-        }
+    let ran = run(args);
+    if let Err(error) = &ran {
+        report(error, json);
     }
+    let status = match &ran {
+        Ok(()) => 0,
+        Err(error) if matches!(error.code(), Code::OutputLost | Code::Syntax) => error.exit().unwrap_or(1),
+        Err(_) => 1,
+    };
+    let (status, lost) = stdio::settle(status);
+    lost.iter().for_each(output::error);
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
 }
 
 fn run(mut args: Args) -> Result<()> {
@@ -78,11 +85,11 @@ fn run(mut args: Args) -> Result<()> {
 
 /// Says what went wrong: for a person on stderr, for a program on stdout too where it asked so.
 fn report(error: &Error, json: bool) {
-    if json {
+    if json && !stdio::is_cut(error) {
         let value = serde_json::json!({
             "error": { "code": error.code().as_str(), "message": error.message(), "context": error.context() }
         });
         output::print(&format!("{value}\n"));
     }
-    eprintln!("{error}");
+    output::error(error);
 }

@@ -9,15 +9,17 @@ use std::fs::{File, TryLockError};
 use std::hash::{Hash as _, Hasher};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
-use super::tidy::{self, CODE, LOCK, Most, SUM, WORK};
+use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
 use crate::error::{Code, Error, Result};
 use crate::id::Hash;
 use crate::limits;
@@ -60,6 +62,11 @@ impl Cache {
         }
     }
 
+    /// Whether the module's code seems to be there, which [`Cache::load`] finds out.
+    pub fn holds(&self, hash: Hash) -> bool {
+        self.sum(hash).exists()
+    }
+
     /// The module's code, compiled first where need be: once, whoever asks, in whichever process.
     ///
     /// # Errors
@@ -98,7 +105,9 @@ impl Cache {
         let code = work.path().join("code");
         let sum = work.path().join("sum");
         std::fs::write(&wasm, bytes).map_err(disk)?;
+        let turn = self.turn().await?;
         self.compiler.compile(self.kind, &wasm, &code).await?;
+        drop(turn);
         let checksum = checksum(&code).ok_or_else(|| Error::internal("the compiler left no code"))?;
         std::fs::write(&sum, checksum).map_err(disk)?;
         // The sum last: code without its sum, or with an older one, is made again.
@@ -115,6 +124,35 @@ impl Cache {
             }
             Error::new(Code::Internal, format!("fresh code does not load: {words}")).with_source(error)
         })
+    }
+
+    /// Waits until this home may have another compiler: as many as there are processors, whichever processes
+    /// ask. Those of this process wait in line; so the home's locks are tried by a few at a time.
+    async fn turn(&self) -> Result<(SemaphorePermit<'static>, File)> {
+        static LINE: OnceLock<Semaphore> = OnceLock::new();
+        let most = limits::compilers();
+        let line = LINE.get_or_init(|| Semaphore::new(most)).acquire().await;
+        let place = line.map_err(|_| Error::internal("nothing is compiled any more"))?;
+        let path = |number: usize| self.root.join(format!("{TURN}{number}.{LOCK}"));
+        let files: Vec<File> = (0..most)
+            .map(|number| File::options().create(true).append(true).open(path(number)))
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| self.unkept(error))?;
+        let mut files: Vec<Option<File>> = files.into_iter().map(Some).collect();
+        loop {
+            for file in &mut files {
+                match file.as_ref().map(File::try_lock) {
+                    Some(Ok(())) => {
+                        if let Some(file) = file.take() {
+                            return Ok((place, file));
+                        }
+                    }
+                    Some(Err(TryLockError::Error(error))) => return Err(self.unkept(error)),
+                    Some(Err(TryLockError::WouldBlock)) | None => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Makes room for what was just added. That it fails is no reason to fail a call.

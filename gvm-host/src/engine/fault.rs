@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rustix::io::Errno;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -26,7 +27,7 @@ const LONGEST_NAME: usize = 200;
 /// The coded error of a guest that wasmtime stopped.
 pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Error {
     if let Some(I32Exit(status)) = error.downcast_ref() {
-        return Error::new(Code::GuestExit, format!("the guest left with status {status}"))
+        return Error::new(Code::GuestExit, format!("the guest exited with status {status}"))
             .with_exit(*status)
             .with_effect(Effect::RanAndFailed);
     }
@@ -46,6 +47,11 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             "the module cannot be run: it needs threads, which GVM does not run",
         );
     }
+    if out_of_memory(&error) {
+        // With a backtrace the guest had begun.
+        let effect = if error.is::<WasmBacktrace>() { Effect::RanAndFailed } else { Effect::NotStarted };
+        return no_memory().with_effect(effect);
+    }
     if let Some(Denied(denied)) = error.downcast_ref() {
         return Error::new(denied.code(), denied.message().to_owned()).with_effect(Effect::RanAndFailed);
     }
@@ -64,6 +70,7 @@ pub(super) fn explain(error: wasmtime::Error, refused: Option<Refused>, limits: 
             let (asked, most) = limits::beyond(asked, most);
             exceeded(format!("the guest wanted {asked} of memory and may have {most} (--max-memory)"))
         }
+        (_, Some(Refused::System)) => no_memory(),
         (_, Some(Refused::Table { asked })) => exceeded(format!(
             "the guest wanted a table of {asked} elements and may have {}",
             limits::TABLE_ELEMENTS
@@ -102,6 +109,23 @@ fn other(error: &wasmtime::Error) -> Error {
         return exceeded(root);
     }
     Error::new(Code::Trap, root)
+}
+
+fn no_memory() -> Error {
+    Error::new(
+        Code::Overloaded,
+        "the system has no memory for the guest (see `ulimit -v`): try again when less runs here",
+    )
+}
+
+/// Whether the system refused memory, or another mapping of it: to this process, whatever the guest asked for.
+pub(super) fn out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::OutOfMemory>()
+        || error.chain().any(|cause| {
+            let errno = cause.downcast_ref::<Errno>().copied();
+            let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+            errno == Some(Errno::NOMEM)
+        })
 }
 
 fn exceeded(message: String) -> Error {

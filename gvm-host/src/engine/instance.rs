@@ -14,7 +14,9 @@ use super::module::{Entry, Linked, Main, Module};
 use super::streams::Outlet;
 use super::{canonical, fault, types};
 use crate::error::{Code, Effect, Error, Result};
+use crate::imports::net::Net;
 use crate::imports::nodes::{INTERFACE, Reach};
+use crate::imports::p1::Listings;
 use crate::imports::{self, Grants, Stdio};
 use crate::limits::{self, Limits};
 use crate::value::Value;
@@ -24,12 +26,24 @@ pub struct State {
     wasi: WasiP1Ctx,
     /// The network of nodes, where it is granted.
     reach: Option<Reach>,
+    /// What sockets may reach.
+    net: Net,
+    /// What of folders a guest of preview 1 lists.
+    listings: Listings,
     pub(super) limiter: Limiter,
 }
 
 impl State {
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         &mut self.wasi
+    }
+
+    pub(crate) fn listings(&mut self) -> &mut Listings {
+        &mut self.listings
+    }
+
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
     }
 
     /// The network of nodes.
@@ -61,8 +75,15 @@ pub(super) struct Limiter {
 /// A growth that a limit stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refused {
-    Memory { asked: u64, most: u64 },
-    Table { asked: usize },
+    Memory {
+        asked: u64,
+        most: u64,
+    },
+    Table {
+        asked: usize,
+    },
+    /// Within the limits; the system had no more.
+    System,
 }
 
 impl Limiter {
@@ -79,7 +100,10 @@ impl Limiter {
     }
 
     /// A growth that fails by the guest's own doing, or the system's: nothing is held for it.
-    fn grow_nothing(&mut self) {
+    fn grow_nothing(&mut self, error: &wasmtime::Error) {
+        if fault::out_of_memory(error) {
+            self.refused.get_or_insert(Refused::System);
+        }
         self.held -= std::mem::take(&mut self.adding);
     }
 }
@@ -96,8 +120,8 @@ impl ResourceLimiter for Limiter {
         Ok(most.is_some_and(|most| desired > most) || self.grow(current, desired))
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_nothing();
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_nothing(&error);
         Ok(())
     }
 
@@ -119,8 +143,8 @@ impl ResourceLimiter for Limiter {
         Ok(self.grow(current * size_of::<usize>(), desired * size_of::<usize>()))
     }
 
-    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_nothing();
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_nothing(&error);
         Ok(())
     }
 
@@ -173,6 +197,8 @@ impl Instance {
         let state = State {
             wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
             reach: setup.reach,
+            net: setup.grants.net.clone(),
+            listings: Listings::default(),
             limiter: Limiter { most, held: 0, adding: 0, refused: None },
         };
         let mut store = Store::new(&clocked.engine, state);
@@ -216,8 +242,16 @@ impl Instance {
             Err(stop) => {
                 let error = stop.explain(self.store.data(), limits);
                 match (entry, error.exit()) {
+                    // No room to begin: the guest is as it was.
+                    _ if matches!(error.code(), Code::BadArguments | Code::Overloaded) => Err(error),
                     (Entry::Main, Some(0)) => Ok(None),
-                    _ if error.code() == Code::BadArguments => Err(error),
+                    // Whatever the status, there is no result.
+                    (Entry::Function(_), Some(status)) => Err(Error::new(
+                        Code::GuestExit,
+                        format!("the guest exited with status {status} before the function returned"),
+                    )
+                    .with_exit(status)
+                    .with_effect(Effect::RanAndFailed)),
                     _ => Err(error.with_effect(Effect::RanAndFailed)),
                 }
             }

@@ -28,10 +28,14 @@ pub mod types;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::OnceCell;
+use futures::FutureExt;
+use futures::future::{Shared, WeakShared};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::compiler::Compiler;
 pub use self::instance::{Instance, Setup, State};
@@ -81,7 +85,29 @@ struct Loaded {
 
 struct Slot {
     used: u64,
-    module: Arc<OnceCell<Arc<Module>>>,
+    place: Arc<Place>,
+}
+
+/// A module's place: the module, once it is loaded, and its loading while anybody waits for that.
+#[derive(Default)]
+struct Place {
+    module: OnceLock<Arc<Module>>,
+    loading: Mutex<Option<WeakShared<Loading>>>,
+}
+
+type Loading = Pin<Box<dyn Future<Output = Result<Arc<Module>, Arc<Error>>> + Send>>;
+
+impl Place {
+    /// The loading that is under way, begun where there is none. Whoever drops the last one stops it.
+    fn join(&self, begin: impl FnOnce() -> Loading) -> Shared<Loading> {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loading) = loading.as_ref().and_then(WeakShared::upgrade) {
+            return loading;
+        }
+        let begun = begin().shared();
+        *loading = begun.downgrade();
+        begun
+    }
 }
 
 /// Whether the bytes are a component's: the layer field of its preamble says so.
@@ -113,12 +139,13 @@ impl Engine {
     /// The module if it is loaded already: no waiting, no disk.
     pub fn loaded(&self, hash: Hash, limits: &Limits) -> Option<Arc<Module>> {
         let lane = self.lane(limits.fuel.is_some()).ok()?;
-        lane.slot(hash).get().cloned()
+        lane.slot(hash).module.get().cloned()
     }
 
     /// The module with these bytes, compiled first where need be. `bytes` is polled only where no
-    /// compiled code is kept. Whoever comes meanwhile waits for the same work, which goes on when its
-    /// first caller has lost patience: the next one finds it done. To be called on a tokio runtime.
+    /// compiled code is kept. Whoever comes meanwhile waits for the same work, which goes on for as long as
+    /// anybody waits and is stopped then, its compiler with it. Who asks for much has `turns`: where code
+    /// must be made, one is taken for that. To be called on a tokio runtime.
     ///
     /// # Errors
     /// Those of `bytes`; `MODULE_INVALID`, `LIMIT_EXCEEDED`, `STORAGE_FULL` of the compilation;
@@ -128,22 +155,38 @@ impl Engine {
         hash: Hash,
         component: bool,
         limits: &Limits,
+        turns: Option<&Semaphore>,
         bytes: impl Future<Output = Result<Arc<[u8]>>> + Send + 'static,
     ) -> Result<Arc<Module>> {
         let fuel = limits.fuel.is_some();
-        if let Some(module) = self.lane(fuel)?.slot(hash).get() {
+        let lane = self.lane(fuel)?;
+        let place = lane.slot(hash);
+        if let Some(module) = place.module.get() {
             return Ok(module.clone());
         }
-        let this = self.clone();
-        let load = async move {
-            let lane = this.lane(fuel)?;
-            let slot = lane.slot(hash);
-            let module = slot.get_or_try_init(|| lane.load(hash, component, bytes)).await?;
-            Ok(module.clone())
+        let _turn = match turns {
+            // It is never closed.
+            Some(turns) if !lane.cache.holds(hash) => turns.acquire().await.ok(),
+            _ => None,
         };
-        tokio::spawn(load)
-            .await
-            .unwrap_or_else(|error| Err(Error::internal(format!("loading ended: {error}"))))
+        let loading = place.join(|| {
+            let (this, place) = (self.clone(), place.clone());
+            let load = async move {
+                if let Some(module) = place.module.get() {
+                    return Ok(module.clone());
+                }
+                let module = this.lane(fuel)?.load(hash, component, bytes).await?;
+                Ok(place.module.get_or_init(|| module).clone())
+            };
+            let task = AbortOnDropHandle::new(tokio::spawn(load));
+            Box::pin(async move {
+                let loaded = task.await;
+                let loaded =
+                    loaded.unwrap_or_else(|error| Err(Error::internal(format!("loading ended: {error}"))));
+                loaded.map_err(Arc::new)
+            })
+        });
+        loading.await.map_err(|error| error.again())
     }
 
     /// Compiles the module so that its first call finds the code.
@@ -178,7 +221,14 @@ impl Engine {
     ) -> Result<Option<Value>> {
         let started = Instant::now();
         let limits = setup.limits;
-        let mut instance = self.instantiate(module.clone(), setup).await?;
+        let mut instance = match (self.instantiate(module.clone(), setup).await, entry) {
+            (Ok(instance), _) => instance,
+            // A program may be done before its main begins.
+            (Err(error), Entry::Main) if error.code() == Code::GuestExit && error.exit() == Some(0) => {
+                return Ok(None);
+            }
+            (Err(error), _) => return Err(error),
+        };
         let result = instance.call(entry, args, &limits).await;
         drop(instance);
         if let Some(function) = module.function(entry) {
@@ -226,20 +276,20 @@ impl Lane {
     }
 
     /// The module's place, made where it has none; the one least recently used makes room.
-    fn slot(&self, hash: Hash) -> Arc<OnceCell<Arc<Module>>> {
+    fn slot(&self, hash: Hash) -> Arc<Place> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.clock += 1;
         let now = loaded.clock;
         if let Some(slot) = loaded.modules.get_mut(&hash) {
             slot.used = now;
-            return slot.module.clone();
+            return slot.place.clone();
         }
         if loaded.modules.len() >= limits::LOADED_MODULES {
             let oldest = loaded.modules.iter().min_by_key(|(_, slot)| slot.used).map(|(hash, _)| *hash);
             oldest.map(|hash| loaded.modules.remove(&hash));
         }
-        let module = Arc::new(OnceCell::new());
-        loaded.modules.insert(hash, Slot { used: now, module: module.clone() });
-        module
+        let place = Arc::<Place>::default();
+        loaded.modules.insert(hash, Slot { used: now, place: place.clone() });
+        place
     }
 }

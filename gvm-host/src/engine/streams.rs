@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::call::{Chunk, Stream};
+use crate::call::{Broken, Chunk, Stream};
 use crate::limits;
 
 /// The guest wrote more than it may. Rides inside the trap that stops it.
@@ -35,14 +35,14 @@ impl std::error::Error for OutputLimit {}
 pub enum Closed {
     Limit(OutputLimit),
     /// Whoever took the output cannot, as [`Output::fail`] was told.
-    Failed(io::ErrorKind),
+    Failed(Broken),
 }
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Closed::Limit(limit) => limit.fmt(f),
-            Closed::Failed(kind) => write!(f, "the output is lost: {kind}"),
+            Closed::Failed(broken) => write!(f, "the output is lost: {}", io::Error::from(*broken)),
         }
     }
 }
@@ -51,8 +51,7 @@ impl From<Closed> for StreamError {
     fn from(closed: Closed) -> StreamError {
         match closed {
             Closed::Limit(limit) => StreamError::Trap(wasmtime::Error::new(limit)),
-            Closed::Failed(io::ErrorKind::BrokenPipe) => StreamError::Closed,
-            Closed::Failed(kind) => StreamError::LastOperationFailed(io::Error::from(kind).into()),
+            Closed::Failed(broken) => StreamError::LastOperationFailed(io::Error::from(broken).into()),
         }
     }
 }
@@ -61,7 +60,7 @@ impl From<Closed> for io::Error {
     fn from(closed: Closed) -> io::Error {
         match closed {
             Closed::Limit(limit) => io::Error::other(limit),
-            Closed::Failed(kind) => kind.into(),
+            Closed::Failed(broken) => broken.into(),
         }
     }
 }
@@ -86,15 +85,16 @@ struct OutputState {
     chunks: VecDeque<Chunk>,
     buffered: usize,
     total: u64,
-    failed: Option<io::ErrorKind>,
+    /// Why each stream takes no more; the other one goes on.
+    failed: [Option<Broken>; 2],
     /// Of a preview 3 writer that waits for room.
     waker: Option<Waker>,
 }
 
 impl OutputState {
-    fn room(&self) -> Result<usize, Closed> {
-        match self.failed {
-            Some(kind) => Err(Closed::Failed(kind)),
+    fn room(&self, stream: Stream) -> Result<usize, Closed> {
+        match self.failed[stream as usize] {
+            Some(broken) => Err(Closed::Failed(broken)),
             None => Ok(limits::OUTPUT_IN_FLIGHT.saturating_sub(self.buffered)),
         }
     }
@@ -143,14 +143,14 @@ impl Output {
     /// # Errors
     /// [`Closed`] where that is more than this pipe lets through, or nobody takes it any more.
     pub async fn push(&self, chunk: Chunk) -> Result<(), Closed> {
-        self.wait_for_room().await;
+        self.wait_for_room(chunk.stream).await;
         self.put(chunk.stream, &chunk.data)
     }
 
-    /// Says that what is written here is lost: the guest's next writes fail so.
-    pub fn fail(&self, kind: io::ErrorKind) {
+    /// Says that what is written to this stream is lost: the guest's next writes to it fail so.
+    pub fn fail(&self, stream: Stream, broken: Broken) {
         let mut state = lock(&self.0.state);
-        state.failed.get_or_insert(kind);
+        state.failed[stream as usize].get_or_insert(broken);
         let waker = state.waker.take();
         drop(state);
         self.0.taken.notify_waiters();
@@ -158,14 +158,14 @@ impl Output {
     }
 
     /// How many bytes may be written now.
-    fn room(&self) -> Result<usize, Closed> {
-        lock(&self.0.state).room()
+    fn room(&self, stream: Stream) -> Result<usize, Closed> {
+        lock(&self.0.state).room(stream)
     }
 
     fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), Closed> {
         let mut state = lock(&self.0.state);
-        if let Some(kind) = state.failed {
-            return Err(Closed::Failed(kind));
+        if let Some(broken) = state.failed[stream as usize] {
+            return Err(Closed::Failed(broken));
         }
         let total = state.total.saturating_add(bytes.len() as u64);
         if total > self.0.limit {
@@ -182,10 +182,10 @@ impl Output {
         Ok(())
     }
 
-    async fn wait_for_room(&self) {
+    async fn wait_for_room(&self, stream: Stream) {
         loop {
             let taken = self.0.taken.notified();
-            if !matches!(self.room(), Ok(0)) {
+            if !matches!(self.room(stream), Ok(0)) {
                 return;
             }
             taken.await;
@@ -253,7 +253,7 @@ impl StdoutStream for OutputWriter {
 #[wasmtime_wasi::async_trait]
 impl Pollable for OutputWriter {
     async fn ready(&mut self) {
-        self.outlet.output().wait_for_room().await;
+        self.outlet.output().wait_for_room(self.stream).await;
     }
 }
 
@@ -267,7 +267,7 @@ impl OutputStream for OutputWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(self.outlet.output().room()?)
+        Ok(self.outlet.output().room(self.stream)?)
     }
 }
 
@@ -276,7 +276,7 @@ impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let output = self.outlet.output();
         let mut state = lock(&output.0.state);
-        let room = state.room()?;
+        let room = state.room(self.stream)?;
         if room == 0 {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
@@ -310,6 +310,8 @@ struct InputPipe {
 struct InputState {
     bytes: VecDeque<u8>,
     ended: bool,
+    /// Why there is no more, where that is not the end.
+    failed: Option<Broken>,
     wanted: bool,
     /// Of a preview 3 reader that waits for bytes.
     waker: Option<Waker>,
@@ -339,29 +341,38 @@ impl Input {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Says that no more can be read: once the guest has what was supplied, its reads fail so.
+    pub fn fail(&self, broken: Broken) {
+        lock(&self.0.state).failed = Some(broken);
+        self.supply(&[]);
+    }
+
     /// Takes bytes as a guest would, waiting for at least one; none mean the end.
-    pub async fn pull(&self, most: usize) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// Why no more can be read.
+    pub async fn pull(&self, most: usize) -> Result<Vec<u8>, Broken> {
         loop {
-            match self.take(most) {
+            match self.take(most)? {
                 Some(bytes) if bytes.is_empty() => self.wait().await,
-                Some(bytes) => return bytes,
-                None => return Vec::new(),
+                Some(bytes) => return Ok(bytes),
+                None => return Ok(Vec::new()),
             }
         }
     }
 
     /// Some bytes, or `None` at the end; empty where the guest has to wait.
-    fn take(&self, most: usize) -> Option<Vec<u8>> {
+    fn take(&self, most: usize) -> Result<Option<Vec<u8>>, Broken> {
         let mut state = lock(&self.0.state);
         if state.bytes.is_empty() {
             if state.ended {
-                return None;
+                return state.failed.map_or(Ok(None), Err);
             }
             self.want(&mut state);
-            return Some(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let most = most.min(state.bytes.len());
-        Some(state.bytes.drain(..most).collect())
+        Ok(Some(state.bytes.drain(..most).collect()))
     }
 
     fn want(&self, state: &mut InputState) {
@@ -420,9 +431,11 @@ impl Pollable for InputReader {
 
 impl InputStream for InputReader {
     fn read(&mut self, size: usize) -> StreamResult<bytes::Bytes> {
-        match self.outlet.input().and_then(|input| input.take(size)) {
-            Some(bytes) => Ok(bytes.into()),
-            None => Err(StreamError::Closed),
+        let Some(input) = self.outlet.input() else { return Err(StreamError::Closed) };
+        match input.take(size) {
+            Ok(Some(bytes)) => Ok(bytes.into()),
+            Ok(None) => Err(StreamError::Closed),
+            Err(broken) => Err(StreamError::LastOperationFailed(io::Error::from(broken).into())),
         }
     }
 }
@@ -436,6 +449,9 @@ impl AsyncRead for InputReader {
             input.want(&mut state);
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if let (true, Some(broken)) = (state.bytes.is_empty(), state.failed) {
+            return Poll::Ready(Err(broken.into()));
         }
         let most = into.remaining().min(state.bytes.len());
         state.bytes.drain(..most).for_each(|byte| into.put_slice(&[byte]));

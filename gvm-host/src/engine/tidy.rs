@@ -16,6 +16,8 @@ pub(super) const CODE: &str = "cwasm";
 pub(super) const SUM: &str = "sum";
 pub(super) const LOCK: &str = "lock";
 pub(super) const WORK: &str = ".compile-";
+/// Beside the folders of the engines: who holds one of these may compile.
+pub(super) const TURN: &str = "turn-";
 
 /// A use is noted when the last note is older than this: often enough to tell weeks apart.
 const NOTED: Duration = Duration::from_secs(24 * 3600);

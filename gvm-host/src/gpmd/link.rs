@@ -18,15 +18,15 @@ use tokio::time::{sleep, timeout};
 use super::index::Index;
 use super::reach::{Reach, not_running};
 use super::store::Reader;
+use super::witness::{Witness, looked_up};
 use crate::error::{Code, Error, Result};
 use crate::home::Home;
-use crate::id::{Applicant, Name, NodeInfo};
+use crate::id::{Applicant, Name, NodeInfo, Secret};
 use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, Limits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    index_subscriber, looked_up, registered, registration, registry, registry_door, registry_greeting,
-    subscription,
+    index_subscriber, registered, registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It answers within a millisecond; its disk may be slow.
@@ -60,24 +60,26 @@ pub struct Link {
     watching: AbortHandle,
 }
 
-struct Shared {
+pub(super) struct Shared {
     home: Home,
     reach: Reach,
     applicant: RefCell<Applicant>,
+    /// By which gpmd knows this node again.
+    secret: Secret,
     node: RefCell<NodeInfo>,
     /// While gpmd is there.
-    session: RefCell<Option<Session>>,
+    pub(super) session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
     announced: Announced,
     /// What gpmd said when it left.
     farewell: RefCell<Option<String>>,
 }
 
-struct Session {
+pub(super) struct Session {
     registry: registry::Client,
     connection: Connection,
     // Held: dropping them ends what they stand for.
-    registration: registration::Client,
+    pub(super) registration: registration::Client,
     subscription: subscription::Client,
 }
 
@@ -106,6 +108,7 @@ impl Link {
             home: home.clone(),
             reach,
             applicant: RefCell::new(applicant),
+            secret: Secret::random(),
             node: RefCell::new(node),
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
@@ -148,10 +151,12 @@ impl Link {
         request.get().set_name(name.as_str());
         let answer = answered(request.send().promise).await?;
         let which = answer.get().map_err(failed)?.which();
-        match which.map_err(|error| failed(error.into()))? {
-            looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
-            looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
-        }
+        looked_up(which.map_err(|error| failed(error.into()))?)
+    }
+
+    /// What vouches for this node, and for others, for as long as this link lives.
+    pub fn witness(&self) -> Witness {
+        Witness::of(self.shared.clone())
     }
 
     /// Ends the registration in order: once this returns the name is free again, if gpmd is there.
@@ -193,9 +198,23 @@ impl Shared {
 /// Notices when gpmd goes, and finds it again.
 async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
     loop {
-        let closed = shared.session.borrow().as_ref().map(|session| session.connection.closed());
-        if let Some(closed) = closed {
-            closed.await;
+        let session = shared.session.borrow().as_ref().map(|session| {
+            (session.connection.closed(), session.registration.ended_request().send().promise)
+        });
+        if let Some((closed, ended)) = session {
+            let ended = async {
+                // A gpmd that does not tell it tells the end of the connection.
+                if ended.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                _ = closed => {}
+                () = ended => {
+                    let why = "the registration was replaced".to_owned();
+                    shared.farewell.borrow_mut().get_or_insert(why);
+                }
+            }
         }
         shared.forget();
         let farewell = shared.farewell.borrow_mut().take();
@@ -230,7 +249,7 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
     let (registry, _) = greet(&shared.home, &shared.reach, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
-    let (node, registration) = register(&registry, &applicant).await?;
+    let (node, registration) = register(&registry, &applicant, shared.secret).await?;
     shared.applicant.borrow_mut().name = Some(node.name.clone());
     *shared.node.borrow_mut() = node;
     let subscriber = Subscriber { shared: Rc::downgrade(shared) };
@@ -279,9 +298,11 @@ async fn greet(
 async fn register(
     registry: &registry::Client,
     applicant: &Applicant,
+    secret: Secret,
 ) -> Result<(NodeInfo, registration::Client)> {
     let mut request = registry.register_request();
     hello::write_applicant(applicant, request.get().init_node());
+    request.get().set_secret(secret.bytes());
     let answer = answered(request.send().promise).await?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         registered::Ok(ok) => {
@@ -342,7 +363,9 @@ impl index_subscriber::Server for Subscriber {
 }
 
 /// Waits for an answer of gpmd, as long as it may take.
-async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp::Error>>) -> Result<T> {
+pub(super) async fn answered<T>(
+    promise: impl Future<Output = std::result::Result<T, capnp::Error>>,
+) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(Error::new(
@@ -352,6 +375,6 @@ async fn answered<T>(promise: impl Future<Output = std::result::Result<T, capnp:
     }
 }
 
-fn failed(error: capnp::Error) -> Error {
+pub(super) fn failed(error: capnp::Error) -> Error {
     wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning)
 }

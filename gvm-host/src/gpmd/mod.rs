@@ -4,9 +4,9 @@
 //! where nodes are; modules that are durable. Must not know: calls, values, wasm engines; gpmd is
 //! on no call's path.
 //!
-//! - `registry`, `index`: pure. `store`: the index and the modules on disk.
+//! - `registry`, `tickets`, `index`: pure. `store`: the index and the modules on disk.
 //! - `server`: the daemon's thread; `registry_door`, `control_door`, `upload_door`: a capability each.
-//! - `link`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
+//! - `link`, `witness`: a node's side; `control`: a command's side; `reach`: the way to it. `record`: what gpmd says of itself.
 
 mod connections;
 pub mod control;
@@ -20,4 +20,6 @@ mod registry_door;
 pub mod server;
 mod stop;
 pub mod store;
+mod tickets;
 mod upload_door;
+pub mod witness;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Code, Error, Result};
-use crate::id::{Applicant, Name, NodeInfo};
+use crate::id::{Applicant, Name, NodeInfo, Secret};
 use crate::near;
 
 /// Digits of a default name, and how often chance is asked before one more is taken.
@@ -16,8 +16,15 @@ const TRIES: u32 = 16;
 /// The registry. One owner; plain data.
 #[derive(Debug, Default)]
 pub struct Registry {
-    nodes: BTreeMap<Name, (Token, NodeInfo)>,
+    nodes: BTreeMap<Name, Registered>,
     last: u64,
+}
+
+#[derive(Debug)]
+struct Registered {
+    token: Token,
+    node: NodeInfo,
+    secret: Option<Secret>,
 }
 
 /// What ends one registration, and no other.
@@ -26,25 +33,35 @@ pub struct Token(u64);
 
 impl Registry {
     /// Registers a node. The same life of the same node may register again, under the same name or
-    /// another: its earlier registration is replaced, and the token of that ends nothing any more.
+    /// another, where it shows the same secret: its earlier registration is replaced, and the token of that
+    /// ends nothing any more. Ids and incarnations are no secrets.
     /// `now` is in milliseconds since 1970; `chance` gives random numbers for a default name.
     ///
     /// # Errors
-    /// `NODE_NAME_TAKEN` where another live node has the name.
+    /// `NODE_NAME_TAKEN` where another live node has the name; `AUTH_FAILED` where this very life is
+    /// registered with another secret.
     pub fn register(
         &mut self,
         applicant: Applicant,
+        secret: Option<Secret>,
         now: i64,
         chance: &mut dyn FnMut() -> u64,
     ) -> Result<(Token, NodeInfo)> {
-        let before = self.nodes.values().find(|(_, node)| node.life() == applicant.life);
-        let before = before.map(|(_, node)| node.name.clone());
+        let before = self.nodes.values().find(|held| held.node.life() == applicant.life);
+        if let Some(held) = before.filter(|held| held.secret.is_none() || held.secret != secret) {
+            let name = &held.node.name;
+            return Err(Error::new(
+                Code::AuthFailed,
+                format!("another connection holds the registration of {name}, which is this very node's"),
+            ));
+        }
+        let before = before.map(|held| held.node.name.clone());
         let name = match (applicant.name, &before) {
             (Some(name), _) => name,
             (None, Some(name)) => name.clone(),
             (None, None) => self.default_name(chance)?,
         };
-        if let Some((_, other)) = self.nodes.get(&name)
+        if let Some(Registered { node: other, .. }) = self.nodes.get(&name)
             && other.life() != applicant.life
         {
             return Err(Error::new(
@@ -65,19 +82,24 @@ impl Registry {
             addresses: applicant.addresses,
             since_ms: now,
         };
-        self.nodes.insert(name, (token, node.clone()));
+        self.nodes.insert(name, Registered { token, node: node.clone(), secret });
         Ok((token, node))
     }
 
     /// Ends a registration; says whose, if it was still one.
     pub fn remove(&mut self, token: Token) -> Option<NodeInfo> {
-        let name = self.nodes.iter().find(|(_, (held, _))| *held == token)?.0.clone();
-        self.nodes.remove(&name).map(|(_, node)| node)
+        let name = self.get(token)?.name.clone();
+        self.nodes.remove(&name).map(|held| held.node)
+    }
+
+    /// The node whose registration this still is.
+    pub fn get(&self, token: Token) -> Option<&NodeInfo> {
+        self.nodes.values().find(|held| held.token == token).map(|held| &held.node)
     }
 
     /// Every live node, sorted by name.
     pub fn discover(&self) -> impl ExactSizeIterator<Item = &NodeInfo> {
-        self.nodes.values().map(|(_, node)| node)
+        self.nodes.values().map(|held| &held.node)
     }
 
     /// The live node of this name.
@@ -86,7 +108,7 @@ impl Registry {
     /// `NODE_NOT_FOUND`, with the nearest names.
     pub fn look_up(&self, name: &str) -> Result<&NodeInfo> {
         match self.nodes.iter().find(|(known, _)| known.as_str() == name) {
-            Some((_, (_, node))) => Ok(node),
+            Some((_, held)) => Ok(&held.node),
             None => Err(Error::new(
                 Code::NodeNotFound,
                 format!(
@@ -132,7 +154,7 @@ mod tests {
         id: u128,
         incarnation: u64,
     ) -> Result<(Token, NodeInfo)> {
-        registry.register(applicant(name, id, incarnation), 0, &mut || 5488)
+        registry.register(applicant(name, id, incarnation), Secret::read(&[7; 16]), 0, &mut || 5488)
     }
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -163,6 +185,25 @@ mod tests {
         assert_eq!(names(&registry), ["b"]);
         assert!(registry.remove(new).is_none());
         assert_eq!(register(&mut registry, "", 1, 1).unwrap().1.name.as_str(), "b");
+    }
+
+    #[test]
+    fn a_life_belongs_to_its_secret() {
+        let mut registry = Registry::default();
+        let (token, _) = register(&mut registry, "study", 1, 1).unwrap();
+        for secret in [None, Secret::read(&[8; 16])] {
+            for name in ["study", "evil", ""] {
+                let refused = registry.register(applicant(name, 1, 1), secret, 0, &mut || 1).unwrap_err();
+                assert_eq!(refused.code(), Code::AuthFailed);
+            }
+        }
+        assert_eq!(names(&registry), ["study"]);
+        assert_eq!(registry.get(token).unwrap().name.as_str(), "study");
+        // One that shows no secret cannot be known again.
+        registry.register(applicant("old", 2, 1), None, 0, &mut || 1).unwrap();
+        assert!(registry.register(applicant("old", 2, 1), None, 0, &mut || 1).is_err());
+        let (again, _) = register(&mut registry, "study", 1, 1).unwrap();
+        assert!(registry.get(token).is_none() && registry.get(again).is_some());
     }
 
     #[test]

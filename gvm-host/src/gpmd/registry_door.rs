@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -16,6 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::connections::Greeted;
 use super::registry::Token;
 use super::server::{State, now_ms};
+use crate::error::{Code, Error, Result};
+use crate::id::{NodeInfo, Secret};
 use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registration, registry, registry_door, subscription,
@@ -73,13 +75,17 @@ impl registry::Server for Registry {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let mut answer = results.get();
-            let applicant = hello::read_applicant(params.get()?.get_node()?);
+            let asked = params.get()?;
+            let applicant = hello::read_applicant(asked.get_node()?);
+            let secret = Secret::read(asked.get_secret()?);
             let registered = applicant.and_then(|applicant| {
                 let mut chance = || uuid::Uuid::new_v4().as_u64_pair().1;
-                self.state.registry.borrow_mut().register(applicant, now_ms(), &mut chance)
+                self.state.registry.borrow_mut().register(applicant, secret, now_ms(), &mut chance)
             });
             match registered {
                 Ok((token, node)) => {
+                    // It may have replaced an earlier one.
+                    self.state.unregistered.notify_waiters();
                     tracing::info!(name = %node.name, id = %node.id, "a node registered");
                     let mut ok = answer.init_ok();
                     hello::write_node(&node, ok.reborrow().init_node());
@@ -162,11 +168,84 @@ struct Registration {
     token: Token,
 }
 
-impl registration::Server for Registration {}
+impl Registration {
+    /// The node whose registration this is.
+    fn node(&self) -> Result<NodeInfo> {
+        let registry = self.state.registry.borrow();
+        registry.get(self.token).cloned().ok_or_else(|| {
+            Error::new(Code::AuthFailed, "this registration has ended: the node registered again elsewhere")
+        })
+    }
+
+    /// The node that a ticket introduces to this one.
+    fn introduced(&self, ticket: &[u8]) -> Result<NodeInfo> {
+        let me = self.node()?.life();
+        let ticket = Secret::read(ticket);
+        let of = ticket.and_then(|ticket| self.state.tickets.borrow_mut().take(&ticket, me, Instant::now()));
+        let node = of.and_then(|token| self.state.registry.borrow().get(token).cloned());
+        node.ok_or_else(|| Error::new(Code::NodeNotFound, "no live node was given this ticket"))
+    }
+}
+
+impl registration::Server for Registration {
+    async fn introduce(
+        self: Rc<Self>,
+        params: registration::IntroduceParams,
+        mut results: registration::IntroduceResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let to = hello::read_node(params.get()?.get_to()?).map_err(failed)?.life();
+            self.node().map_err(failed)?;
+            let ticket = Secret::random();
+            self.state.tickets.borrow_mut().give(ticket, self.token, to, Instant::now());
+            results.get().set_ticket(ticket.bytes());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn identify(
+        self: Rc<Self>,
+        params: registration::IdentifyParams,
+        mut results: registration::IdentifyResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let mut answer = results.get();
+            match self.introduced(params.get()?.get_ticket()?) {
+                Ok(node) => hello::write_node(&node, answer.init_node()),
+                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ended(
+        self: Rc<Self>,
+        _: registration::EndedParams,
+        _: registration::EndedResults,
+    ) -> Result<(), capnp::Error> {
+        // Waiting must not keep the registration.
+        let (state, token) = (self.state.clone(), self.token);
+        drop(self);
+        loop {
+            let next = state.unregistered.notified();
+            if state.registry.borrow().get(token).is_none() {
+                return Ok(());
+            }
+            next.await;
+        }
+    }
+}
+
+fn failed(error: Error) -> capnp::Error {
+    capnp::Error::failed(error.to_string())
+}
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let gone = self.state.registry.borrow_mut().remove(self.token);
+        self.state.unregistered.notify_waiters();
         if let Some(node) = gone {
             tracing::info!(name = %node.name, id = %node.id, "a node is gone");
         }

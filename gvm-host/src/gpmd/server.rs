@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::connections::accept;
@@ -21,6 +21,7 @@ use super::registry::Registry;
 use super::registry_door::Subscribers;
 use super::stop::{Step, Stop};
 use super::store::Store;
+use super::tickets::Tickets;
 use super::{control_door, registry_door};
 use crate::error::{Code, Error, Result};
 use crate::home::{Home, HomeId};
@@ -169,6 +170,9 @@ pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
     pub registry: RefCell<Registry>,
+    /// Told whenever a registration has ended.
+    pub unregistered: Notify,
+    pub tickets: RefCell<Tickets>,
     pub subscribers: Subscribers,
     pub uploads: Gate,
     /// Held while an upload is checked.
@@ -304,6 +308,8 @@ fn open(config: Config, listeners: &Listeners) -> Result<State> {
         home: config.home,
         store,
         registry: RefCell::default(),
+        unregistered: Notify::new(),
+        tickets: RefCell::default(),
         subscribers: Subscribers::default(),
         uploads: Gate::new(MOST_UPLOADS),
         checking: tokio::sync::Mutex::default(),

@@ -257,8 +257,9 @@ fn remove_orphans(home: &Home, index: &Index) -> Result<()> {
 /// # Errors
 /// `MODULE_INVALID` where it is larger than [`limits::MODULE_BYTES`] or cannot be read.
 pub fn read_source(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>> {
+    let shown = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
     let fail = |error: std::io::Error| {
-        Error::new(Code::ModuleInvalid, format!("cannot read {}: {error}", path.display())).with_source(error)
+        Error::new(Code::ModuleInvalid, format!("cannot read {shown}: {error}")).with_source(error)
     };
     let mut bytes = Vec::new();
     let mut source: Box<dyn Read + '_> = match path.to_str() {

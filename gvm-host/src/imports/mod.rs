@@ -4,10 +4,11 @@
 //! the WASI context of one instance. Deny by default: a guest gets arguments, clocks, randomness,
 //! its output, and nothing else that is not in [`Grants`]. Must not know: who calls.
 
+pub mod net;
 pub mod nodes;
 pub mod offered;
+pub(crate) mod p1;
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,37 +36,10 @@ pub struct Dir {
 pub struct Grants {
     pub dirs: Vec<Dir>,
     pub env: Vec<(String, String)>,
-    /// Addresses that guests may reach over TCP and UDP.
-    pub net: Vec<SocketAddr>,
-    /// Whether any of `net` was given by name, which guests then may look up.
-    pub names: bool,
+    /// Addresses that guests may reach over TCP and UDP, and names that they may look up.
+    pub net: net::Net,
     /// Whether guests may use the network of nodes as this node itself may.
     pub nodes: bool,
-}
-
-impl Grants {
-    /// Allows an address, or every address that a name stands for now.
-    ///
-    /// # Errors
-    /// `SYNTAX` where it is no `HOST:PORT`, `INTERNAL` where the name cannot be looked up.
-    pub fn allow_net(&mut self, host_port: &str) -> Result<()> {
-        if let Ok(address) = host_port.parse() {
-            self.net.push(address);
-            return Ok(());
-        }
-        let well_formed = host_port.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        if !well_formed {
-            return Err(Error::new(Code::Syntax, format!("{host_port:?} is no HOST:PORT")));
-        }
-        let found = host_port.to_socket_addrs().map_err(|error| {
-            let sentence =
-                format!("{host_port:?} cannot be looked up ({error}): correct it, or give its address");
-            Error::new(Code::Syntax, sentence).with_source(error)
-        })?;
-        self.net.extend(found);
-        self.names = true;
-        Ok(())
-    }
 }
 
 /// What a call waits for before it runs, in words for whoever shows it. Clones share it.
@@ -131,8 +105,10 @@ impl Linkers {
         let mut core = wasmtime::Linker::new(engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut core, State::wasi)?;
         wasmtime_wasi::p0::add_to_linker_async(&mut core, State::wasi)?;
+        p1::add_to_linker(&mut core)?;
         let mut component = wasmtime::component::Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut component)?;
+        net::add_to_linker(&mut component)?;
         nodes::add_to_linker(&mut component)?;
         Ok(Linkers { core, component })
     }
@@ -159,18 +135,14 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[Stri
             Error::new(Code::Syntax, format!("--dir {}: {error:#}", dir.host.display())).with_exit(2)
         })?;
     }
-    if grants.net.is_empty() {
-        builder.allow_tcp(false).allow_udp(false);
-    } else {
-        let allowed: Arc<[SocketAddr]> = grants.net.as_slice().into();
-        builder.allow_ip_name_lookup(grants.names).socket_addr_check(move |address, reason| {
-            use wasmtime_wasi::sockets::SocketAddrUse;
-            // Binding to any port of one's own is what a client does before it connects.
-            let own =
-                matches!(reason, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind) && address.port() == 0;
-            let yes = own || allowed.contains(&address);
+    let net = grants.net.clone();
+    // Names are looked up by `net`, whatever WASI's own lookup may do.
+    let some = !net.is_empty();
+    builder.allow_tcp(some).allow_udp(some).allow_ip_name_lookup(false).socket_addr_check(
+        move |address, reason| {
+            let yes = net.permits(address, reason);
             Box::pin(async move { yes })
-        });
-    }
+        },
+    );
     Ok(builder.build_p1())
 }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::FutureExt;
 use tokio::runtime::Handle as Workers;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use super::Config;
 use super::handle::Event;
 use super::joined::{Met, join};
 use super::runner::Runner;
+use super::vouch::Vouch;
 use crate::call::{Call, Outcome, Target};
 use crate::error::{Code, Error, Result};
 use crate::gpmd::link::{self, Link};
@@ -197,6 +199,8 @@ impl Actor {
             })
         };
         let me = link.node();
+        let vouch = Vouch::new(link.witness());
+        let (introducing, identifying) = (vouch.clone(), vouch);
         let ours = Rc::new(Ours {
             home: config.home.id(),
             tls,
@@ -210,6 +214,14 @@ impl Actor {
             workers,
             tickets: Rc::default(),
             joined,
+            introduce: Box::new(move |to| {
+                let vouch = introducing.clone();
+                async move { vouch.introduce(to).await }.boxed_local()
+            }),
+            identify: Box::new(move |asking, ticket| {
+                let vouch = identifying.clone();
+                async move { vouch.identify(asking, ticket).await }.boxed_local()
+            }),
             connected,
         });
         let own = Term::new(ours.me.name.clone(), ours.running.clone());
@@ -406,7 +418,8 @@ impl Actor {
                     }
                     break;
                 }
-                Err(error) if error.code() == Code::ConnectionDenied => break,
+                // Without gpmd this node cannot show who it is, where the other one has gpmd already.
+                Err(error) if error.code() == Code::ConnectionDenied && self.link.is_up() => break,
                 Err(error) => tracing::debug!("{name} is not back: {error}"),
             }
         }

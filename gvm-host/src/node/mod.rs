@@ -11,6 +11,7 @@ pub mod live;
 pub mod modules;
 mod network;
 pub mod runner;
+mod vouch;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;

@@ -7,6 +7,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Module, Setup, is_component};
 use crate::error::{Code, Effect, Error, Result};
@@ -39,6 +41,8 @@ struct Inner {
 pub struct Caller {
     pub held: Instances,
     pub rights: Rights,
+    /// Turns at compiling, where it may not have as many as it likes.
+    pub compiling: Option<Arc<Semaphore>>,
 }
 
 /// A call whose module is loaded and whose function is found.
@@ -114,13 +118,14 @@ impl Runner {
     /// # Errors
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
     /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`, `NOT_PERMITTED`.
-    pub async fn prepare(&self, rights: &Rights, target: &Target, limits: &Limits) -> Result<Prepared> {
+    pub async fn prepare(&self, caller: &Caller, target: &Target, limits: &Limits) -> Result<Prepared> {
+        let rights = &caller.rights;
         // Who may call nothing of a module does not learn whether it is there.
         rights.enter(target.module.name(), target.function.as_deref())?;
         if let Some(ready) = self.prepare_now(rights, target, limits) {
             return ready;
         }
-        find(self.load(target, limits).await?, target, rights)
+        find(self.load(caller, target, limits).await?, target, rights)
     }
 
     /// The target's module, compiled first where need be.
@@ -128,24 +133,21 @@ impl Runner {
     /// # Errors
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
     /// `INSTANCE_NOT_FOUND`.
-    pub async fn load(&self, target: &Target, limits: &Limits) -> Result<Arc<Module>> {
-        let engine = &self.0.engine;
+    pub async fn load(&self, caller: &Caller, target: &Target, limits: &Limits) -> Result<Arc<Module>> {
+        let (engine, turns) = (&self.0.engine, caller.compiling.as_deref());
         match &target.module {
             ModuleRef::Stored { name, version } => {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
                 engine
-                    .load(
-                        stored.hash,
-                        stored.component,
-                        limits,
-                        async move { modules.read(stored.hash).await },
-                    )
+                    .load(stored.hash, stored.component, limits, turns, async move {
+                        modules.read(stored.hash).await
+                    })
                     .await
             }
             ModuleRef::Bytes(bytes) => {
                 let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
-                engine.load(hash, component, limits, async { Ok(bytes) }).await
+                engine.load(hash, component, limits, turns, async { Ok(bytes) }).await
             }
             ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
@@ -166,7 +168,7 @@ impl Runner {
                 Some(ready) => ready,
                 None => {
                     let _shown = stdio.preparing.begin(format!("Compiling {}", noun(&call.target.module)));
-                    find(self.load(&call.target, &limits).await?, &call.target, &caller.rights)
+                    find(self.load(caller, &call.target, &limits).await?, &call.target, &caller.rights)
                 }
             }
         };
@@ -200,7 +202,7 @@ impl Runner {
         caller.held.room()?;
         let limits = self.0.limits.narrow(limits);
         let made = async {
-            let module = self.load(target, &limits).await?;
+            let module = self.load(caller, target, &limits).await?;
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
@@ -265,7 +267,7 @@ impl Runner {
                 let entry = permitted(&live.module, noun, of, target, &caller.rights)?;
                 Prepared { module: live.module.clone(), entry }
             }
-            _ => self.prepare(&caller.rights, target, &self.0.limits).await?,
+            _ => self.prepare(caller, target, &self.0.limits).await?,
         };
         Ok((prepared.module().hash(), prepared.signature().cloned()))
     }

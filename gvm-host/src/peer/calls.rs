@@ -11,7 +11,7 @@ use capnp::Error as Failure;
 use gvm_wire::node_capnp::streams;
 use uuid::Uuid;
 
-use crate::engine::streams::{Input, Output};
+use crate::engine::streams::{Closed, Input, Output};
 use crate::limits;
 use crate::wire;
 use crate::wire::bulk::Ticket;
@@ -66,13 +66,20 @@ impl streams::Server for StreamsServer {
     async fn output(
         self: Rc<Self>,
         params: streams::OutputParams,
-        _: streams::OutputResults,
+        mut results: streams::OutputResults,
     ) -> Result<(), Failure> {
         let params = params.get()?;
         let id = wire::call::read_id(params.get_call()).map_err(failed)?;
         let chunk = wire::call::read_chunk(params.get_chunk()?).map_err(failed)?;
         // Answering late is how a slow reader here slows the guest there.
-        self.calls.get(id)?.output.push(chunk).await.map_err(failed)
+        match self.calls.get(id)?.output.push(chunk).await {
+            Ok(()) => Ok(()),
+            Err(Closed::Failed(broken)) => {
+                results.get().set_broken(wire::call::write_broken(Some(broken)));
+                Ok(())
+            }
+            Err(limit) => Err(failed(limit)),
+        }
     }
 
     async fn input(
@@ -84,7 +91,10 @@ impl streams::Server for StreamsServer {
         let id = wire::call::read_id(params.get_call()).map_err(failed)?;
         let most = (params.get_most() as usize).min(limits::INPUT_CHUNK);
         if let Some(input) = self.calls.get(id)?.input {
-            results.get().set_data(&input.pull(most).await);
+            match input.pull(most).await {
+                Ok(data) => results.get().set_data(&data),
+                Err(broken) => results.get().set_broken(wire::call::write_broken(Some(broken))),
+            }
         }
         Ok(())
     }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use capnp::Error as Failure;
+use futures::future::LocalBoxFuture;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
+use tokio::sync::Semaphore;
 
 use super::accept::{Gatekeeper, Verdict};
 use super::bulk::{Bulk, Shelf, Tickets};
@@ -22,7 +24,7 @@ use super::session::SessionServer;
 use super::term::{Running, Term};
 use crate::error::{Code, Error, Result};
 use crate::home::HomeId;
-use crate::id::{Life, Name, NodeInfo};
+use crate::id::{Life, Name, NodeInfo, Secret};
 use crate::limits;
 use crate::node::live::Instances;
 use crate::node::runner::{Caller, Runner};
@@ -36,6 +38,12 @@ use crate::wire::transport::{Transport, dial, dial_words};
 
 /// How long the other side may take for one step of meeting.
 const STEP: Duration = Duration::from_secs(5);
+
+/// Gives a ticket for a node that is dialled.
+pub type Introduce = dyn Fn(NodeInfo) -> LocalBoxFuture<'static, Option<Secret>>;
+
+/// Holds what a node that dials says of itself against its ticket.
+pub type Identify = dyn Fn(NodeInfo, Option<Secret>) -> LocalBoxFuture<'static, Result<()>>;
 
 /// What every connection of a node shares.
 pub struct Ours {
@@ -55,6 +63,10 @@ pub struct Ours {
     pub tickets: Rc<Tickets>,
     /// Told of each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
+    /// gpmd's word for this node, for the one that is dialled; none while gpmd is away.
+    pub introduce: Box<Introduce>,
+    /// Whether a node that dials is the one that it says it is.
+    pub identify: Box<Identify>,
     /// Whether this very life of a node is connected already.
     pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
@@ -83,7 +95,11 @@ impl Ours {
         let given = Given { term: term.clone(), held: held.clone(), lasts: self.session_time };
         let session = capnp_rpc::new_client(SessionServer {
             runner: self.runner.clone(),
-            caller: Caller { held, rights },
+            caller: Caller {
+                held,
+                rights,
+                compiling: Some(Arc::new(Semaphore::new(limits::compilers_per_peer()))),
+            },
             term,
             workers: self.workers.clone(),
             streams,
@@ -143,6 +159,9 @@ impl Ours {
         let expected = Life { id: node.id, incarnation: node.incarnation };
         let hello = Hello { expected: Some(expected), ..self.hello() };
         wire::hello::write(&hello, greet.get().init_hello());
+        if let Some(ticket) = (self.introduce)(node.clone()).await {
+            greet.get().set_ticket(ticket.bytes());
+        }
         let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
         let (door, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
@@ -288,13 +307,20 @@ impl node_door::Server for Door {
         params: node_door::GreetParams,
         mut results: node_door::GreetResults,
     ) -> Result<(), Failure> {
-        let hello = wire::hello::read(params.get()?.get_hello()?);
+        let asked = params.get()?;
+        let ticket = Secret::read(asked.get_ticket()?);
+        let hello = wire::hello::read(asked.get_hello()?);
         let asking = hello.and_then(|hello| {
             hello.admit(self.ours.home)?;
             hello.meant_for(self.ours.life())?;
             hello.node.ok_or_else(|| Error::new(Code::AuthFailed, "only nodes connect to a node"))
         });
-        match asking {
+        let identified = match asking {
+            // What it says of itself is judged by its name from here on.
+            Ok(asking) => (self.ours.identify)(asking.clone(), ticket).await.map(|()| asking),
+            refused => refused,
+        };
+        match identified {
             Ok(asking) => {
                 let mut ok = results.get().init_ok();
                 wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());

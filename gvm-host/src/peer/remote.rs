@@ -8,7 +8,7 @@ use gvm_wire::node_capnp::{described, done};
 
 use super::connected::Peer;
 use crate::call::{Call, Outcome, Target};
-use crate::engine::streams::{Input, Output};
+use crate::engine::streams::{Closed, Input, Output};
 use crate::error::{Code, Effect, Error, Result};
 use crate::id::Name;
 use crate::limits::Limits;
@@ -45,9 +45,14 @@ pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Inp
             wire::call::read_outcome(outcome.map_err(|error| cut_off(node, error))?)
                 .map_err(|error| error.with_effect(Effect::Unknown))?;
         for chunk in rest {
-            output.push(chunk).await.map_err(|limit| {
-                Error::new(Code::LimitExceeded, limit.to_string()).with_effect(Effect::RanAndFailed)
-            })?;
+            match output.push(chunk).await {
+                // Whoever shows the output knows that it is lost; the other stream goes on.
+                Ok(()) | Err(Closed::Failed(_)) => {}
+                Err(Closed::Limit(limit)) => {
+                    let error = Error::new(Code::LimitExceeded, limit.to_string());
+                    return Err(error.with_effect(Effect::RanAndFailed));
+                }
+            }
         }
         if let Some(large) = large {
             outcome.result = Ok(Some(result(peer, large).await?));

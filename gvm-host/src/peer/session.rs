@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::bulk::Bulk;
 use super::term::Term;
-use crate::call::{Call, Chunk, ModuleRef, Outcome, Target};
+use crate::call::{Broken, Call, Chunk, ModuleRef, Outcome, Target};
 use crate::engine::streams::{Input, Output};
 use crate::error::{Effect, Error, Result};
 use crate::id::Name;
@@ -145,9 +145,11 @@ impl SessionServer {
                 }),
                 chunks = output.next() => {
                     for chunk in chunks {
-                        // The guest hears that nobody takes its output; what it does then is its own.
-                        if self.send_output(id, chunk).await.is_err() {
-                            output.fail(std::io::ErrorKind::BrokenPipe);
+                        // The guest hears that nobody takes this output; what it does then is its own.
+                        let stream = chunk.stream;
+                        let sent = self.send_output(id, chunk).await;
+                        if let Some(broken) = sent.unwrap_or(Some(Broken::Pipe)) {
+                            output.fail(stream, broken);
                         }
                     }
                 }
@@ -157,9 +159,11 @@ impl SessionServer {
                     None => std::future::pending().await,
                 }} => {
                     asking = None;
-                    // A caller that gives no input has none.
                     if let Some(input) = input {
-                        input.supply(&data.unwrap_or_default());
+                        match data.unwrap_or(Err(Broken::Io)) {
+                            Ok(data) => input.supply(&data),
+                            Err(broken) => input.fail(broken),
+                        }
                     }
                 }
             }
@@ -193,23 +197,31 @@ impl SessionServer {
         }
     }
 
-    async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<(), capnp::Error> {
+    /// Hands over what the guest wrote; says why the other side takes no more of that stream.
+    async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<Option<Broken>, capnp::Error> {
         for part in chunk.data.chunks(limits::OUTPUT_IN_FLIGHT) {
             let mut request = self.streams.output_request();
             request.get().set_call(id.as_bytes());
             let part = Chunk { stream: chunk.stream, data: part.to_vec() };
             wire::call::write_chunk(&part, request.get().init_chunk());
-            request.send().promise.await?;
+            let response = request.send().promise.await?;
+            if let Some(broken) = wire::call::read_broken(response.get()?.get_broken()) {
+                return Ok(Some(broken));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    async fn ask_input(&self, id: Uuid) -> Result<Vec<u8>, capnp::Error> {
+    async fn ask_input(&self, id: Uuid) -> Result<Result<Vec<u8>, Broken>, capnp::Error> {
         let mut request = self.streams.input_request();
         request.get().set_call(id.as_bytes());
         request.get().set_most(limits::INPUT_CHUNK as u32);
         let response = request.send().promise.await?;
-        Ok(response.get()?.get_data()?.to_vec())
+        let response = response.get()?;
+        Ok(match wire::call::read_broken(response.get_broken()) {
+            Some(broken) => Err(broken),
+            None => Ok(response.get_data()?.to_vec()),
+        })
     }
 }
 

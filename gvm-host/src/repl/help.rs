@@ -7,6 +7,7 @@ use crate::engine::Function;
 use crate::error::{Code, Error, Result};
 use crate::limits::Limits;
 use crate::node::Handle;
+use crate::node::runner::Caller;
 use crate::repl::parse::{self, MODULE_METHODS, NODE_METHODS, Topic};
 
 const OVERVIEW: &str = "\
@@ -78,7 +79,7 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
     let noun = module.to_string();
     let target =
         Target { module: ModuleRef::Stored { name: module, version }, interface: None, function: None };
-    let loaded = node.runner().load(&target, &Limits::default()).await?;
+    let loaded = node.runner().load(&Caller::default(), &target, &Limits::default()).await?;
     let (interface, function) = match parts.as_slice() {
         [] => (None, None),
         [one] => (None, Some(one.as_str())),

@@ -17,4 +17,5 @@ pub mod progress;
 pub mod render;
 pub mod sanitize;
 pub mod shorten;
+pub mod stdio;
 pub mod terminal;

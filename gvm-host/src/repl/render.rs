@@ -3,18 +3,19 @@
 //! In: output as it is written, results, errors. Out: text on standard output and error; JSON where that
 //! was asked for. The only place besides `bin/` that prints. Must not know: how calls are made.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 
-use crate::call::{Chunk, Outcome, Stream};
+use crate::call::{Broken, Chunk, Outcome, Stream};
 use crate::error::{Effect, Error};
 use crate::imports::Stdio;
 use crate::inert;
 use crate::repl::point;
 use crate::repl::progress::{LOOK, Progress};
 use crate::repl::sanitize::Sanitizer;
+use crate::repl::stdio;
 
 /// Whether the terminal's row holds what a guest wrote and has not ended. There is one terminal.
 static ROW_OPEN: AtomicBool = AtomicBool::new(false);
@@ -112,6 +113,9 @@ impl Screen {
 
     /// A coded error.
     pub fn error(&mut self, error: &Error) {
+        if stdio::is_cut(error) {
+            return;
+        }
         let text =
             if self.stderr_terminal { point::fit(&error.to_string(), columns()) } else { error.to_string() };
         let code = error.code().as_str();
@@ -147,8 +151,8 @@ pub async fn watch(
     let mut progress = Progress::new(screen.stderr_terminal);
     let mut looks = tokio::time::interval(LOOK);
     let mut kept = Vec::new();
-    let mut writing: Option<JoinHandle<io::Result<()>>> = None;
-    let mut lost = None;
+    let mut writing: Option<JoinHandle<Vec<(Stream, io::Error)>>> = None;
+    let mut lost: Option<Error> = None;
     let mut running = std::pin::pin!(running);
     let mut ended = None;
     loop {
@@ -159,9 +163,9 @@ pub async fn watch(
                 None => std::future::pending().await,
             }}, if writing.is_some() => {
                 writing = None;
-                if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    output.fail(error.kind());
-                    lost.get_or_insert(error);
+                for (stream, error) in written.unwrap_or_default() {
+                    output.fail(stream, Broken::from(&error));
+                    lost.get_or_insert_with(|| stdio::error(named(stream), error));
                 }
             }
             chunks = output.next(), if writing.is_none() => match keep {
@@ -192,21 +196,36 @@ pub async fn watch(
         }
     }
     let mut outcome = ended.unwrap_or_else(|| Outcome::failed(Error::internal("the call has no outcome")));
-    // A reader that leaves early has what it wanted; a full disk has not.
-    match lost {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe && outcome.result.is_ok() => {
-            outcome.result = Err(Error::io("the output is lost", error).with_effect(Effect::RanAndFailed));
-        }
-        _ => {}
+    // A guest that failed over it, or otherwise, says more than that its output is lost.
+    if let Some(error) = lost
+        && outcome.result.is_ok()
+    {
+        outcome.result = Err(error.with_effect(Effect::RanAndFailed));
     }
     (outcome, kept)
 }
 
-/// Writes on a thread that may block.
-fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<io::Result<()>> {
+/// Writes on a thread that may block. Says which streams failed; the other one has all that was for it.
+fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<Vec<(Stream, io::Error)>> {
     tokio::task::spawn_blocking(move || {
-        chunks.iter().try_for_each(|chunk| try_write(chunk.stream, &chunk.data))
+        let mut failed: Vec<(Stream, io::Error)> = Vec::new();
+        for chunk in chunks {
+            if failed.iter().any(|(stream, _)| *stream == chunk.stream) {
+                continue;
+            }
+            if let Err(error) = stdio::write(chunk.stream, &chunk.data) {
+                failed.push((chunk.stream, error));
+            }
+        }
+        failed
     })
+}
+
+fn named(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "standard output",
+        Stream::Stderr => "standard error",
+    }
 }
 
 /// A line on standard output, whole whoever else writes.
@@ -246,23 +265,10 @@ pub fn columns() -> usize {
     crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
-/// Writes and flushes. A reader that has gone is not our failure: its own end tells it.
+/// Writes. What standard output does not take is told when the process leaves: see [`stdio::settle`].
 fn write(stream: Stream, bytes: &[u8]) {
-    if let Err(error) = try_write(stream, bytes) {
+    if let Err(error) = stdio::write(stream, bytes) {
         tracing::debug!("output is lost: {error}");
-    }
-}
-
-fn try_write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    match stream {
-        Stream::Stdout => {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
-        }
-        Stream::Stderr => io::stderr().lock().write_all(bytes),
     }
 }
 

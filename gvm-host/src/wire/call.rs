@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::large::{Blob, Large, Shape};
 use super::schema::node_capnp::{
-    Stream as WireStream, blob, call, chunk, large, limits as wire_limits, outcome, target,
+    Broken as WireBroken, Stream as WireStream, blob, call, chunk, large, limits as wire_limits, outcome,
+    target,
 };
 use super::value::Parts;
 use super::{error, value};
-use crate::call::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+use crate::call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use crate::error::{Code, Error, Result};
 use crate::limits::{self, Limits};
 
@@ -68,6 +69,30 @@ pub fn check_size(what: &str, size: u64, most: u64) -> Result<()> {
         Code::LimitExceeded,
         format!("{what} of {size} are more than the {most} that may cross to another node at once"),
     ))
+}
+
+/// Why a stream takes or gives no more, if it is broken at all.
+pub fn write_broken(from: Option<Broken>) -> WireBroken {
+    match from {
+        None => WireBroken::No,
+        Some(Broken::Io) => WireBroken::Io,
+        Some(Broken::Full) => WireBroken::Full,
+        Some(Broken::Pipe) => WireBroken::Pipe,
+        Some(Broken::IsFolder) => WireBroken::IsFolder,
+        Some(Broken::Closed) => WireBroken::Closed,
+    }
+}
+
+/// The same from the wire; a reason that this version does not know is still one.
+pub fn read_broken(from: Result<WireBroken, capnp::NotInSchema>) -> Option<Broken> {
+    match from {
+        Ok(WireBroken::No) => None,
+        Ok(WireBroken::Io) | Err(_) => Some(Broken::Io),
+        Ok(WireBroken::Full) => Some(Broken::Full),
+        Ok(WireBroken::Pipe) => Some(Broken::Pipe),
+        Ok(WireBroken::IsFolder) => Some(Broken::IsFolder),
+        Ok(WireBroken::Closed) => Some(Broken::Closed),
+    }
 }
 
 /// Writes a call; what crosses on its own is in `apart`.

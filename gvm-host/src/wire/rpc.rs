@@ -206,7 +206,8 @@ async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Stop) -> Close
     let mut disconnect = AssertUnwindSafe(system.get_disconnector()).catch_unwind();
     let mut rpc = Box::pin(AssertUnwindSafe(system).catch_unwind());
     let why = {
-        let mut pumping = std::pin::pin!(pump.run());
+        // Fused: where it has ended, for nobody reads any more, there is nothing of it to wait for below.
+        let mut pumping = std::pin::pin!(pump.run().fuse());
         let mut why = tokio::select! {
             biased;
             ended = &mut rpc => Some(reason(ended)),

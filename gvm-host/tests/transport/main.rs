@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod claims;
 mod contract;
 mod nodes;
 mod rig;
+mod room;
 mod security;
 mod sessions;
 mod silence;

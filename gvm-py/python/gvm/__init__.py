@@ -37,6 +37,7 @@ from ._errors import (
     NodeNotConnected,
     NodeNotFound,
     NotPermitted,
+    OutputLost,
     Overloaded,
     PortInUse,
     StorageFull,
@@ -59,8 +60,8 @@ __all__ = [
     "Function", "FunctionAmbiguous", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
     "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface", "Internal", "LimitExceeded",
     "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Node",
-    "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "Overloaded", "Peer",
-    "Pool", "PortInUse", "Record", "Some", "StorageFull", "Syntax", "Timeout", "Trap", "UnsupportedType",
+    "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "OutputLost", "Overloaded",
+    "Peer", "Pool", "PortInUse", "Record", "Some", "StorageFull", "Syntax", "Timeout", "Trap", "UnsupportedType",
     "Variant", "VersionMismatch", "WitError", "__version__",
 ]
 

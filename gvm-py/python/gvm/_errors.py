@@ -191,7 +191,7 @@ class Trap(Error, RuntimeError):
 
 
 class GuestExit(Error):
-    """The guest left with a status other than 0, which is in `status`."""
+    """The guest exited with a status other than 0, or a function exited before it returned; `status` has it."""
 
     code = "GUEST_EXIT"
 
@@ -226,6 +226,12 @@ class Syntax(Error, ValueError):
     code = "SYNTAX"
 
 
+class OutputLost(Error):
+    """Output could not be written where it was sent; the call itself may have done its work."""
+
+    code = "OUTPUT_LOST"
+
+
 class WitError(Exception):
     """The function gave the `err` of its WIT `result`: a value of the call, not a failure of it."""
 
@@ -244,6 +250,6 @@ CLASSES: dict[str, type[Error]] = {
         ConnectionDenied, NodeDown, AuthFailed, NotPermitted, HomeInsecure, StorageFull, VersionMismatch,
         ModuleNotFound, ModuleExists, ModuleInvalid, ModuleCorrupt, FunctionNotFound, FunctionAmbiguous,
         BadArguments, UnsupportedType, ImportUnsatisfied, InstanceNotFound, Trap, GuestExit, LimitExceeded,
-        Timeout, Cancelled, Overloaded, Syntax,
+        Timeout, Cancelled, Overloaded, Syntax, OutputLost,
     )
 }

@@ -1,18 +1,20 @@
 //! What a program says of itself to shells and to `man`.
 //!
-//! In: its command line. Out: completion scripts, manual pages. Must not know: what the commands do.
+//! In: its command line. Out: help, completion scripts, manual pages. Must not know: what the commands do.
 
 use std::io::Write;
 use std::path::Path;
 
 use clap::Command;
 use clap_complete::Shell;
+use gvm_host::call::Stream;
 use gvm_host::error::{Error, Result};
+use gvm_host::repl::stdio;
 
 /// A shell's completion script, on standard output.
 ///
 /// # Errors
-/// `INTERNAL` where it cannot be written.
+/// `STORAGE_FULL`, `OUTPUT_LOST` where it cannot be written.
 pub fn completions(shell: Shell, mut command: Command) -> Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -23,7 +25,7 @@ pub fn completions(shell: Shell, mut command: Command) -> Result<()> {
 /// The manual: every page into a folder, or the first one on standard output.
 ///
 /// # Errors
-/// `STORAGE_FULL`, `INTERNAL` where it cannot be written.
+/// `STORAGE_FULL`, `OUTPUT_LOST`, `INTERNAL` where it cannot be written.
 pub fn manual(folder: Option<&Path>, command: Command) -> Result<()> {
     let Some(folder) = folder else {
         let mut page = Vec::new();
@@ -36,12 +38,20 @@ pub fn manual(folder: Option<&Path>, command: Command) -> Result<()> {
 }
 
 fn print(text: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        // A reader that has enough is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("cannot write to standard output", error))
-        }
-        _ => Ok(()),
+    stdio::write(Stream::Stdout, text).map_err(|error| stdio::error("standard output", error))
+}
+
+/// Shows help, the version or what is wrong with a command line, and leaves: with 0, 2, or as
+/// [`stdio::settle`] says where it cannot be shown.
+pub fn exit(error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        let _ = error.print();
+    } else {
+        stdio::check(error.print().and_then(|()| std::io::stdout().flush()));
     }
+    let (status, lost) = stdio::settle(error.exit_code());
+    if let Some(lost) = lost {
+        let _ = stdio::write(Stream::Stderr, format!("{lost}\n").as_bytes());
+    }
+    std::process::exit(status)
 }

@@ -188,9 +188,17 @@ impl Args {
     pub fn control(&self, home: &Home) -> Result<Control> {
         match self.gpmd.as_deref() {
             None | Some("") => Control::connect(home),
-            Some(text) => Control::connect_by(home, &Reach::at(Address::typed(text, COMMAND_PORT)?, home)?),
+            Some(text) => {
+                let address = Address::typed(text, COMMAND_PORT).map_err(as_usage)?;
+                Control::connect_by(home, &Reach::at(address, home)?)
+            }
         }
     }
+}
+
+/// An error of the command line: status 2.
+pub fn as_usage(error: Error) -> Error {
+    error.with_exit(2)
 }
 
 const EXAMPLES: &str = "\
@@ -220,6 +228,7 @@ Exit status:
   0  it was done
   1  a coded error, as `CODE: sentence` on standard error
   2  wrong usage
+  141  the reader of a pipe has gone
 
 Files, in the home folder:
   device.key          the home's key; whoever can read it can act as you

@@ -4,23 +4,31 @@
 //! answers were found.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
+use gvm_host::call::Stream;
 use gvm_host::error::{Error, Result};
 use gvm_host::gpmd::control::Status;
 use gvm_host::inert;
+use gvm_host::repl::stdio;
 use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;
 
-/// Writes to standard output. A reader that has gone (`| head`) is no error.
+/// Writes to standard output. What does not arrive is told when the program leaves: see [`stdio::settle`].
 pub fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
     // Names and WIT of modules are whatever their authors wrote.
-    let text = inert::lines(text);
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = stdio::write(Stream::Stdout, inert::lines(text).as_bytes()) {
+        tracing::debug!("output is lost: {error}");
+    }
+}
+
+/// A coded error, on standard error.
+pub fn error(error: &Error) {
+    if !stdio::is_cut(error) {
+        let _ = stdio::write(Stream::Stderr, format!("{error}\n").as_bytes());
+    }
 }
 
 /// The value as pretty JSON and a line's end.

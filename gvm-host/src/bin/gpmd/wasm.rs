@@ -4,9 +4,10 @@
 //! store works. Reading needs no gpmd.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::Path;
 
+use gvm_host::call::Stream;
 use gvm_host::durable;
 use gvm_host::engine::inspect::{inspect, runnable, to_binary};
 use gvm_host::error::{Error, Result};
@@ -19,10 +20,11 @@ use gvm_host::imports::offered;
 use gvm_host::inert;
 use gvm_host::repl::progress::{Progress, during};
 use gvm_host::repl::render;
+use gvm_host::repl::stdio;
 use semver::Version;
 use serde_json::{Value, json};
 
-use crate::args::{Args, Wasm};
+use crate::args::{Args, Wasm, as_usage};
 use crate::output;
 
 /// Does one of the commands.
@@ -46,9 +48,10 @@ fn upload(
     file: &Path,
     json: bool,
 ) -> Result<()> {
-    let (name, version): (Name, Version) = (name.parse()?, parse_version(version)?);
+    let name: Name = name.parse().map_err(as_usage)?;
+    let version = parse_version(version).map_err(as_usage)?;
     let control = control()?;
-    let bytes = read_source(file, &mut std::io::stdin().lock())?;
+    let bytes = read_source(file, &mut stdio::Stdin)?;
     let mut progress = Progress::on_stderr();
     let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
     let uploaded =
@@ -163,8 +166,8 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
     let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
-            let written = std::io::stdout().lock().write_all(&bytes);
-            return written.map_err(|error| Error::io("cannot write to standard output", error));
+            let written = stdio::write(Stream::Stdout, &bytes);
+            return written.map_err(|error| stdio::error("standard output", error));
         }
         Some(path) => path.to_owned(),
         None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
@@ -210,7 +213,7 @@ fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Opti
         Some((name, version)) => (name, Some(version)),
         None => (module, None),
     };
-    Ok((name, beside.or(version).map(parse_version).transpose()?))
+    Ok((name, beside.or(version).map(parse_version).transpose().map_err(as_usage)?))
 }
 
 fn describe(resolved: &Resolved<'_>) -> Result<Value> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::node::workers;
 use gvm_host::repl::lines::Open;
-use gvm_host::repl::render;
 use gvm_host::repl::terminal::{Line, Terminal};
+use gvm_host::repl::{render, stdio};
 use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};
@@ -32,7 +32,7 @@ impl Lines {
         std::thread::Builder::new()
             .name("gvm-lines".into())
             .spawn(move || {
-                let mut input = std::io::stdin().lock();
+                let mut input = std::io::BufReader::new(stdio::Stdin);
                 let mut number = 0;
                 while let Some(read) = next_line(&mut input, &mut number) {
                     if line.blocking_send(read).is_err() {
@@ -81,7 +81,7 @@ fn next_line(input: &mut impl BufRead, number: &mut usize) -> Option<Result<Stri
     match input.by_ref().read_until(b'\n', &mut bytes) {
         Ok(0) => return None,
         Ok(_) => {}
-        Err(error) => return Some(Err(Error::io("standard input", error))),
+        Err(error) => return Some(Err(Error::io("cannot read standard input", error))),
     }
     *number += 1;
     let ended = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
 
 mod demo;
+#[path = "../common/descriptors.rs"]
+mod descriptors;
 mod doctor;
 mod inspect;
 mod keyboard;
@@ -22,6 +24,7 @@ use gvm_host::engine::compiler;
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::process;
 use gvm_host::repl::render::Screen;
+use gvm_host::repl::stdio;
 
 use self::options::{Cli, Command};
 
@@ -36,7 +39,8 @@ fn main() {
     if args.nth(1).is_some_and(|word| word == compiler::WORD) {
         std::process::exit(compiler::child_main(&args.collect::<Vec<_>>()));
     }
-    let cli = Cli::parse();
+    descriptors::tell();
+    let cli = Cli::try_parse().unwrap_or_else(|error| manual::exit(&error));
     log(cli.options.verbose);
     let mut screen = Screen::new(no_colour());
     let status = match dispatch(cli, &mut screen) {
@@ -46,8 +50,10 @@ fn main() {
             status(&error)
         }
     };
+    let (status, lost) = stdio::settle(status);
+    lost.iter().for_each(|error| screen.error(error));
     // Threads may still wait in the system's calls (a read of the terminal, a write to a pipe that is
-    // full): the process does not. What it wrote has been flushed line by line.
+    // full): the process does not. What it wrote is not held back anywhere.
     std::process::exit(status);
 }
 
@@ -86,9 +92,18 @@ fn no_colour() -> bool {
 fn status(error: &Error) -> i32 {
     match (error.code(), error.exit()) {
         (Code::Cancelled, _) => INTERRUPTED,
-        (Code::GuestExit, Some(status)) => status,
         (Code::Syntax, Some(2)) => 2,
+        (Code::OutputLost, Some(status)) => status,
         _ => 1,
+    }
+}
+
+/// The status that `gvm run` leaves with: a guest's own where it has one of its own that is no success. The
+/// system keeps the low byte of a status, so that 256 would be 0.
+fn status_of_run(error: &Error) -> i32 {
+    match (error.code(), error.exit()) {
+        (Code::GuestExit, Some(guests)) if guests & 0xff != 0 => guests & 0xff,
+        _ => status(error),
     }
 }
 

@@ -28,8 +28,8 @@ first error ends it.
 Settings: a flag stands above the environment, that above config.toml in the home folder (its keys are \
 the flags' names), that above the default.
 
-Exit status: 0 success, 1 a coded error, 2 wrong usage, 130 interrupted; `gvm run` leaves with the \
-guest's own.
+Exit status: 0 success, 1 a coded error, 2 wrong usage, 130 interrupted, 141 where the reader of a pipe has \
+gone; `gvm run` leaves with the guest's own.
 
 Examples:
   gvm demo                              a private network to try, gone afterwards
@@ -285,7 +285,7 @@ impl Options {
                 None => grants.env.extend(std::env::var(text).ok().map(|value| (text.clone(), value))),
             }
         }
-        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
+        self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
         grants.nodes = self.grants.contains(&Grant::Nodes);
         Ok(grants)
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gvm_host::call::{Args, Call, ModuleRef, Outcome, Target};
+use gvm_host::call::{Args, Broken, Call, ModuleRef, Outcome, Target};
 use gvm_host::engine::streams::Input;
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::home::Home;
@@ -19,11 +19,12 @@ use gvm_host::node::{Handle, workers};
 use gvm_host::repl::eval::{connect, outcome_json};
 use gvm_host::repl::parse::{self, Arg, Expr};
 use gvm_host::repl::render::{self, Screen};
+use gvm_host::repl::stdio;
 use gvm_host::wave;
 
 use super::options::{Grant, Options, usage};
-use super::signals::interrupt;
-use super::{cancelled, status};
+use super::signals::{Requests, interrupt};
+use super::{cancelled, status_of_run};
 
 /// Runs the target and returns its status.
 pub fn run(
@@ -42,20 +43,31 @@ pub fn run(
     let (limits, place) = (options.limits()?, options.place()?);
     let mut call = read_target(&target, invoke, rest)?;
     call.limits = limits;
+    let is_function = call.target.function.is_some();
     let home = options.home()?;
     let started = Instant::now();
-    let (outcome, output) = workers()?.block_on(async {
+    let requests = Requests::catch()?;
+    let ran = workers()?.block_on(async {
         tokio::select! {
             biased;
             () = interrupt() => Err(cancelled()),
+            () = requests.asked() => Err(cancelled()),
             ran = go(options, screen, home, place.clone(), call.clone()) => ran,
         }
-    })?;
+    });
+    let (outcome, output) = match (ran, requests.status()) {
+        (Ok(ran), _) => ran,
+        (Err(error), Some(asked)) => {
+            screen.error(&error);
+            return Ok(asked);
+        }
+        (Err(error), None) => return Err(error),
+    };
     let seconds = started.elapsed().as_secs_f64();
     if options.json {
         let node = place.as_ref().map_or("", Name::as_str);
         screen.json(&outcome_json(call.id, node, &outcome, &output, seconds));
-        return Ok(outcome.result.as_ref().map_or_else(status, |_| 0));
+        return Ok(outcome.result.as_ref().map_or_else(status_of_run, |_| 0));
     }
     screen.end_guest(outcome.result.as_ref().is_ok_and(Option::is_some));
     match outcome.result {
@@ -65,9 +77,14 @@ pub fn run(
             }
             Ok(0)
         }
-        // A guest that leaves with a status has said itself what there is to say.
-        Err(error) if error.code() == Code::GuestExit => Ok(status(&error)),
-        Err(error) => Err(error),
+        Err(error) => {
+            // A program that leaves with a status has said itself what there is to say; a function that
+            // leaves has not returned.
+            if error.code() != Code::GuestExit || is_function {
+                screen.error(&error);
+            }
+            Ok(status_of_run(&error))
+        }
     }
 }
 
@@ -221,10 +238,16 @@ async fn feed(input: Option<Input>) -> std::convert::Infallible {
         input.wanted().await;
         let read = tokio::task::spawn_blocking(|| {
             let mut bytes = vec![0; limits::INPUT_CHUNK];
-            let count = std::io::stdin().lock().read(&mut bytes).unwrap_or(0);
-            bytes.truncate(count);
-            bytes
+            let read = stdio::read(&mut bytes);
+            read.map(|count| {
+                bytes.truncate(count);
+                bytes
+            })
         });
-        input.supply(&read.await.unwrap_or_default());
+        match read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(bytes) => input.supply(&bytes),
+            // The guest hears why, and not that its input has ended.
+            Err(error) => input.fail(Broken::from(&error)),
+        }
     }
 }

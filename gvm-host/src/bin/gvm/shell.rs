@@ -15,6 +15,7 @@ use gvm_host::repl::events::{self, Questions};
 use gvm_host::repl::lines;
 use gvm_host::repl::parse;
 use gvm_host::repl::render::{self, Screen};
+use gvm_host::repl::stdio;
 use gvm_host::repl::terminal::{Line, Terminal};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -109,17 +110,19 @@ impl Shell {
         let (mut ended, mut number) = (0, 0);
         while let Some(read) = next(&self.requests).transpose() {
             number += 1;
-            match read.and_then(|(begins, statement)| {
+            let done = read.and_then(|(begins, statement)| {
                 number = begins;
                 self.line(&statement)
-            }) {
+            });
+            // A result that did not arrive ends it as an error does.
+            match done.and_then(|flow| stdio::lost().map_or(Ok(flow), Err)) {
                 Ok(Flow::On) => {}
                 Ok(Flow::Exit) => break,
                 Err(error) => {
                     self.evaluator.screen.end_guest(true);
                     if !(self.evaluator.json && error.code() == Code::GuestExit) {
                         self.evaluator.screen.error(&error);
-                        if script {
+                        if script && !stdio::is_cut(&error) {
                             self.evaluator.screen.note(&format!("  in line {number} of the script"));
                         }
                     }

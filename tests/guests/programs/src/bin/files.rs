@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
+use std::time::SystemTime;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +28,26 @@ fn run(words: &[&str]) -> Result<()> {
         ["rename", from, to] => fs::rename(from, to)?,
         ["unlink", path] => fs::remove_file(path)?,
         ["size", path] => println!("{}", fs::metadata(path)?.len()),
+        ["create", path] => drop(File::create_new(path)?),
+        ["append", path, text] => OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?,
+        ["truncate", path] => OpenOptions::new().write(true).truncate(true).open(path).map(drop)?,
+        // Opened to read, so that only the change itself can be what is refused.
+        ["resize", path] => File::open(path)?.set_len(1)?,
+        ["touch", path] => File::open(path)?.set_modified(SystemTime::UNIX_EPOCH)?,
+        ["mkdir", path] => fs::create_dir(path)?,
+        ["rmdir", path] => fs::remove_dir(path)?,
+        ["link", from, to] => fs::hard_link(from, to)?,
+        #[allow(deprecated, reason = "the one stable way to make a symbolic link on every WASI")]
+        ["symlink", from, to] => fs::soft_link(from, to)?,
+        ["copy", from, to] => drop(fs::copy(from, to)?),
+        // What is listed is removed at once.
+        ["clear", folder] => {
+            for entry in fs::read_dir(folder)? {
+                fs::remove_file(entry?.path())?;
+            }
+            println!("{} left", fs::read_dir(folder)?.count());
+        }
+        ["count", folder] => println!("{}", fs::read_dir(folder)?.count()),
         ["tour", folder] => tour(folder)?,
         other => panic!("no such command: {other:?}"),
     }
