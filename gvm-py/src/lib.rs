@@ -18,6 +18,7 @@ mod op;
 mod options;
 mod output;
 mod plan;
+mod scalars;
 mod to_python;
 
 use pyo3::prelude::*;
@@ -33,6 +34,7 @@ mod _gvm {
     use gvm_host::engine::compiler;
     use gvm_host::error::CODES;
     use pyo3::prelude::*;
+    use pyo3::types::PyDict;
 
     #[pymodule_export]
     use super::completions::Completions;
@@ -45,8 +47,9 @@ mod _gvm {
     #[pymodule_export]
     use super::node::{Events, NodeCore};
     #[pymodule_export]
-    use super::op::{Canceller, Op};
+    use super::op::{Awaited, Canceller, Op};
     use crate::errors::Raise;
+    use crate::options::Options;
     use crate::{fork, lookup};
 
     #[pymodule_init]
@@ -65,6 +68,12 @@ mod _gvm {
             (Some(_), None) => "function",
             (None, None) => "main",
         })
+    }
+
+    /// Refuses options of a call that do not fit.
+    #[pyfunction]
+    fn check_options(options: &Bound<'_, PyDict>) -> PyResult<()> {
+        Options::default().with(Some(options)).map(drop)
     }
 
     /// The compiler child's main; returns its exit status.

@@ -29,9 +29,9 @@ use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::errors::Raise;
 use crate::fork::{self, Owned};
-use crate::function::{Function, shown};
+use crate::function::{Function, check_open, shown};
 use crate::gpmd::engine;
-use crate::lookup::{Core, Found, read, read_module, read_place};
+use crate::lookup::{Core, Found, Place, read, read_module, read_place};
 use crate::module::ModuleCore;
 use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
@@ -97,9 +97,17 @@ fn session_time(seconds: f64) -> Result<Duration> {
 }
 
 impl NodeCore {
-    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+    /// The node, closed or not.
+    fn any(&self, py: Python<'_>) -> PyResult<&Core> {
         fork::check().or_raise(py)?;
         self.core.get().ok_or_else(|| crate::errors::exception(py, &Error::internal("the node is gone")))
+    }
+
+    /// The node, of which something is asked that it must be open for.
+    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+        let core = self.any(py)?;
+        check_open(py, core)?;
+        Ok(core)
     }
 
     fn handle(&self, py: Python<'_>) -> PyResult<Handle> {
@@ -129,17 +137,23 @@ impl NodeCore {
 
     #[getter]
     fn name(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().name().to_string())
+        Ok(self.any(py)?.handle().name().to_string())
     }
 
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().info().id.to_string())
+        Ok(self.any(py)?.handle().info().id.to_string())
     }
 
     #[getter]
     fn address(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().info().address.clone())
+        Ok(self.any(py)?.handle().info().address.clone())
+    }
+
+    /// Whether it was told to end.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.get().is_none_or(Core::closed)
     }
 
     fn discover(&self, py: Python<'_>) -> PyResult<Op> {
@@ -157,6 +171,22 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.connect(name).await }))
     }
 
+    /// Waits a while and looks whether a node is connected; where it is not, and `dial` says so, connects with
+    /// it. True where it is connected.
+    fn reach(&self, py: Python<'_>, name: &str, dial: bool, pause: f64) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        let pause = Duration::try_from_secs_f64(pause).unwrap_or_default();
+        let reaching = async move {
+            tokio::time::sleep(pause).await;
+            let connected = handle.list().await?.iter().any(|node| node.name == name);
+            if !connected && dial {
+                handle.connect(name).await?;
+            }
+            Ok(connected || dial)
+        };
+        Ok(Op::of(reaching, |py, reached: bool| Ok(reached.into_pyobject(py)?.to_owned().into_any().unbind())))
+    }
+
     fn disconnect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
@@ -164,7 +194,9 @@ impl NodeCore {
 
     /// Ends the node; what runs is given some seconds, or none where there is a hurry.
     fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
-        let (handle, ended) = (self.handle(py)?, self.ended.clone());
+        let core = self.any(py)?;
+        core.close();
+        let (handle, ended) = (core.handle().clone(), self.ended.clone());
         Ok(Op::nothing(async move {
             let hurrying = async {
                 if hurry {
@@ -199,7 +231,8 @@ impl NodeCore {
         name: &str,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Op> {
-        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let core = self.core(py)?.clone();
+        let place = core.place(self.place(py, place)?);
         let module = read_module(name).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let looking = {
@@ -235,6 +268,7 @@ impl NodeCore {
             }
         };
         Ok(Op::of(spawning, move |py, (found, name): (Found, Name)| {
+            let place = core.place(place);
             let module = ModuleRef::Instance(name);
             // Time is for each call, not for the instance's life.
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
@@ -265,8 +299,8 @@ impl NodeCore {
         let place = core.find_instance(&mut target, place).or_raise(py)?;
         let options = self.options.clone();
         let looking = {
-            let (core, place, target) = (core.clone(), place.clone(), target.clone());
-            async move { signature(&core, place, &target).await }
+            let (core, node, target) = (core.clone(), place.node.clone(), target.clone());
+            async move { signature(&core, node, &target).await }
         };
         Ok(Op::of(looking, move |py, (hash, ty)| {
             let function = Function::new(py, core, place, target, options, (hash, &ty))?;
@@ -314,7 +348,7 @@ impl NodeCore {
             let outcome = match nested(&core, args.unwrap_or_default(), &call, &stdio).await {
                 Ok(args) => {
                     call.args = Args::Text(args);
-                    run(&core, place, call, stdio).await
+                    core.run(place, call, stdio).await
                 }
                 Err(error) => gvm_host::call::Outcome::failed(error),
             };
@@ -367,21 +401,14 @@ async fn signature(
     Ok((None, described.ok_or_else(main)?))
 }
 
-async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> gvm_host::call::Outcome {
-    match place {
-        None => core.handle().run_here(call, stdio).await,
-        Some(place) => core.handle().run_on(place, call, stdio).await,
-    }
-}
-
-fn op(core: Core, place: Option<Name>, mut call: Call, options: &Options) -> Op {
+fn op(core: Core, place: Place, mut call: Call, options: &Options) -> Op {
     call.limits = options.limits;
     call.above = above();
     let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
     let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
     let output = Some(Written { call: call.id, pipe, sinks });
     let future = async move {
-        let outcome = run(&core, place, call, stdio).await;
+        let outcome = core.run(place, call, stdio).await;
         Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
     };
     Op::new(Job { future: future.boxed(), output })
@@ -410,7 +437,7 @@ fn nested<'a>(
             let mut call = Call::new(expr.target, Args::Text(args));
             call.limits = outer.limits;
             call.above.clone_from(&outer.above);
-            let outcome = run(core, place, call, stdio.clone()).await;
+            let outcome = core.run(place, call, stdio.clone()).await;
             match (outcome.result?, outcome.ty) {
                 (Some(value), Some(ty)) => texts.push(wave::print(&value, &ty)),
                 _ => {
