@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Owner(Protocol):
-    def _cancelled(self, task: Task) -> None:
+    def cancelled(self, task: Task) -> None:
         """Forgets a task whose future was cancelled, and stops it."""
 
 
@@ -40,7 +40,7 @@ class Future(concurrent.futures.Future[T]):
         if not super().cancel():
             return False
         if task := self._task:
-            task.owner._cancelled(task)
+            task.owner.cancelled(task)
         return True
 
     def running(self) -> bool:

@@ -146,7 +146,7 @@ class _Method:
     __qualname__: str
 
     def __init__(self, make: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, make)
+        functools.update_wrapper(self, make)  # type: ignore[arg-type]
         self.__code__ = _plain.__code__
         self.__defaults__ = None
         self.__kwdefaults__ = None

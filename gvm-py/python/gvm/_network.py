@@ -134,7 +134,7 @@ class LocalNetwork(Generic[N]):
             if self._pool is None:
                 nodes: Sequence[Any] = self.nodes
                 self._pool = Pool(nodes)
-                parts.pool = weakref.ref(self._pool)
+                parts.work = weakref.ref(self._pool._work)
             return self._pool
 
     @future_twin

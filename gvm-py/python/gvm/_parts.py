@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from . import _gvm
 
 if TYPE_CHECKING:
-    from ._pool import Pool
+    from ._work import Work
 
 LEAVE = 5.0
 """Seconds that a child may take to leave in order."""
@@ -55,7 +55,7 @@ class Parts:
         self.gpmd: _gvm.Gpmd | None = None
         self.nodes: list[_gvm.Node] = []
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.pool: weakref.ref[Pool] | None = None
+        self.work: weakref.ref[Work] | None = None
 
     def close_aside(self) -> None:
         """Closes where waiting harms nobody: finalizers run anywhere."""
@@ -68,9 +68,9 @@ class Parts:
             if self.closed or os.getpid() != self.owner:
                 return
             self.closed = True
-        pool = self.pool and self.pool()
-        if pool:
-            pool.close()
+        work = self.work and self.work()
+        if work:
+            work.close()
         for process in self.processes:
             _farewell(process)
         for node in self.nodes:
