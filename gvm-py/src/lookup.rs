@@ -13,7 +13,7 @@ use gvm_host::engine::inspect::{self, Kind, ModuleInfo};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::id::{Hash, Name};
 use gvm_host::imports::Stdio;
-use gvm_host::limits::CALLS_PER_SESSION;
+use gvm_host::limits::{CALLS_PER_SESSION, POOL};
 use gvm_host::node::Handle;
 use gvm_host::repl::parse::{self, Expr};
 use tokio::sync::Semaphore;
@@ -30,20 +30,25 @@ struct Inner {
     /// Set when the node is told to end: nothing new begins on it.
     closed: AtomicBool,
     known: Mutex<HashMap<Hash, Arc<ModuleInfo>>>,
+    /// The calls that may begin here.
+    here: Turns,
     /// The calls that may begin on each other node, by its name.
-    turns: Mutex<HashMap<Name, Turns>>,
+    there: Mutex<HashMap<Name, Turns>>,
 }
 
-/// The calls that may begin on one other node: a session takes so many at once, and the rest wait here, the
-/// longest wait first.
-pub type Turns = Arc<Semaphore>;
+/// How many calls of this node one node has at once; the rest wait, the longest wait first. Within what a session
+/// takes, and half of what the process that runs them has room for: it may serve others too.
+const AT_ONCE: usize = if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
+
+/// The calls that may begin on one node.
+type Turns = Arc<Semaphore>;
 
 /// Where a call runs.
 #[derive(Clone)]
 pub struct Place {
     /// None is here.
     pub node: Option<Name>,
-    turns: Option<Turns>,
+    turns: Turns,
 }
 
 /// A module as it stands in the home now.
@@ -55,8 +60,13 @@ pub struct Found {
 
 impl Core {
     pub fn new(handle: Handle) -> Core {
-        let (known, turns) = (Mutex::default(), Mutex::default());
-        Core(Arc::new(Inner { handle, closed: AtomicBool::new(false), known, turns }))
+        Core(Arc::new(Inner {
+            handle,
+            closed: AtomicBool::new(false),
+            known: Mutex::default(),
+            here: Arc::new(Semaphore::new(AT_ONCE)),
+            there: Mutex::default(),
+        }))
     }
 
     /// Notes that the node is about to end.
@@ -71,28 +81,32 @@ impl Core {
 
     /// Where calls of this node run that name this place; None is here.
     pub fn place(&self, node: Option<Name>) -> Place {
-        let turns = node.as_ref().map(|node| {
-            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            match turns.get(node) {
-                Some(turns) => turns.clone(),
-                None => turns
-                    .entry(node.clone())
-                    .or_insert_with(|| Arc::new(Semaphore::new(CALLS_PER_SESSION)))
-                    .clone(),
+        let turns = match &node {
+            None => self.0.here.clone(),
+            Some(node) => {
+                let mut there = self.0.there.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = there.get(node).cloned();
+                known.unwrap_or_else(|| {
+                    let turns = Arc::new(Semaphore::new(AT_ONCE));
+                    there.insert(node.clone(), turns.clone());
+                    turns
+                })
             }
-        });
+        };
         Place { node, turns }
     }
 
-    /// Runs a call, when its turn comes where it runs elsewhere. Dropping the future takes it back.
+    /// Runs a call, when its turn comes. Dropping the future cancels it.
     pub async fn run(&self, place: Place, call: Call, stdio: Stdio) -> Outcome {
-        let Some(node) = place.node else { return self.handle().run_here(call, stdio).await };
-        // A call that another call waits for must not wait for that one's place: it is refused instead.
-        let turn = match (&place.turns, call.above.is_empty()) {
-            (Some(turns), true) => Some(turns.acquire().await),
-            _ => None,
+        // A call that another call waits for does not wait for that one's turn to end.
+        let turn = match call.above.is_empty() {
+            true => Some(place.turns.acquire().await),
+            false => None,
         };
-        let outcome = self.handle().run_on(node, call, stdio).await;
+        let outcome = match place.node {
+            None => self.handle().run_here(call, stdio).await,
+            Some(node) => self.handle().run_on(node, call, stdio).await,
+        };
         drop(turn);
         outcome
     }
