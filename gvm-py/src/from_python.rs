@@ -10,13 +10,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PyMapping, PySet, PyString, PyTuple,
-    PyType,
+    PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PyMapping, PySet, PyString, PyTuple, PyType,
 };
 
 use crate::numbers;
-use crate::scalars::{float32, float64, integer};
 use crate::plan::{Names, Plan, Record, Shape};
+use crate::scalars::{float32, float64, integer};
 
 /// What does not fit, and where in the argument.
 pub enum Bad {

@@ -12,6 +12,7 @@ use gvm_host::id::Hash;
 use gvm_host::imports::Stdio;
 use gvm_host::value::{FuncType, Value};
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -61,7 +62,7 @@ impl Function {
         (hash, ty): (Option<Hash>, &FuncType),
     ) -> PyResult<Function> {
         let known = Known { hash, signature: Arc::new(Signature::new(py, ty)?) };
-        Ok(Function { core, place, target, options, known: Mutex::new(known), owner: None })
+        Ok(Function { core, place, target, options: options.own(py), known: Mutex::new(known), owner: None })
     }
 
     /// The same function, which keeps this alive.
@@ -253,7 +254,7 @@ impl Function {
             core: self.core.clone(),
             place: self.place.clone(),
             target: self.target.clone(),
-            options: self.options.with(options)?,
+            options: self.options.with(options)?.own(py),
             known: Mutex::new(known),
             owner: self.owner.as_ref().map(|owner| owner.clone_ref(py)),
         })
@@ -314,6 +315,11 @@ impl Function {
         slf
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)?;
+        self.options.traverse(&visit)
+    }
+
     fn __reduce__(&self) -> PyResult<()> {
         Err(unpicklable("gvm.Function"))
     }
@@ -360,6 +366,10 @@ impl Twin {
     #[getter]
     fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("The awaitable twin of {}", self.function.get().wit(py)?))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)
     }
 
     fn __reduce__(&self) -> PyResult<()> {

@@ -45,7 +45,7 @@ mod _gvm {
     #[pymodule_export]
     use super::module::ModuleCore;
     #[pymodule_export]
-    use super::node::{Events, NodeCore};
+    use super::node::{Ending, Events, NodeCore};
     #[pymodule_export]
     use super::op::{Awaited, Canceller, Op};
     use crate::errors::Raise;

@@ -38,7 +38,8 @@ struct Inner {
 
 /// How many calls of this node one node has at once; the rest wait, the longest wait first. Within what a session
 /// takes, and half of what the process that runs them has room for: it may serve others too.
-const AT_ONCE: usize = if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
+const AT_ONCE: usize =
+    if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
 
 /// The calls that may begin on one node.
 type Turns = Arc<Semaphore>;

@@ -6,6 +6,7 @@
 use gvm_host::call::{ModuleRef, Target};
 use gvm_host::id::Name;
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::errors::Raise;
@@ -117,7 +118,13 @@ impl ModuleCore {
         Ok(made.owned_by(owner))
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.options.traverse(&visit)
+    }
+
     fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err("a module cannot be pickled or copied: it belongs to a node of this process"))
+        Err(PyTypeError::new_err(
+            "a module cannot be pickled or copied: it belongs to a node of this process",
+        ))
     }
 }

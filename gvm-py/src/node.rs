@@ -22,6 +22,7 @@ use gvm_host::peer::questions::Answering;
 use gvm_host::repl::parse::{Arg, Expr};
 use gvm_host::wave;
 use gvm_host::wire::transport::{Address, host_and_port};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::broadcast::error::RecvError;
@@ -129,8 +130,8 @@ impl NodeCore {
         let start: Start = config.extract()?;
         let limits = options.limits;
         let starting = async move { Handle::start(start.config(limits)?).await };
-        Ok(Op::of(starting, |py, handle| {
-            let core = Owned::new(Core::new(handle));
+        Ok(Op::of(starting, move |py, handle| {
+            let (core, options) = (Owned::new(Core::new(handle)), options.own(py));
             Ok(Py::new(py, NodeCore { core, options, ended: watch::Sender::new(false) })?.into_any())
         }))
     }
@@ -184,7 +185,9 @@ impl NodeCore {
             }
             Ok(connected || dial)
         };
-        Ok(Op::of(reaching, |py, reached: bool| Ok(reached.into_pyobject(py)?.to_owned().into_any().unbind())))
+        Ok(Op::of(reaching, |py, reached: bool| {
+            Ok(reached.into_pyobject(py)?.to_owned().into_any().unbind())
+        }))
     }
 
     fn disconnect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
@@ -192,22 +195,13 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
     }
 
-    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
-    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
-        let core = self.any(py)?;
-        core.close();
-        let (handle, ended) = (core.handle().clone(), self.ended.clone());
-        Ok(Op::nothing(async move {
-            let hurrying = async {
-                if hurry {
-                    handle.hurry().await;
-                }
-            };
-            // The word to end comes first: both go the same way, one after the other.
-            futures::join!(handle.shut_down(), hurrying);
-            ended.send_replace(true);
-            Ok(())
-        }))
+    /// What can end the node, and holds nothing else of it that Python sees.
+    fn ending(&self, py: Python<'_>) -> PyResult<Ending> {
+        Ok(Ending { core: Owned::new(self.any(py)?.clone()), ended: self.ended.clone() })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.options.traverse(&visit)
     }
 
     /// Ends the session that a node holds here.
@@ -241,6 +235,7 @@ impl NodeCore {
         };
         Ok(Op::of(looking, move |py, found: Found| {
             let noun = module.to_string();
+            let options = options.own(py);
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
         }))
     }
@@ -271,6 +266,7 @@ impl NodeCore {
             let place = core.place(place);
             let module = ModuleRef::Instance(name);
             // Time is for each call, not for the instance's life.
+            let options = options.own(py);
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
         }))
     }
@@ -366,6 +362,41 @@ impl NodeCore {
             ended: self.ended.subscribe(),
             _answering: answering,
         })
+    }
+}
+
+/// What can end a node.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Ending {
+    core: Owned<Core>,
+    ended: watch::Sender<bool>,
+}
+
+#[pymethods]
+impl Ending {
+    /// Whether the node was told to end.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.get().is_none_or(Core::closed)
+    }
+
+    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
+    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
+        fork::check().or_raise(py)?;
+        let Some(core) = self.core.get() else { return Ok(Op::nothing(async { Ok(()) })) };
+        core.close();
+        let (handle, ended) = (core.handle().clone(), self.ended.clone());
+        Ok(Op::nothing(async move {
+            let hurrying = async {
+                if hurry {
+                    handle.hurry().await;
+                }
+            };
+            // The word to end comes first: both go the same way, one after the other.
+            futures::join!(handle.shut_down(), hurrying);
+            ended.send_replace(true);
+            Ok(())
+        }))
     }
 }
 

@@ -147,7 +147,9 @@ pub fn masked(ty: &Type, object: &Bound<'_, PyAny>) -> PyResult<Bad> {
     };
     let advice = "give filled(value), or compressed() to leave out what is masked";
     Ok(match first {
-        Some(place) => Bad::new(format!("expected {ty}, found a masked element: {advice}")).at(format!("[{place}]")),
+        Some(place) => {
+            Bad::new(format!("expected {ty}, found a masked element: {advice}")).at(format!("[{place}]"))
+        }
         None => Bad::new(format!("expected {ty}, found a masked array: {advice}")),
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gvm_host::error::{Code, Error};
 use gvm_host::limits::Limits;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
@@ -28,6 +29,25 @@ pub struct Sinks {
 }
 
 impl Options {
+    /// These options for an object of their own, so that Python's garbage collector sees each reference once.
+    pub fn own(&self, py: Python<'_>) -> Options {
+        let copy = |sink: &Option<Py<PyAny>>| sink.as_ref().map(|sink| sink.clone_ref(py));
+        let sinks = Sinks { stdout: copy(&self.sinks.stdout), stderr: copy(&self.sinks.stderr) };
+        Options { limits: self.limits, sinks: Arc::new(sinks) }
+    }
+
+    /// Shows the garbage collector where output goes. A call that runs shares the sinks, and keeps them alive.
+    ///
+    /// # Errors
+    /// Those of the collector.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if Arc::strong_count(&self.sinks) > 1 {
+            return Ok(());
+        }
+        visit.call(&self.sinks.stdout)?;
+        visit.call(&self.sinks.stderr)
+    }
+
     /// These options, changed by what was given.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gvm
 import pytest
@@ -106,6 +107,49 @@ def test_whoever_has_a_future_has_the_network() -> None:
     future = begin()
     gc.collect()
     assert future.result(20) == 7
+
+
+@pytest.mark.parametrize("where", ["network", "module", "function", "pool", "node", "run"])
+def test_outputs_that_lead_back_to_the_network(where: str) -> None:
+    """A function that takes output, and has the network, keeps neither."""
+
+    class Screen:
+        def __init__(self) -> None:
+            self.said: list[str] = []
+            option: Any = {"stdout": self.show}
+            self.net = gvm.LocalNetwork(nodes=2, **(option if where == "network" else {}))
+            stock(self.net)
+            node = self.net.node
+            match where:
+                case "module":
+                    self.module = node.module("math", **option)
+                    self.module.add(1, 2)
+                case "function":
+                    self.function = node.module("math").add.options(**option)
+                    self.function(1, 2)
+                case "pool":
+                    self.pool = gvm.Pool(self.net.nodes, **option)
+                    self.pool.submit("math.add", 1, 2).result(20)
+                case "node":
+                    self.other = gvm.Node("other", home=self.net.home, **option)
+                    self.other.run(None, "math.add", 1, 2)
+                case "run":
+                    node.run(None, "math.add", 1, 2, **option)
+                case _:
+                    node.run(None, "math.add", 1, 2)
+            assert self.said == ["Adding Numbers From Wasm...\n"]
+
+        def show(self, text: str) -> None:
+            self.said.append(text)
+
+    screen = Screen()
+    is_gone, alive = gone(screen.net), weakref.ref(screen)
+    gc.collect()
+    assert not is_gone() and screen.net.node.discover()
+    del screen
+    gc.collect()
+    assert alive() is None
+    soon(is_gone)
 
 
 def test_live_instances_and_events() -> None:

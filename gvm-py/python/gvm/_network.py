@@ -92,7 +92,7 @@ class LocalNetwork(Generic[N]):
 
     def _start(self, name: str) -> Node:
         node = Node(name, home=self.home, **self._options)
-        self._parts.nodes.append(node._core)
+        self._parts.nodes.append(node._core.ending())
         node._lease = self._lease
         return node
 

@@ -210,7 +210,7 @@ class Node:
         end, or none where there is a `hurry`. Doing so again changes nothing."""
         _check.flag("hurry", hurry)
         if not self._core.closed:
-            yield self._core.shut_down(hurry)
+            yield self._core.ending().shut_down(hurry)
 
     def _leave(self) -> None:
         self.close(hurry=True)

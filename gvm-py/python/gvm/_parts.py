@@ -53,7 +53,7 @@ class Parts:
         self.home = Path(self.folder, "home")
         self.owner = os.getpid()
         self.gpmd: _gvm.Gpmd | None = None
-        self.nodes: list[_gvm.Node] = []
+        self.nodes: list[_gvm.Ending] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         self.work: weakref.ref[Work] | None = None
 
