@@ -75,6 +75,7 @@ def stock(net: gvm.LocalNetwork, values: Path | None = None) -> None:
     net.upload("lists", "1.0.0", components.lists())
     net.upload("slow", "1.0.0", SLOW)
     net.upload("waits", "1.0.0", WAITS)
+    net.upload("sleeps", "1.0.0", SLEEPS)
     if values is not None:
         net.upload("values", "1.0.0", values)
 
@@ -99,6 +100,19 @@ WAITS = b"""(module
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (br $again))))"""
 """A guest that says when it runs, and then runs for ever."""
+
+
+SLEEPS = b"""(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "running\\n")
+  (func (export "for-ever") (param i32)
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const 3600000000000))
+    (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 512)))))"""
+"""A guest that says when it runs, and then sleeps for an hour."""
 
 
 class Heard:

@@ -64,7 +64,7 @@ def test_pools(peer: gvm.Node | gvm.Peer) -> None:
 
 def full(peer: gvm.Node | gvm.Peer, heard: Heard, count: int = MOST) -> list[asyncio.Task[object]]:
     """As many calls as a session takes; all of them run when this has been awaited."""
-    wait = peer.module("waits", stdout=heard).for_ever
+    wait = peer.module("sleeps", stdout=heard).for_ever
     return [asyncio.ensure_future(wait.aio(n)) for n in range(count)]
 
 
@@ -126,7 +126,7 @@ def test_a_call_within_a_call_does_not_wait(peer: gvm.Node | gvm.Peer) -> None:
     async def main() -> None:
         running = full(peer, heard, MOST - 1)
         await asyncio.to_thread(heard.wait, MOST - 1)
-        last = asyncio.ensure_future(peer.module("waits", stdout=again).for_ever.aio(1))
+        last = asyncio.ensure_future(peer.module("sleeps", stdout=again).for_ever.aio(1))
         await asyncio.to_thread(enough.wait, 20)
         assert got == [3]
         last.cancel()
