@@ -6,6 +6,7 @@
 mod completions;
 mod drive;
 mod errors;
+mod events;
 mod fork;
 mod from_python;
 mod function;
@@ -19,6 +20,7 @@ mod options;
 mod output;
 mod plan;
 mod scalars;
+mod start;
 mod to_python;
 
 use pyo3::prelude::*;
@@ -39,13 +41,15 @@ mod _gvm {
     #[pymodule_export]
     use super::completions::Completions;
     #[pymodule_export]
+    use super::events::{Ending, Events};
+    #[pymodule_export]
     use super::function::{Function, Twin};
     #[pymodule_export]
     use super::gpmd::{Gpmd, upload};
     #[pymodule_export]
     use super::module::ModuleCore;
     #[pymodule_export]
-    use super::node::{Ending, Events, NodeCore};
+    use super::node::NodeCore;
     #[pymodule_export]
     use super::op::{Awaited, Canceller, Op};
     use crate::errors::Raise;

@@ -3,40 +3,32 @@
 //! In: what the Python classes ask. Out: requests (`op.rs`) whose results they show. Must not know: how
 //! peers, modules and pools look to a person.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::error::{Code, Error, Result};
-use gvm_host::gpmd::server::NODE_PORT;
-use gvm_host::home::Home;
 use gvm_host::id::Name;
-use gvm_host::imports::{Dir, Grants, Stdio};
-use gvm_host::limits::Limits;
-use gvm_host::node::{Config, Event, Handle, LISTEN};
-use gvm_host::peer::questions::Answering;
+use gvm_host::imports::Stdio;
+use gvm_host::node::Handle;
 use gvm_host::repl::parse::{Arg, Expr};
 use gvm_host::wave;
-use gvm_host::wire::transport::{Address, host_and_port};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::watch;
 
 use crate::errors::Raise;
+use crate::events::{Ending, Events};
 use crate::fork::{self, Owned};
 use crate::function::{Function, check_open, shown};
-use crate::gpmd::engine;
 use crate::lookup::{Core, Found, Place, read, read_module, read_place};
 use crate::module::ModuleCore;
 use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
 use crate::output::above;
+use crate::start::Start;
 
 /// A running node.
 #[pyclass(frozen, module = "gvm._gvm", name = "Node")]
@@ -45,56 +37,6 @@ pub struct NodeCore {
     options: Options,
     /// Told once the node has ended.
     ended: watch::Sender<bool>,
-}
-
-/// What a node is started with.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Start {
-    name: Option<String>,
-    home: PathBuf,
-    gpmd: Option<String>,
-    listen: Option<String>,
-    accept: String,
-    python: PathBuf,
-    /// Folder, name for guests, read-only.
-    dirs: Vec<(PathBuf, String, bool)>,
-    env: Vec<(String, String)>,
-    allow_net: Vec<String>,
-    /// Whether guests may use the network of nodes.
-    nodes: bool,
-    allow_calls: Vec<String>,
-    /// In seconds.
-    session_time: Option<f64>,
-}
-
-impl Start {
-    fn config(self, limits: Limits) -> Result<Config> {
-        let home = Home::open(&self.home)?;
-        let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
-        grants.dirs =
-            self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
-        self.allow_net.iter().try_for_each(|text| grants.allow_net(text))?;
-        let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
-        Ok(Config {
-            name: self.name.map(|name| name.parse()).transpose()?,
-            gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
-            listen,
-            accept: self.accept.parse()?,
-            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            session_time: self.session_time.map(session_time).transpose()?,
-            grants,
-            // A call's own limits come with it; the node's bound those of peers too.
-            limits: Limits { timeout: None, ..limits },
-            engine: engine(&home, self.python),
-            home,
-        })
-    }
-}
-
-fn session_time(seconds: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
 }
 
 impl NodeCore {
@@ -197,7 +139,7 @@ impl NodeCore {
 
     /// What can end the node, and holds nothing else of it that Python sees.
     fn ending(&self, py: Python<'_>) -> PyResult<Ending> {
-        Ok(Ending { core: Owned::new(self.any(py)?.clone()), ended: self.ended.clone() })
+        Ok(Ending::new(self.any(py)?.clone(), self.ended.clone()))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -355,48 +297,7 @@ impl NodeCore {
 
     /// What happens to this node from now on; whoever reads it answers those who ask to connect.
     fn events(&self, py: Python<'_>) -> PyResult<Events> {
-        let handle = self.core(py)?.handle();
-        let (events, answering) = (handle.events(), handle.answering());
-        Ok(Events {
-            events: Arc::new(Mutex::new(events)),
-            ended: self.ended.subscribe(),
-            _answering: answering,
-        })
-    }
-}
-
-/// What can end a node.
-#[pyclass(frozen, module = "gvm._gvm")]
-pub struct Ending {
-    core: Owned<Core>,
-    ended: watch::Sender<bool>,
-}
-
-#[pymethods]
-impl Ending {
-    /// Whether the node was told to end.
-    #[getter]
-    fn closed(&self) -> bool {
-        self.core.get().is_none_or(Core::closed)
-    }
-
-    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
-    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
-        fork::check().or_raise(py)?;
-        let Some(core) = self.core.get() else { return Ok(Op::nothing(async { Ok(()) })) };
-        core.close();
-        let (handle, ended) = (core.handle().clone(), self.ended.clone());
-        Ok(Op::nothing(async move {
-            let hurrying = async {
-                if hurry {
-                    handle.hurry().await;
-                }
-            };
-            // The word to end comes first: both go the same way, one after the other.
-            futures::join!(handle.shut_down(), hurrying);
-            ended.send_replace(true);
-            Ok(())
-        }))
+        Ok(Events::of(self.core(py)?.handle(), self.ended.subscribe()))
     }
 }
 
@@ -482,61 +383,4 @@ fn nested<'a>(
         Ok(texts.join(", "))
     }
     .boxed()
-}
-
-/// What happens to a node, in order. One reader at a time.
-#[pyclass(frozen, module = "gvm._gvm")]
-pub struct Events {
-    events: Arc<Mutex<broadcast::Receiver<Event>>>,
-    ended: watch::Receiver<bool>,
-    _answering: Answering,
-}
-
-#[pymethods]
-impl Events {
-    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
-    /// time.
-    fn next(&self, timeout: Option<f64>) -> Op {
-        let (events, mut ended) = (self.events.clone(), self.ended.clone());
-        let waiting = async move {
-            let mut events = events.lock().await;
-            let next = async {
-                loop {
-                    let event = tokio::select! {
-                        biased;
-                        event = events.recv() => event,
-                        _ = ended.wait_for(|ended| *ended) => return None,
-                    };
-                    match event {
-                        Ok(event) => return Some(event),
-                        // A reader that fell behind goes on with what is left.
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return None,
-                    }
-                }
-            };
-            let most = timeout.and_then(|most| Duration::try_from_secs_f64(most).ok());
-            Ok(match most {
-                Some(most) => tokio::time::timeout(most, next).await.ok().flatten(),
-                None => next.await,
-            })
-        };
-        Op::of(waiting, |py, event: Option<Event>| Ok(event.map(words).into_pyobject(py)?.unbind()))
-    }
-}
-
-type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
-
-fn words(event: Event) -> Words {
-    match event {
-        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
-        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
-        Event::GpmdLost => ("gpmd-lost", None, None, None),
-        Event::GpmdBack => ("gpmd-back", None, None, None),
-        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
-        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
-        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
-        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
-        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
-    }
 }

@@ -60,8 +60,8 @@ def test_a_running_future_is_cancelled(pool: gvm.Pool, heard: Heard) -> None:
 
 
 def test_it_is_quick(net: gvm.LocalNetwork, heard: Heard) -> None:
-    took = []
-    for _ in range(3):
+    took: list[float] = []
+    while len(took) < 6 and not (took and took[-1] < 0.2):
         with gvm.Pool(net.nodes[:1], in_flight=1, stdout=heard) as pool:
             future = pool.submit("waits.for-ever", 1)
             heard.wait(len(took) + 1)
@@ -69,7 +69,7 @@ def test_it_is_quick(net: gvm.LocalNetwork, heard: Heard) -> None:
             future.cancel()
             pool.submit("waits.one").result(5)
             took.append(time.monotonic() - begun)
-    # The promise is 200 ms; other programs of this machine may hold up one of the three.
+    # The promise is 200 ms; other programs of this machine may hold up some of them.
     assert min(took) < 0.2, took
 
 
