@@ -113,6 +113,8 @@ def test_maps_that_end_early(
     items: list[Any] = [1, 2, 3] if several == "map" else [(1,), (2,), (3,)]
     end(getattr(pool, several)("waits.for-ever", items, timeout=timeout), heard)
     check_free(pool)
+    # None of the others has begun meanwhile.
+    assert heard.count == 1
 
 
 @pytest.mark.parametrize("taken", [False, True])

@@ -158,20 +158,25 @@ def kernel() -> Iterator[BlockingKernelClient]:
 def test_the_stop_button(kernel: BlockingKernelClient, call: str) -> None:
     """The cell ends by itself, and the guest does not run on."""
     took: list[float] = []
-    while len(took) < 6 and not (took and took[-1] < 0.3):
+    # How long the kernel shows the error does not count.
+    cell = f"import time\ntry:\n    {call}\nfinally:\n    print('ended', time.monotonic(), flush=True)"
+    while len(took) < 6 and not (took and took[-1] < 0.2):
         moments: dict[str, float] = {}
 
         def hook(message: dict[str, Any]) -> None:
-            if message["msg_type"] == "stream" and "running" in message["content"]["text"] and not moments:
+            text = message["content"]["text"] if message["msg_type"] == "stream" else ""
+            if "running" in text and not moments:
                 moments["interrupted"] = time.monotonic()
                 kernel.manager.interrupt_kernel()
+            if "ended" in text:
+                moments["ended"] = float(text.split("ended")[1].split()[0])
 
-        reply = kernel.execute_interactive(call, timeout=20, output_hook=hook)
-        took.append(time.monotonic() - moments["interrupted"])
+        reply = kernel.execute_interactive(cell, timeout=20, output_hook=hook)
+        took.append(moments["ended"] - moments["interrupted"])
         assert reply["content"]["status"] == "error"
         assert reply["content"]["ename"] in ("KeyboardInterrupt", "CancelledError"), reply["content"]
-    # The promise is 200 ms, and the kernel's reply comes on top; other programs of this machine may hold it up.
-    assert min(took) < 0.3 and max(took) < 3, took
+    # The promise is 200 ms; other programs of this machine may hold up some of them.
+    assert min(took) < 0.2 and max(took) < 3, took
     free = "assert pool.submit('waits.one').result(5) == 1 and not pool._work.running and net.node.discover()"
     assert kernel.execute_interactive(free, timeout=20)["content"]["status"] == "ok"
     pid = kernel.manager.provisioner.pid

@@ -159,8 +159,9 @@ class Results(Iterator[Any]):
         raise Timeout(why, outcome="unknown")
 
     def _stop(self) -> None:
+        # The last one first: none of them begins in the place that another one frees.
         while self._tasks:
-            self._tasks.popleft()[1].future.cancel()
+            self._tasks.pop()[1].future.cancel()
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
