@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use gvm_host::call::Chunk;
@@ -43,10 +44,21 @@ pub struct Queue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    /// Requests that have begun and not ended.
+    running: AtomicUsize,
     /// Of an event loop.
     socket: Option<UnixStream>,
     /// Of a thread that waits.
     filled: Condvar,
+}
+
+/// One request that has begun; it counts until this is dropped.
+pub struct Begun(Queue);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -60,6 +72,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Queue {
+    /// Counts a request that begins.
+    pub fn begin(&self) -> Begun {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        Begun(self.clone())
+    }
+
     /// Puts in what happened; whoever takes is told where the queue was empty.
     pub fn push(&self, item: Item) {
         let mut state = lock(&self.0.state);
@@ -108,12 +126,22 @@ impl Completions {
                 .map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
             false => (None, None),
         };
-        let shared = Shared { state: Mutex::default(), socket: theirs, filled: Condvar::new() };
+        let shared = Shared {
+            state: Mutex::default(),
+            running: AtomicUsize::new(0),
+            socket: theirs,
+            filled: Condvar::new(),
+        };
         Ok(Completions { queue: Queue(Arc::new(shared)), socket: ours })
     }
 
     fn fileno(&self) -> i32 {
         self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// How many requests have begun and not ended.
+    fn running(&self) -> usize {
+        self.queue.0.running.load(Ordering::Relaxed)
     }
 
     /// Takes all there is and tells whom it concerns.

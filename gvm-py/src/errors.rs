@@ -4,6 +4,7 @@
 //! know: what failed.
 
 use gvm_host::error::{Error, Result};
+use gvm_host::id::Name;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -25,6 +26,16 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     details.set_item("context", error.context())?;
     details.set_item("status", error.exit())?;
     Ok(PyErr::from_value(class.call((error.message(),), Some(&details))?))
+}
+
+/// The exception for what is asked of a node that was closed.
+pub fn closed(py: Python<'_>, node: &Name) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let message = format!("the node `{node}` has been closed");
+    match CLASS.import(py, "gvm._errors", "Closed").and_then(|class| class.call1((message,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(failed) => failed,
+    }
 }
 
 /// The exception that carries the value of a WIT `result`'s error.

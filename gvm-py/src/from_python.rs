@@ -5,17 +5,17 @@
 
 use gvm_host::value::{List, Type, Value};
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyAttributeError, PyException, PyOverflowError};
+use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyList, PyMapping, PySet, PyString, PyTuple,
-    PyType,
+    PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PyMapping, PySet, PyString, PyTuple, PyType,
 };
 
 use crate::numbers;
 use crate::plan::{Names, Plan, Record, Shape};
+use crate::scalars::{float32, float64, integer};
 
 /// What does not fit, and where in the argument.
 pub enum Bad {
@@ -49,7 +49,8 @@ impl From<PyErr> for Bad {
     }
 }
 
-fn expected(ty: &Type, found: &Bound<'_, PyAny>) -> Bad {
+/// What an object is instead of what it should be.
+pub fn expected(ty: &Type, found: &Bound<'_, PyAny>) -> Bad {
     let found = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
     Bad::new(format!("expected {ty}, found {found}"))
 }
@@ -109,40 +110,6 @@ fn bool(object: &Bound<'_, PyAny>) -> Option<bool> {
     numpy.then(|| object.is_truthy().ok()).flatten()
 }
 
-/// The whole number that an object is (`__index__`), within its type's range.
-fn integer<'py, T>(ty: &Type, object: &Bound<'py, PyAny>) -> Result<T>
-where
-    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
-{
-    object.extract::<T>().map_err(|error| {
-        let py = object.py();
-        if error.is_instance_of::<PyOverflowError>(py) {
-            let number = object.str().map_or_else(|_| "the number".to_owned(), |text| text.to_string());
-            return Bad::new(format!("{} is out of range for {ty}", shorten(&number)));
-        }
-        if error.is_instance_of::<PyException>(py) { expected(ty, object) } else { error.into() }
-    })
-}
-
-fn shorten(number: &str) -> String {
-    match number.char_indices().nth(40) {
-        Some((end, _)) => format!("{}…", &number[..end]),
-        None => number.to_owned(),
-    }
-}
-
-fn float64(ty: &Type, object: &Bound<'_, PyAny>) -> Result<f64> {
-    if let Ok(float) = object.cast::<PyFloat>() {
-        return Ok(float.value());
-    }
-    integer::<f64>(ty, object)
-}
-
-fn float32(ty: &Type, object: &Bound<'_, PyAny>) -> Result<f32> {
-    let wide = float64(ty, object)?;
-    numbers::narrow(wide).ok_or_else(|| Bad::new(format!("{wide} is out of range for {ty}")))
-}
-
 fn text<'a>(ty: &Type, object: &'a Bound<'_, PyAny>) -> Result<&'a str> {
     let text = object.cast::<PyString>().map_err(|_| expected(ty, object))?;
     text.to_str().map_err(|_| {
@@ -151,6 +118,9 @@ fn text<'a>(ty: &Type, object: &'a Bound<'_, PyAny>) -> Result<&'a str> {
 }
 
 fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
+    if numbers::is_masked(object)? {
+        return Err(numbers::masked(ty, object)?);
+    }
     let packed = element.ty.is_number();
     if packed {
         if let (Type::U8, Ok(bytes)) = (&element.ty, object.cast::<PyBytes>()) {

@@ -8,17 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use gvm_host::call::{Args, Call, Outcome, Target};
 use gvm_host::error::{Code, Error};
-use gvm_host::id::{Hash, Name};
+use gvm_host::id::Hash;
 use gvm_host::imports::Stdio;
 use gvm_host::value::{FuncType, Value};
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::drive::drive;
-use crate::errors::{Raise, exception};
+use crate::errors::{Raise, closed, exception};
+use crate::fork;
 use crate::from_python::{self, Bad};
-use crate::lookup::Core;
+use crate::lookup::{Core, Place};
 use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
 use crate::output::{Writer, above};
@@ -28,12 +31,13 @@ use crate::to_python;
 // A WebAssembly function. Not a doc comment: each function's `__doc__` is its own.
 #[pyclass(frozen, module = "gvm")]
 pub struct Function {
-    pub(crate) core: Core,
-    /// None is here.
-    pub(crate) place: Option<Name>,
-    pub(crate) target: Target,
-    pub(crate) options: Options,
+    core: Core,
+    place: Place,
+    target: Target,
+    options: Options,
     known: Mutex<Known>,
+    /// What must live as long as this: the node, with its private network.
+    owner: Option<Py<PyAny>>,
 }
 
 /// The signature as it was when it was last looked at.
@@ -52,13 +56,18 @@ impl Function {
     pub fn new(
         py: Python<'_>,
         core: Core,
-        place: Option<Name>,
+        place: Place,
         target: Target,
         options: Options,
         (hash, ty): (Option<Hash>, &FuncType),
     ) -> PyResult<Function> {
         let known = Known { hash, signature: Arc::new(Signature::new(py, ty)?) };
-        Ok(Function { core, place, target, options, known: Mutex::new(known) })
+        Ok(Function { core, place, target, options: options.own(py), known: Mutex::new(known), owner: None })
+    }
+
+    /// The same function, which keeps this alive.
+    pub fn owned_by(self, owner: Option<Py<PyAny>>) -> Function {
+        Function { owner, ..self }
     }
 
     /// The signature as it is now: another version of the module may have come since the last call.
@@ -100,6 +109,7 @@ impl Function {
         kwargs: Option<&Bound<'_, PyDict>>,
         options: &Options,
     ) -> PyResult<Op> {
+        check_open(py, &self.core)?;
         let signature = self.signature(py)?;
         let values = arguments(py, &self.target, &signature, args, kwargs)?;
         let stdio = self.stdio(options);
@@ -108,7 +118,7 @@ impl Function {
         let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
         let output = Some(Written { call: call.id, pipe, sinks });
         let future = async move {
-            let outcome = run(&core, place, call, stdio).await;
+            let outcome = core.run(place, call, stdio).await;
             Box::new(move |py: Python<'_>| shown(py, Some(&signature), outcome)) as Finish
         };
         Ok(Op::new(Job { future: future.boxed(), output }))
@@ -119,11 +129,20 @@ impl Function {
     }
 }
 
-async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> Outcome {
-    match place {
-        None => core.handle().run_here(call, stdio).await,
-        Some(place) => core.handle().run_on(place, call, stdio).await,
-    }
+/// Refuses what is asked of a node that was closed.
+///
+/// # Errors
+/// `NODE_DOWN`.
+pub fn check_open(py: Python<'_>, core: &Core) -> PyResult<()> {
+    fork::check().or_raise(py)?;
+    if core.closed() { Err(closed(py, core.handle().name())) } else { Ok(()) }
+}
+
+fn unpicklable(what: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{what} cannot be pickled or copied: it belongs to a node of this process. Give other processes the \
+         names of the module and the function"
+    ))
 }
 
 /// What an outcome is to Python.
@@ -209,13 +228,14 @@ impl Function {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
+        check_open(py, &self.core)?;
         let signature = self.signature(py)?;
         let values = arguments(py, &self.target, &signature, args, kwargs)?;
         let stdio = self.stdio(&self.options);
         let pipe = stdio.output.clone();
         let call = self.call(values, &self.options);
         let mut writer = Writer::here(call.id, self.options.sinks.clone());
-        let running = run(&self.core, self.place.clone(), call, stdio);
+        let running = self.core.run(self.place.clone(), call, stdio);
         let outcome = drive(py, running, Some((&pipe, &mut writer)))?;
         shown(py, Some(&signature), outcome)
     }
@@ -228,14 +248,15 @@ impl Function {
 
     /// The same function with other options: timeout, max_memory, max_output, fuel, stdout, stderr.
     #[pyo3(signature = (**options))]
-    fn options(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Function> {
+    fn options(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Function> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Function {
             core: self.core.clone(),
             place: self.place.clone(),
             target: self.target.clone(),
-            options: self.options.with(options)?,
+            options: self.options.with(options)?.own(py),
             known: Mutex::new(known),
+            owner: self.owner.as_ref().map(|owner| owner.clone_ref(py)),
         })
     }
 
@@ -271,8 +292,8 @@ impl Function {
     #[getter]
     fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
         let interface = self.target.interface.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
-        let place = match &self.place {
-            Some(place) => format!("on {place}"),
+        let place = match &self.place.node {
+            Some(node) => format!("on {node}"),
             None => "here".to_owned(),
         };
         Ok(format!("{}\n\nA function{interface} of {}, run {place}.", self.wit(py)?, self.target.module))
@@ -294,8 +315,17 @@ impl Function {
         slf
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)?;
+        self.options.traverse(&visit)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(unpicklable("gvm.Function"))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let place = self.place.as_ref().map(|place| format!(" on {place}")).unwrap_or_default();
+        let place = self.place.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let name = attribute(py, self.name())?;
         let module = &self.target.module;
@@ -336,6 +366,14 @@ impl Twin {
     #[getter]
     fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("The awaitable twin of {}", self.function.get().wit(py)?))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(unpicklable("the awaitable twin of a gvm.Function"))
     }
 
     /// As of a function.

@@ -6,6 +6,7 @@
 mod completions;
 mod drive;
 mod errors;
+mod events;
 mod fork;
 mod from_python;
 mod function;
@@ -18,6 +19,8 @@ mod op;
 mod options;
 mod output;
 mod plan;
+mod scalars;
+mod start;
 mod to_python;
 
 use pyo3::prelude::*;
@@ -33,9 +36,12 @@ mod _gvm {
     use gvm_host::engine::compiler;
     use gvm_host::error::CODES;
     use pyo3::prelude::*;
+    use pyo3::types::PyDict;
 
     #[pymodule_export]
     use super::completions::Completions;
+    #[pymodule_export]
+    use super::events::{Ending, Events};
     #[pymodule_export]
     use super::function::{Function, Twin};
     #[pymodule_export]
@@ -43,10 +49,11 @@ mod _gvm {
     #[pymodule_export]
     use super::module::ModuleCore;
     #[pymodule_export]
-    use super::node::{Events, NodeCore};
+    use super::node::NodeCore;
     #[pymodule_export]
-    use super::op::{Canceller, Op};
+    use super::op::{Awaited, Canceller, Op};
     use crate::errors::Raise;
+    use crate::options::Options;
     use crate::{fork, lookup};
 
     #[pymodule_init]
@@ -65,6 +72,12 @@ mod _gvm {
             (Some(_), None) => "function",
             (None, None) => "main",
         })
+    }
+
+    /// Refuses options of a call that do not fit.
+    #[pyfunction]
+    fn check_options(options: &Bound<'_, PyDict>) -> PyResult<()> {
+        Options::default().with(Some(options)).map(drop)
     }
 
     /// The compiler child's main; returns its exit status.

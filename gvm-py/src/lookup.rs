@@ -1,17 +1,22 @@
-//! What a name means to this node before anything is sent: the module, its functions, their signatures.
+//! A node as the rest of this crate sees it: what names mean to it, and the way by which calls reach it.
 //!
-//! In: what a person wrote. Out: targets, and what the home's copy of the module says of itself. Nodes of
-//! one home share its modules, so this holds for its other nodes too. Must not know: Python.
+//! In: what a person wrote; calls. Out: targets, what the home's copy of a module says of itself, outcomes.
+//! Nodes of one home share its modules, so a signature holds for the home's other nodes too. Must not know:
+//! Python.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gvm_host::call::{ModuleRef, Target};
+use gvm_host::call::{Call, ModuleRef, Outcome, Target};
 use gvm_host::engine::inspect::{self, Kind, ModuleInfo};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::id::{Hash, Name};
+use gvm_host::imports::Stdio;
+use gvm_host::limits::{CALLS_PER_SESSION, POOL};
 use gvm_host::node::Handle;
 use gvm_host::repl::parse::{self, Expr};
+use tokio::sync::Semaphore;
 
 /// How many modules' signatures are kept.
 const KEPT: usize = 128;
@@ -22,7 +27,29 @@ pub struct Core(Arc<Inner>);
 
 struct Inner {
     handle: Handle,
+    /// Set when the node is told to end: nothing new begins on it.
+    closed: AtomicBool,
     known: Mutex<HashMap<Hash, Arc<ModuleInfo>>>,
+    /// The calls that may begin here.
+    here: Turns,
+    /// The calls that may begin on each other node, by its name.
+    there: Mutex<HashMap<Name, Turns>>,
+}
+
+/// How many calls of this node one node has at once; the rest wait, the longest wait first. Within what a session
+/// takes, and half of what the process that runs them has room for: it may serve others too.
+const AT_ONCE: usize =
+    if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
+
+/// The calls that may begin on one node.
+type Turns = Arc<Semaphore>;
+
+/// Where a call runs.
+#[derive(Clone)]
+pub struct Place {
+    /// None is here.
+    pub node: Option<Name>,
+    turns: Turns,
 }
 
 /// A module as it stands in the home now.
@@ -34,7 +61,55 @@ pub struct Found {
 
 impl Core {
     pub fn new(handle: Handle) -> Core {
-        Core(Arc::new(Inner { handle, known: Mutex::default() }))
+        Core(Arc::new(Inner {
+            handle,
+            closed: AtomicBool::new(false),
+            known: Mutex::default(),
+            here: Arc::new(Semaphore::new(AT_ONCE)),
+            there: Mutex::default(),
+        }))
+    }
+
+    /// Notes that the node is about to end.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node was told to end.
+    pub fn closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
+    /// Where calls of this node run that name this place; None is here.
+    pub fn place(&self, node: Option<Name>) -> Place {
+        let turns = match &node {
+            None => self.0.here.clone(),
+            Some(node) => {
+                let mut there = self.0.there.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = there.get(node).cloned();
+                known.unwrap_or_else(|| {
+                    let turns = Arc::new(Semaphore::new(AT_ONCE));
+                    there.insert(node.clone(), turns.clone());
+                    turns
+                })
+            }
+        };
+        Place { node, turns }
+    }
+
+    /// Runs a call, when its turn comes. Dropping the future cancels it.
+    pub async fn run(&self, place: Place, call: Call, stdio: Stdio) -> Outcome {
+        // A call that another call waits for does not wait for that one's turn to end.
+        let turn = match call.above.is_empty() {
+            true => Some(place.turns.acquire().await),
+            false => None,
+        };
+        let outcome = match place.node {
+            None => self.handle().run_here(call, stdio).await,
+            Some(node) => self.handle().run_on(node, call, stdio).await,
+        };
+        drop(turn);
+        outcome
     }
 
     /// The node's handle.
@@ -89,16 +164,16 @@ impl Core {
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND` where it lives on another node than the one that was named.
-    pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
-        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
-        let Some(lives) = self.0.handle.instance(name) else { return Ok(place) };
+    pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Place> {
+        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(self.place(place)) };
+        let Some(lives) = self.0.handle.instance(name) else { return Ok(self.place(place)) };
         if place.is_some() && place != lives.node {
             let message =
                 format!("`{name}` lives on `{}`", lives.node.as_ref().unwrap_or(self.0.handle.name()));
             return Err(Error::new(Code::InstanceNotFound, message));
         }
         target.module = ModuleRef::Instance(name.clone());
-        Ok(lives.node)
+        Ok(self.place(lives.node))
     }
 }
 

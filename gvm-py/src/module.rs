@@ -5,18 +5,20 @@
 
 use gvm_host::call::{ModuleRef, Target};
 use gvm_host::id::Name;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::errors::Raise;
 use crate::function::Function;
-use crate::lookup::{Core, Found};
+use crate::lookup::{Core, Found, Place};
 use crate::options::Options;
 
 /// What is known of a module.
 #[pyclass(frozen, module = "gvm._gvm", name = "Module")]
 pub struct ModuleCore {
     pub core: Core,
-    pub place: Option<Name>,
+    pub place: Place,
     pub module: ModuleRef,
     /// As a person named it.
     pub noun: String,
@@ -45,7 +47,7 @@ impl ModuleCore {
     /// The node it runs on; None is here.
     #[getter]
     fn place(&self) -> Option<&str> {
-        self.place.as_ref().map(Name::as_str)
+        self.place.node.as_ref().map(Name::as_str)
     }
 
     /// The name of the live instance; None for a module.
@@ -91,8 +93,15 @@ impl ModuleCore {
         shown.map(|export| (export.interface.clone(), export.name.clone(), export.ty.to_string())).collect()
     }
 
-    /// One of its functions.
-    fn function(&self, py: Python<'_>, interface: Option<&str>, name: &str) -> PyResult<Function> {
+    /// One of its functions; it keeps `owner` alive.
+    #[pyo3(signature = (interface, name, owner=None))]
+    fn function(
+        &self,
+        py: Python<'_>,
+        interface: Option<&str>,
+        name: &str,
+        owner: Option<Py<PyAny>>,
+    ) -> PyResult<Function> {
         let found = self.now();
         let export = found.info.find(&self.noun, interface, name).or_raise(py)?;
         let target = Target {
@@ -105,6 +114,17 @@ impl ModuleCore {
             _ => Some(found.hash),
         };
         let (core, place) = (self.core.clone(), self.place.clone());
-        Function::new(py, core, place, target, self.options.clone(), (hash, &export.ty))
+        let made = Function::new(py, core, place, target, self.options.clone(), (hash, &export.ty))?;
+        Ok(made.owned_by(owner))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.options.traverse(&visit)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a module cannot be pickled or copied: it belongs to a node of this process",
+        ))
     }
 }

@@ -3,39 +3,30 @@
 //! In: what the Python classes ask. Out: requests (`op.rs`) whose results they show. Must not know: how
 //! peers, modules and pools look to a person.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::error::{Code, Error, Result};
-use gvm_host::gpmd::server::NODE_PORT;
-use gvm_host::home::Home;
 use gvm_host::id::Name;
-use gvm_host::imports::{Dir, Grants, Stdio};
-use gvm_host::limits::Limits;
-use gvm_host::node::{Config, Event, Handle, LISTEN};
-use gvm_host::peer::questions::Answering;
+use gvm_host::imports::Stdio;
+use gvm_host::node::Handle;
 use gvm_host::repl::parse::{Arg, Expr};
 use gvm_host::wave;
-use gvm_host::wire::transport::{Address, host_and_port};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::watch;
 
 use crate::errors::Raise;
+use crate::events::{Ending, Events};
 use crate::fork::{self, Owned};
-use crate::function::{Function, shown};
-use crate::gpmd::engine;
-use crate::lookup::{Core, Found, read, read_module, read_place};
+use crate::function::{Function, check_open, shown};
+use crate::lookup::{Core, Found, Place, read, read_module, read_place};
 use crate::module::ModuleCore;
 use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
 use crate::output::above;
+use crate::start::Start;
 
 /// A running node.
 #[pyclass(frozen, module = "gvm._gvm", name = "Node")]
@@ -46,60 +37,18 @@ pub struct NodeCore {
     ended: watch::Sender<bool>,
 }
 
-/// What a node is started with.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Start {
-    name: Option<String>,
-    home: PathBuf,
-    gpmd: Option<String>,
-    listen: Option<String>,
-    accept: String,
-    python: PathBuf,
-    /// Folder, name for guests, read-only.
-    dirs: Vec<(PathBuf, String, bool)>,
-    env: Vec<(String, String)>,
-    allow_net: Vec<String>,
-    /// Whether guests may use the network of nodes.
-    nodes: bool,
-    allow_calls: Vec<String>,
-    /// In seconds.
-    session_time: Option<f64>,
-}
-
-impl Start {
-    fn config(self, limits: Limits) -> Result<Config> {
-        let home = Home::open(&self.home)?;
-        let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
-        grants.dirs =
-            self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
-        self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
-        let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
-        Ok(Config {
-            name: self.name.map(|name| name.parse()).transpose()?,
-            gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
-            listen,
-            accept: self.accept.parse()?,
-            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            session_time: self.session_time.map(session_time).transpose()?,
-            grants,
-            // A call's own limits come with it; the node's bound those of peers too.
-            limits: Limits { timeout: None, ..limits },
-            engine: engine(&home, self.python),
-            home,
-        })
-    }
-}
-
-fn session_time(seconds: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
-}
-
 impl NodeCore {
-    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+    /// The node, closed or not.
+    fn any(&self, py: Python<'_>) -> PyResult<&Core> {
         fork::check().or_raise(py)?;
         self.core.get().ok_or_else(|| crate::errors::exception(py, &Error::internal("the node is gone")))
+    }
+
+    /// The node, of which something is asked that it must be open for.
+    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+        let core = self.any(py)?;
+        check_open(py, core)?;
+        Ok(core)
     }
 
     fn handle(&self, py: Python<'_>) -> PyResult<Handle> {
@@ -121,25 +70,31 @@ impl NodeCore {
         let start: Start = config.extract()?;
         let limits = options.limits;
         let starting = async move { Handle::start(start.config(limits)?).await };
-        Ok(Op::of(starting, |py, handle| {
-            let core = Owned::new(Core::new(handle));
+        Ok(Op::of(starting, move |py, handle| {
+            let (core, options) = (Owned::new(Core::new(handle)), options.own(py));
             Ok(Py::new(py, NodeCore { core, options, ended: watch::Sender::new(false) })?.into_any())
         }))
     }
 
     #[getter]
     fn name(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().name().to_string())
+        Ok(self.any(py)?.handle().name().to_string())
     }
 
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().info().id.to_string())
+        Ok(self.any(py)?.handle().info().id.to_string())
     }
 
     #[getter]
     fn address(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.core(py)?.handle().info().address.clone())
+        Ok(self.any(py)?.handle().info().address.clone())
+    }
+
+    /// Whether it was told to end.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.get().is_none_or(Core::closed)
     }
 
     fn discover(&self, py: Python<'_>) -> PyResult<Op> {
@@ -157,25 +112,36 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.connect(name).await }))
     }
 
+    /// Waits a while and looks whether a node is connected; where it is not, and `dial` says so, connects with
+    /// it. True where it is connected.
+    fn reach(&self, py: Python<'_>, name: &str, dial: bool, pause: f64) -> PyResult<Op> {
+        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        let pause = Duration::try_from_secs_f64(pause).unwrap_or_default();
+        let reaching = async move {
+            tokio::time::sleep(pause).await;
+            let connected = handle.list().await?.iter().any(|node| node.name == name);
+            if !connected && dial {
+                handle.connect(name).await?;
+            }
+            Ok(connected || dial)
+        };
+        Ok(Op::of(reaching, |py, reached: bool| {
+            Ok(reached.into_pyobject(py)?.to_owned().into_any().unbind())
+        }))
+    }
+
     fn disconnect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
     }
 
-    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
-    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
-        let (handle, ended) = (self.handle(py)?, self.ended.clone());
-        Ok(Op::nothing(async move {
-            let hurrying = async {
-                if hurry {
-                    handle.hurry().await;
-                }
-            };
-            // The word to end comes first: both go the same way, one after the other.
-            futures::join!(handle.shut_down(), hurrying);
-            ended.send_replace(true);
-            Ok(())
-        }))
+    /// What can end the node, and holds nothing else of it that Python sees.
+    fn ending(&self, py: Python<'_>) -> PyResult<Ending> {
+        Ok(Ending::new(self.any(py)?.clone(), self.ended.clone()))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.options.traverse(&visit)
     }
 
     /// Ends the session that a node holds here.
@@ -199,7 +165,8 @@ impl NodeCore {
         name: &str,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Op> {
-        let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
+        let core = self.core(py)?.clone();
+        let place = core.place(self.place(py, place)?);
         let module = read_module(name).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let looking = {
@@ -208,6 +175,7 @@ impl NodeCore {
         };
         Ok(Op::of(looking, move |py, found: Found| {
             let noun = module.to_string();
+            let options = options.own(py);
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
         }))
     }
@@ -235,8 +203,10 @@ impl NodeCore {
             }
         };
         Ok(Op::of(spawning, move |py, (found, name): (Found, Name)| {
+            let place = core.place(place);
             let module = ModuleRef::Instance(name);
             // Time is for each call, not for the instance's life.
+            let options = options.own(py);
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
         }))
     }
@@ -265,8 +235,8 @@ impl NodeCore {
         let place = core.find_instance(&mut target, place).or_raise(py)?;
         let options = self.options.clone();
         let looking = {
-            let (core, place, target) = (core.clone(), place.clone(), target.clone());
-            async move { signature(&core, place, &target).await }
+            let (core, node, target) = (core.clone(), place.node.clone(), target.clone());
+            async move { signature(&core, node, &target).await }
         };
         Ok(Op::of(looking, move |py, (hash, ty)| {
             let function = Function::new(py, core, place, target, options, (hash, &ty))?;
@@ -314,7 +284,7 @@ impl NodeCore {
             let outcome = match nested(&core, args.unwrap_or_default(), &call, &stdio).await {
                 Ok(args) => {
                     call.args = Args::Text(args);
-                    run(&core, place, call, stdio).await
+                    core.run(place, call, stdio).await
                 }
                 Err(error) => gvm_host::call::Outcome::failed(error),
             };
@@ -325,13 +295,7 @@ impl NodeCore {
 
     /// What happens to this node from now on; whoever reads it answers those who ask to connect.
     fn events(&self, py: Python<'_>) -> PyResult<Events> {
-        let handle = self.core(py)?.handle();
-        let (events, answering) = (handle.events(), handle.answering());
-        Ok(Events {
-            events: Arc::new(Mutex::new(events)),
-            ended: self.ended.subscribe(),
-            _answering: answering,
-        })
+        Ok(Events::of(self.core(py)?.handle(), self.ended.subscribe()))
     }
 }
 
@@ -367,118 +331,71 @@ async fn signature(
     Ok((None, described.ok_or_else(main)?))
 }
 
-async fn run(core: &Core, place: Option<Name>, call: Call, stdio: Stdio) -> gvm_host::call::Outcome {
-    match place {
-        None => core.handle().run_here(call, stdio).await,
-        Some(place) => core.handle().run_on(place, call, stdio).await,
-    }
-}
-
-fn op(core: Core, place: Option<Name>, mut call: Call, options: &Options) -> Op {
+fn op(core: Core, place: Place, mut call: Call, options: &Options) -> Op {
     call.limits = options.limits;
     call.above = above();
     let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
     let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
     let output = Some(Written { call: call.id, pipe, sinks });
     let future = async move {
-        let outcome = run(&core, place, call, stdio).await;
+        let outcome = core.run(place, call, stdio).await;
         Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
     };
     Op::new(Job { future: future.boxed(), output })
 }
 
 /// The arguments of a call as text, with each nested call replaced by its result.
-fn nested<'a>(
-    core: &'a Core,
-    args: Vec<Arg>,
-    outer: &'a Call,
-    stdio: &'a Stdio,
-) -> BoxFuture<'a, Result<String>> {
-    async move {
-        let mut texts = Vec::with_capacity(args.len());
-        for arg in args {
-            let (place, mut expr) = match arg {
-                Arg::Wave(text) => {
-                    texts.push(text);
-                    continue;
-                }
-                Arg::Call(place, expr) => (place, expr),
-            };
-            let place = core.find_instance(&mut expr.target, place)?;
-            let args = nested(core, expr.args.unwrap_or_default(), outer, stdio).await?;
-            let title = expr.target.module.to_string();
-            let mut call = Call::new(expr.target, Args::Text(args));
-            call.limits = outer.limits;
-            call.above.clone_from(&outer.above);
-            let outcome = run(core, place, call, stdio.clone()).await;
-            match (outcome.result?, outcome.ty) {
-                (Some(value), Some(ty)) => texts.push(wave::print(&value, &ty)),
-                _ => {
-                    return Err(Error::new(
-                        Code::BadArguments,
-                        format!("a call of `{title}` gives no result that could be an argument"),
-                    ));
-                }
+async fn nested(core: &Core, args: Vec<Arg>, outer: &Call, stdio: &Stdio) -> Result<String> {
+    // The calls that wait for an argument, outermost first: the depth of what was typed is no depth of ours.
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let (mut args, mut texts) = (args.into_iter(), Vec::new());
+    loop {
+        match args.next() {
+            Some(Arg::Wave(text)) => texts.push(text),
+            Some(Arg::Call(place, mut expr)) => {
+                let place = core.find_instance(&mut expr.target, place)?;
+                let inner = expr.args.unwrap_or_default().into_iter();
+                let args = std::mem::replace(&mut args, inner);
+                let texts = std::mem::take(&mut texts);
+                waiting.push(Waiting { place, target: expr.target, args, texts });
+            }
+            None => {
+                let text = texts.join(", ");
+                let Some(call) = waiting.pop() else { return Ok(text) };
+                (args, texts) = (call.args, call.texts);
+                texts.push(argument(core, call.place, call.target, text, outer, stdio).await?);
             }
         }
-        Ok(texts.join(", "))
-    }
-    .boxed()
-}
-
-/// What happens to a node, in order. One reader at a time.
-#[pyclass(frozen, module = "gvm._gvm")]
-pub struct Events {
-    events: Arc<Mutex<broadcast::Receiver<Event>>>,
-    ended: watch::Receiver<bool>,
-    _answering: Answering,
-}
-
-#[pymethods]
-impl Events {
-    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
-    /// time.
-    fn next(&self, timeout: Option<f64>) -> Op {
-        let (events, mut ended) = (self.events.clone(), self.ended.clone());
-        let waiting = async move {
-            let mut events = events.lock().await;
-            let next = async {
-                loop {
-                    let event = tokio::select! {
-                        biased;
-                        event = events.recv() => event,
-                        _ = ended.wait_for(|ended| *ended) => return None,
-                    };
-                    match event {
-                        Ok(event) => return Some(event),
-                        // A reader that fell behind goes on with what is left.
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return None,
-                    }
-                }
-            };
-            let most = timeout.and_then(|most| Duration::try_from_secs_f64(most).ok());
-            Ok(match most {
-                Some(most) => tokio::time::timeout(most, next).await.ok().flatten(),
-                None => next.await,
-            })
-        };
-        Op::of(waiting, |py, event: Option<Event>| Ok(event.map(words).into_pyobject(py)?.unbind()))
     }
 }
 
-type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
+/// A call whose arguments are being found, and what has been found of those of the call around it.
+struct Waiting {
+    place: Option<Name>,
+    target: Target,
+    args: std::vec::IntoIter<Arg>,
+    texts: Vec<String>,
+}
 
-fn words(event: Event) -> Words {
-    match event {
-        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
-        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
-        Event::GpmdLost => ("gpmd-lost", None, None, None),
-        Event::GpmdBack => ("gpmd-back", None, None, None),
-        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
-        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
-        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
-        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
-        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
+/// What a nested call gives, as an argument of the call around it.
+async fn argument(
+    core: &Core,
+    place: Option<Name>,
+    target: Target,
+    args: String,
+    outer: &Call,
+    stdio: &Stdio,
+) -> Result<String> {
+    let title = target.module.to_string();
+    let mut call = Call::new(target, Args::Text(args));
+    call.limits = outer.limits;
+    call.above.clone_from(&outer.above);
+    let outcome = core.run(place, call, stdio.clone()).await;
+    match (outcome.result?, outcome.ty) {
+        (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
+        _ => Err(Error::new(
+            Code::BadArguments,
+            format!("a call of `{title}` gives no result that could be an argument"),
+        )),
     }
 }

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView, PyModule};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyModule};
 
 use crate::from_python::Bad;
 
@@ -76,7 +76,9 @@ fn said_natively(py: Python<'_>, buffer: &PyUntypedBuffer) -> Result<PyUntypedBu
 /// A number that lists are packed of.
 trait Number: Element + Sized {
     const FLOAT: bool;
+    /// The same number, or none.
     fn from_integer(value: i128) -> Option<Self>;
+    /// The nearest number; none where it is out of range.
     fn from_float(value: f64) -> Option<Self>;
 }
 
@@ -99,7 +101,8 @@ integers!(i8 u8 i16 u16 i32 u32 i64 u64);
 impl Number for f32 {
     const FLOAT: bool = true;
     fn from_integer(value: i128) -> Option<f32> {
-        Some(value as f32)
+        let near = value as f32;
+        (near as i128 == value).then_some(near)
     }
     fn from_float(value: f64) -> Option<f32> {
         narrow(value)
@@ -109,11 +112,46 @@ impl Number for f32 {
 impl Number for f64 {
     const FLOAT: bool = true;
     fn from_integer(value: i128) -> Option<f64> {
-        Some(value as f64)
+        let near = value as f64;
+        (near as i128 == value).then_some(near)
     }
     fn from_float(value: f64) -> Option<f64> {
         Some(value)
     }
+}
+
+/// Whether an object is an array of NumPy's that says of each element whether it counts, or an element that
+/// does not.
+///
+/// # Errors
+/// Those of asking it.
+pub fn is_masked(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = object.py();
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyBytes>() {
+        return Ok(false);
+    }
+    let mask = object.getattr_opt(intern!(py, "mask"))?;
+    Ok(mask.is_some() && object.hasattr(intern!(py, "filled"))? && object.hasattr(intern!(py, "dtype"))?)
+}
+
+/// Why a masked array is refused, and where its first masked element is.
+///
+/// # Errors
+/// Those of asking it.
+pub fn masked(ty: &Type, object: &Bound<'_, PyAny>) -> PyResult<Bad> {
+    let py = object.py();
+    let mask = py.import("numpy.ma")?.call_method1("getmaskarray", (object,))?;
+    let first = match mask.call_method0("any")?.is_truthy()? {
+        true => Some(mask.call_method0("argmax")?.extract::<usize>()?),
+        false => None,
+    };
+    let advice = "give filled(value), or compressed() to leave out what is masked";
+    Ok(match first {
+        Some(place) => {
+            Bad::new(format!("expected {ty}, found a masked element: {advice}")).at(format!("[{place}]"))
+        }
+        None => Bad::new(format!("expected {ty}, found a masked array: {advice}")),
+    })
 }
 
 /// The nearest f32; none where a finite number would become infinite.
@@ -138,7 +176,15 @@ fn numbers<T: Number>(
             let mut numbers = Vec::with_capacity(source.len());
             for (place, number) in source.into_iter().enumerate() {
                 numbers.push(T::$from(<$wide>::from(number)).ok_or_else(|| {
-                    Bad::new(format!("{number} is out of range for {element}")).at(format!("[{place}]"))
+                    let whole = std::any::TypeId::of::<$wide>() == std::any::TypeId::of::<i128>();
+                    let why = match whole && T::FLOAT {
+                        true => format!(
+                            "{number} cannot be {element} exactly: convert the array to floats first, as with \
+                             astype(), to have it rounded"
+                        ),
+                        false => format!("{number} is out of range for {element}"),
+                    };
+                    Bad::new(why).at(format!("[{place}]"))
                 })?);
             }
             Ok(numbers)
@@ -158,9 +204,11 @@ fn numbers<T: Number>(
         _ => Err(Bad::new(format!(
             "expected list<{element}>, found an array whose elements are {} (format {:?}): convert it first, \
              as with astype()",
-            match kind {
-                ElementType::Float { .. } => "floats",
-                ElementType::Bool => "bools",
+            match (kind, buffer.format().to_bytes()) {
+                (ElementType::Float { .. }, _) => "floats",
+                (ElementType::Bool, _) => "bools",
+                (_, [b'Z', ..]) => "complex numbers",
+                (_, [b'O']) => "Python objects",
                 _ => "of another kind",
             },
             buffer.format().to_string_lossy(),

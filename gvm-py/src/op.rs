@@ -1,8 +1,8 @@
 //! Something that can be waited for, or awaited.
 //!
 //! In: a future that has not begun. Out: its result on the thread that waits, in an event loop, or in a
-//! pool. Taking it back (Ctrl-C, a cancelled task) drops the future, which stops the guest. Must not know:
-//! what is awaited.
+//! pool. Cancelling it (Ctrl-C, a cancelled or dropped task) drops the future, which stops the guest. Must not
+//! know: what is awaited.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,11 @@ use futures::future::BoxFuture;
 use gvm_host::engine::streams::Output;
 use gvm_host::error::{Effect, Error, Result};
 use gvm_host::node::workers;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
+use pyo3::types::iterator::PySendResult;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
@@ -98,7 +99,12 @@ impl Op {
             }
             None => None,
         };
-        Ok(workers.spawn(run(future, output, queue, target)).abort_handle())
+        let begun = queue.begin();
+        let running = async move {
+            run(future, output, queue, target).await;
+            drop(begun);
+        };
+        Ok(workers.spawn(running).abort_handle())
     }
 }
 
@@ -154,13 +160,13 @@ impl Op {
     }
 
     /// Makes the request in the running event loop.
-    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+    fn __await__(&self, py: Python<'_>) -> PyResult<Awaited> {
         let running = py.import(intern!(py, "gvm._loop"))?.call_method0(intern!(py, "running"))?;
-        let (future, completions): (Bound<'py, PyAny>, Bound<'py, Completions>) = running.extract()?;
+        let (future, completions): (Bound<'_, PyAny>, Bound<'_, Completions>) = running.extract()?;
         let target = Target::Future(future.clone().unbind());
+        let steps = future.try_iter()?.unbind();
         let abort = self.spawn(py, completions.get().queue(), target)?;
-        future.call_method1(intern!(py, "add_done_callback"), (Canceller { abort },))?;
-        future.try_iter()
+        Ok(Awaited { steps, abort })
     }
 
     /// Makes the request on a worker; `callback(result, exception)` is called by whoever drains.
@@ -170,7 +176,39 @@ impl Op {
     }
 }
 
-/// Takes a request back.
+/// What an event loop waits on. The request is cancelled when this goes: its task was cancelled, or dropped.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Awaited {
+    /// Of the future that the loop is told of.
+    steps: Py<PyIterator>,
+    abort: AbortHandle,
+}
+
+#[pymethods]
+impl Awaited {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.steps.bind(py).send(py.None().bind(py))? {
+            PySendResult::Next(waited) => Ok(waited.unbind()),
+            PySendResult::Return(result) => Err(PyStopIteration::new_err((result.unbind(),))),
+        }
+    }
+
+    fn close(&self) {
+        self.abort.abort();
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+/// Cancels a request.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Canceller {
     abort: AbortHandle,
@@ -178,14 +216,6 @@ pub struct Canceller {
 
 #[pymethods]
 impl Canceller {
-    /// What an asyncio future calls when it is done: cancelled, perhaps.
-    fn __call__(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
-        if future.call_method0(intern!(future.py(), "cancelled"))?.is_truthy()? {
-            self.abort.abort();
-        }
-        Ok(())
-    }
-
     fn cancel(&self) {
         self.abort.abort();
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use gvm_host::error::{Code, Error};
 use gvm_host::limits::Limits;
-use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::errors::exception;
 
@@ -29,10 +29,29 @@ pub struct Sinks {
 }
 
 impl Options {
+    /// These options for an object of their own, so that Python's garbage collector sees each reference once.
+    pub fn own(&self, py: Python<'_>) -> Options {
+        let copy = |sink: &Option<Py<PyAny>>| sink.as_ref().map(|sink| sink.clone_ref(py));
+        let sinks = Sinks { stdout: copy(&self.sinks.stdout), stderr: copy(&self.sinks.stderr) };
+        Options { limits: self.limits, sinks: Arc::new(sinks) }
+    }
+
+    /// Shows the garbage collector where output goes. A call that runs shares the sinks, and keeps them alive.
+    ///
+    /// # Errors
+    /// Those of the collector.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if Arc::strong_count(&self.sinks) > 1 {
+            return Ok(());
+        }
+        visit.call(&self.sinks.stdout)?;
+        visit.call(&self.sinks.stderr)
+    }
+
     /// These options, changed by what was given.
     ///
     /// # Errors
-    /// `TypeError` for a keyword that is none of ours; `BAD_ARGUMENTS` for a value that is no limit.
+    /// `BAD_ARGUMENTS`, naming the keyword, for one that is none of ours and for a value that does not fit.
     pub fn with(&self, given: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
         let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(self.clone()) };
         let py = given.py();
@@ -45,13 +64,14 @@ impl Options {
                 "max_memory" => limits.memory = size(key, &value)?,
                 "max_output" => limits.output = size(key, &value)?,
                 "fuel" => limits.fuel = size(key, &value)?,
-                "stdout" => stdout = sink(&value)?,
-                "stderr" => stderr = sink(&value)?,
+                "stdout" => stdout = sink(key, &value)?,
+                "stderr" => stderr = sink(key, &value)?,
                 _ => {
-                    return Err(PyTypeError::new_err(format!(
+                    let message = format!(
                         "unexpected keyword argument {key:?}: a call takes timeout, max_memory, max_output, \
                          fuel, stdout and stderr"
-                    )));
+                    );
+                    return Err(bad(py, message));
                 }
             }
         }
@@ -71,14 +91,23 @@ fn bad(py: Python<'_>, message: String) -> PyErr {
     exception(py, &Error::new(Code::BadArguments, message))
 }
 
-fn sink(value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+fn found(value: &Bound<'_, PyAny>) -> String {
+    let shown = value.repr().map_or_else(|_| "an object".to_owned(), |text| text.to_string());
+    match shown.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
+    }
+}
+
+fn sink(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     if value.is_none() {
         return Ok(None);
     }
     let write = value.getattr_opt(intern!(value.py(), "write"))?;
     let sink = write.unwrap_or_else(|| value.clone());
     if !sink.is_callable() {
-        return Err(bad(value.py(), "stdout and stderr take a function of a str, or a text file".into()));
+        let message = format!("{key}: expected a function of a str, or a text file, found {}", found(value));
+        return Err(bad(value.py(), message));
     }
     Ok(Some(sink.unbind()))
 }
@@ -86,9 +115,15 @@ fn sink(value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
 /// Seconds, a `timedelta`, or text such as `"500ms"`; None and 0 for no limit.
 fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     let py = value.py();
-    let wrong = || bad(py, format!("timeout: {value} is no time: give seconds, a timedelta or \"500ms\""));
+    let wrong = || {
+        let found = found(value);
+        bad(py, format!("timeout: expected seconds (0 or more), a timedelta or \"500ms\", found {found}"))
+    };
     if value.is_none() {
         return Ok(None);
+    }
+    if value.is_instance_of::<PyBool>() {
+        return Err(wrong());
     }
     let time = if let Ok(text) = value.extract::<String>() {
         if text == "0" { Duration::ZERO } else { humantime::parse_duration(&text).map_err(|_| wrong())? }
@@ -109,9 +144,12 @@ fn size(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     }
     let text = value.extract::<String>();
     let size = match &text {
+        _ if value.is_instance_of::<PyBool>() => None,
         Ok(text) => text.parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64()),
         Err(_) => value.extract::<u64>().ok(),
     };
-    size.map(Some)
-        .ok_or_else(|| bad(value.py(), format!("{key}: {value} is no size: give a number, or \"64MiB\"")))
+    size.map(Some).ok_or_else(|| {
+        let found = found(value);
+        bad(value.py(), format!("{key}: expected a whole number (0 or more) or \"64MiB\", found {found}"))
+    })
 }

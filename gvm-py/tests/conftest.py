@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gvm
@@ -72,6 +74,8 @@ def stock(net: gvm.LocalNetwork, values: Path | None = None) -> None:
         net.upload(name, "1.0.0", WAT / f"{name}.wat")
     net.upload("lists", "1.0.0", components.lists())
     net.upload("slow", "1.0.0", SLOW)
+    net.upload("waits", "1.0.0", WAITS)
+    net.upload("sleeps", "1.0.0", SLEEPS)
     if values is not None:
         net.upload("values", "1.0.0", values)
 
@@ -84,6 +88,68 @@ SLOW = b"""(module
     (local.get $n))
   (func (export "trap-odd") (param i32) (result i32)
     (if (i32.and (local.get 0) (i32.const 1)) (then unreachable)) (local.get 0)))"""
+
+
+WAITS = b"""(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "running\\n")
+  (func (export "one") (result i32) (i32.const 1))
+  (func (export "for-ever") (param i32)
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (loop $again (br $again))))"""
+"""A guest that says when it runs, and then runs for ever."""
+
+
+SLEEPS = b"""(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "running\\n")
+  (func (export "for-ever") (param i32)
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const 3600000000000))
+    (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 512)))))"""
+"""A guest that says when it runs, and then sleeps for an hour."""
+
+
+class Heard:
+    """An output that knows how many guests have said that they run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._more = threading.Condition()
+
+    def __call__(self, text: str) -> None:
+        with self._more:
+            self.count += text.count("running")
+            self._more.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: self.count >= count, 30), f"{self.count} of {count} run"
+
+
+def soon(condition: Callable[[], object], within: float = 20) -> None:
+    """Waits until something holds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "it does not come to pass"
+        time.sleep(0.005)
+
+
+def busy(pid: int | str = "self") -> bool:
+    """Whether a process computes: how much time it took in the last 0.1 s."""
+
+    def spent() -> int:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = spent()
+    time.sleep(0.1)
+    return (spent() - before) / os.sysconf("SC_CLK_TCK") > 0.03
 
 
 def python(code: str, *args: str, **options: object) -> subprocess.Popen[str]:

@@ -30,23 +30,36 @@ other = gvm.Node("node-8399", home=net.home)
 """
 
 
+def blocks_of(document: str) -> list[str]:
+    """The blocks of Python in a document."""
+    text = (REPOSITORY / document).read_text()
+    found = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("document", ["README.md", "gvm-py/README.md"])
+@pytest.mark.parametrize("here", [True, False])
+def test_a_readme_can_be_pasted(document: str, here: bool, tmp_path: Path) -> None:
+    """As it is, into a plain Python, in the checkout or elsewhere, without a warning."""
+    [block] = blocks_of(document)
+    home = {**os.environ, "HOME": str(tmp_path), "GHOST_HOME": "", "PYTHONWARNINGS": "error"}
+    status, out, err = ended(python(block, cwd=REPOSITORY if here else tmp_path, env=home))
+    assert (status, err) == (0, ""), err
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents(document: str, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / document).read_text(), re.DOTALL | re.MULTILINE)
-    assert blocks
+    blocks = blocks_of(document)
     for name, source in {
         "math.wasm": "gvm-host/samples/math.wat", "counter.wat": "tests/guests/wat/counter.wat",
         "mandel.wat": "gvm-py/examples/mandel.wat",
     }.items():
         (tmp_path / name).write_bytes((REPOSITORY / source).read_bytes())
-    # `await` at the top level stands in documents as it does in a notebook.
     script = tmp_path / "script.py"
     script.write_text(
-        SETTING + "import ast, asyncio, inspect\n"
-        f"for block in {blocks!r}:\n"
-        "    code = compile(block, 'document', 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)\n"
-        "    made = eval(code, globals())\n"
-        "    inspect.iscoroutine(made) and asyncio.run(made)\n"
+        SETTING + f"for block in {blocks!r}:\n"
+        "    exec(compile(block, 'document', 'exec'), {'__name__': 'block'})\n"
         "other.close(); net.close()\n"
     )
     home = {**os.environ, "HOME": str(tmp_path)}

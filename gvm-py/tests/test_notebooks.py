@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from PIL import Image
 
+from conftest import WAITS, busy, soon
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str) -> nbformat.NotebookNode:
+def run(name: str, folder: Path) -> nbformat.NotebookNode:
+    """Runs a notebook in an empty folder, where every warning is an error, and nothing else complains."""
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
+    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}}).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr" or "Warning" not in output.text, output.text
+    assert [*folder.iterdir()] == []
     return notebook
 
 
@@ -41,8 +53,8 @@ def said(notebook: nbformat.NotebookNode, source: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def mandelbrot() -> nbformat.NotebookNode:
-    return run("mandelbrot")
+def mandelbrot(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    return run("mandelbrot", tmp_path_factory.mktemp("empty"))
 
 
 def test_the_picture(mandelbrot: nbformat.NotebookNode) -> None:
@@ -58,7 +70,8 @@ def test_the_picture(mandelbrot: nbformat.NotebookNode) -> None:
 
 
 def test_what_cells_show(mandelbrot: nbformat.NotebookNode) -> None:
-    assert "local network" in said(mandelbrot, "net = gvm.LocalNetwork") and "<table>" in said(mandelbrot, "net = gvm")
+    shown = said(mandelbrot, "net = gvm.LocalNetwork")
+    assert "local network" in shown and "<table>" in shown
     assert "node-4" in said(mandelbrot, "node.discover()")
     # The guest's words are in the cell that made the call, before its result.
     assert said(mandelbrot, "math.add(34, 34)") == "Adding Numbers From Wasm...\n68"
@@ -107,8 +120,76 @@ def test_output_belongs_to_the_cell_that_called(call: str) -> None:
         manager.shutdown_kernel()
 
 
-def test_speed() -> None:
-    notebook = run("speed")
+def test_speed(tmp_path: Path) -> None:
+    notebook = run("speed", tmp_path)
     [picture] = pictures(notebook)
     assert len(numpy.unique(picture.reshape(-1, 3), axis=0)) > 10
     assert "live, other process" in said(notebook, "times = ") and "4 nodes" in said(notebook, "def picture")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[BlockingKernelClient]:
+    """A kernel with a network, whose guests say when they run."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    client.manager = manager
+    setting = (
+        "import asyncio, gvm; net = gvm.LocalNetwork(nodes=2); "
+        f"net.upload('waits', '1.0.0', {WAITS!r}); waits = net.node.module('waits'); "
+        "there = net.node.connect('node-2').module('waits'); pool = gvm.Pool(net.nodes[:1], in_flight=1)"
+    )
+    assert client.execute_interactive(setting, timeout=60)["content"]["status"] == "ok"
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "await waits.for_ever.aio(1)", "await there.for_ever.aio(1)", "await net.node.run.aio('node-2', 'waits.for-ever', 1)",
+        "await asyncio.gather(waits.for_ever.aio(1), there.for_ever.aio(1))",
+        "await asyncio.create_task(waits.for_ever.aio(1))", "await pool.submit.aio('waits.for-ever', 1)",
+        "await asyncio.wrap_future(pool.submit('waits.for-ever', 1))", "waits.for_ever(1)", "there.for_ever(1)",
+        "list(pool.map('waits.for-ever', [1, 2]))", "list(pool.starmap('waits.for-ever', [(1,)] * 3))",
+        "async with gvm.Pool(net.nodes[:1]) as inner: await inner.submit.aio('waits.for-ever', 1)",
+        "with gvm.Pool(net.nodes[:1]) as inner: inner.submit('waits.for-ever', 1).result()",
+    ],
+)
+def test_the_stop_button(kernel: BlockingKernelClient, call: str) -> None:
+    """The cell ends by itself, and the guest does not run on."""
+    took: list[float] = []
+    # How long the kernel shows the error does not count.
+    cell = f"import time\ntry:\n    {call}\nfinally:\n    print('ended', time.monotonic(), flush=True)"
+    while len(took) < 6 and not (took and took[-1] < 0.2):
+        moments: dict[str, float] = {}
+
+        def hook(message: dict[str, Any]) -> None:
+            text = message["content"]["text"] if message["msg_type"] == "stream" else ""
+            if "running" in text and not moments:
+                moments["interrupted"] = time.monotonic()
+                kernel.manager.interrupt_kernel()
+            if "ended" in text:
+                moments["ended"] = float(text.split("ended")[1].split()[0])
+
+        reply = kernel.execute_interactive(cell, timeout=20, output_hook=hook)
+        took.append(moments["ended"] - moments["interrupted"])
+        assert reply["content"]["status"] == "error"
+        assert reply["content"]["ename"] in ("KeyboardInterrupt", "CancelledError"), reply["content"]
+    # The promise is 200 ms; other programs of this machine may hold up some of them.
+    assert min(took) < 0.2 and max(took) < 3, took
+    free = "assert pool.submit('waits.one').result(5) == 1 and not pool._work.running and net.node.discover()"
+    assert kernel.execute_interactive(free, timeout=20)["content"]["status"] == "ok"
+    pid = kernel.manager.provisioner.pid
+    soon(lambda: not busy(pid))
+
+
+def test_the_stop_button_is_left_as_it_was(kernel: BlockingKernelClient) -> None:
+    """Nothing of ours stays between it and others."""
+    text = (
+        "import signal\nbefore = signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)\n"
+        "signal.set_wakeup_fd(before[1])\nassert await waits.one.aio() == 1\n"
+        "after = signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)\nsignal.set_wakeup_fd(after[1])\n"
+        "assert before == after, (before, after)"
+    )
+    reply = kernel.execute_interactive(text, timeout=20)
+    assert reply["content"]["status"] == "ok", reply["content"]

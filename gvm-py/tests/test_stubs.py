@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import gvm
+import pytest
+
+from test_docs import DOCUMENTS, blocks_of
+from test_methods import TWINS
 
 PACKAGE = Path(gvm.__file__).parent
 CONFIG = Path(__file__).parents[1] / "pyproject.toml"
@@ -20,7 +24,11 @@ def run(*words: str | Path, cwd: Path) -> str:
 
 def test_stubs_are_true(tmp_path: Path) -> None:
     assert (PACKAGE / "py.typed").exists()
-    run("mypy.stubtest", "gvm", "--mypy-config-file", CONFIG, cwd=tmp_path)
+    # To mypy a method that is taken from its class has nameless parameters, and these have names.
+    known = tmp_path / "known"
+    known.write_text("".join(f"{kind.__module__}.{kind.__name__}.{name}\n" for kind, name in TWINS))
+    words = ("--allowlist", known, "--ignore-unused-allowlist", "--mypy-config-file", CONFIG)
+    run("mypy.stubtest", "gvm", *words, cwd=tmp_path)
 
 
 def test_types_are_of_use(tmp_path: Path) -> None:
@@ -34,8 +42,77 @@ def test_types_are_of_use(tmp_path: Path) -> None:
         "reveal_type(net.submit('a.b', 1))\n"
     )
     said = run("mypy", "--strict", "use.py", cwd=tmp_path)
-    assert 'Revealed type is "gvm._nodes.Peer"' in said
+    assert 'Revealed type is "gvm._peers.Peer"' in said
     assert "list[str]" in said and "Future[Any]" in said
-    (tmp_path / "misuse.py").write_text("import gvm\ngvm.LocalNetwork(nodes='2').node.connect(7)\n")
+    (tmp_path / "misuse.py").write_text("import gvm\ngvm.LocalNetwork(nodes='2')\ngvm.LocalNetwork().node.connect(7)\n")
     wrong = subprocess.run([sys.executable, "-m", "mypy", "misuse.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert wrong.stdout.count("arg-type") == 2, wrong.stdout
+    assert "misuse.py:2: error" in wrong.stdout and "misuse.py:3: error" in wrong.stdout, wrong.stdout
+
+
+NETWORKS = """
+import gvm
+
+near, far = gvm.LocalNetwork(), gvm.LocalNetwork(2, processes=True)
+peer: gvm.Peer = near.nodes[0].connect("node-2")
+also: gvm.Peer = far.nodes[0]
+either: gvm.Node | gvm.Peer = gvm.LocalNetwork(processes=bool(peer)).nodes[0]
+
+
+def annotated(net: gvm.LocalNetwork) -> gvm.Future[int]:
+    return net.submit("math.add", 1, 2)
+
+
+async def main() -> list[str]:
+    async with gvm.LocalNetwork() as net, gvm.Pool(net.nodes) as pool:
+        await pool.submit.aio("math.add", 1, 2)
+        gvm.Node.connect(net.node, "node-2").run("math.add", 1, 2)
+        results: gvm.Results = net.map("math.add", [1], [2])
+        results.close()
+        annotated(near)
+        return await net.nodes[0].discover.aio()
+"""
+
+WRONG = """
+import gvm
+
+gvm.LocalNetwork(processes=True).nodes[0].connect("node-2")
+gvm.LocalNetwork("2")
+gvm.Node.connect("x")
+gvm.Pool(["node-1"])
+"""
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> Path:
+    """A folder with every block of Python of the documents, each in a file of its own."""
+    for document in DOCUMENTS:
+        for place, block in enumerate(blocks_of(document)):
+            name = document.replace("/", "_").replace("-", "_").removesuffix(".md")
+            (tmp_path / f"{name}_{place}.py").write_text(block)
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    assert len([*tmp_path.iterdir()]) >= 7
+    return tmp_path
+
+
+def test_documents_are_typed(blocks: Path) -> None:
+    run("mypy", "--strict", ".", cwd=blocks)
+    (blocks / "wrong.py").write_text(WRONG)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "wrong.py"], cwd=blocks, capture_output=True, text=True
+    )
+    for line in (4, 5, 6, 7):
+        assert f"wrong.py:{line}: error" in wrong.stdout, wrong.stdout
+
+
+def test_documents_are_typed_for_pyright_too(blocks: Path) -> None:
+    there = subprocess.run([sys.executable, "-m", "pyright", "--version"], capture_output=True, text=True)
+    if there.returncode != 0:
+        pytest.skip(f"pyright cannot be installed here: {there.stderr[-200:]}")
+    run("pyright", "--pythonpath", sys.executable, ".", cwd=blocks)
+    (blocks / "wrong.py").write_text(WRONG)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "wrong.py"],
+        cwd=blocks, capture_output=True, text=True,
+    )
+    for line in (4, 5, 6, 7):
+        assert f"wrong.py:{line}:" in wrong.stdout, wrong.stdout

@@ -17,6 +17,7 @@ from ._errors import (
     AuthFailed,
     BadArguments,
     Cancelled,
+    Closed,
     ConnectionDenied,
     Error,
     FunctionAmbiguous,
@@ -48,20 +49,24 @@ from ._errors import (
     VersionMismatch,
     WitError,
 )
+from ._events import Event, Events
+from ._future import Future, Results
 from ._gvm import Function, __version__
 from ._module import Instance, Interface, Module
 from ._network import LocalNetwork
-from ._nodes import Event, Events, Node, Peer
+from ._nodes import Node
+from ._peers import Peer
 from ._pool import Pool
 from ._values import Err, Ok, Record, Some, Variant
 
 __all__ = [
-    "AuthFailed", "BadArguments", "Cancelled", "ConnectionDenied", "Err", "Error", "Event", "Events",
-    "Function", "FunctionAmbiguous", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
+    "AuthFailed", "BadArguments", "Cancelled", "Closed", "ConnectionDenied", "Err", "Error", "Event", "Events",
+    "Function", "FunctionAmbiguous", "Future", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
     "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface", "Internal", "LimitExceeded",
     "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Node",
     "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "OutputLost", "Overloaded",
-    "Peer", "Pool", "PortInUse", "Record", "Some", "StorageFull", "Syntax", "Timeout", "Trap", "UnsupportedType",
+    "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax", "Timeout", "Trap",
+    "UnsupportedType",
     "Variant", "VersionMismatch", "WitError", "__version__",
 ]
 

@@ -14,10 +14,13 @@ class Error(Exception):
 
     `code` is stable (`"MODULE_NOT_FOUND"`), `message` one sentence. `outcome` says whether the call may
     have had effects: `"not-started"`, `"ran-and-failed"`, or `"unknown"` (the connection went while it ran).
-    `context` has more lines for a person: a backtrace, a signature.
+    `context` has more lines for a person: a backtrace, a signature. An error that `map` or `starmap` raises
+    has the `index` of its item and the item's `arguments`.
     """
 
     code: str = "INTERNAL"
+    index: int | None = None
+    arguments: tuple[Any, ...] | None = None
 
     def __init__(
         self,
@@ -38,12 +41,8 @@ class Error(Exception):
         return f"{lines}\n{self.context}" if self.context else lines
 
     def __reduce__(self) -> tuple[Any, ...]:
-        details = {"outcome": self.outcome, "context": self.context, "status": self.status}
-        return _again, (type(self), self.message, details)
-
-
-def _again(kind: type[Error], message: str, details: dict[str, Any]) -> Error:
-    return kind(message, **details)
+        # Whatever was added to it, such as a note, goes along.
+        return type(self), (self.message,), dict(vars(self))
 
 
 class Internal(Error, RuntimeError):
@@ -92,6 +91,10 @@ class NodeDown(Error, ConnectionResetError):
     """The other node, or the connection to it, went away."""
 
     code = "NODE_DOWN"
+
+
+class Closed(NodeDown, RuntimeError):
+    """The node, network, pool or iterator has been closed here. Nothing was sent."""
 
 
 class AuthFailed(Error, PermissionError):
@@ -209,7 +212,7 @@ class Timeout(Error, TimeoutError):
 
 
 class Cancelled(Error):
-    """The call was taken back."""
+    """The call was cancelled."""
 
     code = "CANCELLED"
 
@@ -233,7 +236,10 @@ class OutputLost(Error):
 
 
 class WitError(Exception):
-    """The function gave the `err` of its WIT `result`: a value of the call, not a failure of it."""
+    """The function returned the `err` of its WIT `result`: a value of the call, not a failure of it."""
+
+    index: int | None = None
+    arguments: tuple[Any, ...] | None = None
 
     def __init__(self, value: Any = None) -> None:
         super().__init__(value)

@@ -1,12 +1,17 @@
 """Requests in an event loop, and methods that have an awaitable twin.
 
-In: requests that Rust has made ready (`Op`). Out: their results, waited for or awaited. One queue a loop
+In: requests that Rust has made ready (`Op`). Out: their results, waited for or awaited. One queue per loop
 brings what ended back to it. Must not know: what is requested.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 import inspect
+import sys
+import threading
+import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -17,14 +22,56 @@ from ._values import Wit
 if TYPE_CHECKING:
     import asyncio
 
+    from ._future import Future
+
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
 S = TypeVar("S")
 
 Steps = Generator[Op, Any, R]
 """What a request consists of: each `Op` that it yields comes back as its result."""
 
-_queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Completions] = weakref.WeakKeyDictionary()
+_BEAT = 0.05
+"""Seconds between two looks at signals while a loop of the main thread awaits something of ours."""
+
+
+class _Attended:
+    """One loop: its queue, and the beat that keeps it awake.
+
+    A signal's handler that cancels a task (a notebook's interrupt) does not wake the loop, which then sleeps on.
+    While something of ours is awaited, the loop wakes by itself some times a second and sees what was cancelled.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.queue = Completions(True)
+        self.futures: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
+        # Handlers of signals run on the main thread alone.
+        self._beats = threading.current_thread() is threading.main_thread()
+        self._beating = False
+        loop.add_reader(self.queue.fileno(), self.queue.drain)
+
+    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Keeps the loop awake for as long as something is under way."""
+        if self._beats and not self._beating:
+            self._beating = True
+            loop.call_later(_BEAT, self._beat, weakref.ref(loop))
+
+    def _beat(self, loop: weakref.ref[asyncio.AbstractEventLoop]) -> None:
+        self._beating = False
+        known = loop()
+        if known is not None and (self.queue.running() or not all(future.done() for future in self.futures)):
+            self.attend(known)
+
+
+_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Attended] = weakref.WeakKeyDictionary()
+
+
+def _attended(loop: asyncio.AbstractEventLoop) -> _Attended:
+    known = _loops.get(loop)
+    if known is None:
+        known = _loops[loop] = _Attended(loop)
+    return known
 
 
 def running() -> tuple[asyncio.Future[Any], Completions]:
@@ -33,12 +80,23 @@ def running() -> tuple[asyncio.Future[Any], Completions]:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    queue = _queues.get(loop)
-    if queue is None:
-        queue = Completions(True)
-        loop.add_reader(queue.fileno(), queue.drain)
-        _queues[loop] = queue
-    return loop.create_future(), queue
+    attended = _attended(loop)
+    attended.attend(loop)
+    return loop.create_future(), attended.queue
+
+
+def attend(future: concurrent.futures.Future[Any]) -> None:
+    """Keeps the running loop awake, where there is one, until this future is done: it may be awaited there."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    attended = _attended(loop)
+    attended.futures.add(future)
+    attended.attend(loop)
 
 
 async def awaiting(op: Op) -> Any:
@@ -77,51 +135,136 @@ async def _await(steps: Steps[R]) -> R:
             failed = error
 
 
-class Bound(Generic[P, R]):
-    """A method that can be called, or awaited by its `aio`."""
+class _Method:
+    """What a class has for a method that has an awaitable twin, `aio`.
 
-    def __init__(self, owner: object, make: Callable[..., Steps[R]]) -> None:
-        self.__self__ = owner
-        self.__func__ = make
-        self.__name__ = make.__name__
-        self.__qualname__ = make.__qualname__
-        self.__doc__ = make.__doc__
+    It is a function of the instance, as any method that is taken from its class, to `inspect`, `help` and `mock`
+    too.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, make)  # type: ignore[arg-type]
+        self.__code__ = _plain.__code__
+        self.__defaults__ = None
+        self.__kwdefaults__ = None
+        self._make = make
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # Functions cannot be subclassed, and whatever takes classes apart asks for one.
+        return types.FunctionType
 
     @property
     def __signature__(self) -> inspect.Signature:
-        whole = inspect.signature(self.__func__)
+        whole = inspect.signature(self._make)
         given = str(whole.return_annotation).removeprefix("Steps[").removesuffix("]")
-        _, *params = whole.parameters.values()
-        return whole.replace(parameters=params, return_annotation=Wit(given))
+        return whole.replace(return_annotation=Wit(given))
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return wait(self.__func__(self.__self__, *args, **kwargs))
-
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        """The awaitable twin."""
-        return _await(self.__func__(self.__self__, *args, **kwargs))
-
-    def __get__(self, instance: object, owner: Any = None) -> Bound[P, R]:
-        return self
+    def __reduce__(self) -> str:
+        return self.__qualname__
 
     def __repr__(self) -> str:
-        return f"<method {type(self.__self__).__name__}.{self.__name__} of {self.__self__!r}>"
+        return f"<function {self.__qualname__}>"
 
 
-class twin(Generic[S, P, R]):
+def _plain(*args: Any, **kwargs: Any) -> None:
+    """The kind of function that all of these are: one that neither awaits nor yields."""
+
+
+class twin(_Method, Generic[S, P, R]):
     """Makes of a generator of requests a method with an awaitable twin."""
 
     def __init__(self, make: Callable[Concatenate[S, P], Steps[R]]) -> None:
-        self._make = make
-        self.__name__ = make.__name__
-        self.__doc__ = make.__doc__
+        super().__init__(make)
+
+    def __call__(self, instance: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = wait(self._make(instance, *args, **kwargs))
+        return result
+
+    def aio(self, instance: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """The awaitable twin."""
+        return _await(self._make(instance, *args, **kwargs))
 
     @overload
     def __get__(self, instance: None, owner: Any) -> twin[S, P, R]: ...
     @overload
-    def __get__(self, instance: S, owner: Any) -> Bound[P, R]: ...
+    def __get__(self, instance: S, owner: Any) -> Bound[P, R, R]: ...
     def __get__(self, instance: S | None, owner: Any) -> Any:
-        return self if instance is None else Bound(instance, self._make)
+        return self if instance is None else Bound(self, instance)
+
+
+class future_twin(_Method, Generic[S, P]):
+    """Makes of a method that gives a future one whose awaitable twin gives the future's result."""
+
+    def __init__(self, make: Callable[Concatenate[S, P], Future[Any]]) -> None:
+        super().__init__(make)
+
+    def __call__(self, instance: S, /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+        made: Future[Any] = self._make(instance, *args, **kwargs)
+        return made
+
+    async def aio(self, instance: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """The awaitable twin; cancelling it, or dropping it, cancels the future."""
+        import asyncio
+
+        future = self(instance, *args, **kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            future.cancel()
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> future_twin[S, P]: ...
+    @overload
+    def __get__(self, instance: S, owner: Any) -> Bound[P, Future[Any], Any]: ...
+    def __get__(self, instance: S | None, owner: Any) -> Any:
+        return self if instance is None else Bound(self, instance)
+
+
+class Bound(Generic[P, R, A]):
+    """A method of one object: call it, or await its `aio`."""
+
+    def __init__(self, function: Any, instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+        self.__doc__ = function.__doc__
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return types.MethodType
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self.__func__(self.__self__, *args, **kwargs)
+        return result
+
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, A]:
+        """The awaitable twin."""
+        made: Coroutine[Any, Any, A] = self.__func__.aio(self.__self__, *args, **kwargs)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        # As of a method: what it does not have itself is its function's.
+        if name in ("__func__", "__self__"):
+            raise AttributeError(name)
+        return getattr(self.__func__, name)
+
+    def __get__(self, instance: object, owner: Any = None) -> Bound[P, R, A]:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Bound and self.__self__ is other.__self__ and self.__func__ is other.__func__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__self__), self.__func__))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.__self__, self.__func__.__name__)
+
+    def __repr__(self) -> str:
+        return f"<method {self.__func__.__qualname__} of {self.__self__!r}>"
 
 
 def background(op: Op) -> None:

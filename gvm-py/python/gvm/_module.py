@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _html
-from ._errors import Error, FunctionAmbiguous, FunctionNotFound
-from ._loop import Steps, twin, wait
+from ._errors import Error, FunctionAmbiguous, FunctionNotFound, InstanceNotFound
+from ._loop import Steps, background, twin, wait
 from ._values import attribute
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def _last(interface: str) -> str:
 class _Functions:
     """What modules, instances and interfaces share: functions as attributes, found when asked for."""
 
-    def __init__(self, core: _gvm.Module, interface: str | None) -> None:
+    def __init__(self, core: _gvm.Module, node: Node, interface: str | None) -> None:
         self._core = core
+        self._node = node
         self._interface = interface
 
     def _exports(self) -> Iterator[tuple[str | None, str, str]]:
@@ -41,7 +42,8 @@ class _Functions:
     def _function(self, name: str) -> Function:
         """A function by its name as Python has it, or as WIT has it."""
         wit = {wit for _, wit, _ in self._exports() if attribute(wit) == name}
-        return self._core.function(self._interface, wit.pop() if len(wit) == 1 else name)
+        # Whoever has a function has the node, and the private network that the node is of.
+        return self._core.function(self._interface, wit.pop() if len(wit) == 1 else name, self._node)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -59,6 +61,10 @@ class _Functions:
 
     def __getitem__(self, name: str) -> Any:
         return self._function(name)
+
+    def __reduce__(self) -> Any:
+        kind = type(self).__name__
+        raise TypeError(f"a gvm.{kind} cannot be pickled or copied: it belongs to a node of this process")
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *(attribute(name) for _, name, _ in self._exports())})
@@ -100,8 +106,7 @@ class Module(_Functions):
     """
 
     def __init__(self, core: _gvm.Module, node: Node) -> None:
-        super().__init__(core, None)
-        self._node = node
+        super().__init__(core, node, None)
 
     def _interfaces(self) -> list[str]:
         return list(dict.fromkeys(interface for interface, _, _ in self._exports() if interface))
@@ -112,7 +117,7 @@ class Module(_Functions):
                 case []:
                     pass
                 case [interface]:
-                    return Interface(self._core, interface)
+                    return Interface(self._core, self._node, interface)
                 case several:
                     lines = "\n".join(f'  {self._core.noun}["{interface}"]' for interface in several)
                     raise FunctionAmbiguous("several interfaces have this name; say which:", context=lines)
@@ -122,7 +127,7 @@ class Module(_Functions):
         """A function or an interface by its name as WIT has it."""
         for interface in self._interfaces():
             if name in (interface, interface.partition("@")[0]):
-                return Interface(self._core, interface)
+                return Interface(self._core, self._node, interface)
         return self._find(attribute(name)) if name == attribute(name) else self._function(name)
 
     def __call__(self, *argv: str, **options: Any) -> None:
@@ -163,9 +168,7 @@ class Instance(Module):
 
     def __init__(self, core: _gvm.Module, node: Node) -> None:
         super().__init__(core, node)
-        name = core.instance
-        assert name is not None
-        self._finalizer = weakref.finalize(self, _let_go, node._core, name)
+        self._finalizer = weakref.finalize(self, _let_go, node._core, self.id)
         self._finalizer.atexit = False
 
     @property
@@ -176,10 +179,12 @@ class Instance(Module):
     @twin
     def close(self) -> Steps[None]:
         """Lets the instance go. Doing so again changes nothing."""
-        if self._finalizer.detach():
+        if self._finalizer.detach() and not self._node.closed:
             yield self._node._core.drop_instance(self.id)
 
     def __enter__(self) -> Instance:
+        if not self._finalizer.alive:
+            raise InstanceNotFound(f"the instance `{self.id}` has been closed")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,7 +195,7 @@ class Instance(Module):
             pass
 
     async def __aenter__(self) -> Instance:
-        return self
+        return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
         try:
@@ -207,6 +212,8 @@ class Instance(Module):
 
 def _let_go(core: _gvm.Node, name: str) -> None:
     """An instance that nobody has any more goes, as a file is closed; nobody is told if it had gone."""
-    from ._loop import background
-
-    background(core.drop_instance(name))
+    try:
+        background(core.drop_instance(name))
+    except Error:
+        # So has its node.
+        pass

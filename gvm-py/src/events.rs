@@ -1,0 +1,125 @@
+//! What happens to a node, and its end.
+//!
+//! In: a node's handle. Out: its events, one after another, as plain words; the request that ends it. Must not
+//! know: what else is asked of a node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gvm_host::node::{Event, Handle};
+use gvm_host::peer::questions::Answering;
+use pyo3::prelude::*;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast, watch};
+
+use crate::errors::Raise;
+use crate::fork::{self, Owned};
+use crate::lookup::Core;
+use crate::op::Op;
+
+/// What can end a node.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Ending {
+    core: Owned<Core>,
+    ended: watch::Sender<bool>,
+}
+
+impl Ending {
+    /// What can end this node; `ended` is told once it has.
+    pub fn new(core: Core, ended: watch::Sender<bool>) -> Ending {
+        Ending { core: Owned::new(core), ended }
+    }
+}
+
+#[pymethods]
+impl Ending {
+    /// Whether the node was told to end.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.get().is_none_or(Core::closed)
+    }
+
+    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
+    fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
+        fork::check().or_raise(py)?;
+        let Some(core) = self.core.get() else { return Ok(Op::nothing(async { Ok(()) })) };
+        core.close();
+        let (handle, ended) = (core.handle().clone(), self.ended.clone());
+        Ok(Op::nothing(async move {
+            let hurrying = async {
+                if hurry {
+                    handle.hurry().await;
+                }
+            };
+            // The word to end comes first: both go the same way, one after the other.
+            futures::join!(handle.shut_down(), hurrying);
+            ended.send_replace(true);
+            Ok(())
+        }))
+    }
+}
+
+/// What happens to a node, in order. One reader at a time.
+#[pyclass(frozen, module = "gvm._gvm")]
+pub struct Events {
+    events: Arc<Mutex<broadcast::Receiver<Event>>>,
+    ended: watch::Receiver<bool>,
+    _answering: Answering,
+}
+
+impl Events {
+    /// The events of this node from now on. Whoever holds them answers those who ask to connect.
+    pub fn of(handle: &Handle, ended: watch::Receiver<bool>) -> Events {
+        let (events, answering) = (handle.events(), handle.answering());
+        Events { events: Arc::new(Mutex::new(events)), ended, _answering: answering }
+    }
+}
+
+#[pymethods]
+impl Events {
+    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
+    /// time.
+    fn next(&self, timeout: Option<f64>) -> Op {
+        let (events, mut ended) = (self.events.clone(), self.ended.clone());
+        let waiting = async move {
+            let mut events = events.lock().await;
+            let next = async {
+                loop {
+                    let event = tokio::select! {
+                        biased;
+                        event = events.recv() => event,
+                        _ = ended.wait_for(|ended| *ended) => return None,
+                    };
+                    match event {
+                        Ok(event) => return Some(event),
+                        // A reader that fell behind goes on with what is left.
+                        Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            };
+            let most = timeout.and_then(|most| Duration::try_from_secs_f64(most).ok());
+            Ok(match most {
+                Some(most) => tokio::time::timeout(most, next).await.ok().flatten(),
+                None => next.await,
+            })
+        };
+        Op::of(waiting, |py, event: Option<Event>| Ok(event.map(words).into_pyobject(py)?.unbind()))
+    }
+}
+
+type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
+
+fn words(event: Event) -> Words {
+    match event {
+        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
+        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
+        Event::GpmdLost => ("gpmd-lost", None, None, None),
+        Event::GpmdBack => ("gpmd-back", None, None, None),
+        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
+        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
+        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
+        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
+        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
+    }
+}

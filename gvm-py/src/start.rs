@@ -1,0 +1,71 @@
+//! What a node is started with.
+//!
+//! In: settings that Python has checked. Out: the configuration of a node. Must not know: what is asked of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gvm_host::error::{Code, Error, Result};
+use gvm_host::gpmd::server::NODE_PORT;
+use gvm_host::home::Home;
+use gvm_host::imports::{Dir, Grants};
+use gvm_host::limits::Limits;
+use gvm_host::node::{Config, LISTEN};
+use gvm_host::wire::transport::{Address, host_and_port};
+use pyo3::prelude::*;
+
+use crate::gpmd::engine;
+
+/// What a node is started with.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Start {
+    name: Option<String>,
+    home: PathBuf,
+    gpmd: Option<String>,
+    listen: Option<String>,
+    accept: String,
+    python: PathBuf,
+    /// Folder, name for guests, read-only.
+    dirs: Vec<(PathBuf, String, bool)>,
+    env: Vec<(String, String)>,
+    allow_net: Vec<String>,
+    /// Whether guests may use the network of nodes.
+    nodes: bool,
+    allow_calls: Vec<String>,
+    /// In seconds.
+    session_time: Option<f64>,
+}
+
+impl Start {
+    /// The same as the host has it. A call's own limits come with it; the node's bound those of peers too.
+    ///
+    /// # Errors
+    /// `HOME_INSECURE`; `SYNTAX`, `BAD_ARGUMENTS` for what cannot be read.
+    pub fn config(self, limits: Limits) -> Result<Config> {
+        let home = Home::open(&self.home)?;
+        let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
+        grants.dirs =
+            self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
+        self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
+        let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
+        Ok(Config {
+            name: self.name.map(|name| name.parse()).transpose()?,
+            gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
+            listen,
+            accept: self.accept.parse()?,
+            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            session_time: self.session_time.map(session_time).transpose()?,
+            grants,
+            limits: Limits { timeout: None, ..limits },
+            engine: engine(&home, self.python),
+            home,
+        })
+    }
+}
+
+fn session_time(seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
+}
