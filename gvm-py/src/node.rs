@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use gvm_host::call::{Args, Call, ModuleRef, Target};
 use gvm_host::error::{Code, Error, Result};
 use gvm_host::id::Name;
