@@ -134,7 +134,7 @@ pub fn bytes(count: u64) -> String {
 pub fn beyond(asked: u64, most: u64) -> (String, String) {
     let (asked_shown, most_shown) = (bytes(asked), bytes(most));
     match asked_shown == most_shown {
-        true => (format!("{asked} bytes"), format!("{most} bytes")),
+        true => (format!("{asked} bytes"), format!("{most_shown} ({most} bytes)")),
         false => (asked_shown, most_shown),
     }
 }
@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn one_byte_too_many_is_seen() {
         assert_eq!(beyond(2 << 20, 1 << 20), ("2.0 MiB".into(), "1.0 MiB".into()));
-        assert_eq!(beyond((128 << 20) + 1, 128 << 20), ("134217729 bytes".into(), "134217728 bytes".into()));
+        let (asked, most) = beyond((128 << 20) + 1, 128 << 20);
+        assert_eq!((asked.as_str(), most.as_str()), ("134217729 bytes", "128.0 MiB (134217728 bytes)"));
     }
 
     #[test]

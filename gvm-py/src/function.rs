@@ -10,6 +10,7 @@ use gvm_host::call::{Args, Call, Outcome, Target};
 use gvm_host::error::{Code, Error};
 use gvm_host::id::Hash;
 use gvm_host::imports::Stdio;
+use gvm_host::inert;
 use gvm_host::value::{FuncType, Value};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -175,7 +176,7 @@ fn arguments(
     let function = || target.function.as_deref().unwrap_or_default();
     let wrong = |message: String| {
         let error = Error::new(Code::BadArguments, message);
-        exception(py, &error.with_context(format!("  {}: {}", function(), signature.ty)))
+        exception(py, &error.with_context(format!("  {}: {}", inert::line(function()), signature.ty)))
     };
     let named = kwargs.map_or(0, |kwargs| kwargs.len());
     let wanted = signature.params.len();
@@ -275,23 +276,25 @@ impl Function {
     /// As WIT writes it: `add: func(a: s32, b: s32) -> s32`.
     #[getter]
     fn wit(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("{}: {}", self.name(), self.signature(py)?.ty))
+        Ok(inert::line(&format!("{}: {}", self.name(), self.signature(py)?.ty)).into_owned())
     }
 
     #[getter]
-    fn __name__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(attribute(py, self.name())?.into_any())
+    fn __name__(&self, py: Python<'_>) -> PyResult<String> {
+        // Names of core modules are whatever their authors wrote, and `help` prints them.
+        let name = attribute(py, self.name())?;
+        Ok(inert::line(name.bind(py).to_str()?).into_owned())
     }
 
     #[getter]
     fn __qualname__(&self, py: Python<'_>) -> PyResult<String> {
-        let name = attribute(py, self.name())?;
-        Ok(format!("{}.{}", self.target.module, name.bind(py)))
+        Ok(format!("{}.{}", self.target.module, self.__name__(py)?))
     }
 
     #[getter]
     fn __doc__(&self, py: Python<'_>) -> PyResult<String> {
-        let interface = self.target.interface.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+        let interface = self.target.interface.as_ref().map(|name| format!(" of {}", inert::line(name)));
+        let interface = interface.unwrap_or_default();
         let place = match &self.place.node {
             Some(node) => format!("on {node}"),
             None => "here".to_owned(),
@@ -327,9 +330,8 @@ impl Function {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let place = self.place.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let name = attribute(py, self.name())?;
-        let module = &self.target.module;
-        Ok(format!("<function {module}.{}{place}: {}>", name.bind(py), known.signature.ty))
+        let name = self.__qualname__(py)?;
+        Ok(format!("<function {name}{place}: {}>", known.signature.ty))
     }
 }
 

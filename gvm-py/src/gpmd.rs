@@ -14,6 +14,7 @@ use gvm_host::gpmd::control::{Control, Uploaded};
 use gvm_host::gpmd::server::{self, Server, Start};
 use gvm_host::home::Home;
 use gvm_host::id::parse_version;
+use gvm_host::inert;
 use gvm_host::node::workers;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -86,5 +87,9 @@ pub fn upload(home: PathBuf, name: String, version: String, data: &Bound<'_, PyB
         let binary = inspect::to_binary(&bytes)?;
         Control::connect(&home)?.upload(&name.parse()?, &parse_version(&version)?, &binary, &mut |_| {})
     };
-    Op::blocking(upload, |py, uploaded| Ok(uploaded.entry.exports.into_pyobject(py)?.into_any().unbind()))
+    let shown = |signature: &String| inert::line(signature).into_owned();
+    Op::blocking(upload, move |py, uploaded| {
+        let signatures: Vec<String> = uploaded.entry.exports.iter().map(shown).collect();
+        Ok(signatures.into_pyobject(py)?.into_any().unbind())
+    })
 }

@@ -74,6 +74,12 @@ mod _gvm {
         })
     }
 
+    /// Untrusted text as one line in which nothing acts on a terminal.
+    #[pyfunction]
+    fn inert(text: &str) -> String {
+        gvm_host::inert::line(text).into_owned()
+    }
+
     /// Refuses options of a call that do not fit.
     #[pyfunction]
     fn check_options(options: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -372,7 +372,7 @@ async fn nested(core: &Core, args: Vec<Arg>, outer: &Call, stdio: &Stdio) -> Res
 
 /// A call whose arguments are being found, and what has been found of those of the call around it.
 struct Waiting {
-    place: Option<Name>,
+    place: Place,
     target: Target,
     args: std::vec::IntoIter<Arg>,
     texts: Vec<String>,
@@ -381,7 +381,7 @@ struct Waiting {
 /// What a nested call gives, as an argument of the call around it.
 async fn argument(
     core: &Core,
-    place: Option<Name>,
+    place: Place,
     target: Target,
     args: String,
     outer: &Call,

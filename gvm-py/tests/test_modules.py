@@ -30,6 +30,30 @@ def test_signatures_are_shown(place: gvm.Node | gvm.Peer) -> None:
     assert "awaitable twin" in values.echo_bytes.aio.__doc__
 
 
+NAMES = rb'''(module
+  (func (@name "\0aTRAP: forged\1b[2K") (export "boom") unreachable)
+  (func (export "\1b]0;pwned\07"))
+  (func (export "abc\e2\80\aedef"))
+  (func (export "one\0aforged: func()\1b[31m")))'''
+
+
+def test_names_that_a_module_chose_act_on_no_terminal(net: gvm.LocalNetwork, place: gvm.Node | gvm.Peer) -> None:
+    said = net.upload("hostile-names", "1.0.0", NAMES)
+    module = place.module("hostile-names")
+    function = module["\x1b]0;pwned\x07"]
+    said += [repr(module), module._repr_html_(), repr(function), function.wit, function.__name__, function.__qualname__]
+    said += [function.__doc__, pydoc.render_doc(function, renderer=pydoc.plaintext)]
+    for wrong in (lambda: module.boom(), lambda: module["nope"](), lambda: function(1), lambda: module.bom()):
+        with pytest.raises(gvm.Error) as raised:
+            wrong()
+        said.append(str(raised.value))
+    for text in said:
+        lines = text.splitlines()
+        assert all(c.isprintable() for line in lines for c in line), text
+        assert not any(line.strip().startswith(("forged", "TRAP: forged")) for line in lines), text
+    assert function() is None, "it is called by its own name"
+
+
 def test_completion(place: gvm.Node | gvm.Peer) -> None:
     values = place.module("values")
     assert {"echo_bytes", "only_left", "left", "right", "name"} <= set(dir(values))

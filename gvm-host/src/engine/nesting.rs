@@ -62,12 +62,16 @@ pub(super) fn check(section: &[u8], offset: usize) -> Result<(), Refused> {
 fn declares_type(reader: &mut BinaryReader<'_>) -> Result<bool, BinaryReaderError> {
     let mut ahead = reader.clone();
     match ahead.read_u8()? {
-        0x00 => drop(ahead.read::<CoreType<'_>>()?),
+        0x00 => {
+            ahead.read::<CoreType<'_>>()?;
+        }
         0x01 => {
             *reader = ahead;
             return Ok(true);
         }
-        0x02 => drop(ahead.read::<ComponentAlias<'_>>()?),
+        0x02 => {
+            ahead.read::<ComponentAlias<'_>>()?;
+        }
         // An import, an export: a name and what it is of.
         0x03 | 0x04 => {
             ahead.read::<ComponentExternName<'_>>()?;

@@ -10,13 +10,12 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import _html
+from . import _gvm, _html
 from ._errors import Error, FunctionAmbiguous, FunctionNotFound, InstanceNotFound
 from ._loop import Steps, background, twin, wait
 from ._values import attribute
 
 if TYPE_CHECKING:
-    from . import _gvm
     from ._gvm import Function
     from ._nodes import Node
 
@@ -79,7 +78,7 @@ class _Functions:
     def _list(self) -> Iterator[tuple[str, str]]:
         for interface, name, signature in self._exports():
             front = "" if interface is None or self._interface else f"{interface}."
-            yield f"{front}{name}", signature
+            yield _gvm.inert(f"{front}{name}"), _gvm.inert(signature)
 
     def _text(self, title: str) -> str:
         return "\n".join([f"<{title}>", *(f"  {name}: {signature}" for name, signature in self._list())])
@@ -92,10 +91,10 @@ class Interface(_Functions):
     """The functions of one exported interface: `module.iface.function(…)`."""
 
     def __repr__(self) -> str:
-        return self._text(f"interface {self._interface} of {self._title()}")
+        return self._text(_gvm.inert(f"interface {self._interface} of {self._title()}"))
 
     def _repr_html_(self) -> str:
-        return self._table(f"{self._interface} of {self._title()}")
+        return self._table(_gvm.inert(f"{self._interface} of {self._title()}"))
 
 
 class Module(_Functions):
