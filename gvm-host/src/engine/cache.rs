@@ -115,12 +115,11 @@ impl Cache {
         std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
         map(engine, &self.code(hash), component).map_err(|error| {
             let words = format!("{error:#}");
-            // A node's slots are of one size; a module may ask for more from its start.
+            // A node's slots are of one size; a module may ask for more from its start. wasmtime says so by
+            // words alone.
             if let Some((_, what)) = words.split_once("pooling allocator requirements: ") {
-                return Error::new(
-                    Code::LimitExceeded,
-                    format!("the module is too large for a node: {what}"),
-                );
+                let message = format!("the module is too large for a node: {what}");
+                return Error::new(Code::LimitExceeded, message).with_source(error);
             }
             Error::new(Code::Internal, format!("fresh code does not load: {words}")).with_source(error)
         })
