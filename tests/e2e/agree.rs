@@ -119,4 +119,10 @@ fn what_is_pasted_in_triple_quotes_is_one_statement() {
         terminal.wait_for_prompt(Some(row), is_prompt);
         terminal.wait_for_text("\"one\\ntwo\"");
     }
+    // And with them, as terminals of today do.
+    let env = [("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
+    let terminal = Terminal::open(GVM, &["--name", "a"], &env, bed.folder());
+    terminal.wait_for_prompt(None, |text| text == "(a) >");
+    terminal.press("\x1b[200~values.echo-string(\"\"\"\n  three\n  four\n  \"\"\")\x1b[201~\r");
+    terminal.wait_for_text("\"three\\nfour\"");
 }

@@ -83,7 +83,7 @@ pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
     Error::new(code, sentence).with_source(error)
 }
 
-/// The reason that the other side gives for leaving: one line, of at most [`REASON`] characters.
+/// The reason that the other side gives for leaving: one line, of at most 100 characters.
 ///
 /// # Errors
 /// What capnp says of a message that cannot be read.
