@@ -52,13 +52,14 @@ fn upload(
     let version = parse_version(version).map_err(as_usage)?;
     let control = control()?;
     let bytes = read_source(file, &mut stdio::Stdin)?;
+    // Before the upload: what is acknowledged must not end in an error.
+    let wanting = runnable(&to_binary(&bytes)?)?;
     let mut progress = Progress::on_stderr();
     let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
     let uploaded =
         control.upload(&name, &version, &bytes, &mut |done| progress.bytes(what.clone(), done, all));
     drop(progress);
     let Uploaded { entry, created } = uploaded?;
-    let wanting = runnable(&to_binary(&bytes)?)?;
     let missing = offered::missing(&wanting);
     if json {
         let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;
