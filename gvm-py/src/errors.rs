@@ -3,8 +3,8 @@
 //! In: [`Error`]. Out: an instance of the class of its code, which `gvm/_errors.py` defines. Must not
 //! know: what failed.
 
-use gvm_host::error::{Error, Result};
-use gvm_host::id::Name;
+use gvm_host::Name;
+use gvm_host::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};

@@ -10,7 +10,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     generate(&root.join("schema"), &root.join("bindings/wire/src"))?;
-    let bench = root.join("gvm-host/benches/remote_add");
+    let bench = root.join("gvm-host/cli/benches/remote_add");
     generate(&bench, &bench)
 }
 

@@ -20,9 +20,9 @@ use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
 use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
-use crate::error::{Code, Error, Result};
-use crate::id::Hash;
-use crate::limits;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::Hash;
+use crate::base::limits;
 
 /// The compiled code of one home for one engine.
 pub(super) struct Cache {

@@ -15,9 +15,9 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
 use super::accept::denied;
-use crate::error::{Code, Error, Result};
-use crate::id::Name;
-use crate::node::Event;
+use crate::base::error::{Code, Error, Result};
+use crate::base::event::Event;
+use crate::base::id::Name;
 
 /// How long a person has to answer. A minute: they may be typing, or a call may run.
 pub const ANSWER: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@
 use capnp::ErrorKind;
 
 use super::schema::error_capnp::{Effect as WireEffect, error};
-use crate::error::{Code, Effect, Error};
-use crate::inert;
+use crate::base::error::{Code, Effect, Error};
+use crate::base::inert;
 
 /// The longest message or context taken from a peer, in bytes; the rest is cut off.
 const MOST: usize = 64 << 10;
