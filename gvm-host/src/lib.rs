@@ -78,7 +78,7 @@ mod node;
 mod peer;
 mod wire;
 
-pub use base::error::{CODES, Code, Effect, Error, Result};
+pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
 pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, parse_version};

@@ -24,6 +24,7 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     details.set_item("outcome", error.effect().as_str())?;
     details.set_item("context", error.context())?;
+    details.set_item("help", error.help())?;
     details.set_item("status", error.exit())?;
     Ok(PyErr::from_value(class.call((error.message(),), Some(&details))?))
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use gvm_host::text::near;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Reason, Result};
 
 /// What the file is called, in the home.
 pub const FILE: &str = "config.toml";
@@ -196,10 +196,9 @@ fn unreadable(error: &toml::de::Error, text: &str, path: &Path) -> Error {
 }
 
 fn bad(path: &Path, line: usize, why: impl Display) -> Error {
-    Error::new(
-        Code::Syntax,
-        format!("{}, line {line}: {why}; correct the line, or remove it for the default", path.display()),
-    )
+    Error::new(Code::Syntax, format!("{}, line {line}: {why}", path.display()))
+        .with_help("correct the line, or remove it to use the default")
+        .with_reason(Reason::Settings)
 }
 
 #[cfg(test)]

@@ -1,156 +1,17 @@
 //! One error for the whole product.
 //!
-//! In: a code, a sentence, and how far the call had come. Out: the same three on the screen
-//! (`CODE: sentence`), on the wire, in `--json` and in Python. Must not know: wasmtime, capnp,
-//! the terminal; each of those maps to and from this type at its own door, once.
+//! In: a code, a message, what the reader can do, and how far the call had come. Out: the same on the screen,
+//! on the wire, in `--json` and in Python. Must not know: wasmtime, capnp, the terminal. Each of those converts
+//! to and from this type in one place.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::base::inert;
 
-/// What went wrong, as a program can test it. The numbers are the wire's: never renumbered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u16)]
-pub enum Code {
-    /// A fault of ours. Nothing the caller can do but report it.
-    Internal = 0,
-    /// No daemon answers in this home: `gpmd start`.
-    GpmdNotRunning = 1,
-    /// Something else listens on a port of gpmd: choose another, or 0.
-    PortInUse = 2,
-    /// A live node has this name: choose another.
-    NodeNameTaken = 3,
-    /// No live node has this name: `Node.discover()` lists those there are.
-    NodeNotFound = 4,
-    /// The node exists but is not connected: `Node.connect(name)` first.
-    NodeNotConnected = 5,
-    /// The other node's accept policy said no.
-    ConnectionDenied = 6,
-    /// The other node, or the connection to it, went away.
-    NodeDown = 7,
-    /// The other side does not hold this home's key.
-    AuthFailed = 8,
-    /// The session does not carry the right to do this.
-    NotPermitted = 9,
-    /// Others can read or write the home: `chmod 700`.
-    HomeInsecure = 10,
-    /// The disk refused: free some space; what was acknowledged is safe.
-    StorageFull = 11,
-    /// The two sides speak protocols too far apart: upgrade the older.
-    VersionMismatch = 12,
-    /// No such module or version in this home: `gpmd wasm list`.
-    ModuleNotFound = 13,
-    /// This name and version hold other bytes: take a new version.
-    ModuleExists = 14,
-    /// The bytes are no WebAssembly module or component that we can run.
-    ModuleInvalid = 15,
-    /// A stored file is not what was uploaded: upload it again.
-    ModuleCorrupt = 16,
-    /// The module has no such function; the message lists the near ones.
-    FunctionNotFound = 17,
-    /// Several interfaces have this function; the message lists the qualified names.
-    FunctionAmbiguous = 18,
-    /// The arguments do not fit the signature, which the message shows.
-    BadArguments = 19,
-    /// The signature holds a type that cannot cross (resource, stream, future, v128, reference).
-    UnsupportedType = 20,
-    /// The module imports what this node does not offer or has not granted.
-    ImportUnsatisfied = 21,
-    /// No live instance has this name, or it is gone.
-    InstanceNotFound = 22,
-    /// The guest trapped; the message carries its backtrace.
-    Trap = 23,
-    /// The guest exited with a status other than 0, or a function exited before it returned.
-    GuestExit = 24,
-    /// A limit stopped the guest; the message says which and how much.
-    LimitExceeded = 25,
-    /// The call ran longer than it may.
-    Timeout = 26,
-    /// The caller took the call back.
-    Cancelled = 27,
-    /// Too many calls at once: wait and try again.
-    Overloaded = 28,
-    /// What was typed cannot be read; the message points at the place.
-    Syntax = 29,
-    /// Output could not be written where it was sent; the call itself may have done its work.
-    OutputLost = 30,
-}
-
-/// Every code, in the order of their numbers.
-pub const CODES: [Code; 31] = [
-    Code::Internal,
-    Code::GpmdNotRunning,
-    Code::PortInUse,
-    Code::NodeNameTaken,
-    Code::NodeNotFound,
-    Code::NodeNotConnected,
-    Code::ConnectionDenied,
-    Code::NodeDown,
-    Code::AuthFailed,
-    Code::NotPermitted,
-    Code::HomeInsecure,
-    Code::StorageFull,
-    Code::VersionMismatch,
-    Code::ModuleNotFound,
-    Code::ModuleExists,
-    Code::ModuleInvalid,
-    Code::ModuleCorrupt,
-    Code::FunctionNotFound,
-    Code::FunctionAmbiguous,
-    Code::BadArguments,
-    Code::UnsupportedType,
-    Code::ImportUnsatisfied,
-    Code::InstanceNotFound,
-    Code::Trap,
-    Code::GuestExit,
-    Code::LimitExceeded,
-    Code::Timeout,
-    Code::Cancelled,
-    Code::Overloaded,
-    Code::Syntax,
-    Code::OutputLost,
-];
+pub use super::code::{CODES, Code};
 
 impl Code {
-    /// The code as the screen and `--json` show it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Code::Internal => "INTERNAL",
-            Code::GpmdNotRunning => "GPMD_NOT_RUNNING",
-            Code::PortInUse => "PORT_IN_USE",
-            Code::NodeNameTaken => "NODE_NAME_TAKEN",
-            Code::NodeNotFound => "NODE_NOT_FOUND",
-            Code::NodeNotConnected => "NODE_NOT_CONNECTED",
-            Code::ConnectionDenied => "CONNECTION_DENIED",
-            Code::NodeDown => "NODE_DOWN",
-            Code::AuthFailed => "AUTH_FAILED",
-            Code::NotPermitted => "NOT_PERMITTED",
-            Code::HomeInsecure => "HOME_INSECURE",
-            Code::StorageFull => "STORAGE_FULL",
-            Code::VersionMismatch => "VERSION_MISMATCH",
-            Code::ModuleNotFound => "MODULE_NOT_FOUND",
-            Code::ModuleExists => "MODULE_EXISTS",
-            Code::ModuleInvalid => "MODULE_INVALID",
-            Code::ModuleCorrupt => "MODULE_CORRUPT",
-            Code::FunctionNotFound => "FUNCTION_NOT_FOUND",
-            Code::FunctionAmbiguous => "FUNCTION_AMBIGUOUS",
-            Code::BadArguments => "BAD_ARGUMENTS",
-            Code::UnsupportedType => "UNSUPPORTED_TYPE",
-            Code::ImportUnsatisfied => "IMPORT_UNSATISFIED",
-            Code::InstanceNotFound => "INSTANCE_NOT_FOUND",
-            Code::Trap => "TRAP",
-            Code::GuestExit => "GUEST_EXIT",
-            Code::LimitExceeded => "LIMIT_EXCEEDED",
-            Code::Timeout => "TIMEOUT",
-            Code::Cancelled => "CANCELLED",
-            Code::Overloaded => "OVERLOADED",
-            Code::Syntax => "SYNTAX",
-            Code::OutputLost => "OUTPUT_LOST",
-        }
-    }
-
     /// The code with this wire number; a number of a later version is `Internal`.
     pub fn from_number(number: u16) -> Code {
         CODES.get(usize::from(number)).copied().unwrap_or(Code::Internal)
@@ -191,7 +52,37 @@ impl Effect {
     }
 }
 
+/// Why, where a program does something about one cause of a code and not about another. The numbers are those of
+/// the wire and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum Reason {
+    /// `CONNECTION_DENIED`: the node asks a person, and nobody was there, or answered.
+    Unanswered = 1,
+    /// `INTERNAL`: the folder of compiled code may not hold executable files.
+    NotExecutable = 2,
+    /// `SYNTAX`: the settings file has an error.
+    Settings = 3,
+}
+
+impl Reason {
+    /// The reason with this wire number; none for 0 and for those of later versions.
+    pub fn from_number(number: u16) -> Option<Reason> {
+        [Reason::Unanswered, Reason::NotExecutable, Reason::Settings]
+            .into_iter()
+            .find(|reason| reason.number() == number)
+    }
+
+    /// The wire number.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
 /// A coded error. Cheap to move (one pointer), `Send + Sync`.
+///
+/// Its parts: what happened (`message`), more lines for a person (`context`), and what to do (`help`).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -200,6 +91,11 @@ struct Inner {
     message: Cow<'static, str>,
     /// More for a person: a backtrace, a signature, a caret line. Shown below the sentence.
     context: Option<String>,
+    /// What the reader can do, as one line.
+    help: Option<Cow<'static, str>>,
+    /// The shell command that `help` says to run.
+    command: Option<String>,
+    reason: Option<Reason>,
     /// The guest's status, with `GuestExit`; with other codes the status that a process leaves with.
     exit: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -212,19 +108,41 @@ impl Error {
     /// An error of a call that never began. The message is one line: what a guest, a module or a peer put
     /// into it cannot end the line or act on a terminal.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
-        let message = message.into();
-        let message = match inert::line(&message) {
-            Cow::Borrowed(_) => message,
-            Cow::Owned(inert) => Cow::Owned(inert),
-        };
         Error(Box::new(Inner {
             code,
             effect: Effect::NotStarted,
-            message,
+            message: one_line(message.into()),
             context: None,
+            help: None,
+            command: None,
+            reason: None,
             exit: None,
             source: None,
         }))
+    }
+
+    /// The same error with what the reader can do: one line, a sentence in the imperative or a command.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<Cow<'static, str>>) -> Error {
+        self.0.help = Some(one_line(help.into()));
+        self
+    }
+
+    /// The same error with the shell command that fixes it; it becomes the help too. The command stays in this
+    /// process: it does not cross the wire.
+    #[must_use]
+    pub fn with_command(mut self, command: impl Into<String>) -> Error {
+        let command = command.into();
+        let help = format!("run `{command}`");
+        self.0.command = Some(command);
+        self.with_help(help)
+    }
+
+    /// The same error with the reason that programs test.
+    #[must_use]
+    pub fn with_reason(mut self, reason: Reason) -> Error {
+        self.0.reason = Some(reason);
+        self
     }
 
     /// The same error, of a call that had come this far.
@@ -267,9 +185,18 @@ impl Error {
     /// The same error for another who waited for the same work; without what caused it.
     #[must_use]
     pub fn again(&self) -> Error {
-        let Inner { code, effect, message, context, exit, .. } = &*self.0;
-        let (message, context) = (message.clone(), context.clone());
-        Error(Box::new(Inner { code: *code, effect: *effect, message, context, exit: *exit, source: None }))
+        let Inner { code, effect, message, context, help, command, reason, exit, source: _ } = &*self.0;
+        Error(Box::new(Inner {
+            code: *code,
+            effect: *effect,
+            message: message.clone(),
+            context: context.clone(),
+            help: help.clone(),
+            command: command.clone(),
+            reason: *reason,
+            exit: *exit,
+            source: None,
+        }))
     }
 
     /// The code.
@@ -292,6 +219,41 @@ impl Error {
         self.0.context.as_deref()
     }
 
+    /// What the reader can do about it, where that is known.
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The shell command that fixes it, where there is one.
+    pub fn command(&self) -> Option<&str> {
+        self.0.command.as_deref()
+    }
+
+    /// The reason that programs test, where there is one.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
+    /// The error as `--json` gives it: `code`, `message`, `outcome`, and `context`, `help` and `exit` where
+    /// there are any.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!({
+            "code": self.code().as_str(),
+            "message": self.message(),
+            "outcome": self.effect().as_str(),
+        });
+        if let Some(context) = self.context() {
+            json["context"] = context.into();
+        }
+        if let Some(help) = self.help() {
+            json["help"] = help.into();
+        }
+        if let Some(status) = self.exit() {
+            json["exit"] = status.into();
+        }
+        json
+    }
+
     /// The guest's exit status, with [`Code::GuestExit`].
     pub fn exit(&self) -> Option<i32> {
         self.0.exit
@@ -302,9 +264,12 @@ impl Error {
         use std::io::ErrorKind;
         let code = if is_full(&error) { Code::StorageFull } else { Code::Internal };
         let barred = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotADirectory];
-        let more =
-            if barred.contains(&error.kind()) { "; `gvm doctor` tells what stands in the way" } else { "" };
-        Error::new(code, format!("{what}: {error}{more}")).with_source(error)
+        let barred = barred.contains(&error.kind());
+        let coded = Error::new(code, format!("{what}: {error}")).with_source(error);
+        match barred {
+            true => coded.with_help("run `gvm doctor` to find out what denies access"),
+            false => coded,
+        }
     }
 
     /// Output that could not be written to a stream: `STORAGE_FULL` where there is no room, else
@@ -320,6 +285,14 @@ impl Error {
     }
 }
 
+/// The text as one line in which nothing acts on a terminal.
+fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
+    match inert::line(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(inert) => Cow::Owned(inert),
+    }
+}
+
 /// Whether there is no room left: on the device, for this user, or within the largest file allowed.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
@@ -331,6 +304,9 @@ impl fmt::Display for Error {
         write!(f, "{}: {}", self.0.code, self.0.message)?;
         if let Some(context) = &self.0.context {
             write!(f, "\n{context}")?;
+        }
+        if let Some(help) = &self.0.help {
+            write!(f, "\nhelp: {help}")?;
         }
         Ok(())
     }
@@ -357,6 +333,7 @@ impl PartialEq for Error {
         self.code() == other.code()
             && self.effect() == other.effect()
             && self.message() == other.message()
+            && self.help() == other.help()
             && self.exit() == other.exit()
     }
 }

@@ -174,13 +174,8 @@ fn check_private(path: &Path) -> Result<()> {
     let meta = fs::metadata(path)
         .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
     let insecure = |why: &str| {
-        Error::new(
-            Code::HomeInsecure,
-            format!(
-                "{why}: whoever reaches the home can act as you; mend it with `chmod 700 {}`",
-                quote::path(path)
-            ),
-        )
+        Error::new(Code::HomeInsecure, format!("{why}; anyone who can enter the home can act as you"))
+            .with_command(format!("chmod 700 {}", quote::path(path)))
     };
     if !meta.is_dir() {
         return Err(Error::new(

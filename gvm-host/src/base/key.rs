@@ -94,13 +94,12 @@ fn read_secret(path: &Path) -> Result<String> {
         return Err(Error::new(
             Code::HomeInsecure,
             format!(
-                "others may read {} (mode {:03o}): whoever has the key can act as you; mend it with \
-                 `chmod 600 {}`",
+                "other users can read {} (mode {:03o}); anyone who has this key can act as you",
                 path.display(),
                 meta.mode() & 0o777,
-                quote::path(path),
             ),
-        ));
+        )
+        .with_command(format!("chmod 600 {}", quote::path(path))));
     }
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(fail)?;

@@ -2,6 +2,7 @@
 //!
 //! In and out: plain values. Must not know: calls, modules, sockets, wasm, the terminal.
 
+pub mod code;
 pub mod contain;
 pub mod durable;
 pub mod error;

@@ -304,10 +304,8 @@ async fn answered<T>(
 ) -> Result<T> {
     match timeout(within, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(Error::new(
-            Code::Overloaded,
-            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
-        )),
+        Err(_) => Err(Error::new(Code::Overloaded, "gpmd does not answer: it is suspended or overloaded")
+            .with_help("run `gvm doctor` to find out which")),
     }
 }
 

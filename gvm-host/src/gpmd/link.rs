@@ -368,10 +368,8 @@ pub(super) async fn answered<T>(
 ) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(Error::new(
-            Code::Overloaded,
-            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
-        )),
+        Err(_) => Err(Error::new(Code::Overloaded, "gpmd does not answer: it is suspended or overloaded")
+            .with_help("run `gvm doctor` to find out which")),
     }
 }
 

@@ -56,10 +56,10 @@ impl Route {
                 Error::new(Code::AuthFailed, format!("gpmd at {}: {}", self.address, dial_words(&error)))
                     .with_source(error)
             }
-            io::ErrorKind::TimedOut => Error::new(
-                Code::Overloaded,
-                "gpmd takes no connection: it is stopped, or has too much to do: `gvm doctor` tells which",
-            ),
+            io::ErrorKind::TimedOut => {
+                Error::new(Code::Overloaded, "gpmd accepts no connection: it is suspended or overloaded")
+                    .with_help("run `gvm doctor` to find out which")
+            }
             _ => match self.address {
                 Address::Unix(_) => Error::io("cannot reach gpmd", error),
                 // The host may be away, or the connection went during the handshake.

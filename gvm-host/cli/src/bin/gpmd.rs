@@ -86,9 +86,7 @@ fn run(mut args: Args) -> Result<()> {
 /// Says what went wrong: for a person on stderr, for a program on stdout too where it asked so.
 fn report(error: &Error, json: bool) {
     if json && !stdio::is_cut(error) {
-        let value = serde_json::json!({
-            "error": { "code": error.code().as_str(), "message": error.message(), "context": error.context() }
-        });
+        let value = serde_json::json!({ "error": error.to_json() });
         output::print(&format!("{value}\n"));
     }
     output::error(error);

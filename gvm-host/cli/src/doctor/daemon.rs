@@ -77,7 +77,7 @@ fn elsewhere(
         let words = format!("{} nodes, at {address}", nodes.len());
         ((version, nodes), words)
     });
-    let mend = |error: &Error| match error.code() {
+    let fix = |error: &Error| match error.code() {
         Code::GpmdNotRunning | Code::Overloaded => {
             "leave --gpmd (GPMD_ADDRESS) out for the gpmd of this home, or correct it: \
                                                     HOST[:PORT] of its port for nodes"
@@ -89,7 +89,7 @@ fn elsewhere(
         _ => about_gpmd(error, home, patient),
     };
     let (found, nodes) =
-        findings.note("answer", looked.map_err(|error| Sick::of(&error, || mend(&error))))?;
+        findings.note("answer", looked.map_err(|error| Sick::of(&error, || fix(&error))))?;
     findings.note("version", version(&found, patient));
     findings.note("ports", Ok(((), format!("{address} by TLS, as just asked"))));
     findings.note("nodes", self::nodes(home, &nodes));
@@ -198,7 +198,7 @@ fn none_runs(home: &Home, patient: &Patient) -> Sick {
     let files = [home.gpmd_lock(), home.gpmd_log()];
     let obstacle = files.iter().find_map(|file| refused(file, Use::Write)).or_else(|| taken(patient));
     match obstacle {
-        Some(sick) => Sick::new(format!("{words}; and none can start: {}", sick.words), sick.mend),
+        Some(sick) => Sick::new(format!("{words}; and none can start: {}", sick.words), sick.fix),
         None => Sick::new(words, format!("{} start", patient.commands.gpmd)),
     }
 }
@@ -379,12 +379,12 @@ fn ports(home: &Home, status: &Status, patient: &Patient) -> Found<()> {
 }
 
 /// Whether a port takes connections from here.
-pub fn reachable(at: SocketAddr, mend: &str) -> std::result::Result<(), Sick> {
+pub fn reachable(at: SocketAddr, fix: &str) -> std::result::Result<(), Sick> {
     let Err(error) = TcpStream::connect_timeout(&at, REACH) else { return Ok(()) };
     Err(match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Sick::new(
             format!("{at} takes no connection: what is sent there is lost"),
-            format!("{mend}: a firewall (nft, iptables) drops it, or the network to it is down"),
+            format!("{fix}: a firewall (nft, iptables) drops it, or the network to it is down"),
         ),
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable if at.ip().is_loopback() => Sick::new(
             format!("{at}: {error}"),
@@ -392,10 +392,10 @@ pub fn reachable(at: SocketAddr, mend: &str) -> std::result::Result<(), Sick> {
         ),
         ErrorKind::ConnectionRefused => Sick::new(
             format!("{at}: {error}"),
-            format!("{mend}: a firewall rejects it, or its program lives in another network namespace"),
+            format!("{fix}: a firewall rejects it, or its program lives in another network namespace"),
         ),
         _ => {
-            Sick::new(format!("{at}: {error}"), format!("{mend}: a firewall, or the network, stands between"))
+            Sick::new(format!("{at}: {error}"), format!("{fix}: a firewall, or the network, stands between"))
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Whether a path can be used as it must be, and what keeps it from that.
 //!
 //! In: a path of the home, and what is done with it. Out: the first folder above it, or the path itself, that
-//! stands in the way, with the command that mends it. Must not know: what the files hold.
+//! stands in the way, with the command that fixes it. Must not know: what the files hold.
 
 use std::fs;
 use std::io;

@@ -13,6 +13,7 @@ use super::{Findings, Found, Patient, Sick, stopped};
 use crate::settings;
 use gvm_host::DeviceKey;
 use gvm_host::Home;
+use gvm_host::Reason;
 use gvm_host::gpmd::record::{Record, holder, is_running};
 use gvm_host::index::{Index, Resolved};
 use gvm_host::store;
@@ -110,7 +111,7 @@ fn absent(path: &Path, patient: &Patient) -> Sick {
     }
     let above = path.ancestors().skip(1).find(|folder| folder.exists());
     match above.and_then(|folder| refused(folder, Use::Folder)) {
-        Some(sick) => Sick::new(format!("{words}, and none can be made: {}", sick.words), sick.mend),
+        Some(sick) => Sick::new(format!("{words}, and none can be made: {}", sick.words), sick.fix),
         None => {
             let full = above.and_then(|folder| rustix::fs::statvfs(folder).ok());
             match full.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM as u64) {
@@ -142,7 +143,7 @@ fn settings(patient: &Patient) -> Found<()> {
     match &patient.settings {
         Ok(()) if path.exists() => Ok(((), format!("{} can be read", path.display()))),
         Ok(()) => Ok(((), format!("there is no {}: all are the defaults", settings::FILE))),
-        Err(error) => Err(Sick::of(error, || match error.message().contains(settings::FILE) {
+        Err(error) => Err(Sick::of(error, || match error.reason() == Some(Reason::Settings) {
             true => "correct the line in config.toml, or remove it".to_owned(),
             false => "correct what it names, on the command line or in the environment".to_owned(),
         })),
@@ -213,9 +214,9 @@ fn modules(home: &Home, patient: &Patient) -> Found<()> {
         [] => Ok(((), format!("{count} stored, each as it was uploaded"))),
         [(first, sick), ..] => Err(Sick::new(
             format!("{} of {count} cannot be read; the first is {first}: {}", broken.len(), sick.words),
-            match sick.mend.as_str() {
+            match sick.fix.as_str() {
                 "" => format!("upload {first} again; or {gpmd} wasm remove {first}"),
-                mend => mend.to_owned(),
+                fix => fix.to_owned(),
             },
         )),
     }
@@ -226,7 +227,7 @@ fn wasm_files(folder: &Path) -> usize {
     files.filter(|file| file.path().extension().is_some_and(|extension| extension == "wasm")).count()
 }
 
-/// The versions whose files are not what was uploaded; without a mend where another upload is the only one.
+/// The versions whose files are not what was uploaded; without a fix where another upload is the only one.
 fn damaged(home: &Home, index: &Index) -> Vec<(String, Sick)> {
     let read = |found: Resolved<'_>| {
         let name = format!("{}@{}", found.name, found.version);

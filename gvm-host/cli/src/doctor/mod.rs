@@ -1,7 +1,7 @@
 //! What keeps a node, or two, from working, found layer by layer.
 //!
 //! In: a home's path, the node that would be started there, the name of another to look at. Out: findings in
-//! the order of the layers, each with what is wrong and how it is mended; what stands on a layer that fails is
+//! the order of the layers, each with what is wrong and how it is fixed; what stands on a layer that fails is
 //! skipped. Changes nothing: it makes no home, starts no daemon; a node of its own comes and goes. Must not
 //! know: the terminal.
 
@@ -34,8 +34,8 @@ pub struct Finding {
     pub state: State,
     /// What was found.
     pub words: String,
-    /// How it is mended, where it has to be.
-    pub mend: Option<String>,
+    /// How it is fixed, where it has to be.
+    pub fix: Option<String>,
 }
 
 /// How a layer is.
@@ -61,7 +61,7 @@ impl State {
 impl Finding {
     /// The finding for a program.
     pub fn json(&self) -> Json {
-        json!({ "layer": self.layer, "state": self.state.as_str(), "message": self.words, "mend": self.mend })
+        json!({ "layer": self.layer, "state": self.state.as_str(), "message": self.words, "fix": self.fix })
     }
 }
 
@@ -141,26 +141,22 @@ fn look(findings: &mut Findings, patient: &Patient) -> Option<()> {
 /// What came of looking at a layer: what the next ones need, and words; or what is wrong.
 type Found<T> = std::result::Result<(T, String), Sick>;
 
-/// What is wrong, and how it is mended.
+/// What is wrong, and how it is fixed.
 struct Sick {
     words: String,
-    mend: String,
+    fix: String,
 }
 
 impl Sick {
-    fn new(words: impl Into<String>, mend: impl Into<String>) -> Sick {
-        Sick { words: words.into(), mend: mend.into() }
+    fn new(words: impl Into<String>, fix: impl Into<String>) -> Sick {
+        Sick { words: words.into(), fix: fix.into() }
     }
 
-    /// An error whose sentence may say the mend itself; else what its code asks for.
-    fn of(error: &Error, mend: impl FnOnce() -> String) -> Sick {
-        let message = error.message();
-        // Sentences that send a person to the doctor have arrived.
-        let told = [": `gvm doctor` tells which", "; `gvm doctor` tells what stands in the way"];
-        let message = told.iter().find_map(|told| message.strip_suffix(told)).unwrap_or(message);
-        match message.split_once(": mend it with ").or_else(|| message.split_once("; mend it with ")) {
-            Some((words, mend)) => Sick::new(words, mend.trim_matches('`')),
-            None => Sick::new(format!("{}: {message}", error.code()), mend()),
+    /// An error: fixed by the command that it names, else as `fix` says.
+    fn of(error: &Error, fix: impl FnOnce() -> String) -> Sick {
+        match error.command() {
+            Some(command) => Sick::new(error.message(), command),
+            None => Sick::new(format!("{}: {}", error.code(), error.message()), fix()),
         }
     }
 }
@@ -169,11 +165,11 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn note<T>(&mut self, layer: &'static str, found: Found<T>) -> Option<T> {
-        let (state, words, mend, value) = match found {
+        let (state, words, fix, value) = match found {
             Ok((value, words)) => (State::Well, words, None, Some(value)),
-            Err(sick) => (State::Failing, sick.words, Some(sick.mend), None),
+            Err(sick) => (State::Failing, sick.words, Some(sick.fix), None),
         };
-        self.0.push(Finding { layer, state, words, mend });
+        self.0.push(Finding { layer, state, words, fix });
         value
     }
 
@@ -186,7 +182,7 @@ impl Findings {
             layer,
             state: State::Skipped,
             words: words.to_owned(),
-            mend: None,
+            fix: None,
         }));
     }
 }

@@ -10,6 +10,7 @@ use super::{Findings, Found, Patient, Sick, about_gpmd, runtime};
 use gvm_host::Accept;
 use gvm_host::Home;
 use gvm_host::Limits;
+use gvm_host::Reason;
 use gvm_host::Stdio;
 use gvm_host::system::durable;
 use gvm_host::{Args, Call, ModuleRef, Target};
@@ -32,7 +33,7 @@ pub fn examine(findings: &mut Findings, patient: &Patient, home: &Home) -> Optio
 }
 
 fn own(patient: &Patient, home: &Home) -> Found<()> {
-    let sick = |error: Error| Sick::of(&error, || mend(&error, patient, home));
+    let sick = |error: Error| Sick::of(&error, || fix(&error, patient, home));
     let config = (patient.config)(home.clone()).map_err(sick)?;
     for dir in &config.grants.dirs {
         let host = std::path::absolute(&dir.host).unwrap_or_else(|_| dir.host.clone());
@@ -76,14 +77,14 @@ async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
     tokio::time::timeout(TRIAL, trial).await.unwrap_or_else(|_| late())
 }
 
-fn mend(error: &Error, patient: &Patient, home: &Home) -> String {
+fn fix(error: &Error, patient: &Patient, home: &Home) -> String {
     match error.code() {
         Code::NodeNameTaken => "leave --name out, or end the node that has it".to_owned(),
         Code::PortInUse => "leave --listen out, or end what listens there".to_owned(),
         Code::StorageFull => "free some space on the home's disk".to_owned(),
         Code::Syntax => "correct what it names, on the command line or in config.toml".to_owned(),
         Code::GpmdNotRunning => about_gpmd(error, home, patient),
-        _ if error.message().contains("executable") => format!(
+        _ if error.reason() == Some(Reason::NotExecutable) => format!(
             "let programs run from the disk of {}: it is mounted with noexec, or a security policy forbids it; or \
              choose another home with --home or GHOST_HOME",
             home.path().display()

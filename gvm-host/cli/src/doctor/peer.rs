@@ -11,6 +11,7 @@ use super::home::Disk;
 use super::{Findings, Found, Patient, Sick, runtime, unable};
 use gvm_host::Accept;
 use gvm_host::Home;
+use gvm_host::Reason;
 use gvm_host::SessionRights;
 use gvm_host::net::Tls;
 use gvm_host::net::listener;
@@ -71,7 +72,7 @@ fn known(patient: &Patient, home: &Home, nodes: &[NodeInfo], name: &Name) -> Fou
     Err(match others.into_iter().next() {
         Some((pid, sick)) => Sick::new(
             format!("{words}; but {}", sick.words),
-            format!("{}: it registers again by itself, if process {pid} is {name}; else {start}", sick.mend),
+            format!("{}: it registers again by itself, if process {pid} is {name}; else {start}", sick.fix),
         ),
         None => Sick::new(words, start),
     })
@@ -152,7 +153,7 @@ fn tls(patient: &Patient, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found
             format!("the node was started with another key: {}", again(patient, node)),
         )),
         Ok(Err(_)) => Err(stuck(patient, node, &format!("{at} takes connections and says nothing"))),
-        Err(error) => Err(Sick::of(&error, || "mend the layers above".into())),
+        Err(error) => Err(Sick::of(&error, || "fix the layers above".into())),
     }
 }
 
@@ -181,7 +182,7 @@ fn accept(patient: &Patient, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
             "it asks its person (--accept ask), who was there to be asked".to_owned(),
         )),
         Err(error) => Err(match error.code() {
-            Code::ConnectionDenied if error.message().contains("asks its person") => Sick::new(
+            Code::ConnectionDenied if error.reason() == Some(Reason::Unanswered) => Sick::new(
                 error.message().to_owned(),
                 format!(
                     "{}, and answer at its prompt; or {}",

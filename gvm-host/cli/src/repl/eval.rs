@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::repl::describe::Description;
 use crate::repl::point;
 use crate::repl::progress::patiently;
-use crate::repl::render::{Screen, error_json, watch};
+use crate::repl::render::{Screen, watch};
 use crate::repl::{events, help, shorten};
 use gvm_host::Limits;
 use gvm_host::Name;
@@ -407,7 +407,7 @@ pub fn outcome_json(id: uuid::Uuid, node: &str, outcome: &Outcome, output: &[Chu
     match (&outcome.result, &outcome.ty) {
         (Ok(Some(value)), Some(ty)) => line["result"] = json::to_json(value, ty),
         (Ok(_), _) => line["result"] = Json::Null,
-        (Err(error), _) => line["error"] = error_json(error),
+        (Err(error), _) => line["error"] = error.to_json(),
     }
     let text = |stream: Stream| {
         let mine = output.iter().filter(|chunk| chunk.stream == stream);

@@ -271,19 +271,3 @@ fn write(stream: Stream, bytes: &[u8]) {
         tracing::debug!("output is lost: {error}");
     }
 }
-
-/// The first part of an error as `--json` gives it.
-pub fn error_json(error: &Error) -> serde_json::Value {
-    let mut json = serde_json::json!({
-        "code": error.code().as_str(),
-        "message": error.message(),
-        "outcome": error.effect().as_str(),
-    });
-    if let Some(context) = error.context() {
-        json["context"] = context.into();
-    }
-    if let Some(status) = error.exit() {
-        json["exit"] = status.into();
-    }
-    json
-}

@@ -22,7 +22,7 @@ pub fn doctor(options: &Options, screen: &mut Screen, node: Option<&str>) -> Res
     } else {
         let colour = screen.colour && screen.stdout_terminal;
         findings.iter().for_each(|finding| screen.line(&line(finding, colour)));
-        screen.line(if well { "All is well." } else { "Something fails: see what mends it." });
+        screen.line(if well { "All is well." } else { "Something fails: see what fixes it." });
     }
     Ok(i32::from(!well))
 }
@@ -90,8 +90,8 @@ fn line(finding: &Finding, colour: bool) -> String {
     let mark = format!("{mark:5}");
     let mark = if colour { style.paint(mark).to_string() } else { mark };
     let mut line = format!("{mark}  {:8}  {}", finding.layer, finding.words);
-    if let Some(mend) = &finding.mend {
-        line += &format!("\n                 mend: {mend}");
+    if let Some(fix) = &finding.fix {
+        line += &format!("\n                 fix: {fix}");
     }
     line
 }
