@@ -102,6 +102,8 @@ pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;
 pub use peer::questions::Answering;
 
+pub use wire::value::size as size_in_message;
+
 /// Helpers for text that people read: quoting, suggestions, text from guests and peers made harmless.
 pub mod text {
     pub use crate::base::{inert, near, quote, sanitize};

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use gvm_host::internals::wire;
+use gvm_host::size_in_message;
 use gvm_host::wave;
 use gvm_host::{List, Type, Value};
 
@@ -27,7 +27,7 @@ pub fn short(value: &Value, ty: &Type) -> String {
 
 /// How much a value is: its size, and what it holds where that can be counted.
 fn extent(value: &Value) -> String {
-    let size = bytesize::ByteSize(wire::value::size(value)).display().iec();
+    let size = bytesize::ByteSize(size_in_message(value)).display().iec();
     match value {
         Value::List(list) => format!("{size}, {} elements", List::len(list)),
         Value::String(text) => format!("{size}, {} characters", text.chars().count()),

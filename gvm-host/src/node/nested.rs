@@ -1,0 +1,151 @@
+//! Calls in the arguments of calls, as a person types them.
+//!
+//! In: a parsed call, and where it is to run. Out: one call after another that is ready to run, innermost
+//! first; each result becomes an argument of the call around it. Shared by the REPL and Python, which run the
+//! calls and show them in their own ways. Must not know: how a call runs, how a result is shown.
+
+use super::Handle;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::Name;
+use crate::base::wave;
+use crate::call::parse::{Arg, Expr, Places};
+use crate::call::{Args, Call, ModuleRef, Outcome, Target};
+
+/// What separates arguments in the text of a call.
+pub const SEPARATOR: &str = ", ";
+
+/// The calls of one line. The calls that wait for an argument are in a list, so the depth of what was typed is
+/// not the depth of the stack.
+#[derive(Debug)]
+pub struct Nested {
+    node: Handle,
+    /// The call whose arguments are being found; none once the outermost is ready.
+    open: Option<Open>,
+    /// The calls around it, outermost first.
+    waiting: Vec<Open>,
+}
+
+/// A call whose arguments are being found.
+#[derive(Debug)]
+struct Open {
+    place: Option<Name>,
+    target: Target,
+    places: Places,
+    is_function: bool,
+    args: std::vec::IntoIter<Arg>,
+    texts: Vec<String>,
+}
+
+/// A call whose arguments have all been found.
+#[derive(Debug)]
+pub struct Ready {
+    /// The node it runs on; none for this one.
+    pub place: Option<Name>,
+    pub target: Target,
+    /// Where its arguments are in the line.
+    pub places: Places,
+    /// Whether it has parentheses; a module's main has none.
+    pub is_function: bool,
+    /// Its arguments, each as WAVE.
+    pub texts: Vec<String>,
+    /// Whether it is the call that the others are arguments of.
+    pub is_outermost: bool,
+}
+
+impl Ready {
+    /// The arguments as a call takes them.
+    pub fn args(&self) -> Args {
+        match self.is_function {
+            true => Args::Text(self.texts.join(SEPARATOR)),
+            false => Args::Argv(vec![self.target.module.to_string()]),
+        }
+    }
+
+    /// The call, with a new id.
+    pub fn call(&self) -> Call {
+        Call::new(self.target.clone(), self.args())
+    }
+
+    /// The function as messages name it: `math.add`.
+    pub fn title(&self) -> String {
+        self.target.to_string()
+    }
+}
+
+impl Nested {
+    /// The calls of this expression, on this node unless it says otherwise.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND` for a live instance that is on another node than the one named.
+    pub fn new(node: Handle, place: Option<Name>, expr: Expr) -> Result<Nested> {
+        let open = Some(Open::new(&node, place, expr)?);
+        Ok(Nested { node, open, waiting: Vec::new() })
+    }
+
+    /// The next call to run. None once the outermost has been returned.
+    ///
+    /// # Errors
+    /// As [`Nested::new`].
+    pub fn next(&mut self) -> Result<Option<Ready>> {
+        let Some(mut open) = self.open.take() else { return Ok(None) };
+        loop {
+            match open.args.next() {
+                Some(Arg::Wave(text)) => open.texts.push(text),
+                Some(Arg::Call(place, expr)) => {
+                    let inner = Open::new(&self.node, place, expr)?;
+                    self.waiting.push(std::mem::replace(&mut open, inner));
+                }
+                None => break,
+            }
+        }
+        let Open { place, target, places, is_function, texts, .. } = open;
+        let is_outermost = self.waiting.is_empty();
+        self.open = self.waiting.pop();
+        Ok(Some(Ready { place, target, places, is_function, texts, is_outermost }))
+    }
+
+    /// Makes the outcome of the call that [`Nested::next`] returned last an argument of the call around it.
+    /// `title` names that call.
+    ///
+    /// # Errors
+    /// That of the outcome; `BAD_ARGUMENTS` for a call without a result.
+    pub fn answer(&mut self, title: &str, outcome: Outcome) -> Result<()> {
+        let (Some(value), Some(ty)) = (outcome.result?, outcome.ty) else {
+            let message = format!("`{title}` returns no result, so it cannot be an argument");
+            return Err(Error::new(Code::BadArguments, message));
+        };
+        if let Some(open) = &mut self.open {
+            open.texts.push(wave::print(&value, &ty));
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn new(node: &Handle, place: Option<Name>, expr: Expr) -> Result<Open> {
+        let Expr { mut target, args, places } = expr;
+        let place = node.find_instance(&mut target, place)?;
+        let is_function = args.is_some();
+        let args = args.unwrap_or_default().into_iter();
+        Ok(Open { place, target, places, is_function, args, texts: Vec::new() })
+    }
+}
+
+impl Handle {
+    /// Turns a module's name into the live instance of that name, where there is one, and returns the node that
+    /// the call runs on: the instance's, else the one that was named.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND` where the instance is on another node than the one that was named.
+    pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
+        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
+        let Some(lives) = self.instance(name) else { return Ok(place) };
+        if place.is_some() && place != lives.node {
+            let node = lives.node.as_ref().unwrap_or_else(|| self.name());
+            return Err(Error::new(Code::InstanceNotFound, format!("`{name}` is on node `{node}`"))
+                .with_help(format!("call `{name}` without naming a node")));
+        }
+        target.module = ModuleRef::Instance(name.clone());
+        Ok(lives.node)
+    }
+}
