@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gvm_host::engine::canonical::{Args, Ret, typed};
-use gvm_host::value::{List, Value};
+use gvm_host::internals::engine::canonical::{Args, Ret, typed};
+use gvm_host::{List, Value};
 use wasmtime::component::{Component, Instance, Linker, TypedFunc, Val, WasmList};
 use wasmtime::{Config, Engine, Store};
 

@@ -1,35 +1,33 @@
-//! The Ghost Virtual Machine as a library: nodes that run WebAssembly for each other, and the daemon that knows
-//! them. `gvm`, `gpmd` and the Python package are made of it; a program of yours may be, too.
+//! The Ghost Virtual Machine as a library: nodes that run WebAssembly for each other, and the daemon that
+//! knows them. The programs `gvm` and `gpmd` and the Python package are built on it.
 //!
-//! - [`home::Home`] is the folder that makes programs one person's: keys, modules, sockets.
-//! - [`gpmd::server::Server`] is the daemon of a home in this process, [`gpmd::control::Control`] speaks with one
-//!   anywhere: modules are uploaded through it.
-//! - [`node::Handle`] is a node: it discovers, connects, and runs a [`call::Call`] here or there, which ends in one
-//!   [`call::Outcome`] with a [`value::Value`] or an [`error::Error`]. Cheap to clone, `Send + Sync`; every future it
-//!   gives may be dropped, which stops what it waits for, wherever that runs.
-//! - [`repl::parse`] reads calls as people type them, [`wave`] and [`json`] write values.
+//! - [`Home`] is the folder that belongs to one person: keys, modules, sockets.
+//! - [`Handle`] is a running node. It discovers and connects to other nodes, and it runs a [`Call`] here or on
+//!   another node. A call ends in one [`Outcome`]: a [`Value`] or an [`Error`]. A handle is cheap to clone and
+//!   `Send + Sync`. Dropping one of its futures stops the work, wherever it runs.
+//! - [`Engine`] compiles and runs modules. [`Compiler`] names the program that compiles them.
+//! - [`daemon::server::Server`] is a home's gpmd in this process. [`gpmd::control::Control`] asks a gpmd in any
+//!   process: it uploads, lists and removes modules.
+//! - [`parse`] reads calls as people type them. [`wave`] and [`json`] write values.
 //!
-//! Limits are in [`limits`], what a guest may be granted in [`imports`]. `ARCHITECTURE.md` draws the path of a call
-//! through these modules, `docs/errors.md` tells each error code and what to do about it.
+//! [`limits`] has every limit with its reason, [`Grants`] what a guest may use. `ARCHITECTURE.md` shows the
+//! layers and the path of a call; `docs/errors.md` explains each error code. `gvm-host/examples` has whole programs.
 //!
 //! # A network in one program
 //!
 //! ```standalone_crate
-//! use gvm_host::call::{Args, Call, ModuleRef, Target};
-//! use gvm_host::engine::{Compiler, Engine, Settings, compiler, inspect};
+//! use gvm_host::daemon::server::{self, Server, Start};
 //! use gvm_host::gpmd::control::Control;
-//! use gvm_host::gpmd::server::{self, Server, Start};
-//! use gvm_host::home::Home;
-//! use gvm_host::imports::Stdio;
-//! use gvm_host::limits::Limits;
-//! use gvm_host::node::{self, Handle, workers};
-//! use gvm_host::value::Value;
+//! use gvm_host::{
+//!     Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target, Value,
+//!     compiler, inspect, workers,
+//! };
 //!
 //! const MATH: &str = r#"(module (func (export "add") (param i32 i32) (result i32)
 //!     (i32.add (local.get 0) (local.get 1))))"#;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // Modules are compiled in a child process: this very program, begun with a word of its own.
+//!     // Modules are compiled in a child process: this program, started with a word of its own.
 //!     let mut args = std::env::args_os();
 //!     if args.nth(1).is_some_and(|word| word == compiler::WORD) {
 //!         std::process::exit(compiler::child_main(&args.collect::<Vec<_>>()));
@@ -43,24 +41,17 @@
 //!     let version = semver::Version::new(1, 0, 0);
 //!     Control::connect(&home)?.upload(&"math".parse()?, &version, &bytes, &mut |_progress| {})?;
 //!
-//!     let engine = Engine::new(Settings {
-//!         pooling: false,
-//!         compiled: home.compiled(),
-//!         compiler: Compiler::current()?,
-//!     });
-//!     // Futures of nodes run on any tokio runtime; this one is theirs.
+//!     let engine = Engine::new(EngineConfig::new(home.compiled(), Compiler::current()?));
+//!     // Futures of nodes run on any tokio runtime; this one is shared by the nodes of the process.
 //!     workers()?.block_on(async {
-//!         let near = Handle::start(node::Config::new(home.clone(), engine.clone())).await?;
-//!         let far = Handle::start(node::Config::new(home, engine)).await?;
+//!         let near = Handle::start(Config::new(home.clone(), engine.clone())).await?;
+//!         let far = Handle::start(Config::new(home, engine)).await?;
 //!         near.connect(far.name().clone()).await?;
 //!
-//!         let add = Target {
-//!             module: ModuleRef::Stored { name: "math".parse()?, version: None },
-//!             interface: None,
-//!             function: Some("add".to_owned()),
-//!         };
+//!         let add = Target::function(ModuleRef::stored("math".parse()?), "add");
 //!         let call = Call::new(add, Args::Values(vec![Value::S32(34), Value::S32(34)]));
-//!         let outcome = near.run_on(far.name().clone(), call, Stdio::new(&Limits::default())).await;
+//!         let there = Some(far.name().clone());
+//!         let outcome = near.run(there, call, Stdio::new(&Limits::default())).await;
 //!         assert_eq!(outcome.result?, Some(Value::S32(68)));
 //!
 //!         near.shut_down().await;
@@ -72,32 +63,71 @@
 
 #[cfg(not(unix))]
 compile_error!(
-    "GVM stands on Unix sockets, signals and the modes of files: Linux is its platform, macOS should do, and on \
-     Windows it runs in WSL"
+    "GVM needs Unix sockets, signals and file modes. It runs on Linux, it should run on macOS, and on Windows it \
+     runs in WSL"
 );
 
-pub mod call;
-mod contain;
-pub mod doctor;
-pub mod durable;
-pub mod engine;
-pub mod error;
+mod base;
+mod call;
+pub mod daemon;
+mod engine;
 pub mod gpmd;
-pub mod home;
-pub mod id;
-pub mod imports;
-pub mod inert;
-pub mod json;
-pub mod key;
-pub mod limits;
-pub mod near;
-pub mod node;
-pub mod peer;
-pub mod process;
-pub mod quote;
-pub mod repl;
-pub mod settings;
-pub mod signal;
-pub mod value;
-pub mod wave;
-pub mod wire;
+mod imports;
+mod modules;
+mod node;
+mod peer;
+mod wire;
+
+pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
+pub use base::event::Event;
+pub use base::home::{Home, HomeId};
+pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, parse_version};
+pub use base::key::DeviceKey;
+pub use base::limits::Limits;
+pub use base::threads::workers;
+pub use base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+pub use base::{json, limits, wave};
+pub use call::parse;
+pub use call::rights::{Pattern, Rights, Rule, SessionRights};
+pub use call::stdio::{Preparing, Stdio};
+pub use call::streams::{Closed, Input, Output};
+pub use call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+pub use engine::{Compiler, Engine, EngineConfig, Entry, Function, Module, compiler};
+pub use imports::{Dir, Grants};
+pub use modules::{index, inspect, names, offered, store};
+pub use node::live::Place;
+pub use node::modules::Modules;
+pub use node::runner::{Caller, Prepared, Runner};
+pub use node::{Config, Handle, LISTEN};
+pub use peer::accept::Accept;
+pub use peer::questions::Answering;
+
+/// Helpers for text that people read: quoting, suggestions, text from guests and peers made harmless.
+pub mod text {
+    pub use crate::base::{inert, near, quote, sanitize};
+}
+
+/// Helpers for files and processes.
+pub mod system {
+    pub use crate::base::{durable, process};
+}
+
+/// Addresses and connections, for programs that look for what is wrong with them.
+pub mod net {
+    pub use crate::wire::tls::Tls;
+    pub use crate::wire::transport::{
+        Address, Listener, OtherEnd, Transport, dial, dial_words, host_and_port,
+    };
+    pub use crate::wire::unix::listener;
+}
+
+/// For this repository's own tests and benchmarks: it may change in any version.
+#[doc(hidden)]
+pub mod internals {
+    pub mod engine {
+        pub use crate::engine::{canonical, types};
+    }
+    pub mod wire {
+        pub use crate::wire::*;
+    }
+}

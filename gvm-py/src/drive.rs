@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use gvm_host::call::Chunk;
-use gvm_host::engine::streams::Output;
-use gvm_host::node::workers;
+use gvm_host::Chunk;
+use gvm_host::Output;
+use gvm_host::workers;
 use pyo3::intern;
 use pyo3::prelude::*;
 

@@ -3,8 +3,8 @@
 //! In: [`Error`]. Out: an instance of the class of its code, which `gvm/_errors.py` defines. Must not
 //! know: what failed.
 
-use gvm_host::error::{Error, Result};
-use gvm_host::id::Name;
+use gvm_host::Name;
+use gvm_host::{Error, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -24,6 +24,7 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     details.set_item("outcome", error.effect().as_str())?;
     details.set_item("context", error.context())?;
+    details.set_item("help", error.help())?;
     details.set_item("status", error.exit())?;
     Ok(PyErr::from_value(class.call((error.message(),), Some(&details))?))
 }

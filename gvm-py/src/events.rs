@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gvm_host::node::{Event, Handle};
-use gvm_host::peer::questions::Answering;
+use gvm_host::Answering;
+use gvm_host::{Event, Handle};
 use pyo3::prelude::*;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};
@@ -111,15 +111,6 @@ impl Events {
 type Words = (&'static str, Option<String>, Option<String>, Option<u64>);
 
 fn words(event: Event) -> Words {
-    match event {
-        Event::Connected { name } => ("connected", Some(name.to_string()), None, None),
-        Event::Down { name, why } => ("down", Some(name.to_string()), Some(why), None),
-        Event::GpmdLost => ("gpmd-lost", None, None, None),
-        Event::GpmdBack => ("gpmd-back", None, None, None),
-        Event::GpmdRefused { why } => ("gpmd-refused", None, Some(why), None),
-        Event::Asked { id, name } => ("asked", Some(name.to_string()), None, Some(id)),
-        Event::AskEnded { id, name, why } => ("ask-ended", Some(name.to_string()), Some(why), Some(id)),
-        Event::Waiting { name } => ("waiting", Some(name.to_string()), None, None),
-        Event::Leaving { calls } => ("leaving", None, None, Some(calls as u64)),
-    }
+    let (node, why) = (event.node().map(ToString::to_string), event.why().map(str::to_owned));
+    (event.kind(), node, why, event.number().map(|(_, number)| number))
 }

@@ -3,7 +3,7 @@
 //! In: an object and the plan of the type that it should be. Out: the value, or what does not fit and
 //! where. Nothing is wrapped, cut or guessed. Must not know: calls.
 
-use gvm_host::value::{List, Type, Value};
+use gvm_host::{List, Type, Value};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;

@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
-use gvm_host::call::{Args, Call, Outcome, Target};
-use gvm_host::error::{Code, Error};
-use gvm_host::id::Hash;
-use gvm_host::imports::Stdio;
-use gvm_host::inert;
-use gvm_host::value::{FuncType, Value};
+use gvm_host::Hash;
+use gvm_host::Stdio;
+use gvm_host::text::inert;
+use gvm_host::{Args, Call, Outcome, Target};
+use gvm_host::{Code, Error};
+use gvm_host::{FuncType, Value};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

@@ -7,15 +7,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use gvm_host::engine::ahead::compile_ahead;
-use gvm_host::engine::{Compiler, Engine, Settings, inspect};
-use gvm_host::error::{Code, Error, Result};
+use gvm_host::Home;
+use gvm_host::daemon::ahead::compile_ahead;
+use gvm_host::daemon::server;
+use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::gpmd::server::{self, Server, Start};
-use gvm_host::home::Home;
-use gvm_host::id::parse_version;
-use gvm_host::inert;
-use gvm_host::node::workers;
+use gvm_host::parse_version;
+use gvm_host::text::inert;
+use gvm_host::workers;
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Compiler, Engine, EngineConfig, inspect};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -27,12 +28,12 @@ use crate::op::Op;
 pub fn compiler(python: PathBuf) -> Compiler {
     // `-P`: no folder of somebody's is searched before the installed package.
     let args = ["-P", "-m", "gvm._compile"].map(OsString::from);
-    Compiler { program: python, args: args.into() }
+    Compiler::program(python).args(args)
 }
 
 /// An engine over a home's compiled code.
 pub fn engine(home: &Home, python: PathBuf) -> Engine {
-    Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler: compiler(python) })
+    Engine::new(EngineConfig::new(home.compiled(), compiler(python)))
 }
 
 /// A gpmd of a home of its own, in this process.

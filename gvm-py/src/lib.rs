@@ -33,8 +33,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod _gvm {
     use std::ffi::OsString;
 
-    use gvm_host::engine::compiler;
-    use gvm_host::error::CODES;
+    use gvm_host::CODES;
+    use gvm_host::compiler;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
@@ -77,7 +77,7 @@ mod _gvm {
     /// Untrusted text as one line in which nothing acts on a terminal.
     #[pyfunction]
     fn inert(text: &str) -> String {
-        gvm_host::inert::line(text).into_owned()
+        gvm_host::text::inert::line(text).into_owned()
     }
 
     /// Refuses options of a call that do not fit.

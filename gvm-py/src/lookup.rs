@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gvm_host::call::{Call, ModuleRef, Outcome, Target};
-use gvm_host::engine::inspect::{self, Kind, ModuleInfo};
-use gvm_host::error::{Code, Error, Result};
-use gvm_host::id::{Hash, Name};
-use gvm_host::imports::Stdio;
+use gvm_host::Handle;
+use gvm_host::Stdio;
+use gvm_host::inspect;
+use gvm_host::inspect::{Kind, ModuleInfo};
 use gvm_host::limits::{CALLS_PER_SESSION, POOL};
-use gvm_host::node::Handle;
-use gvm_host::repl::parse::{self, Expr};
+use gvm_host::parse;
+use gvm_host::parse::Expr;
+use gvm_host::{Call, ModuleRef, Outcome, Target};
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Hash, Name};
 use tokio::sync::Semaphore;
 
 /// How many modules' signatures are kept.

@@ -3,8 +3,8 @@
 //! In: what the home's copy says of itself. Out: names, signatures, functions. `gvm/_module.py` makes the
 //! Python object of it. Must not know: how functions are called.
 
-use gvm_host::call::{ModuleRef, Target};
-use gvm_host::id::Name;
+use gvm_host::Name;
+use gvm_host::{ModuleRef, Target};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -75,8 +75,8 @@ impl ModuleCore {
     #[getter]
     fn kind(&self) -> &'static str {
         match self.now().info.kind {
-            gvm_host::engine::inspect::Kind::Core => "core",
-            gvm_host::engine::inspect::Kind::Component => "component",
+            gvm_host::inspect::Kind::Core => "core",
+            gvm_host::inspect::Kind::Component => "component",
         }
     }
 

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use gvm_host::call::{Args, Call, ModuleRef, Target};
-use gvm_host::error::{Code, Error, Result};
-use gvm_host::id::Name;
-use gvm_host::imports::Stdio;
-use gvm_host::node::Handle;
-use gvm_host::repl::parse::{Arg, Expr};
+use gvm_host::Handle;
+use gvm_host::Name;
+use gvm_host::Stdio;
+use gvm_host::parse::{Arg, Expr};
 use gvm_host::wave;
+use gvm_host::{Args, Call, ModuleRef, Target};
+use gvm_host::{Code, Error, Result};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -287,7 +287,7 @@ impl NodeCore {
                     call.args = Args::Text(args);
                     core.run(place, call, stdio).await
                 }
-                Err(error) => gvm_host::call::Outcome::failed(error),
+                Err(error) => gvm_host::Outcome::failed(error),
             };
             Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
         };
@@ -300,7 +300,7 @@ impl NodeCore {
     }
 }
 
-fn names(py: Python<'_>, nodes: Vec<gvm_host::id::NodeInfo>) -> PyResult<Py<PyAny>> {
+fn names(py: Python<'_>, nodes: Vec<gvm_host::NodeInfo>) -> PyResult<Py<PyAny>> {
     let names: Vec<String> = nodes.into_iter().map(|node| node.name.to_string()).collect();
     Ok(names.into_pyobject(py)?.unbind())
 }
@@ -310,7 +310,7 @@ async fn signature(
     core: &Core,
     place: Option<Name>,
     target: &Target,
-) -> Result<(Option<gvm_host::id::Hash>, gvm_host::value::FuncType)> {
+) -> Result<(Option<gvm_host::Hash>, gvm_host::FuncType)> {
     let name = target.function.as_deref().unwrap_or_default();
     if matches!(target.module, ModuleRef::Stored { .. }) {
         match core.find(&target.module).await {

@@ -5,7 +5,7 @@
 //! and back, as `bytes`, NumPy arrays, or `array.array` where NumPy is not installed. Must not know:
 //! signatures.
 
-use gvm_host::value::{List, Type};
+use gvm_host::{List, Type};
 use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::PyImportError;
 use pyo3::intern;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use gvm_host::engine::streams::Output;
-use gvm_host::error::{Effect, Error, Result};
-use gvm_host::node::workers;
+use gvm_host::Output;
+use gvm_host::workers;
+use gvm_host::{Effect, Error, Result};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use gvm_host::call::{Chunk, Stream};
-use gvm_host::repl::sanitize::Sanitizer;
+use gvm_host::text::sanitize::Sanitizer;
+use gvm_host::{Chunk, Stream};
 use pyo3::intern;
 use pyo3::prelude::*;
 use uuid::Uuid;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gvm_host::value::{FuncType, Type};
+use gvm_host::{FuncType, Type};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};

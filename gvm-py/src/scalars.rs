@@ -4,7 +4,7 @@
 //! whole or not at all, to floats too; floats become the nearest `f32`, which is what an `f32` is for. Must not
 //! know: lists, signatures.
 
-use gvm_host::value::Type;
+use gvm_host::Type;
 use pyo3::exceptions::{PyException, PyOverflowError};
 use pyo3::intern;
 use pyo3::prelude::*;

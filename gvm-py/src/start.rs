@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gvm_host::error::{Code, Error, Result};
-use gvm_host::gpmd::server::NODE_PORT;
-use gvm_host::home::Home;
-use gvm_host::imports::{Dir, Grants};
-use gvm_host::limits::Limits;
-use gvm_host::node::{Config, LISTEN};
-use gvm_host::wire::transport::{Address, host_and_port};
+use gvm_host::Home;
+use gvm_host::Limits;
+use gvm_host::daemon::server::NODE_PORT;
+use gvm_host::net::{Address, host_and_port};
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Config, LISTEN};
+use gvm_host::{Dir, Grants};
 use pyo3::prelude::*;
 
 use crate::gpmd::engine;

@@ -2,8 +2,8 @@
 //!
 //! In: a value and the plan of its type. Out: what a person would write for it. Must not know: calls.
 
-use gvm_host::error::Error;
-use gvm_host::value::{List, Value};
+use gvm_host::Error;
+use gvm_host::{List, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
 

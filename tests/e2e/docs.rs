@@ -13,7 +13,7 @@ fn read(path: &str) -> String {
 
 #[test]
 fn every_error_code_is_explained() {
-    let source = read("gvm-host/src/error.rs");
+    let source = read("gvm-host/src/base/error.rs");
     let coded = source.lines().filter_map(|line| line.split_once("=> \"")?.1.split_once('"'));
     let is_code = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let codes: BTreeSet<&str> = coded.map(|(code, _)| code).filter(is_code).collect();
@@ -30,7 +30,7 @@ fn every_error_code_is_explained() {
 #[test]
 fn every_setting_is_explained() {
     let text = read("docs/limits-and-grants.md");
-    let source = read("gvm-host/src/settings.rs");
+    let source = read("gvm-host/cli/src/settings.rs");
     let fields = source.split("struct File {").nth(1).unwrap().split('}').next().unwrap();
     let keys =
         fields.lines().filter_map(|line| Some(line.trim().split_once(": Option<")?.0.replace('_', "-")));
@@ -51,7 +51,10 @@ fn languages_are_shown_as_gvm_new_begins_them() {
         [("rust", "rust/lib.rs"), ("c", "c/module.c"), ("python", "python/app.py"), ("js", "js/module.js")]
     {
         let shown = section.split(&format!("```{fence}\n")).nth(1).unwrap().split("```").next().unwrap();
-        assert!(read(&format!("gvm-host/src/bin/gvm/new/{file}")).contains(shown), "{file} has no:\n{shown}");
+        assert!(
+            read(&format!("gvm-host/cli/src/bin/gvm/new/{file}")).contains(shown),
+            "{file} has no:\n{shown}"
+        );
     }
 }
 

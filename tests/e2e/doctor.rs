@@ -1,6 +1,6 @@
 //! `gvm doctor` where processes are in trouble: gpmd, nodes, whoever listens in their place.
 //!
-//! In: surroundings that were broken on purpose, one way each. Out: the first layer that fails, and a mend
+//! In: surroundings that were broken on purpose, one way each. Out: the first layer that fails, and a fix
 //! that helps. Must not know: how the layers are looked at; what lies on the disk (`doctor_home.rs`).
 
 use std::fs;
@@ -28,29 +28,29 @@ pub fn checks(ended: &Ended) -> Vec<Value> {
     found["checks"].as_array().unwrap().clone()
 }
 
-/// The first layer that fails must be this one, its sentence and its mend must hold these words, and what
-/// stands before it must be well. Gives the mend.
+/// The first layer that fails must be this one, its sentence and its fix must hold these words, and what
+/// stands before it must be well. Gives the fix.
 #[track_caller]
-pub fn fails(bed: &Bed, node: &[&str], layer: &str, words: &str, mend: &str) -> String {
-    let way = first(&examine(bed, node), layer, words, mend);
+pub fn fails(bed: &Bed, node: &[&str], layer: &str, words: &str, fix: &str) -> String {
+    let way = first(&examine(bed, node), layer, words, fix);
     // For people the same.
     let text = bed.gvm([&["doctor"], node].concat()).out();
-    assert!(text.contains(&format!("FAILS  {layer}")) && text.contains(mend), "{text}");
+    assert!(text.contains(&format!("FAILS  {layer}")) && text.contains(fix), "{text}");
     way
 }
 
 /// As [`fails`], of what was found already.
 #[track_caller]
-pub fn first(checks: &[Value], layer: &str, words: &str, mend: &str) -> String {
+pub fn first(checks: &[Value], layer: &str, words: &str, fix: &str) -> String {
     let first = checks.iter().find(|check| check["state"] != "ok").unwrap_or_else(|| panic!("all is well"));
-    let (said, way) = (first["message"].as_str().unwrap(), first["mend"].as_str().unwrap_or("none"));
+    let (said, way) = (first["message"].as_str().unwrap(), first["fix"].as_str().unwrap_or("none"));
     assert_eq!(
         (first["layer"].as_str(), first["state"].as_str()),
         (Some(layer), Some("failed")),
         "{checks:#?}"
     );
     assert!(said.contains(words), "{layer} says {said:?}, not {words:?}");
-    assert!(way.contains(mend), "the mend of {layer} is {way:?}, not {mend:?}");
+    assert!(way.contains(fix), "the fix of {layer} is {way:?}, not {fix:?}");
     way.to_owned()
 }
 
@@ -103,8 +103,8 @@ fn sockets_of_gpmd() {
         let bed = Bed::new();
         let path = bed.home().join(socket);
         fs::remove_file(&path).unwrap();
-        let mend = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
-        fails(&bed, &[], "answer", &format!("{socket} is gone"), &mend);
+        let fix = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
+        fails(&bed, &[], "answer", &format!("{socket} is gone"), &fix);
         // Whoever meets it without the doctor is not sent in circles either.
         let said = match socket {
             "gpmd.sock" => bed.eval(["Node.discover()"]),
@@ -127,8 +127,8 @@ fn sockets_of_gpmd() {
 fn locks() {
     let bed = Bed::new();
     fs::remove_file(bed.home().join("gpmd.lock")).unwrap();
-    let mend = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
-    fails(&bed, &[], "gpmd", "does not hold", &mend);
+    let fix = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
+    fails(&bed, &[], "gpmd", "does not hold", &fix);
     let bed = Bed::bare();
     bed.gpmd(["wasm", "list"]).ok();
     let lock = fs::File::create(bed.home().join("gpmd.lock")).unwrap();
@@ -147,8 +147,8 @@ fn a_compiler_that_was_stopped() {
     wait_until("it is locked", || lock.exists() && fs::File::open(&lock).unwrap().try_lock().is_err());
     is_well(&bed, &[]);
     kill_process(holding.pid(), Signal::STOP).unwrap();
-    let mend = format!("kill -CONT {}", holding.pid().as_raw_nonzero());
-    fails(&bed, &[], "compiled", "the compiler is stopped", &mend);
+    let fix = format!("kill -CONT {}", holding.pid().as_raw_nonzero());
+    fails(&bed, &[], "compiled", "the compiler is stopped", &fix);
     kill_process(holding.pid(), Signal::CONT).unwrap();
     holding.close_stdin();
     holding.finish();
@@ -255,18 +255,18 @@ fn nodes() {
 fn a_node_that_was_stopped() {
     let bed = Bed::new();
     let kitchen = bed.node("kitchen");
-    let mend = format!("kill -CONT {}", kitchen.pid().as_raw_nonzero());
+    let fix = format!("kill -CONT {}", kitchen.pid().as_raw_nonzero());
     kill_process(kitchen.pid(), Signal::STOP).unwrap();
     let found = examine(&bed, &["kitchen"]);
-    first(&found, "nodes", "kitchen is stopped", &mend);
+    first(&found, "nodes", "kitchen is stopped", &fix);
     let socket = found.iter().find(|check| check["layer"] == "socket").unwrap();
-    assert_eq!((&socket["state"], &socket["mend"]), (&Value::from("failed"), &Value::from(mend.as_str())));
+    assert_eq!((&socket["state"], &socket["fix"]), (&Value::from("failed"), &Value::from(fix.as_str())));
     // gpmd finds out too, within seconds, and then it is no longer live.
     wait_until("gpmd has given it up", || bed.nodes().is_empty());
     let found = examine(&bed, &["kitchen"]);
-    first(&found, "nodes", "is stopped", &mend);
+    first(&found, "nodes", "is stopped", &fix);
     let name = found.iter().find(|check| check["layer"] == "name").unwrap();
-    assert!(name["mend"].as_str().unwrap().contains(&mend), "{name}");
+    assert!(name["fix"].as_str().unwrap().contains(&fix), "{name}");
     kill_process(kitchen.pid(), Signal::CONT).unwrap();
     wait_until("kitchen is live again", || bed.nodes().iter().any(|name| name == "kitchen"));
     is_well(&bed, &["kitchen"]);

@@ -1,6 +1,6 @@
 //! `gvm doctor` where the home lies badly: rights, disks, files that are gone or damaged.
 //!
-//! In: homes that were broken on purpose, one way each. Out: the first layer that fails, and a mend that
+//! In: homes that were broken on purpose, one way each. Out: the first layer that fails, and a fix that
 //! helps when it is followed. Must not know: how the layers are looked at; processes (`doctor.rs`).
 
 use std::collections::BTreeSet;
@@ -37,11 +37,11 @@ fn bound(bed: &Bed) -> Vec<Value> {
     checks(&Running::start(command.args(["doctor", "--json"])).finish())
 }
 
-/// Does what a mend says.
+/// Does what a fix says.
 #[track_caller]
-fn follow(mend: &str) {
-    let ended = Running::start(Command::new("sh").args(["-c", mend])).finish();
-    assert_eq!(ended.status, Some(0), "{mend}: {}", ended.err());
+fn follow(fix: &str) {
+    let ended = Running::start(Command::new("sh").args(["-c", fix])).finish();
+    assert_eq!(ended.status, Some(0), "{fix}: {}", ended.err());
 }
 
 /// Everything in a home.
@@ -110,7 +110,7 @@ fn an_empty_variable_is_as_none() {
 fn settings() {
     let bed = Bed::new();
     let file = bed.home().join("config.toml");
-    for (text, layer, words, mend) in [
+    for (text, layer, words, fix) in [
         (
             "\nacept = \"all\"\n",
             "settings",
@@ -128,7 +128,7 @@ fn settings() {
         ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, is no folder", "config.toml"),
     ] {
         fs::write(&file, text).unwrap();
-        fails(&bed, &[], layer, words, mend);
+        fails(&bed, &[], layer, words, fix);
     }
     fs::remove_file(file).unwrap();
     is_well(&bed, &[]);

@@ -1,7 +1,11 @@
-//! Writes the Rust of every schema into `bindings/wire/src`, and that of the benchmark beside it.
+//! Writes what is generated from `schema/`: the Rust of every schema, and all that follows from the list of
+//! error codes.
 //!
-//! In: `schema/*.capnp`, the `capnp` compiler on PATH. Out: one `*_capnp.rs` a schema. Run by
-//! `cargo run -p gvm-codegen`; CI runs it too and fails where the committed code differs.
+//! In: `schema/*.capnp`, `schema/codes.toml`, the `capnp` compiler on PATH. Out: `bindings/wire/src`, and the files
+//! that `codes.rs` names. Run it with `cargo run -p gvm-codegen`; CI runs it too and fails where the
+//! committed files differ.
+
+mod codes;
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +13,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    codes::generate(&root)?;
     generate(&root.join("schema"), &root.join("bindings/wire/src"))?;
-    let bench = root.join("gvm-host/benches/remote_add");
+    let bench = root.join("gvm-host/cli/benches/remote_add");
     generate(&bench, &bench)
 }
 

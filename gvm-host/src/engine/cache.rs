@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -20,9 +21,9 @@ use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
 use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
-use crate::error::{Code, Error, Result};
-use crate::id::Hash;
-use crate::limits;
+use crate::base::error::{Code, Error, Reason, Result};
+use crate::base::id::Hash;
+use crate::base::limits;
 
 /// The compiled code of one home for one engine.
 pub(super) struct Cache {
@@ -121,7 +122,12 @@ impl Cache {
                 let message = format!("the module is too large for a node: {what}");
                 return Error::new(Code::LimitExceeded, message).with_source(error);
             }
-            Error::new(Code::Internal, format!("fresh code does not load: {words}")).with_source(error)
+            let failed = Error::new(Code::Internal, format!("compiled code cannot be loaded: {words}"));
+            let failed = match denied(&error) {
+                true => failed.with_reason(Reason::NotExecutable),
+                false => failed,
+            };
+            failed.with_source(error)
         })
     }
 
@@ -214,6 +220,15 @@ impl Cache {
 fn checksum(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     Some(format!("{:032x} {}", xxh3_128(&bytes), bytes.len()))
+}
+
+/// Whether the system does not let the code be executed: the disk, or a security policy, forbids it.
+fn denied(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let errno = cause.downcast_ref::<Errno>().copied();
+        let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+        errno.is_some_and(|errno| errno == Errno::ACCESS || errno == Errno::PERM)
+    })
 }
 
 fn map(engine: &Engine, path: &Path, component: bool) -> wasmtime::Result<Compiled> {

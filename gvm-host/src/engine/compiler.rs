@@ -12,8 +12,8 @@ use std::process::Stdio;
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::config::{Clocked, Kind};
-use crate::error::{Code, Error, Result};
-use crate::limits;
+use crate::base::error::{Code, Error, Result};
+use crate::base::limits;
 
 /// The word that makes a program of ours a compiler.
 pub const WORD: &str = "__compile";
@@ -23,10 +23,13 @@ const INVALID: i32 = 3;
 const REFUSED: i32 = 4;
 
 /// How to start the compiler child: a program of ours and the words before the compiler's own.
+///
+/// A program compiles in itself where it hands [`WORD`] to [`child_main`] ([`Compiler::current`]), or in a helper
+/// program ([`Compiler::program`]), such as `gvm-compile` of this package.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    pub program: PathBuf,
-    pub args: Vec<OsString>,
+    program: PathBuf,
+    args: Vec<OsString>,
 }
 
 impl Compiler {
@@ -37,6 +40,18 @@ impl Compiler {
     pub fn current() -> Result<Compiler> {
         let program = std::env::current_exe().map_err(|error| Error::io("finding this program", error))?;
         Ok(Compiler { program, args: vec![WORD.into()] })
+    }
+
+    /// A helper program that hands all its arguments to [`child_main`], as `gvm-compile` does.
+    pub fn program(program: impl Into<PathBuf>) -> Compiler {
+        Compiler { program: program.into(), args: Vec::new() }
+    }
+
+    /// The same program, with words of its own before the compiler's.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Compiler {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Compiles `wasm` into `code`. Dropping the future kills the child.
@@ -131,7 +146,7 @@ fn child(args: &[OsString]) -> Result<(), (i32, String)> {
         .map_err(|error| refused(format!("reading the module: {error}")))?;
     let kind = Kind { pooling: false, fuel: kind == "fuel" };
     let engine = Clocked::get(kind).map_err(|error| refused(error.to_string()))?.engine;
-    let compiled = if super::is_component(&bytes) {
+    let compiled = if crate::modules::is_component(&bytes) {
         engine.precompile_component(&bytes)
     } else {
         engine.precompile_module(&bytes)

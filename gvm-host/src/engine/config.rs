@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::base::error::{Error, Result};
+use crate::base::limits;
 
 /// Which engine: they differ in how instances get memory and in what the code counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

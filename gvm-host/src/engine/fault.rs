@@ -5,18 +5,17 @@
 
 use std::fmt;
 
-use rustix::io::Errno;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::canonical;
-use super::instance::Refused;
-use super::names::at_most;
-use super::streams::OutputLimit;
-use crate::error::{Code, Effect, Error};
+use crate::base::error::{Code, Effect, Error};
+use crate::base::inert;
+use crate::base::limits::{self, Limits};
+use crate::call::streams::OutputLimit;
 use crate::imports::nodes::Denied;
-use crate::inert;
-use crate::limits::{self, Limits};
+use crate::imports::state::{Refused, out_of_memory};
+use crate::modules::names::at_most;
 
 /// Frames of a backtrace that a person is shown.
 const FRAMES: usize = 20;
@@ -116,16 +115,6 @@ fn no_memory() -> Error {
         Code::Overloaded,
         "the system has no memory for the guest (see `ulimit -v`): try again when less runs here",
     )
-}
-
-/// Whether the system refused memory, or another mapping of it: to this process, whatever the guest asked for.
-pub(super) fn out_of_memory(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::OutOfMemory>()
-        || error.chain().any(|cause| {
-            let errno = cause.downcast_ref::<Errno>().copied();
-            let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
-            errno == Some(Errno::NOMEM)
-        })
 }
 
 fn exceeded(message: String) -> Error {

@@ -6,160 +6,19 @@
 
 use std::sync::Arc;
 
-use wasmtime::{ResourceLimiter, Store, Val};
-use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime::{Store, Val};
 
 use super::config::{Clocked, Ticking};
 use super::module::{Entry, Linked, Main, Module};
-use super::streams::Outlet;
 use super::{canonical, fault, types};
-use crate::error::{Code, Effect, Error, Result};
-use crate::imports::net::Net;
-use crate::imports::nodes::{INTERFACE, Reach};
-use crate::imports::p1::Listings;
-use crate::imports::{self, Grants, Stdio};
-use crate::limits::{self, Limits};
-use crate::value::Value;
-
-/// What belongs to one store: the guest's WASI context and its limits.
-pub struct State {
-    wasi: WasiP1Ctx,
-    /// The network of nodes, where it is granted.
-    reach: Option<Reach>,
-    /// What sockets may reach.
-    net: Net,
-    /// What of folders a guest of preview 1 lists.
-    listings: Listings,
-    pub(super) limiter: Limiter,
-}
-
-impl State {
-    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
-        &mut self.wasi
-    }
-
-    pub(crate) fn listings(&mut self) -> &mut Listings {
-        &mut self.listings
-    }
-
-    pub(crate) fn net(&self) -> &Net {
-        &self.net
-    }
-
-    /// The network of nodes.
-    ///
-    /// # Errors
-    /// `NOT_PERMITTED` where the guest's node does not grant it.
-    pub(crate) fn reach(&self) -> Result<&Reach> {
-        self.reach.as_ref().ok_or_else(|| {
-            Error::new(
-                Code::NotPermitted,
-                format!(
-                    "the module uses {INTERFACE}, which its node does not grant: start it with --grant nodes"
-                ),
-            )
-        })
-    }
-}
-
-/// Counts what a store's guests hold, all together.
-pub(super) struct Limiter {
-    most: u64,
-    held: u64,
-    /// What the growth that was permitted last added, should it fail after all.
-    adding: u64,
-    /// The first growth that was refused: why a guest that traps afterwards did so.
-    pub refused: Option<Refused>,
-}
-
-/// A growth that a limit stopped.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Refused {
-    Memory {
-        asked: u64,
-        most: u64,
-    },
-    Table {
-        asked: usize,
-    },
-    /// Within the limits; the system had no more.
-    System,
-}
-
-impl Limiter {
-    fn grow(&mut self, current: usize, desired: usize) -> bool {
-        let adding = desired.saturating_sub(current) as u64;
-        let grown = self.held.saturating_add(adding);
-        if grown > self.most {
-            self.refused.get_or_insert(Refused::Memory { asked: grown, most: self.most });
-            return false;
-        }
-        self.held = grown;
-        self.adding = adding;
-        true
-    }
-
-    /// A growth that fails by the guest's own doing, or the system's: nothing is held for it.
-    fn grow_nothing(&mut self, error: &wasmtime::Error) {
-        if fault::out_of_memory(error) {
-            self.refused.get_or_insert(Refused::System);
-        }
-        self.held -= std::mem::take(&mut self.adding);
-    }
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        most: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.adding = 0;
-        // Beyond the guest's own maximum it fails by its own doing.
-        Ok(most.is_some_and(|most| desired > most) || self.grow(current, desired))
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_nothing(&error);
-        Ok(())
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        most: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.adding = 0;
-        // A pooled table's maximum is the pool's, not its own, where it is that large.
-        if most.is_some_and(|most| desired > most && most < limits::TABLE_ELEMENTS) {
-            return Ok(true);
-        }
-        if desired > limits::TABLE_ELEMENTS {
-            self.refused.get_or_insert(Refused::Table { asked: desired });
-            return Ok(false);
-        }
-        Ok(self.grow(current * size_of::<usize>(), desired * size_of::<usize>()))
-    }
-
-    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.grow_nothing(&error);
-        Ok(())
-    }
-
-    fn instances(&self) -> usize {
-        limits::INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        limits::TABLES
-    }
-
-    fn memories(&self) -> usize {
-        limits::MEMORIES
-    }
-}
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::limits::{self, Limits};
+use crate::base::value::Value;
+use crate::call::stdio::Stdio;
+use crate::imports::nodes::NetworkAccess;
+use crate::imports::outlet::Outlet;
+use crate::imports::state::State;
+use crate::imports::{self, Grants};
 
 /// A module's one life. Its calls run one after another.
 pub struct Instance {
@@ -182,7 +41,7 @@ pub struct Setup<'a> {
     pub stdio: &'a Stdio,
     pub argv: &'a [String],
     /// The network of nodes, where it is granted.
-    pub reach: Option<Reach>,
+    pub reach: Option<NetworkAccess>,
 }
 
 impl Instance {
@@ -194,13 +53,8 @@ impl Instance {
     pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
         let most = setup.limits.memory.unwrap_or(limits::MEMORY);
         let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
-        let state = State {
-            wasi: imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?,
-            reach: setup.reach,
-            net: setup.grants.net.clone(),
-            listings: Listings::default(),
-            limiter: Limiter { most, held: 0, adding: 0, refused: None },
-        };
+        let wasi = imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?;
+        let state = State::new(wasi, setup.reach, setup.grants.net.clone(), most);
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -221,8 +75,8 @@ impl Instance {
     ///
     /// # Errors
     /// `INTERNAL` where the engine does not count the fuel that the limits speak of.
-    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits, reach: Option<Reach>) -> Result<()> {
-        self.store.data_mut().reach = reach;
+    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits, reach: Option<NetworkAccess>) -> Result<()> {
+        self.store.data_mut().turn(reach);
         self.outlet.turn(stdio.output.clone(), stdio.input.clone());
         match limits.fuel {
             Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),

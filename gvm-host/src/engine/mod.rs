@@ -7,23 +7,14 @@
 //! The data's path: `cache` and `compiler` make code (`tidy` clears it away), `module` links it, `lookup` finds a function,
 //! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
 
-pub mod ahead;
 mod cache;
 pub mod canonical;
 pub mod compiler;
 mod config;
 mod fault;
-mod features;
-pub mod inspect;
 mod instance;
-mod lookup;
 mod module;
-pub mod names;
-mod nesting;
-mod signature;
-pub mod streams;
 mod tidy;
-mod translate;
 pub mod types;
 
 use std::collections::HashMap;
@@ -38,20 +29,22 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::compiler::Compiler;
-pub use self::instance::{Instance, Setup, State};
+pub use self::instance::{Instance, Setup};
 pub use self::module::{Entry, Function, Module};
 
 use self::cache::Cache;
 use self::config::{Clocked, Kind};
-use crate::error::{Code, Error, Result};
-use crate::id::Hash;
-use crate::imports::{Linkers, offered};
-use crate::limits::{self, Limits};
-use crate::value::Value;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::Hash;
+use crate::base::limits::{self, Limits};
+use crate::base::value::Value;
+use crate::imports::Linkers;
+use crate::modules::{inspect, is_component, offered};
 
 /// What an engine needs to know of its surroundings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+#[non_exhaustive]
+pub struct EngineConfig {
     /// Whether calls come often enough to keep slots ready for them.
     pub pooling: bool,
     /// The folder for compiled code, private to its owner.
@@ -59,12 +52,28 @@ pub struct Settings {
     pub compiler: Compiler,
 }
 
+impl EngineConfig {
+    /// An engine that keeps compiled code in this folder, which must be private to its owner, and has this
+    /// program compile. It keeps slots ready for calls that come often.
+    pub fn new(compiled: impl Into<PathBuf>, compiler: Compiler) -> EngineConfig {
+        EngineConfig { pooling: true, compiled: compiled.into(), compiler }
+    }
+
+    /// Whether slots are kept ready: a call on a fresh instance takes a quarter of the time then, and the first
+    /// call of the process some milliseconds more.
+    #[must_use]
+    pub fn pooling(mut self, pooling: bool) -> EngineConfig {
+        self.pooling = pooling;
+        self
+    }
+}
+
 /// Loads modules and runs them. Cheap to clone; clones share what is loaded.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    settings: Settings,
+    settings: EngineConfig,
     plain: OnceLock<Lane>,
     fuelled: OnceLock<Lane>,
 }
@@ -110,14 +119,9 @@ impl Place {
     }
 }
 
-/// Whether the bytes are a component's: the layer field of its preamble says so.
-pub fn is_component(bytes: &[u8]) -> bool {
-    bytes.get(..8).is_some_and(|head| head.starts_with(b"\0asm") && head[6] == 1)
-}
-
 impl Engine {
     /// An engine over this process's wasmtime engines. Cheap: they start with the first call.
-    pub fn new(settings: Settings) -> Engine {
+    pub fn new(settings: EngineConfig) -> Engine {
         Engine(Arc::new(Inner { settings, plain: OnceLock::new(), fuelled: OnceLock::new() }))
     }
 

@@ -10,13 +10,14 @@ use std::time::Duration;
 use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, ExternType};
 
-use super::State;
 use super::types;
-use crate::error::{Code as ErrorCode, Error, Result};
-use crate::id::Hash;
+use crate::base::error::{Code as ErrorCode, Error, Result};
+use crate::base::id::Hash;
+use crate::base::limits;
+use crate::base::value::FuncType;
 use crate::imports::Linkers;
-use crate::limits;
-use crate::value::FuncType;
+use crate::imports::state::State;
+use crate::modules::lookup;
 
 /// Compiled code of either kind. Two known cases want `match`, not a trait.
 pub(super) enum Code {
@@ -165,7 +166,7 @@ impl Module {
                 None => Err(self.no_main(noun)),
             };
         };
-        super::lookup::find_callable(&self.functions, noun, interface, function).map(Entry::Function)
+        lookup::find_callable(&self.functions, noun, interface, function).map(Entry::Function)
     }
 
     fn no_main(&self, noun: &str) -> Error {
@@ -174,7 +175,7 @@ impl Module {
         if self.functions.is_empty() {
             error = error.with_context("  nothing that can be called");
         }
-        for function in self.functions.iter().take(super::lookup::SHOWN) {
+        for function in self.functions.iter().take(lookup::SHOWN) {
             error = error.with_context(format!("  {}", function.signature()));
         }
         error
@@ -199,12 +200,12 @@ impl Function {
 
     /// Whether this names the interface it stands in: in full, without its version, or by its last word.
     pub fn is_of(&self, interface: &str) -> bool {
-        super::lookup::is_interface(self.interface.as_deref(), interface)
+        lookup::is_interface(self.interface.as_deref(), interface)
     }
 
     /// The function as WIT writes it, with its interface in front.
     pub fn signature(&self) -> String {
-        super::lookup::Named::signature(self)
+        lookup::Named::signature(self)
     }
 
     /// Whether its recent runs were so short that a thread hop would cost more.
@@ -215,6 +216,20 @@ impl Function {
     /// Records how long a run took, instantiation included.
     pub fn ran(&self, took: Duration) {
         self.speed.ran(took);
+    }
+}
+
+impl lookup::Named for Function {
+    fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn ty(&self) -> &FuncType {
+        &self.ty
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use wasmtime::component::types as component;
 use wasmtime::{Val, ValType};
 
-use crate::error::{Code, Error, Result};
-use crate::value::{Case, Field, FuncType, ResultType, Type, Value};
+use crate::base::error::{Code, Error, Result};
+use crate::base::value::{Case, Field, FuncType, ResultType, Type, Value};
 
 /// The signature of a component's function.
 pub fn component_func(func: &component::ComponentFunc) -> FuncType {

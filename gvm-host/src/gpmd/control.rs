@@ -10,18 +10,18 @@ use semver::Version;
 use tokio::runtime::LocalRuntime;
 use tokio::time::timeout;
 
-use super::index::Entry;
 use super::link::ANSWER;
-use super::reach::{Reach, not_running};
 use super::record::{Record, is_running};
-use crate::error::{Code, Error, Result};
-use crate::home::Home;
-use crate::id::{Name, NodeInfo, parse_version};
-use crate::inert;
-use crate::process;
+use super::route::{Route, not_running};
+use crate::base::error::{Code, Error, Result};
+use crate::base::home::Home;
+use crate::base::id::{Name, NodeInfo, parse_version};
+use crate::base::inert;
+use crate::base::process;
+use crate::modules::index::Entry;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
-use crate::wire::rpc::{Connection, Limits, Side};
+use crate::wire::rpc::{Connection, MessageLimits, Side};
 use crate::wire::schema::gpmd_capnp::{
     alive, control, control_door, control_greeting, pinned, removed, status, upload, upload_begun, uploaded,
 };
@@ -97,21 +97,21 @@ impl Control {
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
     pub fn connect(home: &Home) -> Result<Control> {
-        Control::connect_by(home, &Reach::commands(home))
+        Control::connect_by(home, &Route::commands(home))
     }
 
     /// As [`Control::connect`], by another way to the home's gpmd.
     ///
     /// # Errors
     /// As of [`Control::connect`].
-    pub fn connect_by(home: &Home, reach: &Reach) -> Result<Control> {
+    pub fn connect_by(home: &Home, reach: &Route) -> Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let (connection, control) = runtime.block_on(async {
             let transport = reach.dial().await?;
-            let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
+            let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
             let control = greet(home, reach, connection.first()).await?;
             Ok::<_, Error>((connection, control))
         })?;
@@ -265,7 +265,7 @@ fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
     Ok(())
 }
 
-async fn greet(home: &Home, reach: &Reach, door: control_door::Client) -> Result<control::Client> {
+async fn greet(home: &Home, reach: &Route, door: control_door::Client) -> Result<control::Client> {
     let mut request = door.greet_request();
     hello::write(&Hello::of(home.id()), request.get().init_hello());
     let answer = answered(ANSWER, request.send().promise);
@@ -304,10 +304,8 @@ async fn answered<T>(
 ) -> Result<T> {
     match timeout(within, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(Error::new(
-            Code::Overloaded,
-            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
-        )),
+        Err(_) => Err(Error::new(Code::Overloaded, "gpmd does not answer: it is suspended or overloaded")
+            .with_help("run `gvm doctor` to find out which")),
     }
 }
 

@@ -15,16 +15,16 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::index::Index;
-use super::reach::{Reach, not_running};
-use super::store::Reader;
+use super::route::{Route, not_running};
 use super::witness::{Witness, looked_up};
-use crate::error::{Code, Error, Result};
-use crate::home::Home;
-use crate::id::{Applicant, Name, NodeInfo, Secret};
+use crate::base::error::{Code, Error, Result};
+use crate::base::home::Home;
+use crate::base::id::{Applicant, Name, NodeInfo, Secret};
+use crate::modules::index::Index;
+use crate::modules::store::Reader;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
-use crate::wire::rpc::{Connection, Limits, Side, contained};
+use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registered, registration, registry, registry_door, registry_greeting, subscription,
 };
@@ -62,7 +62,7 @@ pub struct Link {
 
 pub(super) struct Shared {
     home: Home,
-    reach: Reach,
+    reach: Route,
     applicant: RefCell<Applicant>,
     /// By which gpmd knows this node again.
     secret: Secret,
@@ -91,7 +91,7 @@ impl Link {
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
     pub async fn connect(
         home: &Home,
-        reach: Reach,
+        reach: Route,
         applicant: Applicant,
         announced: Announced,
     ) -> Result<(Link, mpsc::Receiver<Event>)> {
@@ -246,7 +246,7 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
 /// Connects, greets, registers and subscribes.
 async fn open(shared: &Rc<Shared>) -> Result<()> {
     let transport = shared.reach.dial().await?;
-    let connection = Connection::start(transport, Side::Dialled, Limits::CONTROL, None);
+    let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
     let (registry, _) = greet(&shared.home, &shared.reach, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
     let (node, registration) = register(&registry, &applicant, shared.secret).await?;
@@ -268,8 +268,8 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
 ///
 /// # Errors
 /// As of [`Link::connect`].
-pub async fn look(home: &Home, reach: &Reach) -> Result<(String, Vec<NodeInfo>)> {
-    let connection = Connection::start(reach.dial().await?, Side::Dialled, Limits::CONTROL, None);
+pub async fn look(home: &Home, reach: &Route) -> Result<(String, Vec<NodeInfo>)> {
+    let connection = Connection::start(reach.dial().await?, Side::Dialled, MessageLimits::CONTROL, None);
     let (registry, version) = greet(home, reach, connection.first()).await?;
     let answer = answered(registry.discover_request().send().promise).await?;
     let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
@@ -278,7 +278,7 @@ pub async fn look(home: &Home, reach: &Reach) -> Result<(String, Vec<NodeInfo>)>
 
 async fn greet(
     home: &Home,
-    reach: &Reach,
+    reach: &Route,
     door: registry_door::Client,
 ) -> Result<(registry::Client, String)> {
     let mut request = door.greet_request();
@@ -368,10 +368,8 @@ pub(super) async fn answered<T>(
 ) -> Result<T> {
     match timeout(ANSWER, promise).await {
         Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(Error::new(
-            Code::Overloaded,
-            "gpmd does not answer: it is stopped, or has too much to do: `gvm doctor` tells which",
-        )),
+        Err(_) => Err(Error::new(Code::Overloaded, "gpmd does not answer: it is suspended or overloaded")
+            .with_help("run `gvm doctor` to find out which")),
     }
 }
 

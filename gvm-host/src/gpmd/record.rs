@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
-use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::base::durable;
+use crate::base::error::{Error, Result};
+use crate::base::home::Home;
 
 /// What gpmd says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ pub fn is_running(home: &Home) -> bool {
 
 /// The process that holds the lock; none where no gpmd runs, or the system does not tell.
 pub fn holder(home: &Home) -> Option<u32> {
-    crate::process::holder(&home.gpmd_lock())
+    crate::base::process::holder(&home.gpmd_lock())
 }
 
 #[cfg(test)]

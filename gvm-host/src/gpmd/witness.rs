@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use super::link::{Shared, answered, failed};
-use super::reach::not_running;
-use crate::error::{Code, Error, Result};
-use crate::id::{NodeInfo, Secret};
+use super::route::not_running;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{NodeInfo, Secret};
 use crate::wire;
 use crate::wire::hello;
 use crate::wire::schema::gpmd_capnp::{looked_up, registration};

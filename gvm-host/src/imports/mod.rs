@@ -6,21 +6,21 @@
 
 pub mod net;
 pub mod nodes;
-pub mod offered;
+pub(crate) mod outlet;
 pub(crate) mod p1;
+pub(crate) mod state;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use self::outlet::Outlet;
+use self::state::State;
+use crate::base::error::{Code, Error, Result};
 use crate::call::Stream;
-use crate::engine::State;
-use crate::engine::streams::{Input, Outlet, Output};
-use crate::error::{Code, Error, Result};
-use crate::limits::{self, Limits};
+use crate::call::stdio::Stdio;
 
 /// A host folder that guests see under a name of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,58 +42,6 @@ pub struct Grants {
     pub nodes: bool,
 }
 
-/// What a call waits for before it runs, in words for whoever shows it. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Preparing(Arc<Mutex<Option<String>>>);
-
-/// It waits for as long as this lives.
-pub struct Waits<'a>(&'a Preparing);
-
-impl Preparing {
-    /// Begins to wait.
-    pub fn begin(&self, what: String) -> Waits<'_> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
-        Waits(self)
-    }
-
-    /// What it waits for now.
-    pub fn what(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// The streams of one call and what the guest is told of them.
-#[derive(Clone)]
-pub struct Stdio {
-    pub output: Output,
-    pub preparing: Preparing,
-    /// None is an input that is empty.
-    pub input: Option<Input>,
-    pub stdin_terminal: bool,
-    pub stdout_terminal: bool,
-    pub stderr_terminal: bool,
-}
-
-impl Stdio {
-    /// Output up to a limit that no terminal shows, and no input.
-    pub fn new(limits: &Limits) -> Stdio {
-        Stdio {
-            output: Output::new(limits.output.unwrap_or(limits::OUTPUT)),
-            preparing: Preparing::default(),
-            input: None,
-            stdin_terminal: false,
-            stdout_terminal: false,
-            stderr_terminal: false,
-        }
-    }
-}
-
 /// Linkers with everything that any guest may import, made once an engine.
 pub(crate) struct Linkers {
     pub core: wasmtime::Linker<State>,
@@ -111,12 +59,6 @@ impl Linkers {
         net::add_to_linker(&mut component)?;
         nodes::add_to_linker(&mut component)?;
         Ok(Linkers { core, component })
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> wasmtime_wasi::WasiCtxView<'_> {
-        self.wasi().ctx()
     }
 }
 

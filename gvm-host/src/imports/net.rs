@@ -14,8 +14,8 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, subscribe};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use crate::engine::State;
-use crate::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result};
+use crate::imports::state::State;
 
 /// The interface that looks up names, in the version that wasmtime's WASI has: what is defined under it
 /// here replaces theirs, which would ask the system for any name.

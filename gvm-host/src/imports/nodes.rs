@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::engine::State;
-use crate::engine::streams::Output;
-use crate::error::{Effect as OurEffect, Error, Result};
-use crate::id::Name;
+use crate::base::error::{Effect as OurEffect, Error, Result};
+use crate::base::id::Name;
+use crate::call::streams::Output;
+use crate::imports::state::State;
 
 /// The import by which a component asks for it.
 pub const INTERFACE: &str = "gvm:node/nodes";
@@ -76,7 +76,7 @@ impl Within {
 
 /// What a guest holds of the network: nothing, unless its node grants it.
 #[derive(Clone)]
-pub struct Reach {
+pub struct NetworkAccess {
     pub network: Arc<dyn Network>,
     pub within: Within,
 }
@@ -148,7 +148,7 @@ impl Host for State {
     ) -> impl Future<Output = Result<Option<String>, GuestError>> + Send {
         let reach = self.reach().cloned();
         answered(async move {
-            let Reach { network, within } = reach?;
+            let NetworkAccess { network, within } = reach?;
             network.run(name.parse()?, call, within).await
         })
     }

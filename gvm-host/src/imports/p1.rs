@@ -16,8 +16,8 @@ use wasmtime_wasi::p1::types::{Errno, Error as P1Error, Fd};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
-use crate::engine::State;
-use crate::limits;
+use crate::base::limits;
+use crate::imports::state::State;
 
 /// The names under which programs import it: preview 1, and preview 0, whose functions of these names
 /// are the same.

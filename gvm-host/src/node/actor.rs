@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
@@ -14,28 +15,29 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::Config;
-use super::handle::Event;
 use super::joined::{Met, join};
 use super::runner::Runner;
+use super::served::Served;
 use super::vouch::Vouch;
+use crate::base::error::{Code, Error, Result};
+use crate::base::event::Event;
+use crate::base::id::{Applicant, Life, Name, NodeInfo};
+use crate::base::limits::Limits;
+use crate::base::near;
+use crate::base::value::FuncType;
+use crate::call::rights::SessionRights;
+use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
-use crate::error::{Code, Error, Result};
 use crate::gpmd::link::{self, Link};
-use crate::gpmd::reach::Reach;
-use crate::id::{Applicant, Life, Name, NodeInfo};
-use crate::imports::Stdio;
-use crate::limits::Limits;
-use crate::near;
+use crate::gpmd::route::Route;
 use crate::node::live::Directory;
 use crate::peer::accept::Gatekeeper;
 use crate::peer::connected::Peer;
-use crate::peer::door::Ours;
+use crate::peer::handshake::Ours;
 use crate::peer::questions::{Answerers, Questions};
 use crate::peer::remote;
-use crate::peer::rights::Grant;
 use crate::peer::table::Table;
 use crate::peer::term::{End, Running, Term};
-use crate::value::FuncType;
 use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
@@ -78,7 +80,7 @@ pub enum Message {
     Connect(Name, oneshot::Sender<Result<()>>),
     Disconnect(Name, oneshot::Sender<Result<()>>),
     Revoke(Name, oneshot::Sender<Result<()>>),
-    Rights(Name, oneshot::Sender<Result<Grant>>),
+    Rights(Name, oneshot::Sender<Result<SessionRights>>),
     /// To the question of this id.
     Answer(u64, bool, oneshot::Sender<Result<()>>),
     List(oneshot::Sender<Vec<NodeInfo>>),
@@ -178,8 +180,8 @@ impl Actor {
         };
         let applicant = Applicant { name: config.name.clone(), life, addresses: listeners.addresses() };
         let reach = match config.gpmd {
-            Some(address) => Reach::at(address, &config.home)?,
-            None => Reach::nodes(&config.home),
+            Some(address) => Route::at(address, &config.home)?,
+            None => Route::nodes(&config.home),
         };
         let modules = runner.modules().clone();
         let announced = Box::new(move |index| modules.announced(index));
@@ -210,7 +212,7 @@ impl Actor {
             rules: config.allow_calls,
             session_time: config.session_time,
             running: Running::default(),
-            runner,
+            serve: Box::new(move |rights| Arc::new(Served::new(runner.clone(), rights))),
             workers,
             tickets: Rc::default(),
             joined,

@@ -13,47 +13,25 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::actor::{self, Message};
 use super::runner::{Caller, Runner};
-use super::{Config, network, workers};
+use super::{Config, network};
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::event::Event;
+use crate::base::id::{Name, NodeInfo};
+use crate::base::limits::Limits;
+use crate::base::threads::workers;
+use crate::base::value::FuncType;
+use crate::call::rights::SessionRights;
+use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::{Name, NodeInfo};
-use crate::imports::Stdio;
-use crate::limits::Limits;
 use crate::node::live::{self, Directory, Place};
 use crate::node::modules::Modules;
 use crate::peer::questions::{Answerers, Answering};
-use crate::peer::rights::Grant;
-use crate::value::FuncType;
 
 /// Requests that wait for the node's thread; more make their callers wait.
 const WAITING: usize = 256;
 
 /// Events that a slow listener may fall behind.
 const EVENTS: usize = 256;
-
-/// What happened to a node without its asking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A node connected with this one.
-    Connected { name: Name },
-    /// A connected node is no more, and why.
-    Down { name: Name, why: String },
-    /// gpmd went away; calls and connections go on without it.
-    GpmdLost,
-    /// gpmd is back and knows this node again.
-    GpmdBack,
-    /// gpmd is back and does not take this node again; it goes on asking.
-    GpmdRefused { why: String },
-    /// A node asks to connect, and the accept policy is to ask a person. [`Handle::answer`] answers, by the
-    /// question's id; where nobody does ([`Handle::answering`]), the node is denied.
-    Asked { id: u64, name: Name },
-    /// A question is no longer open: `allowed`, `denied`, or why there was no answer.
-    AskEnded { id: u64, name: Name, why: String },
-    /// This node asked to connect, and waits for the person there to answer.
-    Waiting { name: Name },
-    /// This node is being shut down, and waits for so many calls to end; [`Handle::hurry`] takes them back.
-    Leaving { calls: usize },
-}
 
 /// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
 /// last clone.
@@ -177,7 +155,7 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn rights(&self, name: Name) -> Result<Grant> {
+    pub async fn rights(&self, name: Name) -> Result<SessionRights> {
         self.ask(|reply| Message::Rights(name, reply)).await?
     }
 
@@ -316,6 +294,6 @@ const _: () = {
     shared::<Handle>();
     shared::<Call>();
     shared::<Outcome>();
-    shared::<crate::value::Value>();
+    shared::<crate::base::value::Value>();
     shared::<Error>();
 };

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use tokio::sync::{broadcast, mpsc};
 
-use super::handle::Event;
 use super::live::Directory;
-use crate::id::NodeInfo;
+use crate::base::event::Event;
+use crate::base::id::NodeInfo;
 use crate::peer::connected::{LOST, Peer};
 use crate::peer::table::Table;
 use crate::peer::term::End;
@@ -36,6 +36,8 @@ pub fn join(
     let name = peer.info.name.clone();
     let closed = peer.closed();
     let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
+    // Connections of an earlier life of the node end here.
+    drop(added.ghosts);
     if added.first && !matches!(met, Met::Dialled(_)) {
         let _ = events.send(Event::Connected { name: name.clone() });
     }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::id::Name;
+use crate::base::limits;
 use crate::call::ModuleRef;
 use crate::engine::{Instance, Module};
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::Name;
-use crate::limits;
 
 /// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
 #[derive(Clone, Default)]

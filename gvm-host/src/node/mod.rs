@@ -11,23 +11,22 @@ pub mod live;
 pub mod modules;
 mod network;
 pub mod runner;
+mod served;
 mod vouch;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::base::home::Home;
+use crate::base::id::Name;
+use crate::base::limits::Limits;
+use crate::call::rights::Rule;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::home::Home;
-use crate::id::Name;
 use crate::imports::Grants;
-use crate::limits::Limits;
 use crate::peer::accept::Accept;
-use crate::peer::rights::Rule;
 use crate::wire::transport::Address;
 
-pub use self::handle::{Event, Handle};
+pub use self::handle::Handle;
 
 /// Where a node listens unless a person says otherwise: a free port of the loopback interface.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -54,7 +53,7 @@ pub struct Config {
 
 impl Config {
     /// A node of this home that finds gpmd there, listens on the loopback interface, accepts every node
-    /// of the home, grants nothing and limits nothing but what [`crate::limits`] does.
+    /// of the home, grants nothing and limits nothing but what [`crate::base::limits`] does.
     pub fn new(home: Home, engine: Engine) -> Config {
         Config {
             home,
@@ -69,44 +68,4 @@ impl Config {
             engine,
         }
     }
-}
-
-/// The thread of this process that carries large values between nodes, shared by all its nodes.
-///
-/// # Errors
-/// `INTERNAL` where the system gives no thread.
-pub fn bulk() -> Result<&'static tokio::runtime::Runtime> {
-    static BULK: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    let threads = || {
-        let mut threads = tokio::runtime::Builder::new_multi_thread();
-        threads.worker_threads(1).thread_name("gvm-bulk").enable_all();
-        threads
-    };
-    once(&BULK, threads, "starting the thread of large values")
-}
-
-/// The threads of this process that run wasm, shared by all its nodes.
-///
-/// # Errors
-/// `INTERNAL` where the system gives no threads.
-pub fn workers() -> Result<&'static tokio::runtime::Runtime> {
-    static WORKERS: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    let threads = || {
-        let mut threads = tokio::runtime::Builder::new_multi_thread();
-        threads.thread_name("gvm-worker").enable_all();
-        threads
-    };
-    once(&WORKERS, threads, "starting the worker threads")
-}
-
-fn once(
-    place: &'static OnceLock<tokio::runtime::Runtime>,
-    threads: impl FnOnce() -> tokio::runtime::Builder,
-    what: &str,
-) -> Result<&'static tokio::runtime::Runtime> {
-    if let Some(made) = place.get() {
-        return Ok(made);
-    }
-    let made = threads().build().map_err(|error| Error::io(what, error))?;
-    Ok(place.get_or_init(|| made))
 }

@@ -6,13 +6,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::engine::inspect::Kind;
-use crate::engine::names::TypeNames;
-use crate::error::Result;
-use crate::gpmd::index::Index;
-use crate::gpmd::store::{self, Reader};
-use crate::home::Home;
-use crate::id::{Hash, Name, parse_version};
+use crate::base::error::Result;
+use crate::base::home::Home;
+use crate::base::id::{Hash, Name, parse_version};
+use crate::modules::index::Index;
+use crate::modules::inspect::Kind;
+use crate::modules::names::TypeNames;
+use crate::modules::store::{self, Reader};
 
 /// What a name was found to mean.
 #[derive(Clone, Copy, Debug)]
@@ -117,5 +117,5 @@ impl Modules {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(crate::error::Error::internal(error.to_string())))
+        .unwrap_or_else(|error| Err(crate::base::error::Error::internal(error.to_string())))
 }

@@ -6,14 +6,14 @@
 use std::sync::Weak;
 
 use super::handle::{Handle, Inner};
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{Name, NodeInfo};
+use crate::base::limits::Limits;
+use crate::base::wave;
+use crate::call::parse::{self, Expr};
+use crate::call::stdio::Stdio;
 use crate::call::{Args, Call};
-use crate::error::{Code, Error, Result};
-use crate::id::{Name, NodeInfo};
-use crate::imports::Stdio;
 use crate::imports::nodes::{Asked, Network, Within};
-use crate::limits::Limits;
-use crate::repl::parse::{self, Expr};
-use crate::wave;
 
 /// A node by its handle, which it does not keep alive: guests end with their node.
 pub struct OfNode(pub Weak<Inner>);

@@ -9,18 +9,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::id::{Hash, Name};
+use crate::base::limits::{self, Limits};
+use crate::base::value::{FuncType, Value};
+use crate::base::wave;
+use crate::call::rights::Rights;
+use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
-use crate::engine::{Engine, Entry, Module, Setup, is_component};
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::{Hash, Name};
-use crate::imports::nodes::{Network, Reach, Within};
-use crate::imports::{Grants, Stdio};
-use crate::limits::{self, Limits};
+use crate::engine::{Engine, Entry, Module, Setup};
+use crate::imports::Grants;
+use crate::imports::nodes::{Network, NetworkAccess, Within};
+use crate::modules::is_component;
 use crate::node::live::{self, Instances};
 use crate::node::modules::Modules;
-use crate::peer::rights::Rights;
-use crate::value::{FuncType, Value};
-use crate::wave;
 
 /// Runs calls on this node. Cheap to clone; `Send + Sync`.
 #[derive(Clone)]
@@ -80,14 +82,14 @@ impl Runner {
     }
 
     /// What the guest of a call that began then may see of the network.
-    fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<Reach> {
+    fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<NetworkAccess> {
         if !self.0.grants.nodes {
             return None;
         }
         let network = self.0.network.get()?.clone();
         let above = call.above.iter().copied().chain([call.id]).collect();
         let deadline = limits.timeout.and_then(|most| began.checked_add(most));
-        Some(Reach { network, within: Within { above, output: stdio.output.clone(), deadline } })
+        Some(NetworkAccess { network, within: Within { above, output: stdio.output.clone(), deadline } })
     }
 
     /// The node's limits, which a call's own narrow.
@@ -384,9 +386,4 @@ async fn in_time<T>(
                 .with_effect(effect))
         }
     }
-}
-
-/// How long a call from a peer may take at the most.
-pub fn peer_limits() -> Limits {
-    Limits { timeout: Some(limits::PEER_TIMEOUT), ..Limits::default() }
 }

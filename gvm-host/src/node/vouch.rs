@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{Life, Name, NodeInfo, Secret};
 use crate::gpmd::witness::Witness;
-use crate::id::{Life, Name, NodeInfo, Secret};
 
 /// Lives that are remembered; beyond it all are forgotten, and known again by gpmd's word.
 const MOST: usize = 4096;

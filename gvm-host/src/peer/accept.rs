@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use crate::error::{Code, Error, Result};
-use crate::id::Name;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::Name;
 
 /// A node's accept policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,12 +16,13 @@ use tokio::runtime::Handle as Workers;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::door;
+use super::handshake;
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::id::NodeInfo;
+use crate::base::limits;
+use crate::base::threads;
+use crate::base::value::{List, Value};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::NodeInfo;
-use crate::limits;
-use crate::value::{List, Value};
 use crate::wire;
 use crate::wire::bulk::{self, Fetcher, Ticket};
 use crate::wire::call::{Apart, check_size};
@@ -106,7 +107,7 @@ impl Shelf {
         held.kept.extend(blobs.iter().map(|blob| (blob.id, blob.bytes)));
         drop(held);
         let (shelf, ids) = (Arc::downgrade(self), blobs.iter().map(|blob| blob.id).collect::<Vec<_>>());
-        crate::node::bulk()?.spawn(async move {
+        threads::bulk()?.spawn(async move {
             tokio::time::sleep(limits::KEPT_FOR).await;
             if let Some(shelf) = shelf.upgrade() {
                 shelf.remove(&ids);
@@ -144,7 +145,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         // Giving much memory back takes milliseconds that this thread has not.
         let (shelf, ids) = (self.shelf.clone(), std::mem::take(&mut self.ids));
-        match crate::node::bulk() {
+        match threads::bulk() {
             Ok(thread) => drop(thread.spawn(async move { shelf.remove(&ids) })),
             Err(_) => shelf.remove(&ids),
         }
@@ -171,7 +172,7 @@ impl Tickets {
     pub fn take(&self, ticket: Ticket, transport: Transport) {
         let Some((shelf, since)) = self.0.borrow_mut().remove(&ticket) else { return };
         let Some(shelf) = shelf.upgrade().filter(|_| since.elapsed() < TICKET) else { return };
-        if let Ok(thread) = crate::node::bulk() {
+        if let Ok(thread) = threads::bulk() {
             // Ends with the connection, or with the session.
             thread.spawn(async move {
                 let served = shelf.closed.run_until_cancelled(bulk::serve(transport, &*shelf)).await;
@@ -378,8 +379,8 @@ impl Bulk {
         let ticket = Ticket::try_from(ticket)
             .map_err(|_| Error::new(Code::VersionMismatch, format!("{noun} gave no ticket")))?;
         let (other, tls) = (self.other.clone(), self.tls.clone());
-        let opening = crate::node::bulk()?.spawn(async move {
-            let transport = door::reach(&other, &tls).await?;
+        let opening = threads::bulk()?.spawn(async move {
+            let transport = handshake::reach(&other, &tls).await?;
             Fetcher::open(transport, ticket).await.map_err(|error| {
                 let why =
                     format!("node `{}` did not open the connection for large values: {error}", other.name);

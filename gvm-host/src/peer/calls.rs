@@ -11,8 +11,8 @@ use capnp::Error as Failure;
 use gvm_wire::node_capnp::streams;
 use uuid::Uuid;
 
-use crate::engine::streams::{Closed, Input, Output};
-use crate::limits;
+use crate::base::limits;
+use crate::call::streams::{Closed, Input, Output};
 use crate::wire;
 use crate::wire::bulk::Ticket;
 
@@ -55,7 +55,7 @@ impl Drop for Open {
 pub struct StreamsServer {
     pub calls: Calls,
     /// The tickets for what this side holds ready.
-    pub ticket: Box<dyn Fn() -> crate::error::Result<Ticket>>,
+    pub ticket: Box<dyn Fn() -> crate::base::error::Result<Ticket>>,
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

@@ -5,16 +5,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gvm_wire::node_capnp::session;
 
 use super::bulk::Bulk;
 use super::calls::Calls;
-use super::rights::Grant;
+use super::service::Service;
 use super::term::{End, Term};
-use crate::id::NodeInfo;
-use crate::node::live::Instances;
+use crate::base::id::NodeInfo;
+use crate::call::rights::SessionRights;
 use crate::wire::rpc::Connection;
 
 /// Why a connection ended that neither side meant to end.
@@ -26,7 +27,7 @@ pub struct Peer {
     pub session: session::Client,
     pub calls: Calls,
     /// What this node may do there.
-    pub grant: Grant,
+    pub grant: SessionRights,
     /// What the peer holds here.
     pub(super) given: Given,
     pub bulk: Rc<Bulk>,
@@ -37,7 +38,7 @@ pub struct Peer {
 /// What a peer holds of this node.
 pub(super) struct Given {
     pub(super) term: Term,
-    pub(super) held: Instances,
+    pub(super) service: Arc<dyn Service>,
     pub(super) lasts: Option<Duration>,
 }
 
@@ -85,7 +86,7 @@ impl Peer {
     /// connection stands until [`Peer::leave`].
     pub fn end(&self, why: End) {
         self.given.term.end(why);
-        self.given.held.clear();
+        self.given.service.clear();
     }
 
     /// How long the peer's session here lasts, from its beginning.

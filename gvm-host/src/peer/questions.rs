@@ -15,9 +15,9 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
 use super::accept::denied;
-use crate::error::{Code, Error, Result};
-use crate::id::Name;
-use crate::node::Event;
+use crate::base::error::{Code, Error, Reason, Result};
+use crate::base::event::Event;
+use crate::base::id::Name;
 
 /// How long a person has to answer. A minute: they may be typing, or a call may run.
 pub const ANSWER: Duration = Duration::from_secs(60);
@@ -95,9 +95,9 @@ impl Questions {
         let mut open = Open { questions: self, id, name: asking, why: "the node took its question back" };
         if !self.answerers.any() {
             open.why = "nobody is there to answer";
-            return Err(denied(format!(
-                "`{me}` asks its person whom to accept, and nobody is there to answer"
-            )));
+            let denied =
+                denied(format!("`{me}` asks a person whom to accept, and nobody is there to answer"));
+            return Err(denied.with_reason(Reason::Unanswered));
         }
         match timeout(self.patience, answer).await {
             Ok(Ok(true)) => {
@@ -111,7 +111,8 @@ impl Questions {
             Err(_) => {
                 open.why = "nobody answered in time";
                 let most = humantime::format_duration(self.patience);
-                Err(denied(format!("the person at `{me}` did not answer within {most}")))
+                let denied = denied(format!("the person at `{me}` did not answer within {most}"));
+                Err(denied.with_reason(Reason::Unanswered))
             }
         }
     }

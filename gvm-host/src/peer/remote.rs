@@ -7,12 +7,12 @@
 use gvm_wire::node_capnp::{described, done};
 
 use super::connected::Peer;
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::id::Name;
+use crate::base::limits::Limits;
+use crate::base::value::{FuncType, Value};
+use crate::call::streams::{Closed, Input, Output};
 use crate::call::{Call, Outcome, Target};
-use crate::engine::streams::{Closed, Input, Output};
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::Name;
-use crate::limits::Limits;
-use crate::value::{FuncType, Value};
 use crate::wire;
 use crate::wire::large::Large;
 

@@ -4,8 +4,8 @@
 //! promise: when it is dropped (taken back, or its connection lost), the guest stops. Must not know:
 //! how the peer was accepted.
 
-use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use gvm_wire::node_capnp::{done, session, streams};
@@ -14,14 +14,14 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::bulk::Bulk;
+use super::service::{Run, Service, Started};
 use super::term::Term;
+use crate::base::error::{Effect, Error, Result};
+use crate::base::id::Name;
+use crate::base::limits;
+use crate::call::stdio::Stdio;
+use crate::call::streams::{Input, Output};
 use crate::call::{Broken, Call, Chunk, ModuleRef, Outcome, Target};
-use crate::engine::streams::{Input, Output};
-use crate::error::{Effect, Error, Result};
-use crate::id::Name;
-use crate::imports::Stdio;
-use crate::limits;
-use crate::node::runner::{Caller, Prepared, Runner, peer_limits};
 use crate::wire;
 use crate::wire::call::Apart;
 use crate::wire::gate::Gate;
@@ -30,9 +30,8 @@ use crate::wire::rpc::contained;
 
 /// One peer's session.
 pub struct SessionServer {
-    pub runner: Runner,
-    /// What the peer may call, and has brought to life here, which goes with the session.
-    pub caller: Caller,
+    /// Runs the peer's calls, and holds what it has brought to life here.
+    pub service: Arc<dyn Service>,
     /// How long all of this lasts.
     pub term: Term,
     pub workers: Workers,
@@ -44,8 +43,6 @@ pub struct SessionServer {
     /// Told when the peer says goodbye, with its reason.
     pub goodbye: Box<dyn Fn(String)>,
 }
-
-type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl SessionServer {
     /// Runs a call and hands over what it writes. Returns the outcome, what of its result crosses on its
@@ -62,7 +59,7 @@ impl SessionServer {
             Ok(pass) => pass,
             Err(error) => return refused(error),
         };
-        call.limits = peer_limits().narrow(call.limits);
+        call.limits = limits::of_peers().narrow(call.limits);
         if !apart.is_empty() {
             let completed = self.term.within(self.bulk.complete(&mut call, apart)).await;
             if let Err(error) = completed.and_then(|completed| completed) {
@@ -77,40 +74,20 @@ impl SessionServer {
     /// The same of a call that is whole.
     async fn run(&self, call: Call, has_input: bool) -> (Outcome, Vec<Chunk>) {
         let id = call.id;
-        let all = self.runner.limits().narrow(call.limits);
+        let all = self.service.limits().narrow(call.limits);
         let stdio = Stdio { input: has_input.then(Input::default), ..Stdio::new(&all) };
         let pipes = (stdio.output.clone(), stdio.input.clone());
-        let outcome = match self.runner.prepare_now(&self.caller.rights, &call.target, &all) {
-            Some(Err(error)) => Outcome::failed(error),
-            Some(Ok(prepared)) if prepared.is_fast() => {
-                self.run_here_first(prepared, call, stdio, id, &pipes).await
-            }
-            Some(Ok(prepared)) => {
-                let runner = self.runner.clone();
-                let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
-                self.run_on_workers(run, id, &pipes).await
-            }
-            None => {
-                let (runner, caller) = (self.runner.clone(), self.caller.clone());
-                let run = Box::pin(async move { runner.run(&caller, call, stdio).await });
-                self.run_on_workers(run, id, &pipes).await
-            }
+        let Started { run, is_fast } = self.service.run(call, stdio);
+        let outcome = match is_fast {
+            true => self.run_here_first(run, id, &pipes).await,
+            false => self.run_on_workers(run, id, &pipes).await,
         };
         (outcome, pipes.0.take())
     }
 
     /// Polls the run once on this thread, which saves two thread hops; what waits or runs into its
     /// epoch tick moves to the workers.
-    async fn run_here_first(
-        &self,
-        prepared: Prepared,
-        call: Call,
-        stdio: Stdio,
-        id: Uuid,
-        pipes: &(Output, Option<Input>),
-    ) -> Outcome {
-        let runner = self.runner.clone();
-        let mut run: Run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
+    async fn run_here_first(&self, mut run: Run, id: Uuid, pipes: &(Output, Option<Input>)) -> Outcome {
         let first = std::future::poll_fn(|cx: &mut Context<'_>| {
             // Timers and blocking tasks bind to the runtime that is current at their first poll.
             let _entered = self.workers.enter();
@@ -193,7 +170,7 @@ impl SessionServer {
         match &target.module {
             // By its module's rights, which the instance knows.
             ModuleRef::Instance(_) => Ok(()),
-            module => self.caller.rights.enter(module.name(), target.function.as_deref()),
+            module => self.service.rights().enter(module.name(), target.function.as_deref()),
         }
     }
 
@@ -252,9 +229,9 @@ impl session::Server for SessionServer {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let target = wire::call::read_target(params.get()?.get_target()?);
-            let (runner, caller) = (self.runner.clone(), self.caller.clone());
+            let service = self.service.clone();
             let target = self.whole(target).await;
-            match self.on_workers(async move { runner.describe(&caller, &target?).await }).await {
+            match self.on_workers(async move { service.describe(target?).await }).await {
                 Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
                     ok.set_hash(&hash.0);
@@ -278,10 +255,9 @@ impl session::Server for SessionServer {
             let asked = params.get()?;
             let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
             let target = self.whole(wire::call::read_target(asked.get_target()?)).await;
-            let limits = peer_limits().narrow(wire::call::read_limits(asked.get_limits()?));
-            let (runner, caller) = (self.runner.clone(), self.caller.clone());
-            let spawned =
-                self.on_workers(async move { runner.spawn(&caller, name?, &target?, limits).await });
+            let limits = limits::of_peers().narrow(wire::call::read_limits(asked.get_limits()?));
+            let service = self.service.clone();
+            let spawned = self.on_workers(async move { service.spawn(name?, target?, limits).await });
             write_done(spawned.await, results.get());
             Ok(())
         })
@@ -293,7 +269,7 @@ impl session::Server for SessionServer {
         _: session::InstancesParams,
         mut results: session::InstancesResults,
     ) -> Result<(), capnp::Error> {
-        let held = self.caller.held.list();
+        let held = self.service.instances();
         let mut list = results.get().init_instances(held.len() as u32);
         for (index, (name, module)) in held.iter().enumerate() {
             let mut to = list.reborrow().get(index as u32);
@@ -309,7 +285,7 @@ impl session::Server for SessionServer {
         mut results: session::DropResults,
     ) -> Result<(), capnp::Error> {
         let name = params.get()?.get_name()?.to_str().unwrap_or_default().parse::<Name>();
-        write_done(name.and_then(|name| self.caller.held.remove(&name)), results.get());
+        write_done(name.and_then(|name| self.service.drop_instance(&name)), results.get());
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{Name, NodeInfo};
+use crate::base::id::{Name, NodeInfo};
 
 /// Connected peers by name, each with at least one `T`.
 pub struct Table<T> {

@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::error::{Code, Effect, Error, Result};
-use crate::id::Name;
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::id::Name;
 
 /// Why a session ended, as the other side is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

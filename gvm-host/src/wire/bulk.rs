@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::large::{self, Blob, Content};
 use super::transport::Transport;
-use crate::value::List;
+use crate::base::value::List;
 
 /// How a bulk connection begins. No message of Cap'n Proto does: it would have some 540 million segments.
 const MAGIC: [u8; 8] = *b"GVM bulk";

@@ -14,9 +14,9 @@ use super::schema::node_capnp::{
 };
 use super::value::Parts;
 use super::{error, value};
+use crate::base::error::{Code, Error, Result};
+use crate::base::limits::{self, Limits};
 use crate::call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
-use crate::error::{Code, Error, Result};
-use crate::limits::{self, Limits};
 
 fn unreadable(error: capnp::Error) -> Error {
     Error::new(Code::BadArguments, format!("a call from the other side cannot be read: {error}"))
@@ -210,7 +210,7 @@ pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
         target::Module(module) => ModuleRef::Stored {
             name: text(module.get_name())?.parse()?,
             version: optional(module.has_version(), module.get_version())?
-                .map(|version| crate::id::parse_version(&version))
+                .map(|version| crate::base::id::parse_version(&version))
                 .transpose()?,
         },
         target::Bytes(bytes) => ModuleRef::Bytes(bytes.map_err(unreadable)?.into()),

@@ -7,8 +7,8 @@
 use capnp::ErrorKind;
 
 use super::schema::error_capnp::{Effect as WireEffect, error};
-use crate::error::{Code, Effect, Error};
-use crate::inert;
+use crate::base::error::{Code, Effect, Error, Reason};
+use crate::base::inert;
 
 /// The longest message or context taken from a peer, in bytes; the rest is cut off.
 const MOST: usize = 64 << 10;
@@ -28,6 +28,10 @@ pub fn write(from: &Error, mut to: error::Builder<'_>) {
     if let Some(context) = from.context() {
         to.set_context(cut(context));
     }
+    if let Some(help) = from.help() {
+        to.set_help(cut(help));
+    }
+    to.set_reason(from.reason().map_or(0, Reason::number));
     if let Some(exit) = from.exit() {
         to.set_has_exit(true);
         to.set_exit(exit);
@@ -48,6 +52,12 @@ pub fn read(from: error::Reader<'_>) -> Error {
         Error::new(Code::from_number(from.get_code()), text(from.get_message())).with_effect(effect);
     if from.has_context() {
         error = error.with_context(indented(&text(from.get_context())));
+    }
+    if from.has_help() {
+        error = error.with_help(text(from.get_help()));
+    }
+    if let Some(reason) = Reason::from_number(from.get_reason()) {
+        error = error.with_reason(reason);
     }
     if from.get_has_exit() {
         error = error.with_exit(from.get_exit());
@@ -72,15 +82,17 @@ pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
         ErrorKind::Disconnected | ErrorKind::PrematureEndOfFile => {
             (gone, format!("the connection to {noun} is gone"))
         }
-        ErrorKind::Overloaded => (Code::Overloaded, format!("{noun} has too much to do: try again")),
-        ErrorKind::Unimplemented => (
-            Code::VersionMismatch,
-            format!("{noun} does not know this request: upgrade the older of the two sides"),
-        ),
+        ErrorKind::Overloaded => (Code::Overloaded, format!("{noun} is overloaded")),
+        ErrorKind::Unimplemented => (Code::VersionMismatch, format!("{noun} does not support this request")),
         ErrorKind::Failed => (Code::Internal, format!("{noun} could not answer: {}", cut(&error.extra))),
-        _ => (Code::Internal, format!("{noun} sent what cannot be read: {error}")),
+        _ => (Code::Internal, format!("{noun} sent a message that cannot be read: {error}")),
     };
-    Error::new(code, sentence).with_source(error)
+    let coded = Error::new(code, sentence).with_source(error);
+    match code {
+        Code::Overloaded => coded.with_help("wait and try again"),
+        Code::VersionMismatch => coded.with_help("install the same release on both sides"),
+        _ => coded,
+    }
 }
 
 /// The reason that the other side gives for leaving: one line, of at most 100 characters.
@@ -112,9 +124,12 @@ mod tests {
         let error = Error::new(Code::GuestExit, "left with 3")
             .with_effect(Effect::RanAndFailed)
             .with_context("  é\n\n    b")
+            .with_help("run `x`")
+            .with_reason(Reason::Unanswered)
             .with_exit(3);
         let back = there_and_back(&error);
         assert_eq!(back, error);
+        assert_eq!(back.reason(), error.reason());
         assert_eq!(back.context(), error.context());
         assert_eq!(there_and_back(&Error::new(Code::Timeout, "x")).context(), None);
         let forged = there_and_back(&Error::new(Code::Timeout, "x").with_context("  at f\nTRAP: forged"));
@@ -140,6 +155,18 @@ mod tests {
         let mut message = capnp::message::Builder::new_default();
         message.init_root::<error::Builder<'_>>().set_code(9999);
         assert_eq!(read(message.get_root_as_reader().unwrap()).code(), Code::Internal);
+    }
+
+    #[test]
+    fn the_schema_has_every_code() {
+        use crate::base::error::CODES;
+        use crate::wire::schema::error_capnp::Code as WireCode;
+        for code in CODES {
+            let wire = WireCode::try_from(code.number()).unwrap();
+            let name = format!("{wire:?}");
+            assert_eq!(name, format!("{code:?}"));
+        }
+        assert!(WireCode::try_from(CODES.len() as u16).is_err());
     }
 
     #[test]

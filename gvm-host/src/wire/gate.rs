@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result};
 
 /// How much may be under way at once. Clones count together; belongs to one thread.
 #[derive(Clone, Debug)]

@@ -4,14 +4,14 @@
 //! know: who gave it, how it is enforced.
 
 use super::schema::node_capnp::grant;
-use crate::inert;
-use crate::peer::rights::Grant;
+use crate::base::inert;
+use crate::call::rights::SessionRights;
 
 /// Patterns that are read from a peer; a person wrote each of them on a command line.
 const PATTERNS: usize = 1000;
 
 /// Writes a grant.
-pub fn write(from: &Grant, mut to: grant::Builder<'_>) {
+pub fn write(from: &SessionRights, mut to: grant::Builder<'_>) {
     if let Some(calls) = &from.calls {
         let mut list = to.reborrow().init_calls(calls.len() as u32);
         for (index, pattern) in calls.iter().enumerate() {
@@ -25,7 +25,7 @@ pub fn write(from: &Grant, mut to: grant::Builder<'_>) {
 ///
 /// # Errors
 /// What capnp says of a message that cannot be read.
-pub fn read(from: grant::Reader<'_>) -> capnp::Result<Grant> {
+pub fn read(from: grant::Reader<'_>) -> capnp::Result<SessionRights> {
     let calls = match from.has_calls() {
         true => {
             let text = |pattern: capnp::Result<capnp::text::Reader<'_>>| {
@@ -37,7 +37,7 @@ pub fn read(from: grant::Reader<'_>) -> capnp::Result<Grant> {
         }
         false => None,
     };
-    Ok(Grant { calls, expires_ms: Some(from.get_expires()).filter(|at| *at != 0) })
+    Ok(SessionRights { calls, expires_ms: Some(from.get_expires()).filter(|at| *at != 0) })
 }
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ mod tests {
     fn reads_what_it_writes() {
         let calls = [None, Some(Vec::new()), Some(vec!["math.*".to_owned(), "x".to_owned()])];
         for (calls, expires_ms) in calls.into_iter().zip([None, Some(1), Some(1_800_000_000_000)]) {
-            let grant = Grant { calls, expires_ms };
+            let grant = SessionRights { calls, expires_ms };
             let mut message = capnp::message::Builder::new_default();
             write(&grant, message.init_root());
             assert_eq!(read(message.get_root_as_reader().unwrap()).unwrap(), grant);

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
-use crate::error::{Code, Error, Result};
-use crate::home::HomeId;
-use crate::id::{Applicant, Life, Name, NodeInfo};
-use crate::inert;
+use crate::base::error::{Code, Error, Result};
+use crate::base::home::HomeId;
+use crate::base::id::{Applicant, Life, Name, NodeInfo};
+use crate::base::inert;
 
 /// The longest program version taken from a peer, in bytes.
 const MAX_VERSION: usize = 64;
@@ -167,7 +167,7 @@ pub fn write_applicant(from: &Applicant, mut to: node_info::Builder<'_>) {
 /// # Errors
 /// `AUTH_FAILED` where its name, id or address is malformed.
 pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
-    let name = text(from.get_name(), "name", crate::id::MAX_NAME)?;
+    let name = text(from.get_name(), "name", crate::base::id::MAX_NAME)?;
     let name = match name.as_str() {
         "" => None,
         name => Some(name.parse::<Name>().map_err(|error| malformed(error.message()))?),

@@ -13,9 +13,9 @@ use capnp::serialize;
 
 use super::schema::value_capnp::{Number, shape};
 use super::value::{self, Parts};
+use crate::base::error::{Code, Error, Result};
+use crate::base::value::{List, Value};
 use crate::call::Args;
-use crate::error::{Code, Error, Result};
-use crate::value::{List, Value};
 
 /// How deep a shape may nest, in pointers: as deep as a session's own messages.
 const NESTING: i32 = 512;

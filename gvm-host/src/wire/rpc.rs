@@ -22,10 +22,10 @@ use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::pulse::{self, Signs};
-use super::transport::{Peer, Transport};
+use super::transport::{OtherEnd, Transport};
 use super::watch::Watcher;
 use super::writer::{Pump, coalesce};
-use crate::error::Result;
+use crate::base::error::Result;
 
 /// How long an orderly end may take to bring the last bytes to the other side.
 const FINISH: Duration = Duration::from_secs(1);
@@ -49,20 +49,20 @@ pub fn overloaded() -> Offered {
 
 /// What one message may hold. A larger one ends its connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct MessageLimits {
     words: usize,
     nesting: i32,
 }
 
-impl Limits {
+impl MessageLimits {
     /// For gpmd's sockets: 8 MiB a message. The largest thing said there is a list of nodes (some
     /// 200 bytes each); upload chunks are far smaller. A frame of 72 bytes can make its reader
     /// reserve all of it, so it is kept small. Nothing there nests.
-    pub const CONTROL: Limits = Limits { words: 1 << 20, nesting: 32 };
+    pub const CONTROL: MessageLimits = MessageLimits { words: 1 << 20, nesting: 32 };
 
     /// For sessions between nodes: 8 MiB a message, and values nested as deep as WIT types can be written.
     /// The largest thing said there are the arguments of a main (2 MiB); large values cross elsewhere.
-    pub const SESSION: Limits = Limits { words: 1 << 20, nesting: 512 };
+    pub const SESSION: MessageLimits = MessageLimits { words: 1 << 20, nesting: 512 };
 
     fn options(self) -> ReaderOptions {
         ReaderOptions { traversal_limit_in_words: Some(self.words), nesting_limit: self.nesting }
@@ -93,7 +93,7 @@ pub enum Closed {
 /// runtime; capabilities that came over it fail from then on.
 pub struct Connection {
     first: Option<Offered>,
-    peer: Peer,
+    peer: OtherEnd,
     stop: Rc<Stop>,
     signs: Signs,
     closed: watch::Receiver<Option<Closed>>,
@@ -120,7 +120,12 @@ impl Stop {
 
 impl Connection {
     /// Starts to speak. `offered` is what the other side's [`Connection::first`] gives.
-    pub fn start(transport: Transport, side: Side, limits: Limits, offered: Option<Offered>) -> Connection {
+    pub fn start(
+        transport: Transport,
+        side: Side,
+        limits: MessageLimits,
+        offered: Option<Offered>,
+    ) -> Connection {
         let (reader, writer, signs) = pulse::listen(transport.reader, transport.writer);
         let reader = futures::io::BufReader::with_capacity(READ_AHEAD, reader.compat());
         let (gather, pump) = coalesce(Box::new(writer));
@@ -154,7 +159,7 @@ impl Connection {
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> &Peer {
+    pub fn peer(&self) -> &OtherEnd {
         &self.peer
     }
 
@@ -313,7 +318,7 @@ mod tests {
         timeout(Duration::from_secs(5), request.send().promise).await.expect("nothing hangs").map(|_| ())
     }
 
-    fn start(limits: Limits) -> (Connection, Connection, Rc<Cell<u64>>) {
+    fn start(limits: MessageLimits) -> (Connection, Connection, Rc<Cell<u64>>) {
         let (near, far) = Transport::pair(1 << 16);
         let listener = Listener::default();
         let heard = listener.heard.clone();
@@ -325,7 +330,7 @@ mod tests {
     #[test]
     fn a_panic_costs_one_call() {
         run(async {
-            let (client, _server, heard) = start(Limits::CONTROL);
+            let (client, _server, heard) = start(MessageLimits::CONTROL);
             let listener = client.first();
             let error = call(&listener, 3).await.unwrap_err();
             assert!(error.to_string().contains("three"), "{error}");
@@ -337,7 +342,7 @@ mod tests {
     #[test]
     fn a_lost_peer_fails_what_waits_and_is_told() {
         run(async {
-            let (client, server, _) = start(Limits::CONTROL);
+            let (client, server, _) = start(MessageLimits::CONTROL);
             let listener = client.first();
             let dropping = async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn our_own_end_fails_what_waits_and_is_told_to_the_peer() {
         run(async {
-            let (client, server, _) = start(Limits::CONTROL);
+            let (client, server, _) = start(MessageLimits::CONTROL);
             let listener = client.first();
             let closed = client.closed();
             let finishing = async {
@@ -369,7 +374,7 @@ mod tests {
     #[test]
     fn answers_given_before_an_orderly_end_arrive() {
         run(async {
-            let (client, server, heard) = start(Limits::CONTROL);
+            let (client, server, heard) = start(MessageLimits::CONTROL);
             let listener = client.first::<index_subscriber::Client>();
             let calls = (0..10_000).map(|_| listener.changed_request().send().promise);
             let calls = futures::future::join_all(calls);
@@ -388,7 +393,7 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_ends_its_connection() {
         run(async {
-            let (client, server, _) = start(Limits { words: 1000, nesting: 32 });
+            let (client, server, _) = start(MessageLimits { words: 1000, nesting: 32 });
             let listener = client.first::<index_subscriber::Client>();
             let mut request = listener.goodbye_request();
             request.get().set_reason("x".repeat(100_000));

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::tls::Tls;
 use super::transport::Transport;
-use crate::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result};
 
 /// How long dialling may take, its handshake included: a few round trips across the world.
 const DIAL: Duration = Duration::from_secs(5);

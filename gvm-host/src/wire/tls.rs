@@ -25,10 +25,10 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::transport::{Peer, Transport};
-use crate::error::{Code, Error, Result};
-use crate::home::Home;
-use crate::key::DeviceKey;
+use super::transport::{OtherEnd, Transport};
+use crate::base::error::{Code, Error, Result};
+use crate::base::home::Home;
+use crate::base::key::DeviceKey;
 
 /// The protocol's name as both sides say it in the clear: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
@@ -115,7 +115,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
-    Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::Home { at } }
+    Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::Home { at } }
 }
 
 /// A handshake that TLS itself ended is a refusal; one that the network ended is not.

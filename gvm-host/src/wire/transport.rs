@@ -13,19 +13,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tls::Tls;
 use super::{tcp, unix};
-use crate::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result};
 
 /// One connection. May be handed to the thread that serves it from then on.
 pub struct Transport {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    pub peer: Peer,
+    pub peer: OtherEnd,
 }
 
 /// Who is at the other end, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Peer {
+pub enum OtherEnd {
     /// A process of our own user on this device, as the kernel says; its id where it says that too.
     Local { pid: Option<i32> },
     /// A process that holds this home's device key, as TLS proved; where it is.
@@ -122,7 +122,7 @@ impl Transport {
 
     fn in_memory(stream: tokio::io::DuplexStream) -> Transport {
         let (reader, writer) = tokio::io::split(stream);
-        Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::InMemory }
+        Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::InMemory }
     }
 }
 

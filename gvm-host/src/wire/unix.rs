@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
-use super::transport::{Peer, Transport};
-use crate::error::{Code, Error, Result};
+use super::transport::{OtherEnd, Transport};
+use crate::base::error::{Code, Error, Result};
 
 /// How long the kernel's queue of a listener may stay full before dialling gives up. A daemon that
 /// lives takes connections within milliseconds.
@@ -44,7 +44,7 @@ fn known(stream: UnixStream) -> Result<Transport> {
     }
     let pid = peer.pid();
     let (reader, writer) = stream.into_split();
-    Ok(Transport { reader: Box::new(reader), writer: Box::new(writer), peer: Peer::Local { pid } })
+    Ok(Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::Local { pid } })
 }
 
 /// Connects to a socket file.
@@ -238,7 +238,7 @@ mod tests {
             let path = deep(folder.path());
             let listener = Listener::bind(&path).unwrap();
             let (dialled, accepted) = tokio::join!(dial(&path), listener.accept());
-            let own = Peer::Local { pid: Some(std::process::id() as i32) };
+            let own = OtherEnd::Local { pid: Some(std::process::id() as i32) };
             assert_eq!(dialled.unwrap().peer, own);
             assert_eq!(accepted.unwrap().peer, own);
             drop(listener);

@@ -10,9 +10,9 @@ use capnp::struct_list;
 
 use super::large;
 use super::schema::value_capnp::{field, func_type, type_, value};
-use crate::error::{Code, Error, Result};
-use crate::limits;
-use crate::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+use crate::base::error::{Code, Error, Result};
+use crate::base::limits;
+use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed numbers cross as they lie in memory, which must be little-endian");

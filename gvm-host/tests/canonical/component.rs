@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use gvm_host::value::Type;
+use gvm_host::Type;
 
 /// Declares types and remembers how each is called.
 #[derive(Default)]

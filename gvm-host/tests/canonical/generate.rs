@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gvm_host::value::{Case, Field, List, ResultType, Type, Value};
+use gvm_host::{Case, Field, List, ResultType, Type, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,9 +1,9 @@
 //! Guests that hand over what the canonical ABI forbids: always an error, never a panic, and the
 //! error says that the value was at fault.
 
-use gvm_host::engine::canonical::{Args, Fault, typed};
-use gvm_host::error::{Code, Effect, Error};
-use gvm_host::value::{List, Value};
+use gvm_host::internals::engine::canonical::{Args, Fault, typed};
+use gvm_host::{Code, Effect, Error};
+use gvm_host::{List, Value};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 

@@ -8,9 +8,9 @@ mod val;
 
 use std::sync::{Arc, LazyLock};
 
-use gvm_host::engine::canonical::{Args, Fault, Ret, typed};
-use gvm_host::engine::types::component_func;
-use gvm_host::value::{Field, FuncType, List, Type, Value};
+use gvm_host::internals::engine::canonical::{Args, Fault, Ret, typed};
+use gvm_host::internals::engine::types::component_func;
+use gvm_host::{Field, FuncType, List, Type, Value};
 use proptest::prelude::*;
 use wasmtime::component::{Component, ComponentType, Linker, TypedFunc, Val};
 use wasmtime::{Config, Engine, OptLevel, Store};

@@ -1,6 +1,6 @@
 //! Our values as wasmtime's own dynamic ones, and equality that looks at bits.
 
-use gvm_host::value::{List, Type, Value};
+use gvm_host::{List, Type, Value};
 use wasmtime::component::Val;
 
 /// The same value as wasmtime's `Val`.

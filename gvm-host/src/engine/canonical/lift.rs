@@ -9,7 +9,7 @@ use wasmtime::component::Lift;
 use wasmtime::{Result, ValRaw};
 
 use super::Fault;
-use crate::value::{List, Value};
+use crate::base::value::{List, Value};
 
 /// Lifts the result: from the slot where one is enough, else from memory that the slot points to.
 pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Option<Value>> {

@@ -10,7 +10,7 @@ use wasmtime::component::Lower;
 use wasmtime::{Result, ValRaw};
 
 use super::{Fault, Slots};
-use crate::value::{List, Value};
+use crate::base::value::{List, Value};
 
 /// The most bytes that a string's encoded form may take: the top bit of its length marks UTF-16.
 const MAX_STRING_BYTES: usize = (1 << 31) - 1;

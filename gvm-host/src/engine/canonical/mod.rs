@@ -20,9 +20,9 @@ use wasmtime::component::__internal::{
 use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, TypedFunc};
 use wasmtime::{Result, ValRaw};
 
-use crate::error::{Code, Effect, Error};
-use crate::limits;
-use crate::value::Value;
+use crate::base::error::{Code, Effect, Error};
+use crate::base::limits;
+use crate::base::value::Value;
 
 /// The arguments of one call, in the order of the parameters. `Send + Sync`, moved into the call.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,209 @@
+//! Starting the daemon: here, or in a process of its own.
+//!
+//! In: a home. Out: a running gpmd, or why there is none. Must not know: what gpmd does.
+//!
+//! The background process is this program again. It says `ready` on its standard output, a pipe
+//! that we read, or what went wrong; its standard error is the log.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gvm_cli::signal::is_ignored;
+use gvm_host::Home;
+use gvm_host::daemon::ahead::compile_ahead;
+use gvm_host::daemon::server::{Config, Server, Start, Stopper};
+use gvm_host::gpmd::control::Control;
+use gvm_host::gpmd::record::{Record, is_running};
+use gvm_host::system::process;
+use gvm_host::workers;
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Compiler, Engine, EngineConfig};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::Args;
+use crate::log::Rotating;
+use crate::output;
+
+const READY: &str = "ready";
+
+/// How long the background process may take: it reads the index and cleans up.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// How long one that has started may have no socket: it may be ending.
+const LOST: Duration = Duration::from_secs(2);
+
+/// Runs gpmd in this process until it is stopped.
+pub fn foreground(args: &Args, home: Home) -> Result<()> {
+    output::log_to_stderr(args.verbose, true);
+    let signals = Signals::catch()?;
+    match start(args, home.clone())? {
+        Start::Started(server) => serve(server, signals),
+        Start::Running(_) => answers(&home).and_then(|_| already()),
+    }
+}
+
+/// Runs gpmd in this process, which [`background`] started.
+pub fn detached(args: &Args, home: Home) -> Result<()> {
+    let path = home.gpmd_log();
+    let log = Rotating::open(&path)
+        .map_err(|error| Error::io(format_args!("cannot write {}", path.display()), error));
+    // Whoever started us reads what went wrong.
+    let log = log.inspect_err(|error| output::print(&format!("{error}\n")))?;
+    output::log_to_file(args.verbose, log);
+    // The terminal that started us may go. We lead no group, so this cannot fail.
+    let _ = rustix::process::setsid();
+    let signals = Signals::catch()?;
+    let started = start(args, home);
+    match &started {
+        Ok(_) => output::print(&format!("{READY}\n")),
+        Err(error) => output::print(&format!("{error}\n")),
+    }
+    match started? {
+        Start::Started(server) => serve(server, signals),
+        Start::Running(_) => Ok(()),
+    }
+}
+
+/// Starts gpmd in a process of its own and returns once it answers.
+pub fn background(args: &Args, home: &Home) -> Result<()> {
+    if is_running(home) && answers(home)? {
+        return already();
+    }
+    let mut child = spawn(args, home)?;
+    let answer = listen(&mut child)?;
+    if answer.trim_end() == READY {
+        if answers(home)? {
+            output::print("GPMD is running in the background.\n");
+            return Ok(());
+        }
+        return Err(Error::internal(format!(
+            "gpmd has ended again; its log is {}",
+            home.gpmd_log().display()
+        )));
+    }
+    let (code, sentence) = answer.trim_end().split_once(": ").unwrap_or(("", answer.trim_end()));
+    let known = gvm_host::CODES.into_iter().find(|known| known.as_str() == code);
+    Err(match known {
+        Some(code) => Error::new(code, sentence.to_owned()),
+        None => Error::internal(format!(
+            "gpmd did not start{}{sentence}; its log is {}",
+            if sentence.is_empty() { "" } else { ": " },
+            home.gpmd_log().display()
+        )),
+    })
+}
+
+fn start(args: &Args, home: Home) -> Result<Start> {
+    let settings = EngineConfig::new(home.compiled(), Compiler::current()?).pooling(false);
+    let ahead = compile_ahead(Engine::new(settings), home.clone(), workers()?.handle().clone());
+    Server::start(Config { ports: args.ports(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
+}
+
+/// Says that one runs.
+fn already() -> Result<()> {
+    output::print("GPMD is already running.\n");
+    Ok(())
+}
+
+/// Waits until gpmd answers: it may have been starting. False where it has ended instead.
+fn answers(home: &Home) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        match Control::connect(home) {
+            Err(error) if error.code() == Code::GpmdNotRunning => {
+                if !is_running(home) {
+                    return Ok(false);
+                }
+                // One that has written its record listens already, or has lost its socket.
+                let written = Record::read(home).is_some_and(|record| process::lives(record.pid));
+                if begun.elapsed() > if written { LOST } else { STARTING } {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            answer => return answer.map(|_| true),
+        }
+    }
+}
+
+fn serve(server: Server, signals: Signals) -> Result<()> {
+    let stopper = server.stopper();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || signals.wait_and(&stopper))
+        .map_err(|error| Error::io("cannot wait for signals", error))?;
+    server.wait()
+}
+
+/// The signals that ask a program to end, but for those that whoever started us wants ignored; caught
+/// before there is anything to end, so that none is missed.
+struct Signals {
+    signals: Vec<Signal>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals> {
+        let fail = |error| Error::io("cannot wait for signals", error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+        let entered = runtime.enter();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let heeded = kinds.into_iter().filter(|kind| !is_ignored(kind.as_raw_value()));
+        let signals = heeded.map(signal).collect::<std::io::Result<_>>().map_err(fail)?;
+        drop(entered);
+        Ok(Signals { signals, runtime })
+    }
+
+    /// Lives as long as the process.
+    fn wait_and(mut self, stopper: &Stopper) {
+        if self.signals.is_empty() {
+            return;
+        }
+        let waits = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        self.runtime.block_on(futures::future::select_all(waits));
+        stopper.stop("gpmd was stopped");
+    }
+}
+
+fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
+    let path = home.gpmd_log();
+    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let log = File::options().create(true).append(true).open(&path).map_err(fail)?;
+    let own = std::env::current_exe().map_err(|error| Error::io("cannot find this program", error))?;
+    let mut command = Command::new(own);
+    command.arg("--home").arg(home.path());
+    let ports = args.ports();
+    command.arg("--listen").arg(ports.listen.to_string());
+    command.arg("--port").arg(ports.nodes.to_string());
+    command.arg("--command-port").arg(ports.commands.to_string());
+    command.args((0..args.verbose).map(|_| "-v")).args(["start", "--detached"]);
+    // A folder that is to be unmounted must not be held.
+    command.current_dir(home.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command.spawn().map_err(|error| Error::io("cannot start gpmd", error))
+}
+
+/// What the background process says first: one line, or all it says before it ends.
+fn listen(child: &mut std::process::Child) -> Result<String> {
+    let Some(pipe) = child.stdout.take() else {
+        return Err(Error::internal("the background process has no standard output"));
+    };
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut answer = String::new();
+        let _ = reader.read_line(&mut answer);
+        if answer.trim_end() != READY {
+            let _ = reader.take(64 << 10).read_to_string(&mut answer);
+        }
+        let _ = tell.send(answer);
+    });
+    told.recv_timeout(STARTING).map_err(|_| {
+        let _ = child.kill();
+        let _ = child.wait();
+        Error::new(Code::Overloaded, "gpmd did not start in time")
+    })
+}

@@ -1,0 +1,232 @@
+//! `gpmd wasm`: what a person does with modules.
+//!
+//! In: a name, a version, a file. Out: the module stored, shown or fetched. Must not know: how the
+//! store works. Reading needs no gpmd.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use gvm_cli::repl::progress::{Progress, during};
+use gvm_cli::repl::render;
+use gvm_cli::repl::stdio;
+use gvm_host::Home;
+use gvm_host::Stream;
+use gvm_host::gpmd::control::{Control, Uploaded};
+use gvm_host::index::{Index, Resolved};
+use gvm_host::inspect::{inspect, runnable, to_binary};
+use gvm_host::offered;
+use gvm_host::store::{read_index, read_module, read_source};
+use gvm_host::system::durable;
+use gvm_host::text::inert;
+use gvm_host::{Error, Result};
+use gvm_host::{Name, parse_version};
+use semver::Version;
+use serde_json::{Value, json};
+
+use crate::args::{Args, Wasm, as_usage};
+use crate::output;
+
+/// Does one of the commands.
+pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
+    let json = args.json;
+    let control = || args.control(home);
+    match command {
+        Wasm::Upload { name, version, file } => upload(control, name, version, file, json),
+        Wasm::List => list(&read_index(home)?, json),
+        Wasm::Show { module, version } => show(home, module, version.as_deref(), json),
+        Wasm::Get { module, version, out } => get(home, module, version.as_deref(), out.as_deref(), json),
+        Wasm::Remove { module, version } => remove(control, module, version.as_deref(), json),
+        Wasm::Pin { module, version } => pin(control, module, version.as_deref(), json),
+    }
+}
+
+fn upload(
+    control: impl Fn() -> Result<Control>,
+    name: &str,
+    version: &str,
+    file: &Path,
+    json: bool,
+) -> Result<()> {
+    let name: Name = name.parse().map_err(as_usage)?;
+    let version = parse_version(version).map_err(as_usage)?;
+    let control = control()?;
+    let bytes = read_source(file, &mut stdio::Stdin)?;
+    // Before the upload: what is acknowledged must not end in an error.
+    let wanting = runnable(&to_binary(&bytes)?)?;
+    let mut progress = Progress::on_stderr();
+    let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
+    let uploaded =
+        control.upload(&name, &version, &bytes, &mut |done| progress.bytes(what.clone(), done, all));
+    drop(progress);
+    let Uploaded { entry, created } = uploaded?;
+    let missing = offered::missing(&wanting);
+    if json {
+        let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;
+        value["created"] = created.into();
+        value["unsatisfied"] = missing.into();
+        output::print(&output::json(&value)?);
+        return Ok(());
+    }
+    let mut text = String::new();
+    if std::io::stdout().is_terminal() {
+        let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), size(entry.size));
+        for export in &entry.exports {
+            let _ = writeln!(text, "  {}", entry.types.shown(&inert::line(export)));
+        }
+    }
+    output::print(&(text + "Module Uploaded Successfully!\n"));
+    if let Err(error) = offered::check(&wanting) {
+        render::note(&format!("{name} cannot run here: {}", error.message()));
+    }
+    Ok(())
+}
+
+fn list(index: &Index, json: bool) -> Result<()> {
+    let chosen = |resolved: &Resolved<'_>| {
+        index
+            .modules
+            .get(resolved.name)
+            .and_then(|module| module.chosen())
+            .is_some_and(|(version, _)| version == resolved.version)
+    };
+    let pinned = |resolved: &Resolved<'_>| {
+        index
+            .modules
+            .get(resolved.name)
+            .is_some_and(|module| module.pinned.as_ref() == Some(resolved.version))
+    };
+    if json {
+        let mut all = Vec::new();
+        for resolved in index.entries() {
+            let mut value = describe(&resolved)?;
+            value["chosen"] = chosen(&resolved).into();
+            value["pinned"] = pinned(&resolved).into();
+            all.push(value);
+        }
+        output::print(&output::json(&all)?);
+        return Ok(());
+    }
+    let mut text = String::new();
+    let names = index.entries().map(|resolved| resolved.name.as_str().len()).max().unwrap_or(0);
+    let versions = index.entries().map(|resolved| resolved.version.to_string().len()).max().unwrap_or(0);
+    for resolved in index.entries() {
+        let Resolved { name, version, entry } = resolved;
+        let mark = if pinned(&resolved) { "  pinned" } else { "" };
+        let _ = writeln!(
+            text,
+            "{name:names$}  {:versions$}  {:9}  {:>10}{mark}",
+            version.to_string(),
+            entry.kind.as_str(),
+            size(entry.size)
+        );
+    }
+    output::print(&text);
+    Ok(())
+}
+
+fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let index = read_index(home)?;
+    let (name, version) = named(module, version)?;
+    let resolved = index.resolve(name, version.as_ref())?;
+    let info = inspect(&read_module(home, resolved.entry.sha256)?)?;
+    if json {
+        let mut value = describe(&resolved)?;
+        value["imports"] = info.imports.into();
+        value["wit"] = info.wit.into();
+        output::print(&output::json(&value)?);
+        return Ok(());
+    }
+    let Resolved { name, version, entry } = resolved;
+    let mut text = String::new();
+    let _ = writeln!(text, "{name} {version}");
+    let _ = writeln!(text, "  kind      {}", entry.kind.as_str());
+    let _ = writeln!(text, "  size      {}", size(entry.size));
+    let _ = writeln!(text, "  sha256    {}", entry.sha256);
+    let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
+    let _ = writeln!(text, "  main      {}", if entry.main { "yes" } else { "no" });
+    let exports = entry.exports.iter().map(|export| entry.types.shown(&inert::line(export))).collect();
+    let imports: Vec<String> = info.imports.iter().map(|import| inert::line(import).into_owned()).collect();
+    for (title, lines) in [("Exports", &exports), ("Imports", &imports)] {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "\n{title}:\n  {}", lines.join("\n  "));
+        }
+    }
+    if let Some(wit) = &info.wit {
+        let _ = writeln!(text, "\n{}", wit.trim_end());
+    }
+    output::print(&text);
+    Ok(())
+}
+
+fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, json: bool) -> Result<()> {
+    let index = read_index(home)?;
+    let (name, version) = named(module, version)?;
+    let resolved = index.resolve(name, version.as_ref())?;
+    let what = format!("Fetching {} {}", resolved.name, resolved.version);
+    let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
+    let path = match out {
+        Some(path) if path.as_os_str() == "-" => {
+            let written = stdio::write(Stream::Stdout, &bytes);
+            return written.map_err(|error| stdio::error("standard output", error));
+        }
+        Some(path) => path.to_owned(),
+        None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
+    };
+    during(&what, || durable::write(&path, &bytes))?;
+    let mut value = describe(&resolved)?;
+    value["file"] = path.to_string_lossy().into();
+    output::print(&if json { output::json(&value)? } else { format!("{}\n", path.display()) });
+    Ok(())
+}
+
+fn remove(
+    control: impl Fn() -> Result<Control>,
+    module: &str,
+    version: Option<&str>,
+    json: bool,
+) -> Result<()> {
+    let (name, version) = named(module, version)?;
+    let removed = control()?.remove(name, version.as_ref())?;
+    if json {
+        return output::json(&json!({ "name": name, "removed": removed })).map(|text| output::print(&text));
+    }
+    removed.iter().for_each(|version| output::print(&format!("Removed {name} {version}.\n")));
+    Ok(())
+}
+
+fn pin(control: impl Fn() -> Result<Control>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let (name, version) = named(module, version)?;
+    control()?.pin(name, version.as_ref())?;
+    if json {
+        return output::json(&json!({ "name": name, "pinned": version })).map(|text| output::print(&text));
+    }
+    output::print(&match version {
+        Some(version) => format!("{name} is pinned to {version}.\n"),
+        None => format!("{name} is no longer pinned.\n"),
+    });
+    Ok(())
+}
+
+/// `NAME` or `NAME@VERSION`, and the version that was given beside it.
+fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Option<Version>)> {
+    let (name, beside) = match module.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (module, None),
+    };
+    Ok((name, beside.or(version).map(parse_version).transpose().map_err(as_usage)?))
+}
+
+fn describe(resolved: &Resolved<'_>) -> Result<Value> {
+    let mut value = json!({ "name": resolved.name, "version": resolved.version });
+    let entry = serde_json::to_value(resolved.entry)
+        .map_err(|error| Error::internal(format!("the answer: {error}")))?;
+    if let (Value::Object(all), Value::Object(entry)) = (&mut value, entry) {
+        all.extend(entry);
+    }
+    Ok(value)
+}
+
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}

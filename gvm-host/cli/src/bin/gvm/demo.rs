@@ -1,0 +1,85 @@
+//! `gvm demo`: a private network in this process, to try the product without setting anything up.
+
+use std::path::Path;
+
+use gvm_host::Home;
+use gvm_host::daemon::ahead::compile_ahead;
+use gvm_host::daemon::server;
+use gvm_host::daemon::server::{Server, Start};
+use gvm_host::gpmd::control::Control;
+use gvm_host::inspect;
+use gvm_host::{Error, Result};
+use gvm_host::{Handle, workers};
+
+use super::options::Options;
+use super::shell::{Shell, banner};
+use super::signals::Requests;
+
+/// The modules that the demo uploads, as a person would.
+const SAMPLES: [(&str, &str); 3] = [
+    ("math", include_str!("../../../../samples/math.wat")),
+    ("hello", include_str!("../../../../samples/hello.wat")),
+    ("counter", include_str!("../../../../samples/counter.wat")),
+];
+
+/// Starts everything in a folder that is gone afterwards, and lands in the REPL.
+pub fn demo(options: &Options) -> Result<i32> {
+    // First, so that the folder goes however this ends.
+    let requests = Requests::catch()?;
+    let folder = tempfile::Builder::new()
+        .prefix("gvm-demo-")
+        .tempdir()
+        .map_err(|error| Error::io("making a folder for the demo", error))?;
+    let (_gpmd, home) = start_gpmd(options, folder.path())?;
+    let control = Control::connect(&home)?;
+    for (name, text) in SAMPLES {
+        let bytes = inspect::to_binary(text.as_bytes())?;
+        control.upload(&name.parse()?, &gvm_host::parse_version("1.0.0")?, &bytes, &mut |_| {})?;
+    }
+    let start = |name: Option<&String>| {
+        let mut config = options.node_config(home.clone(), true)?;
+        // The demo has a gpmd of its own, and two nodes cannot share a port.
+        config.gpmd = None;
+        config.listen.set_port(0);
+        config.name = name.map(|name| name.parse()).transpose()?;
+        workers()?.block_on(Handle::start(config))
+    };
+    let other = start(None)?;
+    let node = start(options.name.as_ref())?;
+    let mut shell = Shell::new(options, node, requests)?;
+    shell.leavings = Some(folder.path().to_owned());
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    if terminal {
+        shell.evaluator.screen.line(&banner(&shell.evaluator.node));
+        shell.evaluator.screen.line(&tour(other.name().as_str()));
+    }
+    let ended = if terminal { shell.interact(home.history()) } else { shell.script() };
+    workers()?.block_on(other.shut_down());
+    ended
+}
+
+fn start_gpmd(options: &Options, folder: &Path) -> Result<(Server, Home)> {
+    let home = Home::open(folder.join("home"))?;
+    let mut config = server::Config::new(home.clone());
+    let ahead = compile_ahead(options.engine(&home, true)?, home.clone(), workers()?.handle().clone());
+    config.on_stored = Some(Box::new(ahead));
+    match Server::start(config)? {
+        Start::Started(server) => Ok((server, home)),
+        Start::Running(_) => Err(Error::internal("a gpmd runs in a folder that is new")),
+    }
+}
+
+/// What a newcomer may type first.
+fn tour(other: &str) -> String {
+    format!(
+        "A demo: a private gpmd, this node, a second one, and the modules counter, hello and math. Try:\n\
+         \x20 math.add(1,2)\n\
+         \x20 hello.greet(\"world\")\n\
+         \x20 Node.discover()\n\
+         \x20 Node.connect({other})\n\
+         \x20 Node.run({other}, math.add(34,34))\n\
+         \x20 Node.spawn({other}, counter)\n\
+         \x20 i1.increment()\n\
+         \x20 help"
+    )
+}

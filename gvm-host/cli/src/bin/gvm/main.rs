@@ -1,0 +1,125 @@
+//! `gvm`: the node, its REPL, and calls from a shell.
+//!
+//! Thin: reads the command line, starts what the library has, and turns its errors into words and a
+//! status.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
+
+mod demo;
+#[path = "../common/descriptors.rs"]
+mod descriptors;
+mod doctor;
+mod inspect;
+mod keyboard;
+#[path = "../common/manual.rs"]
+mod manual;
+mod new;
+mod options;
+mod run;
+mod settle;
+mod shell;
+mod signals;
+
+use clap::{CommandFactory, Parser};
+use gvm_cli::repl::render::Screen;
+use gvm_cli::repl::stdio;
+use gvm_host::compiler;
+use gvm_host::system::process;
+use gvm_host::{Code, Error, Result};
+
+use self::options::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The status of a call that a person stopped.
+const INTERRUPTED: i32 = 130;
+
+fn main() {
+    let mut args = std::env::args_os();
+    if args.nth(1).is_some_and(|word| word == compiler::WORD) {
+        std::process::exit(compiler::child_main(&args.collect::<Vec<_>>()));
+    }
+    descriptors::tell();
+    let cli = Cli::try_parse().unwrap_or_else(|error| manual::exit(&error));
+    log(cli.options.verbose);
+    let mut screen = Screen::new(no_colour());
+    let status = match dispatch(cli, &mut screen) {
+        Ok(status) => status,
+        Err(error) => {
+            screen.error(&error);
+            status(&error)
+        }
+    };
+    let (status, lost) = stdio::settle(status);
+    lost.iter().for_each(|error| screen.error(error));
+    // Threads may still wait in the system's calls (a read of the terminal, a write to a pipe that is
+    // full): the process does not. What it wrote is not held back anywhere.
+    std::process::exit(status);
+}
+
+fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
+    let Cli { mut options, command } = cli;
+    match command {
+        // The doctor says it in its own way.
+        Some(Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
+        _ => process::enough_descriptors()?,
+    }
+    match command {
+        None | Some(Command::Serve) => options.settle(true)?,
+        Some(Command::Run { .. } | Command::Eval { .. }) => options.settle(false)?,
+        Some(_) => {}
+    }
+    match command {
+        None => shell::repl(&options),
+        Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
+        Some(Command::Eval { exprs }) => shell::eval(&options, exprs),
+        Some(Command::Serve) => shell::serve(&options),
+        Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
+        Some(Command::New { path, lang }) => new::new(screen, &path, lang),
+        Some(Command::Demo) => demo::demo(&options),
+        Some(Command::Doctor { node }) => doctor::doctor(&options, screen, node.as_deref()),
+        Some(Command::Completions { shell }) => manual::completions(shell, Cli::command()).map(|()| 0),
+        Some(Command::Man { folder }) => manual::manual(folder.as_deref(), Cli::command()).map(|()| 0),
+    }
+}
+
+/// Whether the environment wants no colours.
+fn no_colour() -> bool {
+    keyboard::is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// The status that a coded error leaves with.
+fn status(error: &Error) -> i32 {
+    match (error.code(), error.exit()) {
+        (Code::Cancelled, _) => INTERRUPTED,
+        (Code::Syntax, Some(2)) => 2,
+        (Code::OutputLost, Some(status)) => status,
+        _ => 1,
+    }
+}
+
+/// The status that `gvm run` leaves with: a guest's own where it has one of its own that is no success. The
+/// system keeps the low byte of a status, so that 256 would be 0.
+fn status_of_run(error: &Error) -> i32 {
+    match (error.code(), error.exit()) {
+        (Code::GuestExit, Some(guests)) if guests & 0xff != 0 => guests & 0xff,
+        _ => status(error),
+    }
+}
+
+/// What a person is told of a call that they stopped.
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the call was stopped").with_effect(gvm_host::Effect::RanAndFailed)
+}
+
+/// Logs to standard error: warnings, unless more was asked for.
+fn log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = match verbose {
+        0 => "error",
+        1 => "gvm_host=info,warn",
+        _ => "gvm_host=debug,info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,255 @@
+//! `gvm run`: one call, its streams those of this process, its status the guest's.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gvm_cli::repl::eval::{connect, outcome_json};
+use gvm_cli::repl::render;
+use gvm_cli::repl::render::Screen;
+use gvm_cli::repl::stdio;
+use gvm_host::Home;
+use gvm_host::Input;
+use gvm_host::Modules;
+use gvm_host::Name;
+use gvm_host::Stdio;
+use gvm_host::parse;
+use gvm_host::parse::{Arg, Expr};
+use gvm_host::wave;
+use gvm_host::{Args, Broken, Call, ModuleRef, Outcome, Target};
+use gvm_host::{Caller, Runner};
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Handle, workers};
+use gvm_host::{Limits, limits};
+
+use super::options::{Options, SessionRights, usage};
+use super::signals::{Requests, interrupt};
+use super::{cancelled, status_of_run};
+
+/// Runs the target and returns its status.
+pub fn run(
+    options: &Options,
+    screen: &mut Screen,
+    invoke: Option<String>,
+    words: Vec<OsString>,
+) -> Result<i32> {
+    options.no_grants_with_node()?;
+    let mut words = words.into_iter();
+    let target = words.next().unwrap_or_default();
+    let rest = words
+        .map(|word| word.into_string().map_err(|word| usage(format!("{} is not UTF-8", word.display()))))
+        .collect::<Result<Vec<_>>>()?;
+    // What is wrong with the command line is said before any file is looked at.
+    let (limits, place) = (options.limits()?, options.place()?);
+    let mut call = read_target(&target, invoke, rest)?;
+    call.limits = limits;
+    let is_function = call.target.function.is_some();
+    let home = options.home()?;
+    let started = Instant::now();
+    let requests = Requests::catch()?;
+    let ran = workers()?.block_on(async {
+        tokio::select! {
+            biased;
+            () = interrupt() => Err(cancelled()),
+            () = requests.asked() => Err(cancelled()),
+            ran = go(options, screen, home, place.clone(), call.clone()) => ran,
+        }
+    });
+    let (outcome, output) = match (ran, requests.status()) {
+        (Ok(ran), _) => ran,
+        (Err(error), Some(asked)) => {
+            screen.error(&error);
+            return Ok(asked);
+        }
+        (Err(error), None) => return Err(error),
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    if options.json {
+        let node = place.as_ref().map_or("", Name::as_str);
+        screen.json(&outcome_json(call.id, node, &outcome, &output, seconds));
+        return Ok(outcome.result.as_ref().map_or_else(status_of_run, |_| 0));
+    }
+    screen.end_guest(outcome.result.as_ref().is_ok_and(Option::is_some));
+    match outcome.result {
+        Ok(value) => {
+            if let (Some(value), Some(ty)) = (value, outcome.ty) {
+                screen.line(&wave::print(&value, &ty));
+            }
+            Ok(0)
+        }
+        Err(error) => {
+            // A program that leaves with a status has said itself what there is to say; a function that
+            // leaves has not returned.
+            if error.code() != Code::GuestExit || is_function {
+                screen.error(&error);
+            }
+            Ok(status_of_run(&error))
+        }
+    }
+}
+
+/// What the command line means: a path, or a stored module, and a call of it.
+fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<String>) -> Result<Call> {
+    let path = Path::new(target);
+    let (module, expr) = if is_path(path) {
+        (ModuleRef::Bytes(read_module(path)?), None)
+    } else {
+        let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
+        let expr = stored(text)?;
+        (expr.target.module.clone(), Some(expr))
+    };
+    let expr = match (invoke, expr) {
+        (Some(call), None | Some(Expr { args: None, .. })) => Some(read_invoke(&call)?),
+        (Some(_), Some(_)) => return Err(usage("--invoke and a call in TARGET are one too many")),
+        (None, expr) => expr,
+    };
+    let argv0 = match &module {
+        ModuleRef::Bytes(_) => path.file_name().unwrap_or(target).to_string_lossy().into_owned(),
+        other => other.to_string(),
+    };
+    let (interface, function, args) = match expr {
+        Some(Expr { target, args: Some(args), .. }) if rest.is_empty() => {
+            (target.interface, target.function, Args::Text(plain_args(args)?))
+        }
+        Some(Expr { args: Some(_), .. }) => {
+            return Err(usage("a function's arguments stand in its parentheses; nothing follows them"));
+        }
+        _ => (None, None, Args::Argv([vec![argv0], rest].concat())),
+    };
+    Ok(Call::new(Target { module, interface, function }, args))
+}
+
+/// What a word means that is no path: a stored module, or a call of one.
+pub fn stored(text: &str) -> Result<Expr> {
+    parse::target(text).map_err(|error| match Path::new(text).extension().is_some_and(is_wasm) {
+        true => Error::new(Code::ModuleNotFound, format!("{text}: there is no such file")),
+        false => error.with_exit(2),
+    })
+}
+
+/// `add(1, 2)`, or `iface.add(1, 2)`: a call without its module.
+fn read_invoke(call: &str) -> Result<Expr> {
+    let call = if call.contains('(') { call.to_owned() } else { format!("{call}()") };
+    parse::target(&format!("m.{call}")).map_err(|error| {
+        usage(format!("--invoke {call:?}: {}: expected FUNCTION(ARGUMENTS)", error.message()))
+    })
+}
+
+fn plain_args(args: Vec<Arg>) -> Result<String> {
+    parse::plain(args).ok_or_else(|| usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call"))
+}
+
+/// A path has a `/` before anything that only a call has, or is a file of wasm.
+pub fn is_path(target: &Path) -> bool {
+    let text = target.to_string_lossy();
+    let before = text.split(['"', '(']).next().unwrap_or_default();
+    before.contains('/') || target.extension().is_some_and(is_wasm) && target.is_file()
+}
+
+fn is_wasm(extension: &std::ffi::OsStr) -> bool {
+    extension == "wasm" || extension == "wat"
+}
+
+/// A module's bytes from a file; text is turned into bytes.
+pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    let shown = path.display();
+    let file = std::fs::File::open(path)
+        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
+    file.take(limits::MODULE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
+    if bytes.len() as u64 > limits::MODULE_BYTES {
+        return Err(Error::new(
+            Code::LimitExceeded,
+            format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20),
+        ));
+    }
+    Ok(gvm_host::inspect::to_binary(&bytes)?.into())
+}
+
+type Ran = (Outcome, Vec<gvm_host::Chunk>);
+
+async fn go(
+    options: &Options,
+    screen: &mut Screen,
+    home: Home,
+    place: Option<Name>,
+    call: Call,
+) -> Result<Ran> {
+    let limits = call.limits;
+    let stdio = stdio(options, screen, &limits);
+    let shown = stdio.clone();
+    match place {
+        // Who is granted the network of nodes needs a node to be part of it.
+        None if options.grants.contains(&SessionRights::Nodes) => {
+            let node = Handle::start(options.node_config(home, false)?).await?;
+            let ran = watch(options, screen, shown, node.run_here(call, stdio)).await;
+            node.shut_down().await;
+            Ok(ran)
+        }
+        None => {
+            let modules = Modules::open(home.clone())?;
+            let own = Limits { timeout: None, ..limits };
+            let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
+            Ok(watch(options, screen, shown, runner.run(&Caller::default(), call, stdio)).await)
+        }
+        Some(place) => {
+            let node = Handle::start(options.node_config(home, false)?).await?;
+            connect(&node, place.clone(), Some(screen)).await?;
+            let ran = watch(options, screen, shown, node.run_on(place, call, stdio)).await;
+            node.shut_down().await;
+            Ok(ran)
+        }
+    }
+}
+
+/// This process's own streams, for the guest.
+fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
+    Stdio {
+        input: Some(Input::default()),
+        stdin_terminal: std::io::stdin().is_terminal(),
+        stdout_terminal: screen.stdout_terminal && !options.json,
+        stderr_terminal: screen.stderr_terminal && !options.json,
+        ..Stdio::new(limits)
+    }
+}
+
+/// Waits for the call, showing what it writes and feeding what it reads.
+async fn watch(
+    options: &Options,
+    screen: &mut Screen,
+    stdio: Stdio,
+    running: impl Future<Output = Outcome>,
+) -> Ran {
+    let fed = async {
+        tokio::select! {
+            outcome = running => outcome,
+            never = feed(stdio.input.clone()) => match never {},
+        }
+    };
+    render::watch(screen, options.json, &stdio, fed).await
+}
+
+/// Reads this process's standard input when the guest asks for it, and not before.
+async fn feed(input: Option<Input>) -> std::convert::Infallible {
+    let Some(input) = input else { return std::future::pending().await };
+    loop {
+        input.wanted().await;
+        let read = tokio::task::spawn_blocking(|| {
+            let mut bytes = vec![0; limits::INPUT_CHUNK];
+            let read = stdio::read(&mut bytes);
+            read.map(|count| {
+                bytes.truncate(count);
+                bytes
+            })
+        });
+        match read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(bytes) => input.supply(&bytes),
+            // The guest hears why, and not that its input has ended.
+            Err(error) => input.fail(Broken::from(&error)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a module is, for people and for programs.
+//!
+//! In: a module's bytes. Out: its kind, size, hash, imports, exports, WIT, and what it may need to be
+//! granted, as text or JSON. Must not know: where the bytes came from, the terminal.
+
+use serde_json::{Value as Json, json};
+
+use gvm_host::Hash;
+use gvm_host::Result;
+use gvm_host::inspect;
+use gvm_host::inspect::{Export, Kind, ModuleInfo};
+use gvm_host::offered;
+use gvm_host::text::inert;
+
+/// A module that was looked into.
+pub struct Description {
+    info: ModuleInfo,
+    size: usize,
+    hash: Hash,
+}
+
+/// What a module can use only where the node that runs it grants it.
+#[derive(Debug, PartialEq)]
+pub struct Need {
+    /// How it is granted.
+    pub flag: &'static str,
+    /// What for.
+    pub what: &'static str,
+    /// The imports that tell so.
+    pub imports: Vec<String>,
+}
+
+/// Imports that stand for a grant: the flag, what it gives, how the imports begin.
+const GRANTS: [(&str, &str, &[&str]); 4] = [
+    (
+        "--dir",
+        "folders",
+        &[
+            "wasi:filesystem/",
+            "wasi_snapshot_preview1.path_",
+            "wasi_snapshot_preview1.fd_prestat_",
+            "wasi_unstable.path_",
+            "wasi_unstable.fd_prestat_",
+        ],
+    ),
+    (
+        "--env",
+        "environment variables",
+        &["wasi:cli/environment@", "wasi_snapshot_preview1.environ_", "wasi_unstable.environ_"],
+    ),
+    ("--allow-net", "the network", &["wasi:sockets/"]),
+    ("--grant nodes", "the network of nodes", &["gvm:node/nodes@"]),
+];
+
+impl Description {
+    /// Looks into a module; takes as long as validating it does.
+    ///
+    /// # Errors
+    /// `MODULE_INVALID`.
+    pub fn of(bytes: &[u8]) -> Result<Description> {
+        Ok(Description { info: inspect::inspect(bytes)?, size: bytes.len(), hash: Hash::of(bytes) })
+    }
+
+    /// What it can use only where it is granted. A toolchain's library may import what the program never
+    /// uses: without the grant it finds nothing there, and runs.
+    pub fn needs(&self) -> Vec<Need> {
+        let need = |(flag, what, begins): &(&'static str, &'static str, &[&str])| {
+            let told = |import: &&String| begins.iter().any(|begin| import.starts_with(begin));
+            let imports: Vec<String> = self.info.imports.iter().filter(told).cloned().collect();
+            (!imports.is_empty()).then_some(Need { flag, what, imports })
+        };
+        GRANTS.iter().filter_map(need).collect()
+    }
+
+    /// What it imports that no node offers: it cannot run.
+    pub fn unsatisfied(&self) -> Vec<&str> {
+        offered::missing(&self.info.wanting)
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.info.kind {
+            Kind::Core => "core module",
+            Kind::Component => "component",
+        }
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let info = &self.info;
+        let main = if info.main { ", can be run by itself" } else { "" };
+        let mut text = format!("{}{main}\nsize    {} bytes\nsha256  {}", self.kind(), self.size, self.hash);
+        let mut list = |title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                text += &format!("\n{title}\n  {}", lines.join("\n  "));
+            }
+        };
+        let needs = self.needs();
+        let width = needs.iter().map(|need| need.flag.len()).max().unwrap_or(0);
+        let need = |need: &Need| format!("{:width$}  for {}", need.flag, need.what);
+        list("has only what is granted", needs.iter().map(need).collect());
+        let name = |name: &str| inert::line(name).into_owned();
+        list("cannot run here: nothing offers", self.unsatisfied().into_iter().map(name).collect());
+        list("imports", info.imports.iter().map(|import| name(import)).collect());
+        list("exports", info.exports.iter().map(|export| info.types.shown(&export.signature())).collect());
+        list("wit", info.wit.iter().flat_map(|wit| wit.lines()).map(name).collect());
+        // Lines of WIT that are empty have nothing to be indented.
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    /// For a program.
+    pub fn json(&self) -> Json {
+        let info = &self.info;
+        let needs = self.needs();
+        let need = |need: &Need| json!({ "flag": need.flag, "for": need.what, "imports": need.imports });
+        json!({
+            "kind": self.kind(), "size": self.size, "sha256": self.hash.to_string(), "main": info.main,
+            "grants": needs.iter().map(need).collect::<Vec<_>>(), "unsatisfied": self.unsatisfied(),
+            "imports": info.imports, "exports": info.exports.iter().map(Export::signature).collect::<Vec<_>>(),
+            "wit": info.wit,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(imports: &[(&str, &str)]) -> Description {
+        let imports: String =
+            imports.iter().map(|(module, name)| format!("(import \"{module}\" \"{name}\" (func))")).collect();
+        Description::of(&inspect::to_binary(format!("(module {imports})").as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn grants_are_told_by_imports() {
+        let p1 = "wasi_snapshot_preview1";
+        let flags = |description: &Description| {
+            description.needs().into_iter().map(|need| need.flag).collect::<Vec<_>>()
+        };
+        assert_eq!(flags(&described(&[(p1, "fd_write"), (p1, "clock_time_get")])), [""; 0]);
+        assert_eq!(flags(&described(&[(p1, "path_open"), (p1, "environ_get")])), ["--dir", "--env"]);
+        let component = |import: &str| {
+            let text = format!("(component (import \"{import}\" (instance (export \"f\" (func)))))");
+            Description::of(&inspect::to_binary(text.as_bytes()).unwrap()).unwrap()
+        };
+        assert_eq!(flags(&component("gvm:node/nodes@0.1.0")), ["--grant nodes"]);
+        assert_eq!(flags(&component("wasi:sockets/tcp@0.2.6")), ["--allow-net"]);
+        assert_eq!(component("wasi:sockets/tcp@0.2.6").unsatisfied(), [""; 0]);
+        let foreign = component("ns:pkg/host@1.0.0");
+        assert_eq!(foreign.unsatisfied(), ["ns:pkg/host@1.0.0"]);
+        assert!(foreign.text().contains("cannot run here: nothing offers\n  ns:pkg/host@1.0.0"));
+        assert_eq!(foreign.json()["unsatisfied"][0], "ns:pkg/host@1.0.0");
+        for nowhere in ["wasi:clocks/wall-clock@0.3.0", "wasi:cli/other@0.2.0", "gvm:node/nodes@0.9.0"] {
+            assert_eq!(component(nowhere).unsatisfied(), [nowhere]);
+        }
+        assert_eq!(described(&[(p1, "fd_write"), (p1, "fd_oops")]).unsatisfied(), [format!("{p1}.fd_oops")]);
+    }
+
+    #[test]
+    fn types_need_nobody_to_offer_them() {
+        let text = r#"(component
+            (import "ns:pkg/shapes@1.0.0" (instance (type u8) (export "shape" (type (eq 0)))))
+            (import "ns:pkg/files@1.0.0" (instance (export "file" (type (sub resource))))))"#;
+        let found = Description::of(&inspect::to_binary(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(found.unsatisfied(), ["ns:pkg/files@1.0.0"]);
+    }
+}

@@ -1,0 +1,420 @@
+//! Statements, carried out.
+//!
+//! In: a [`Statement`] and a node's handle. Out: what the transcripts of the product show, or JSON. Must
+//! not know: where the line came from.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use serde_json::{Value as Json, json};
+
+use crate::repl::describe::Description;
+use crate::repl::point;
+use crate::repl::progress::patiently;
+use crate::repl::render::{Screen, watch};
+use crate::repl::{events, help, shorten};
+use gvm_host::Limits;
+use gvm_host::Name;
+use gvm_host::Stdio;
+use gvm_host::index::Entry;
+use gvm_host::parse::Places;
+use gvm_host::parse::{Arg, Expr, Statement};
+use gvm_host::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+use gvm_host::{Code, Error, Result};
+use gvm_host::{Event, Handle};
+use gvm_host::{json, wave};
+
+/// How long a peer may take to say a signature again, so that a wrong argument can be pointed at.
+const DESCRIBING: Duration = Duration::from_secs(2);
+
+/// Whether there is more to do after a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    On,
+    Exit,
+}
+
+/// Carries out statements on one node and shows what came of them.
+pub struct Evaluator {
+    pub node: Handle,
+    pub screen: Screen,
+    /// Given with every call.
+    pub limits: Limits,
+    /// Whether each result is a line of JSON.
+    pub json: bool,
+    /// What was typed: where an argument is wrong, it is pointed at there.
+    pub line: String,
+}
+
+/// A call's result as WAVE, with what belongs to it.
+struct Done {
+    outcome: Outcome,
+    id: uuid::Uuid,
+    seconds: f64,
+    output: Vec<Chunk>,
+}
+
+/// A call that waits for its arguments.
+struct Frame {
+    place: Option<Name>,
+    target: Target,
+    places: Places,
+    /// Whether it is of a function, which has parentheses.
+    is_function: bool,
+    /// The arguments that are still to be found, and the texts of those that were.
+    args: std::vec::IntoIter<Arg>,
+    texts: Vec<String>,
+}
+
+impl Evaluator {
+    /// Carries out one statement.
+    ///
+    /// # Errors
+    /// Whatever the statement ended in; it has not been shown yet.
+    pub async fn execute(&mut self, statement: Statement) -> Result<Flow> {
+        match statement {
+            Statement::Empty => {}
+            Statement::Exit => return Ok(Flow::Exit),
+            Statement::Help(topic) => self.screen.quoted(&help::text(&self.node, topic.as_deref()).await?),
+            Statement::Discover => {
+                let nodes = self.node.discover().await?;
+                self.names(nodes.iter().map(|node| &node.name));
+            }
+            Statement::List => {
+                let nodes = self.node.list().await?;
+                self.names(nodes.iter().map(|node| &node.name));
+            }
+            Statement::Connect(name) => {
+                let told = (!self.json).then_some(&mut self.screen);
+                connect(&self.node, name.clone(), told).await?;
+                self.say(name.as_str(), json!(name.as_str()));
+            }
+            Statement::Disconnect(name) => {
+                self.node.disconnect(name).await?;
+                self.say("Client disconnected.", Json::Null);
+            }
+            Statement::Revoke(name) => {
+                self.node.revoke(name).await?;
+                self.say("Session revoked.", Json::Null);
+            }
+            Statement::Rights(name) => self.rights(name).await?,
+            Statement::Spawn(node, target) => {
+                let what = format!("Bringing {} to life", target.module);
+                let spawning = self.node.spawn(node, target, self.limits);
+                let name = patiently(self.screen.stderr_terminal, &what, spawning).await?;
+                self.say(name.as_str(), json!(name.as_str()));
+            }
+            Statement::Instances => self.instances(),
+            Statement::Drop(name) => {
+                self.node.drop_instance(name).await?;
+                self.say("Instance dropped.", Json::Null);
+            }
+            Statement::Modules => self.modules().await?,
+            Statement::Inspect(target) => self.inspect(&target).await?,
+            Statement::Run(node, expr) => self.call(Some(node), expr).await?,
+            Statement::Expr(expr) => self.call(None, expr).await?,
+        }
+        Ok(Flow::On)
+    }
+
+    fn names<'a>(&mut self, names: impl Iterator<Item = &'a Name>) {
+        let names: Vec<&str> = names.map(Name::as_str).collect();
+        if self.json {
+            self.say("", json!(names));
+        } else if !names.is_empty() {
+            self.screen.line(&names.join(","));
+        }
+    }
+
+    async fn rights(&mut self, name: Name) -> Result<()> {
+        let grant = self.node.rights(name).await?;
+        let expires = grant.expires_ms.and_then(|at| u64::try_from(at).ok());
+        let expires = expires.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at)));
+        let expires = expires.map(|at| humantime::format_rfc3339_seconds(at).to_string());
+        if self.json {
+            self.say("", json!({ "calls": grant.calls, "expires": expires }));
+            return Ok(());
+        }
+        match grant.calls {
+            None => self.screen.line("everything"),
+            Some(calls) if calls.is_empty() => self.screen.line("nothing"),
+            Some(calls) => calls.iter().for_each(|pattern| self.screen.line(pattern)),
+        }
+        if let Some(expires) = expires {
+            self.screen.line(&format!("until {expires}"));
+        }
+        Ok(())
+    }
+
+    fn instances(&mut self) {
+        let own = self.node.name().clone();
+        let held = self.node.instances().into_iter().map(|(name, place)| {
+            let node = place.node.unwrap_or_else(|| own.clone());
+            (name, place.module, node)
+        });
+        if self.json {
+            let json = |(name, module, node): (Name, String, Name)| json!({ "name": name, "module": module, "node": node });
+            let held: Vec<Json> = held.map(json).collect();
+            self.say("", held.into());
+        } else {
+            held.for_each(|(name, module, node)| self.screen.line(&format!("{name}  {module}  on {node}")));
+        }
+    }
+
+    async fn modules(&mut self) -> Result<()> {
+        let index = self.node.runner().modules().current().await?;
+        let chosen = index.modules.iter();
+        let chosen = chosen
+            .filter_map(|(name, module)| module.chosen().map(|(version, entry)| (name, version, entry)));
+        if self.json {
+            let json = |(name, version, entry): (&Name, &_, &Entry)| {
+                json!({
+                    "name": name, "version": version, "kind": entry.kind, "size": entry.size,
+                    "sha256": entry.sha256.to_string(), "main": entry.main, "exports": entry.exports,
+                })
+            };
+            let all: Vec<Json> = chosen.map(json).collect();
+            self.say("", all.into());
+            return Ok(());
+        }
+        let all: Vec<_> = chosen.map(|(name, version, entry)| (name, version.to_string(), entry)).collect();
+        let names = all.iter().map(|(name, ..)| name.as_str().len()).max().unwrap_or(0);
+        let versions = all.iter().map(|(_, version, _)| version.len()).max().unwrap_or(0);
+        for (name, version, entry) in all {
+            let size = bytesize::ByteSize(entry.size).display().iec().to_string();
+            let kind = entry.kind.as_str();
+            self.screen.line(&format!("{name:names$}  {version:versions$}  {kind:9}  {size:>10}"));
+        }
+        Ok(())
+    }
+
+    async fn inspect(&mut self, target: &Target) -> Result<()> {
+        let modules = self.node.runner().modules();
+        let ModuleRef::Stored { name, version } = &target.module else {
+            return Err(Error::new(Code::Syntax, "a stored module is meant here"));
+        };
+        let stored = modules.resolve(name, version.as_ref()).await?;
+        let bytes = modules.read(stored.hash).await?;
+        let looked = tokio::task::spawn_blocking(move || Description::of(&bytes));
+        let found = looked.await.unwrap_or_else(|error| Err(Error::internal(error.to_string())))?;
+        self.say(&found.text(), found.json());
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str, result: Json) {
+        if self.json {
+            let line = json!({ "node": self.node.name().as_str(), "result": result });
+            self.screen.json(&line);
+        } else {
+            self.screen.quoted(text);
+        }
+    }
+
+    async fn call(&mut self, place: Option<Name>, mut expr: Expr) -> Result<()> {
+        let place = self.find_instance(&mut expr.target, place)?;
+        let is_function = expr.args.is_some();
+        let done = self.run(place.clone(), expr).await?;
+        if self.json {
+            let node = place.unwrap_or_else(|| self.node.name().clone());
+            let line = outcome_json(done.id, node.as_str(), &done.outcome, &done.output, done.seconds);
+            self.screen.json(&line);
+            // The line tells it all; the status tells programs that do not read it.
+            return done.outcome.result.map(drop);
+        }
+        let shown = match &done.outcome.result {
+            Ok(Some(value)) => done.outcome.ty.as_ref().map(|ty| match self.screen.stdout_terminal {
+                true => shorten::short(value, ty),
+                false => wave::print(value, ty),
+            }),
+            _ => None,
+        };
+        let wrote = self.screen.end_guest(shown.is_some());
+        if let Some(text) = shown {
+            // Here an empty line parts the guest's words from the result; there the id has done so.
+            if wrote && is_function && place.is_none() {
+                self.screen.line("");
+            }
+            self.screen.line(&text);
+        }
+        done.outcome.result.map(drop)
+    }
+
+    /// Runs a call, its nested ones first. The stack of calls that wait for an argument is a list: the depth of
+    /// what was typed is no depth of ours.
+    async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
+        let mut waiting = Vec::new();
+        let mut frame = self.open(place, expr)?;
+        loop {
+            match frame.args.next() {
+                Some(Arg::Wave(text)) => frame.texts.push(text),
+                Some(Arg::Call(place, expr)) => {
+                    let inner = self.open(place, expr)?;
+                    waiting.push(std::mem::replace(&mut frame, inner));
+                }
+                None => {
+                    let title = title(&frame.target);
+                    let done = self.finish(frame, waiting.is_empty()).await?;
+                    let Some(outer) = waiting.pop() else { return Ok(done) };
+                    frame = outer;
+                    frame.texts.push(self.argument(&title, done)?);
+                }
+            }
+        }
+    }
+
+    /// A call whose arguments are still to be found.
+    fn open(&self, place: Option<Name>, expr: Expr) -> Result<Frame> {
+        let Expr { mut target, args, places } = expr;
+        let place = self.find_instance(&mut target, place)?;
+        let is_function = args.is_some();
+        let args = args.unwrap_or_default().into_iter();
+        Ok(Frame { place, target, places, is_function, args, texts: Vec::new() })
+    }
+
+    /// Runs a call whose arguments are all found. The outermost shows its id where it runs elsewhere.
+    async fn finish(&mut self, frame: Frame, outermost: bool) -> Result<Done> {
+        let Frame { place, target, places, is_function, texts, .. } = frame;
+        let args = match is_function {
+            false => Args::Argv(vec![target.module.to_string()]),
+            true => Args::Text(texts.join(point::BETWEEN)),
+        };
+        let mut call = Call::new(target.clone(), args);
+        call.limits = self.limits;
+        if place.is_some() && is_function && outermost && !self.json {
+            self.screen.line(&format!("ID:  {}", call.id));
+        }
+        let mut done = self.watch(place.clone(), call).await;
+        if let Err(error) = &done.outcome.result
+            && is_function
+            && error.code() == Code::BadArguments
+            && let Some(pointed) = self.point(place, target, &places, &texts).await
+        {
+            done.outcome.result = Err(pointed);
+        }
+        Ok(done)
+    }
+
+    /// What a nested call gave, as an argument of the call around it.
+    fn argument(&mut self, title: &str, done: Done) -> Result<String> {
+        self.screen.end_guest(true);
+        match (done.outcome.result?, done.outcome.ty) {
+            (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
+            _ => Err(Error::new(
+                Code::BadArguments,
+                format!("`{title}` gives no result that could be an argument"),
+            )),
+        }
+    }
+
+    /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
+    /// knows the signature, but not the line.
+    async fn point(
+        &self,
+        place: Option<Name>,
+        target: Target,
+        places: &Places,
+        texts: &[String],
+    ) -> Option<Error> {
+        let function = target.function.clone()?;
+        let module = match &target.module {
+            ModuleRef::Instance(name) => self.node.instance(name)?.module,
+            module => module.to_string(),
+        };
+        let described = async {
+            match place.filter(|place| place != self.node.name()) {
+                Some(place) => self.node.describe_on(place, target).await,
+                None => self.node.describe_here(&target).await,
+            }
+        };
+        let ty = tokio::time::timeout(DESCRIBING, described).await.ok()?.ok()??;
+        let names = self.node.runner().modules().type_names(&module);
+        point::misfit(&self.line, places, texts, &names.shown(&format!("{function}: {ty}")), &ty)
+    }
+
+    /// Turns the name of a live instance into the instance, and the place into where it lives.
+    fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
+        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
+        let Some(lives) = self.node.instance(name) else { return Ok(place) };
+        if place.is_some() && place != lives.node {
+            let node = lives.node.as_ref().unwrap_or_else(|| self.node.name());
+            return Err(Error::new(
+                Code::InstanceNotFound,
+                format!("`{name}` lives on `{node}`: call `{name}` alone"),
+            ));
+        }
+        target.module = ModuleRef::Instance(name.clone());
+        Ok(lives.node)
+    }
+
+    /// Runs a call and shows what it writes meanwhile.
+    async fn watch(&mut self, place: Option<Name>, call: Call) -> Done {
+        let started = Instant::now();
+        let id = call.id;
+        let limits = self.node.runner().limits().narrow(call.limits);
+        let stdio = Stdio {
+            stdout_terminal: self.screen.stdout_terminal && !self.json,
+            stderr_terminal: self.screen.stderr_terminal && !self.json,
+            ..Stdio::new(&limits)
+        };
+        let shown = stdio.clone();
+        let node = self.node.clone();
+        let running = async move {
+            match place {
+                None => node.run_here(call, stdio).await,
+                Some(place) => node.run_on(place, call, stdio).await,
+            }
+        };
+        let (outcome, kept) = watch(&mut self.screen, self.json, &shown, running).await;
+        Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
+    }
+}
+
+/// Connects, and tells a person where they have to wait for another.
+///
+/// # Errors
+/// Those of [`Handle::connect`].
+pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -> Result<()> {
+    let mut events = node.events();
+    let mut connecting = std::pin::pin!(node.connect(name.clone()));
+    loop {
+        tokio::select! {
+            biased;
+            connected = &mut connecting => return connected,
+            Ok(event) = events.recv() => {
+                if event == (Event::Waiting { name: name.clone() })
+                    && let Some(screen) = &mut told
+                {
+                    screen.note(&events::waiting(&name));
+                }
+            }
+        }
+    }
+}
+
+/// A target as messages name it.
+pub fn title(target: &Target) -> String {
+    match &target.function {
+        Some(function) => format!("{}.{function}", target.module),
+        None => target.module.to_string(),
+    }
+}
+
+/// A call's outcome as `--json` gives it. `node` is where it ran; empty for no node at all.
+pub fn outcome_json(id: uuid::Uuid, node: &str, outcome: &Outcome, output: &[Chunk], seconds: f64) -> Json {
+    let mut line = json!({ "id": id.to_string(), "node": node });
+    if node.is_empty() {
+        line["node"] = Json::Null;
+    }
+    match (&outcome.result, &outcome.ty) {
+        (Ok(Some(value)), Some(ty)) => line["result"] = json::to_json(value, ty),
+        (Ok(_), _) => line["result"] = Json::Null,
+        (Err(error), _) => line["error"] = error.to_json(),
+    }
+    let text = |stream: Stream| {
+        let mine = output.iter().filter(|chunk| chunk.stream == stream);
+        String::from_utf8_lossy(&mine.flat_map(|chunk| chunk.data.clone()).collect::<Vec<u8>>()).into_owned()
+    };
+    line["stdout"] = text(Stream::Stdout).into();
+    line["stderr"] = text(Stream::Stderr).into();
+    line["seconds"] = seconds.into();
+    line
+}

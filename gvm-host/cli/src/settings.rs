@@ -1,0 +1,249 @@
+//! What a home's `config.toml` says.
+//!
+//! In: the file's text. Out: the settings as a person wrote them, each with its line, or `SYNTAX` that names
+//! file, line and the way out. Flags and the environment stand above them. Must not know: what the settings
+//! do; whoever reads one's value says what is wrong with it by [`Setting::wrong`].
+
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use gvm_host::text::near;
+use gvm_host::{Code, Error, Reason, Result};
+
+/// What the file is called, in the home.
+pub const FILE: &str = "config.toml";
+
+/// A file larger than this is none of ours.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// One setting as it was written, and where.
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    pub value: T,
+    file: PathBuf,
+    line: usize,
+}
+
+impl<T> Setting<T> {
+    /// The error of a value that cannot be used.
+    pub fn wrong(&self, key: &str, why: impl Display) -> Error {
+        bad(&self.file, self.line, format_args!("{key}: {why}"))
+    }
+}
+
+/// The settings of a home; none where nothing is said.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub name: Option<Setting<String>>,
+    pub accept: Option<Setting<String>>,
+    pub allow_call: Option<Setting<Vec<String>>>,
+    pub session_time: Option<Setting<String>>,
+    pub listen: Option<Setting<String>>,
+    pub timeout: Option<Setting<String>>,
+    pub max_memory: Option<Setting<String>>,
+    pub max_output: Option<Setting<String>>,
+    pub fuel: Option<Setting<u64>>,
+    pub dir: Option<Setting<Vec<String>>>,
+    pub env: Option<Setting<Vec<String>>>,
+    pub allow_net: Option<Setting<Vec<String>>>,
+    pub grant: Option<Setting<Vec<String>>>,
+    /// Of the daemon.
+    pub gpmd: Daemon,
+}
+
+/// The settings of gpmd.
+#[derive(Clone, Debug, Default)]
+pub struct Daemon {
+    pub listen: Option<Setting<IpAddr>>,
+    pub port: Option<Setting<u16>>,
+    pub command_port: Option<Setting<u16>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    name: Option<Spanned<String>>,
+    accept: Option<Spanned<OneOrMany>>,
+    #[serde(default)]
+    allow_call: Option<Spanned<Vec<String>>>,
+    session_time: Option<Spanned<String>>,
+    listen: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    max_memory: Option<Spanned<String>>,
+    max_output: Option<Spanned<String>>,
+    fuel: Option<Spanned<u64>>,
+    dir: Option<Spanned<Vec<String>>>,
+    env: Option<Spanned<Vec<String>>>,
+    allow_net: Option<Spanned<Vec<String>>>,
+    grant: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    gpmd: DaemonFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DaemonFile {
+    listen: Option<Spanned<String>>,
+    port: Option<Spanned<u16>>,
+    command_port: Option<Spanned<u16>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a string, or a list of names")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Settings {
+    /// Reads the file in this home; a home without one says nothing.
+    ///
+    /// # Errors
+    /// `SYNTAX` with file and line, for what is no TOML, unknown keys and values of another type;
+    /// `INTERNAL` where the file cannot be read.
+    pub fn read(home: &Path) -> Result<Settings> {
+        let path = home.join(FILE);
+        let fail = |error: std::io::Error| Error::io(format_args!("cannot read {}", path.display()), error);
+        match std::fs::metadata(&path) {
+            // What is wrong with the home itself is told by whoever opens it.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Settings::default());
+            }
+            Ok(meta) if meta.len() > MOST_BYTES => return Err(bad(&path, 1, "it is too large for settings")),
+            Err(error) => return Err(fail(error)),
+            Ok(_) => {}
+        }
+        Settings::parse(&std::fs::read_to_string(&path).map_err(fail)?, &path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Settings> {
+        let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, path))?;
+        let at = Source { text, path };
+        let accept = file.accept.map(|accept| {
+            at.map(accept, |accept| match accept {
+                OneOrMany::One(policy) => policy,
+                OneOrMany::Many(names) => names.join(","),
+            })
+        });
+        Ok(Settings {
+            name: file.name.map(|setting| at.setting(setting)),
+            accept,
+            allow_call: file.allow_call.map(|setting| at.setting(setting)),
+            session_time: file.session_time.map(|setting| at.setting(setting)),
+            listen: file.listen.map(|setting| at.setting(setting)),
+            timeout: file.timeout.map(|setting| at.setting(setting)),
+            max_memory: file.max_memory.map(|setting| at.setting(setting)),
+            max_output: file.max_output.map(|setting| at.setting(setting)),
+            fuel: file.fuel.map(|setting| at.setting(setting)),
+            dir: file.dir.map(|setting| at.setting(setting)),
+            env: file.env.map(|setting| at.setting(setting)),
+            allow_net: file.allow_net.map(|setting| at.setting(setting)),
+            grant: file.grant.map(|setting| at.setting(setting)),
+            gpmd: Daemon {
+                listen: file.gpmd.listen.map(|setting| at.address(setting)).transpose()?,
+                port: file.gpmd.port.map(|setting| at.setting(setting)),
+                command_port: file.gpmd.command_port.map(|setting| at.setting(setting)),
+            },
+        })
+    }
+}
+
+/// The file that settings stand in.
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Source<'_> {
+    fn setting<T>(&self, spanned: Spanned<T>) -> Setting<T> {
+        self.map(spanned, |value| value)
+    }
+
+    fn address(&self, spanned: Spanned<String>) -> Result<Setting<IpAddr>> {
+        let Setting { value, file, line } = self.setting(spanned);
+        match value.parse() {
+            Ok(value) => Ok(Setting { value, file, line }),
+            Err(error) => Err(bad(&file, line, format_args!("gpmd.listen: {value:?}: {error}"))),
+        }
+    }
+
+    fn map<T, U>(&self, spanned: Spanned<T>, with: impl FnOnce(T) -> U) -> Setting<U> {
+        let line = line_of(self.text, spanned.span().start);
+        Setting { value: with(spanned.into_inner()), file: self.path.to_owned(), line }
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn unreadable(error: &toml::de::Error, text: &str, path: &Path) -> Error {
+    let line = error.span().map_or(1, |span| line_of(text, span.start));
+    let message = error.message();
+    // serde says: unknown field `acept`, expected one of `name`, `accept`, …
+    let Some(rest) = message.strip_prefix("unknown field `") else { return bad(path, line, message) };
+    let mut quoted = rest.split('`').step_by(2);
+    let unknown = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+    let near = near::suggestion(unknown, known.iter().copied());
+    let help = if near.is_empty() { format!("; there are: {}", known.join(", ")) } else { near };
+    bad(path, line, format_args!("there is no setting `{unknown}`{help}"))
+}
+
+fn bad(path: &Path, line: usize, why: impl Display) -> Error {
+    Error::new(Code::Syntax, format!("{}, line {line}: {why}", path.display()))
+        .with_help("correct the line, or remove it to use the default")
+        .with_reason(Reason::Settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        Settings::parse(text, Path::new("/home/config.toml"))
+    }
+
+    #[test]
+    fn what_is_said_is_read() {
+        let settings = read(
+            "name = \"kitchen\"\naccept = [\"a\", \"b\"]\nallow-call = [\"math.*\"]\ntimeout = \"2s\"\nfuel = 7\n\
+             dir = [\"/data::data::ro\"]\n\n[gpmd]\nport = 6000\n",
+        )
+        .unwrap();
+        assert_eq!(settings.name.unwrap().value, "kitchen");
+        assert_eq!(settings.accept.unwrap().value, "a,b");
+        assert_eq!(settings.allow_call.unwrap().value, ["math.*"]);
+        assert_eq!(settings.fuel.unwrap().value, 7);
+        assert_eq!(settings.gpmd.port.unwrap().value, 6000);
+        assert!(settings.listen.is_none());
+        let accept = read("accept = \"ask\"").unwrap().accept.unwrap();
+        assert_eq!(accept.value, "ask");
+        let error = accept.wrong("accept", "why");
+        assert!(error.message().starts_with("/home/config.toml, line 1: accept: why"), "{error}");
+    }
+
+    #[test]
+    fn mistakes_name_the_file_the_line_and_the_way_out() {
+        for (text, words) in [
+            ("\nacept = \"all\"", &["line 2", "no setting `acept`: did you mean `accept`"][..]),
+            ("zzz = 1", &["line 1", "no setting `zzz`; there are: name, accept"]),
+            ("name = \"a\"\ntimeout = 2", &["line 2", "string"]),
+            ("[gpmd]\nport = 70000", &["line 2", "u16"]),
+            ("[gpmd]\nprt = 7", &["line 2", "did you mean `port`"]),
+            ("name = ", &["line 1"]),
+            ("[gpmd]\nlisten = \"here\"", &["line 2", "gpmd.listen", "invalid IP address"]),
+            ("accept = 3", &["line 1", "a string, or a list of names"]),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!(error.code(), Code::Syntax);
+            let words = [words, &["/home/config.toml", "remove it for the default"]].concat();
+            assert!(words.iter().all(|word| error.message().contains(word)), "{text:?}: {error}");
+        }
+    }
+}

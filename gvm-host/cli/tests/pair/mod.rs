@@ -1,0 +1,83 @@
+//! A gpmd and a node as processes of their own, and a node in this process that is connected with it.
+//!
+//! In: a module. Out: the two nodes; what runs ends with the pair. Shared by tests and benchmarks. Must
+//! not know: what is called.
+#![allow(dead_code, reason = "each of its users takes what it needs")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gvm_host::Home;
+use gvm_host::Name;
+use gvm_host::gpmd::control::Control;
+use gvm_host::{Compiler, Engine, EngineConfig, inspect};
+use gvm_host::{Config, Handle, workers};
+
+/// A process that ends with its guard.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The node `near` of this process, the node `far`, and their gpmd.
+pub struct Pair {
+    pub near: Handle,
+    /// The process of the node `far`.
+    pub far: Process,
+    _gpmd: Process,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Starts them, with one module in their home: text or binary.
+    pub fn start(module: &str, text: &[u8]) -> Pair {
+        let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
+        let home = Home::open(folder.path().join("home")).unwrap();
+        let start = |program: &str, args: &[&str]| {
+            let mut command = Command::new(program);
+            command.arg("--home").arg(home.path()).args(args);
+            Process(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        };
+        let ports = ["start", "--foreground", "--port", "0", "--command-port", "0"];
+        let gpmd = start(env!("CARGO_BIN_EXE_gpmd"), &ports);
+        let control = retry(|| Control::connect(&home).ok());
+        let bytes = inspect::to_binary(text).unwrap();
+        let version = semver::Version::new(1, 0, 0);
+        control.upload(&module.parse().unwrap(), &version, &bytes, &mut |_| {}).unwrap();
+        let far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
+        let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args(["__compile"]);
+        let engine = Engine::new(EngineConfig::new(home.compiled(), compiler));
+        let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home, engine) };
+        let workers = workers().unwrap();
+        let near = workers.block_on(Handle::start(config)).unwrap();
+        retry(|| workers.block_on(near.connect(name("far"))).ok());
+        Pair { near, far, _gpmd: gpmd, _folder: folder }
+    }
+}
+
+/// A name that is one.
+pub fn name(name: &str) -> Name {
+    name.parse().unwrap()
+}
+
+/// The text of a guest of the tests.
+pub fn guest(file: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/wat").join(file)).unwrap()
+}
+
+/// Tries until it succeeds.
+pub fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        assert!(Instant::now() < deadline, "nothing answered within 30 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,160 @@
+//! Two ends of a connection, of whichever kind, and something simple to say over it.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gvm_host::Home;
+use gvm_host::internals::wire::hello;
+use gvm_host::internals::wire::hello::Hello;
+use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
+use gvm_host::internals::wire::schema::node_capnp::{
+    connect_door, connected, node_door, node_greeting, streams,
+};
+use gvm_host::net::Tls;
+use gvm_host::net::{Listener, Transport, dial};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Memory,
+    Unix,
+    Tls,
+}
+
+/// What a kind of transport needs to exist.
+pub struct Rig {
+    pub home: Home,
+    pub tls: Tls,
+    pub listener: Option<Listener>,
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    pub fn new(kind: Kind) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path().join("home")).unwrap();
+        let tls = Tls::open(&home).unwrap();
+        let listener = match kind {
+            Kind::Memory => None,
+            Kind::Unix => Some(Listener::bind(&folder.path().join("x.sock")).unwrap()),
+            Kind::Tls => Some(Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), tls.clone()).unwrap()),
+        };
+        Rig { home, tls, listener, folder }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("x.sock")
+    }
+
+    /// The end that dialled, and the one that accepted.
+    pub async fn pair(&self) -> (Transport, Transport) {
+        let Some(listener) = &self.listener else { return Transport::pair(64 << 10) };
+        let address = listener.address();
+        let (near, far) = tokio::join!(dial(&address, Some(&self.tls)), listener.accept());
+        (near.unwrap(), far.unwrap())
+    }
+
+    /// Both ends of a conversation: echoes behind a greeting.
+    pub async fn talk(&self) -> (Connection, Connection) {
+        let (near, far) = self.pair().await;
+        (Connection::start(near, Side::Dialled, MessageLimits::SESSION, None), self.serve(far))
+    }
+
+    pub fn serve(&self, transport: Transport) -> Connection {
+        let door: node_door::Client = capnp_rpc::new_client(Door(self.home.id()));
+        Connection::start(transport, Side::Accepted, MessageLimits::SESSION, Some(door.client))
+    }
+
+    /// Greets, and gets the echo.
+    pub async fn greet(&self, connection: &Connection) -> streams::Client {
+        let mut greet = connection.first::<node_door::Client>().greet_request();
+        hello::write(&Hello::of(self.home.id()), greet.get().init_hello());
+        let answer = greet.send().promise.await.unwrap();
+        let node_greeting::Ok(ok) = answer.get().unwrap().which().unwrap() else { panic!("refused") };
+        hello::read(ok.get_hello().unwrap()).unwrap().admit(self.home.id()).unwrap();
+        let answer = ok.get_door().unwrap().connect_request().send().promise.await.unwrap();
+        let connected::Ok(ok) = answer.get().unwrap().which().unwrap() else { panic!("refused") };
+        ok.get_streams().unwrap()
+    }
+}
+
+struct Door(gvm_host::HomeId);
+
+impl node_door::Server for Door {
+    async fn greet(
+        self: Rc<Self>,
+        params: node_door::GreetParams,
+        mut results: node_door::GreetResults,
+    ) -> Result<(), capnp::Error> {
+        hello::read(params.get()?.get_hello()?).unwrap().admit(self.0).unwrap();
+        let mut ok = results.get().init_ok();
+        hello::write(&Hello::of(self.0), ok.reborrow().init_hello());
+        ok.set_door(capnp_rpc::new_client(Asking));
+        Ok(())
+    }
+}
+
+struct Asking;
+
+impl connect_door::Server for Asking {
+    async fn connect(
+        self: Rc<Self>,
+        _: connect_door::ConnectParams,
+        mut results: connect_door::ConnectResults,
+    ) -> Result<(), capnp::Error> {
+        results.get().init_ok().set_streams(capnp_rpc::new_client(Echo));
+        Ok(())
+    }
+}
+
+struct Echo;
+
+/// The call that is never answered.
+pub const HANG: &[u8] = b"hang";
+
+impl streams::Server for Echo {
+    /// As many bytes as were asked for, repeating what came.
+    async fn input(
+        self: Rc<Self>,
+        params: streams::InputParams,
+        mut results: streams::InputResults,
+    ) -> Result<(), capnp::Error> {
+        let params = params.get()?;
+        let call = params.get_call()?;
+        if call == HANG {
+            std::future::pending::<()>().await;
+        }
+        let most = params.get_most() as usize;
+        results.get().set_data(&call.iter().copied().cycle().take(most).collect::<Vec<_>>());
+        Ok(())
+    }
+}
+
+/// Asks for an echo of `call`; sent once this returns.
+pub fn ask(
+    streams: &streams::Client,
+    call: &[u8],
+    most: usize,
+) -> capnp::capability::Promise<capnp::capability::Response<streams::input_results::Owned>, capnp::Error> {
+    let mut request = streams.input_request();
+    request.get().set_call(call);
+    request.get().set_most(most as u32);
+    request.send().promise
+}
+
+/// Has `call` echoed.
+pub async fn echo(streams: &streams::Client, call: &[u8], most: usize) -> Result<Vec<u8>, capnp::Error> {
+    let answer = ask(streams, call, most).await?;
+    Ok(answer.get()?.get_data()?.to_vec())
+}
+
+/// Runs a test on a thread's own runtime; nothing hangs.
+pub fn run<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    let output = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await });
+    output.expect("it ends in time")
+}

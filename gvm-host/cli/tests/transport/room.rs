@@ -1,0 +1,183 @@
+//! Where there is no room: for another call, for another compiler.
+//!
+//! In: more instances, and more modules, than a process has room for. Out: refusals that cost nothing, and
+//! compilers that end with whoever asked. Must not know: how room is kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gvm_host::Home;
+use gvm_host::Modules;
+use gvm_host::Value;
+use gvm_host::daemon::server;
+use gvm_host::daemon::server::{Server, Start};
+use gvm_host::gpmd::control::Control;
+use gvm_host::{Args, Call, ModuleRef, Target};
+use gvm_host::{Caller, Runner};
+use gvm_host::{Code, Effect};
+use gvm_host::{Compiler, Engine, EngineConfig, inspect};
+use gvm_host::{Config, Handle, workers};
+use gvm_host::{Grants, Stdio};
+use gvm_host::{Limits, limits};
+
+fn engine(home: &Home, pooling: bool) -> Engine {
+    let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args(["__compile"]);
+    Engine::new(EngineConfig::new(home.compiled(), compiler).pooling(pooling))
+}
+
+fn home() -> (tempfile::TempDir, Home, Server) {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(folder.path().join("home")).unwrap();
+    let Start::Started(server) = Server::start(server::Config::new(home.clone())).unwrap() else {
+        panic!("another runs")
+    };
+    (folder, home, server)
+}
+
+const COUNTER: &[u8] =
+    b"(module (global $n (mut i32) (i32.const 0)) (func (export \"increment\") (result i32)
+    (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))";
+
+/// Every live instance that has run keeps a stack; there are stacks for so many. A call that gets none has not
+/// begun, and leaves its instance as it is.
+#[test]
+fn a_call_without_room_costs_no_instance() {
+    let (_folder, home, _server) = home();
+    let counter = inspect::to_binary(COUNTER).unwrap();
+    let control = Control::connect(&home).unwrap();
+    control
+        .upload(&"counter".parse().unwrap(), &semver::Version::new(1, 0, 0), &counter, &mut |_| {})
+        .unwrap();
+    let modules = Modules::open(home.clone()).unwrap();
+    let runner = Runner::new(engine(&home, true), modules, Grants::default(), Limits::default());
+    let stored = Target {
+        module: ModuleRef::Stored { name: "counter".parse().unwrap(), version: None },
+        interface: None,
+        function: None,
+    };
+    workers().unwrap().block_on(async {
+        // Owners of as many as one may have.
+        let per_owner = limits::INSTANCES_PER_OWNER;
+        let owners = limits::POOL as usize / per_owner + 2;
+        let owners: Vec<Caller> = (0..owners).map(|_| Caller::default()).collect();
+        let mut all = Vec::new();
+        for owner in &owners {
+            for index in 0..per_owner {
+                let name: gvm_host::Name = format!("i{index}").parse().unwrap();
+                if runner.spawn(owner, name.clone(), &stored, Limits::default()).await.is_ok() {
+                    all.push((owner, name));
+                }
+            }
+        }
+        let increment = async |owner: &Caller, name: &gvm_host::Name| {
+            let target = Target {
+                module: ModuleRef::Instance(name.clone()),
+                interface: None,
+                function: Some("increment".into()),
+            };
+            let call = Call::new(target, Args::Values(Vec::new()));
+            runner.run(owner, call, Stdio::new(&Limits::default())).await.result
+        };
+        let mut refused = Vec::new();
+        for (owner, name) in &all {
+            match increment(owner, name).await {
+                Ok(value) => assert_eq!(value, Some(Value::S32(1))),
+                Err(error) => {
+                    assert_eq!((error.code(), error.effect()), (Code::Overloaded, Effect::NotStarted));
+                    refused.push((*owner, name.clone()));
+                }
+            }
+        }
+        // As many instances as there are stacks cannot all be made where there are fewer places than that.
+        assert!(!refused.is_empty(), "all {} found room", all.len());
+        owners[0].held.clear();
+        owners[1].held.clear();
+        for (owner, name) in refused.iter().take(per_owner) {
+            assert_eq!(increment(owner, name).await.unwrap(), Some(Value::S32(1)), "{name} has its state");
+        }
+    });
+}
+
+/// A module that takes a compiler some seconds; no two are the same.
+fn slow(number: usize) -> Arc<[u8]> {
+    let body = "local.get 0 local.get 0 i32.mul i32.const 7 i32.add local.set 0 ".repeat(400);
+    let functions: String =
+        (0..250).map(|_| format!("(func (param i32) (result i32) {body} local.get 0)")).collect();
+    let text = format!("(module {functions} (func (export \"number\") (result i32) (i32.const {number})))");
+    inspect::to_binary(text.as_bytes()).unwrap().into()
+}
+
+/// The compilers that run for this home now, by their processes.
+fn compilers(home: &Home) -> usize {
+    let home = home.path().to_str().unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let compiles = |line: &Vec<u8>| {
+        let line = String::from_utf8_lossy(line);
+        line.contains("__compile") && line.contains(home)
+    };
+    lines.filter(compiles).count()
+}
+
+fn number(bytes: Arc<[u8]>) -> Call {
+    let target = Target { module: ModuleRef::Bytes(bytes), interface: None, function: Some("number".into()) };
+    Call::new(target, Args::Values(Vec::new()))
+}
+
+#[test]
+fn compilers_are_few_and_end_with_who_asked() {
+    let (_folder, home, _server) = home();
+    workers().unwrap().block_on(async {
+        let start = async |name: &str| {
+            let name = Some(name.parse().unwrap());
+            Handle::start(Config { name, ..Config::new(home.clone(), engine(&home, false)) }).await.unwrap()
+        };
+        let (near, far) = (start("near").await, start("far").await);
+        near.connect(far.name().clone()).await.unwrap();
+        for (there, most) in [(true, limits::compilers_per_peer()), (false, limits::compilers())] {
+            let modules: Vec<_> = (0..most + 6).map(|index| slow(index + 100 * usize::from(there))).collect();
+            let calls: Vec<_> = modules
+                .iter()
+                .map(|bytes| {
+                    let (near, far, call) = (near.clone(), far.name().clone(), number(bytes.clone()));
+                    tokio::spawn(async move {
+                        let stdio = Stdio::new(&Limits::default());
+                        match there {
+                            true => near.run_on(far, call, stdio).await,
+                            false => near.run_here(call, stdio).await,
+                        }
+                    })
+                })
+                .collect();
+            let (begun, mut seen) = (Instant::now(), HashMap::<usize, u32>::new());
+            while begun.elapsed() < Duration::from_secs(2) {
+                *seen.entry(compilers(&home)).or_default() += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let peak = seen.keys().copied().max().unwrap_or(0);
+            assert!((1..=most).contains(&peak), "at once: {seen:?}, and at most {most} may");
+            calls.iter().for_each(|call| call.abort());
+            let begun = Instant::now();
+            while compilers(&home) > 0 {
+                assert!(begun.elapsed() < Duration::from_secs(3), "{} still compile", compilers(&home));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        // One that has lost patience takes nothing from another that waits for the same.
+        let bytes = slow(1000);
+        let (impatient, patient) = (near.clone(), near.clone());
+        let (first, second) = (number(bytes.clone()), number(bytes));
+        let first =
+            tokio::spawn(async move { impatient.run_here(first, Stdio::new(&Limits::default())).await });
+        let second =
+            tokio::spawn(async move { patient.run_here(second, Stdio::new(&Limits::default())).await });
+        while compilers(&home) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        first.abort();
+        assert_eq!(second.await.unwrap().result.unwrap(), Some(Value::S32(1000)));
+        near.shut_down().await;
+        far.shut_down().await;
+    });
+}

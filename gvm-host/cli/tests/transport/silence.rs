@@ -1,0 +1,132 @@
+//! Real processes that are stopped: noticed within seconds, and not before.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gvm_host::Home;
+use gvm_host::Limits;
+use gvm_host::Stdio as GuestStdio;
+use gvm_host::gpmd::control::Control;
+use gvm_host::inspect;
+use gvm_host::{Args, Call, ModuleRef, Target};
+use gvm_host::{Code, Effect};
+use gvm_host::{Config, Event, Handle, workers};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::nodes::engine;
+
+/// Silence is found out by then, as the two sides of a cut cable must.
+const FOUND_OUT: Duration = Duration::from_secs(10);
+
+struct Process(Child);
+
+impl Process {
+    fn start(program: &str, home: &Path, args: &[&str]) -> Process {
+        let mut command = Command::new(program);
+        command.arg("--home").arg(home).args(args).stdin(Stdio::piped());
+        Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn retry<T>(mut get: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(got) = get() {
+            return got;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come about");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+async fn next(events: &mut tokio::sync::broadcast::Receiver<Event>, within: Duration) -> Option<Event> {
+    tokio::time::timeout(within, events.recv()).await.ok().map(Result::unwrap)
+}
+
+#[test]
+fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(folder.path().join("home")).unwrap();
+    let start = ["start", "--foreground", "--port", "0", "--command-port", "0"];
+    let gpmd = Process::start(env!("CARGO_BIN_EXE_gpmd"), home.path(), &start);
+    let control = retry(|| Control::connect(&home).ok());
+    let bytes = inspect::to_binary(b"(module (func (export \"spin\") (loop (br 0))))").unwrap();
+    control.upload(&"busy".parse().unwrap(), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
+    let far = Process::start(env!("CARGO_BIN_EXE_gvm"), home.path(), &["--name", "far"]);
+    let live = |name: &str| control.status().unwrap().nodes.iter().any(|node| node.name.as_str() == name);
+    retry(|| live("far").then_some(()));
+    workers().unwrap().block_on(async {
+        let name: gvm_host::Name = "far".parse().unwrap();
+        let near = Handle::start(Config {
+            name: Some("near".parse().unwrap()),
+            ..Config::new(home.clone(), engine(&home))
+        });
+        let near = near.await.unwrap();
+        let mut events = near.events();
+        near.connect(name.clone()).await.unwrap();
+        let spin = Target {
+            module: ModuleRef::Stored { name: "busy".parse().unwrap(), version: None },
+            interface: None,
+            function: Some("spin".into()),
+        };
+        let spinning = tokio::spawn({
+            let (near, name) = (near.clone(), name.clone());
+            let call = Call::new(spin, Args::Text(String::new()));
+            async move { near.run_on(name, call, GuestStdio::new(&Limits::default())).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // A nap is no death, and neither is a guest that keeps its node busy.
+        far.signal(Signal::STOP);
+        assert_eq!(next(&mut events, Duration::from_secs(3)).await, None);
+        far.signal(Signal::CONT);
+        assert_eq!(next(&mut events, Duration::from_secs(9)).await, None);
+        assert!(!spinning.is_finished());
+
+        far.signal(Signal::STOP);
+        let begun = Instant::now();
+        let down = next(&mut events, FOUND_OUT).await;
+        assert_eq!(down, Some(Event::Down { name: name.clone(), why: "connection lost".into() }));
+        let error = spinning.await.unwrap().result.unwrap_err();
+        assert_eq!((error.code(), error.effect()), (Code::NodeDown, Effect::Unknown));
+        while near.discover().await.unwrap().len() > 1 {
+            assert!(begun.elapsed() < FOUND_OUT);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let took = begun.elapsed();
+        assert!(took > Duration::from_secs(4), "{took:?}");
+
+        // It comes back as who it was.
+        far.signal(Signal::CONT);
+        let begun = Instant::now();
+        while near.connect(name.clone()).await.is_err() {
+            assert!(begun.elapsed() < FOUND_OUT);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+
+        gpmd.signal(Signal::STOP);
+        assert_eq!(next(&mut events, FOUND_OUT).await, Some(Event::GpmdLost));
+        assert_eq!(near.list().await.unwrap().len(), 1, "nodes keep each other");
+        gpmd.signal(Signal::CONT);
+        assert_eq!(next(&mut events, FOUND_OUT).await, Some(Event::GpmdBack));
+        let begun = Instant::now();
+        while near.discover().await.unwrap().len() < 2 {
+            assert!(begun.elapsed() < FOUND_OUT);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        near.shut_down().await;
+    });
+    let _ = far.0.stdin.as_ref().map(|mut stdin| stdin.write_all(b"exit\n"));
+}

@@ -1,0 +1,137 @@
+//! Files that are there whole or not at all, whatever stops the machine.
+//!
+//! In: a path and its bytes. Out: a file that a crash leaves either as it was or as it should be.
+//! Must not know: what the bytes mean.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::base::error::{Error, Result};
+
+/// What unfinished files begin with; whoever owns the folder removes them at its start.
+pub const UNFINISHED: &str = ".unfinished-";
+
+/// A new unfinished file beside where it will stand. Removed when dropped. Mode 0600.
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`.
+pub fn unfinished(folder: &Path) -> Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder)
+        .map_err(|error| Error::io(format_args!("cannot write in {}", folder.display()), error))
+}
+
+/// Puts `bytes` at `path` in one step that survives a power failure once this returns: temporary
+/// file, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`; the file at `path` is as it was, or whole.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let folder = folder_of(path);
+    let mut file = unfinished(folder)?;
+    file.write_all(bytes).map_err(fail)?;
+    finish(file.as_file(), path)?;
+    place(file.into_temp_path(), path)
+}
+
+/// Brings a written file to the disk, before [`place`].
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`.
+pub fn finish(file: &File, path: &Path) -> Result<()> {
+    file.sync_all().map_err(|error| Error::io(format_args!("cannot write {}", path.display()), error))
+}
+
+/// Gives a finished file its name, over any file that has it, durably.
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`.
+pub fn place(file: TempPath, path: &Path) -> Result<()> {
+    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    file.persist(path).map_err(|error| fail(error.error))?;
+    sync_folder(folder_of(path)).map_err(fail)
+}
+
+/// Puts `bytes` at `path` unless a file stands there; says whether it did.
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let folder = folder_of(path);
+    let mut file = unfinished(folder)?;
+    file.write_all(bytes).map_err(fail)?;
+    finish(file.as_file(), path)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_folder(folder).map(|()| true).map_err(fail),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(fail(error.error)),
+    }
+}
+
+/// Brings the names in a folder to the disk.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Removes what crashed writers left in a folder, where it was last written this long ago: in a folder
+/// that others write in too, what is young may be under way.
+///
+/// # Errors
+/// `INTERNAL` where the folder cannot be read; a file that cannot be removed is left.
+pub fn sweep(folder: &Path, age: Duration) -> Result<usize> {
+    let fail = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
+    let mut swept = 0;
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
+        let old = || {
+            let written = entry.metadata().and_then(|meta| meta.modified()).ok();
+            age.is_zero() || written.is_some_and(|at| at.elapsed().is_ok_and(|since| since >= age))
+        };
+        if ours && old() && fs::remove_file(entry.path()).is_ok() {
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_and_keeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert!(!write_new(&path, b"three").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn sweeps_what_a_crash_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = unfinished(folder.path()).unwrap().into_temp_path().keep().unwrap();
+        fs::write(folder.path().join("kept"), b"").unwrap();
+        assert_eq!(sweep(folder.path(), Duration::from_secs(60)).unwrap(), 0);
+        assert_eq!(sweep(folder.path(), Duration::ZERO).unwrap(), 1);
+        assert!(!left.exists());
+        assert!(folder.path().join("kept").exists());
+    }
+}

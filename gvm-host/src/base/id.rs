@@ -1,0 +1,250 @@
+//! Names and ids: what a node, a module and a call are called, everywhere alike.
+//!
+//! In: text a person typed, bytes a peer sent. Out: names that are known to be well formed. Must
+//! not know: who is registered or stored under them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::base::error::{Code, Error, Result};
+
+/// The longest node or module name, in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// Names that the REPL needs for itself.
+pub const RESERVED: [&str; 4] = ["node", "module", "exit", "help"];
+
+/// A node's or a module's name: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most [`MAX_NAME`] bytes, not
+/// [`RESERVED`]. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Name> {
+        let words = text.split('-').enumerate().all(|(index, word)| {
+            let first = word.as_bytes().first();
+            first.is_some_and(|byte| byte.is_ascii_lowercase() || index > 0 && byte.is_ascii_digit())
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        });
+        if !words || text.len() > MAX_NAME {
+            return Err(Error::new(
+                Code::Syntax,
+                format!(
+                    "{text:?} is no name: names are lower-case words of letters and digits joined by \
+                     hyphens, at most {MAX_NAME} characters, such as `node-8399`"
+                ),
+            ));
+        }
+        if RESERVED.contains(&text) {
+            return Err(Error::new(Code::Syntax, format!("`{text}` is reserved: choose another name")));
+        }
+        Ok(Name(text.into()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error: Error| serde::de::Error::custom(error.message()))
+    }
+}
+
+/// A module's version as a person types it: semver, `v` in front or not.
+///
+/// # Errors
+/// `SYNTAX` for anything else.
+pub fn parse_version(text: &str) -> Result<semver::Version> {
+    let bare = text.strip_prefix('v').unwrap_or(text);
+    semver::Version::parse(bare).map_err(|error| {
+        Error::new(
+            Code::Syntax,
+            format!("{text:?} is no version ({error}): versions look like 1.2.3 or v1.2.3"),
+        )
+    })
+}
+
+/// The SHA-256 of a module's bytes; its name in every store and cache.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Hash {
+        use sha2::Digest;
+        Hash(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Hash> {
+        let bad = || Error::new(Code::Syntax, format!("{text:?} is no SHA-256"));
+        let mut hash = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(bad());
+        }
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
+        }
+        Ok(Hash(hash))
+    }
+}
+
+impl serde::Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error: Error| serde::de::Error::custom(error.message()))
+    }
+}
+
+/// One life of one node: what a greeting expects at a place where another may listen by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Life {
+    pub id: uuid::Uuid,
+    /// A process that starts again has another.
+    pub incarnation: u64,
+}
+
+/// What a node alone knows, and shows to gpmd, to be known as itself; and what gpmd gives it to show to others.
+/// Never shown to people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Secret([u8; 16]);
+
+impl Secret {
+    /// One that nobody can guess: 122 random bits.
+    pub fn random() -> Secret {
+        Secret(*uuid::Uuid::new_v4().as_bytes())
+    }
+
+    /// The secret with these bytes, if there are as many as it has.
+    pub fn read(bytes: &[u8]) -> Option<Secret> {
+        bytes.try_into().ok().map(Secret)
+    }
+
+    /// For the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A node that asks to be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applicant {
+    /// None leaves the name to the registry.
+    pub name: Option<Name>,
+    pub life: Life,
+    /// Where it can be dialled, in the order to try them; at least one. `unix:PATH`, `tcp:HOST:PORT`.
+    pub addresses: Vec<String>,
+}
+
+/// One running node, as the registry lists it and a greeting expects it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NodeInfo {
+    pub name: Name,
+    pub id: uuid::Uuid,
+    /// Which life of the node this is: a process that starts again has another.
+    pub incarnation: u64,
+    /// Where to dial it first: `unix:PATH`, `tcp:HOST:PORT`.
+    pub address: String,
+    /// Every place to dial it, in the order to try them; `address` is the first.
+    pub addresses: Vec<String>,
+    /// When it registered, in milliseconds since 1970.
+    #[serde(rename = "since")]
+    pub since_ms: i64,
+}
+
+impl NodeInfo {
+    /// Which life of which node this is.
+    pub fn life(&self) -> Life {
+        Life { id: self.id, incarnation: self.incarnation }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "node-8399", "a1-2b", "math", &"a".repeat(64)] {
+            assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", "a-", "a--b", "A", "1a", "a_b", "node", "exit", "é", &"a".repeat(65)] {
+            assert_eq!(bad.parse::<Name>().unwrap_err().code(), Code::Syntax, "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions_take_a_v() {
+        assert_eq!(parse_version("v0.0.1").unwrap(), parse_version("0.0.1").unwrap());
+        assert!(parse_version("vv1.0.0").is_err());
+        assert!(parse_version("1.0").is_err());
+    }
+
+    #[test]
+    fn hashes_read_what_they_write() {
+        let hash = Hash::of(b"ghost");
+        assert_eq!(hash.to_string().parse::<Hash>().unwrap(), hash);
+        assert!("é".repeat(32).parse::<Hash>().is_err());
+    }
+}

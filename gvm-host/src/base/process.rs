@@ -1,0 +1,180 @@
+//! What the system tells of processes, this one and others.
+//!
+//! In: process ids, files, what `/proc` says. Out: whether a process lives and runs, what it is called, who
+//! holds a lock, how many descriptors are left. Must not know: why somebody asks. Where the system does not
+//! tell (`/proc` is Linux's), the answer is none.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::{Pid, Resource, getpid, getrlimit, test_kill_process};
+
+use crate::base::error::{Code, Error, Result};
+use crate::base::limits;
+
+/// How a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Runs,
+    /// By a signal: Ctrl-Z, SIGSTOP.
+    Stopped,
+    /// A debugger holds it.
+    Traced,
+}
+
+/// How the process is; none where there is none, or it has ended and waits for its parent.
+pub fn state(pid: u32) -> Option<State> {
+    let id = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    match stat(pid).and_then(|stat| stat.chars().next()) {
+        Some('Z' | 'X') => None,
+        Some('T') => Some(State::Stopped),
+        Some('t') => Some(State::Traced),
+        Some(_) => Some(State::Runs),
+        // Without `/proc`: whether it takes signals.
+        None => test_kill_process(id).is_ok().then_some(State::Runs),
+    }
+}
+
+/// Whether a process other than this one runs under this id.
+pub fn lives(pid: u32) -> bool {
+    u32::try_from(getpid().as_raw_nonzero().get()).is_ok_and(|own| own != pid) && state(pid).is_some()
+}
+
+/// The process in words: its id, and what it is called where that is known.
+pub fn called(pid: u32) -> String {
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("process {pid} ({})", name.trim().escape_default()),
+        Err(_) => format!("process {pid}"),
+    }
+}
+
+/// How many files and connections a process has open, and how many it may have.
+pub fn open_files(pid: u32) -> Option<(u64, u64)> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    // Max open files            1024                 1048576              files
+    let most = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    Some((u64::try_from(open).ok()?, most.split_whitespace().next()?.parse().ok()?))
+}
+
+/// What the process was started with.
+pub fn words(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
+    let parent = |id: &u32| stat(*id).and_then(|stat| stat.split(' ').nth(1)?.parse::<u32>().ok());
+    all().filter(|id| parent(id) == Some(pid)).collect()
+}
+
+/// The process that holds the lock (`flock`) of a file.
+pub fn holder(path: &Path) -> Option<u32> {
+    let meta = fs::metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // 1: FLOCK  ADVISORY  WRITE 4711 00:2f:1234 0 EOF
+    let held = locks.lines().filter(|line| !line.contains("->")).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let pid = words.nth(2)?.parse().ok()?;
+        (kind == "FLOCK" && words.next()? == file).then_some(pid)
+    });
+    held.filter(|pid| *pid != 0)
+}
+
+/// The process that listens at a TCP port of this device.
+pub fn listening_at(port: u16) -> Option<u32> {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| fs::read_to_string(path).ok());
+    let own = format!(":{port:04X}");
+    //  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 12345 …
+    let inodes: Vec<String> = tables
+        .flat_map(|table| {
+            let listens = table.lines().filter_map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let ours = words.get(1)?.ends_with(&own) && *words.get(3)? == "0A";
+                ours.then(|| format!("socket:[{}]", words.get(9).unwrap_or(&"")))
+            });
+            listens.collect::<Vec<_>>()
+        })
+        .collect();
+    let holds = |pid: &u32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut targets = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.any(|target| target.to_str().is_some_and(|target| inodes.iter().any(|inode| inode == target)))
+    };
+    if inodes.is_empty() { None } else { all().find(holds) }
+}
+
+/// Every process.
+fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// What stands behind the name in `/proc/PID/stat`: the state, the parent, and more.
+fn stat(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(") ")?.1.to_owned())
+}
+
+/// Refuses to begin where the process may hold fewer files open than it needs: what fails later for want of
+/// one fails in places that have no word for it.
+///
+/// # Errors
+/// `OVERLOADED` with the numbers and the way out.
+pub fn enough_descriptors() -> Result<()> {
+    let Some(most) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    if most >= limits::DESCRIPTORS {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Overloaded,
+        format!(
+            "this process may hold {most} files and connections open, and needs {least} or more: raise it with \
+             `ulimit -n 1024`, and try again",
+            least = limits::DESCRIPTORS
+        ),
+    ))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_told() {
+        let own = std::process::id();
+        assert_eq!(state(own), Some(State::Runs));
+        assert!(!lives(own), "of others");
+        assert!(open_files(own).is_some_and(|(open, most)| open > 2 && open < most));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(lives(child.id()) && children(own).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!lives(child.id()));
+        assert_eq!(state(u32::MAX), None);
+    }
+
+    #[test]
+    fn who_listens_is_told() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(listening_at(port), Some(std::process::id()));
+        drop(listener);
+        assert_eq!(listening_at(port), None);
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(holder(file.path()), None);
+        file.as_file().lock().unwrap();
+        assert_eq!(holder(file.path()), Some(std::process::id()));
+    }
+}

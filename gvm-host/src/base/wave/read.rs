@@ -1,0 +1,349 @@
+//! WAVE text into values. In: text, and the type or signature it is read by; out, values that fit
+//! it. Stricter than the grammar's own crate in one thing: a record's unknown field is an error.
+//! Must not know: how values are printed.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use wasm_wave::ast::{Node, NodeType};
+use wasm_wave::parser::{ParserError, ParserErrorKind};
+use wasm_wave::untyped::UntypedValue;
+
+use super::Misread;
+use crate::base::near;
+use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+
+type Result<T> = std::result::Result<T, Misread>;
+
+/// Reads one value; the whole text must be it.
+///
+/// # Errors
+/// A [`Misread`] at the first place that is no WAVE or does not fit the type.
+pub fn parse(text: &str, ty: &Type) -> Result<Value> {
+    let parsed = UntypedValue::parse(text).map_err(|error| grammar(&error, text))?;
+    Reader { text }.value(parsed.node(), ty)
+}
+
+/// Reads the text between a call's parentheses: values with commas between them. Optional parameters
+/// at the end may be left out.
+///
+/// # Errors
+/// As [`parse`]; too few or too many arguments as well.
+pub fn parse_args(text: &str, func: &FuncType) -> Result<Vec<Value>> {
+    // The grammar knows tuples but no bare sequences. The newline ends a comment in the last line.
+    let wrapped = format!("({text}\n)");
+    let unwrap = |misread: Misread| {
+        let place = |at: usize| at.saturating_sub(1).min(text.len());
+        Misread { span: place(misread.span.start)..place(misread.span.end), ..misread }
+    };
+    let reader = Reader { text: &wrapped };
+    match UntypedValue::parse(&wrapped) {
+        Ok(parsed) => reader.args(parsed.node(), func).map_err(unwrap),
+        Err(error) if error.kind() == ParserErrorKind::EmptyTuple && error.span().start == 0 => {
+            omitted(&[], func, text.len()..text.len())
+        }
+        Err(error) => Err(unwrap(grammar(&error, &wrapped))),
+    }
+}
+
+/// The arguments that were given, and `none` for each optional parameter after them.
+fn omitted(given: &[Value], func: &FuncType, end: Range<usize>) -> Result<Vec<Value>> {
+    let mut values = given.to_vec();
+    for param in func.params.iter().skip(given.len()) {
+        if !matches!(param.ty, Type::Option(_)) {
+            let message = format!("missing argument `{}: {}`", param.name, param.ty);
+            return Err(Misread { span: end, message });
+        }
+        values.push(Value::Option(None));
+    }
+    Ok(values)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn args(&self, node: &Node, func: &FuncType) -> Result<Vec<Value>> {
+        let mut values = Vec::with_capacity(func.params.len());
+        for node in node.as_tuple().map_err(|error| self.grammar(&error))? {
+            let Some(param) = func.params.get(values.len()) else {
+                let expected = func.params.len();
+                return Err(at(node, format!("one argument too many: the function takes {expected}")));
+            };
+            values.push(self.value(node, &param.ty)?);
+        }
+        let end = node.span().end;
+        omitted(&values, func, end.saturating_sub(2)..end)
+    }
+
+    fn value(&self, node: &Node, ty: &Type) -> Result<Value> {
+        let shape = |error: ParserError| self.shape(node, ty, &error);
+        Ok(match ty {
+            Type::Bool => Value::Bool(node.as_bool().map_err(shape)?),
+            Type::S8 => Value::S8(self.number(node, ty)?),
+            Type::U8 => Value::U8(self.number(node, ty)?),
+            Type::S16 => Value::S16(self.number(node, ty)?),
+            Type::U16 => Value::U16(self.number(node, ty)?),
+            Type::S32 => Value::S32(self.number(node, ty)?),
+            Type::U32 => Value::U32(self.number(node, ty)?),
+            Type::S64 => Value::S64(self.number(node, ty)?),
+            Type::U64 => Value::U64(self.number(node, ty)?),
+            Type::F32 => Value::F32(self.number(node, ty)?),
+            Type::F64 => Value::F64(self.number(node, ty)?),
+            Type::Char => Value::Char(node.as_char(self.text).map_err(shape)?),
+            Type::String => Value::String(node.as_str(self.text).map_err(shape)?.into_owned()),
+            Type::List(element) => Value::List(self.list(node, ty, element)?),
+            Type::Record(fields) => self.record(node, ty, fields)?,
+            Type::Tuple(types) => {
+                let nodes = node.as_tuple().map_err(shape)?;
+                if nodes.len() != types.len() {
+                    let found = nodes.len();
+                    return Err(at(node, format!("expected {} elements, found {found}", types.len())));
+                }
+                let values = types.iter().zip(nodes).map(|(ty, node)| self.value(node, ty));
+                Value::Tuple(values.collect::<Result<_>>()?)
+            }
+            Type::Variant(cases) => self.variant(node, ty, cases)?,
+            Type::Enum(names) => {
+                let label = node.as_enum(self.text).map_err(shape)?;
+                match names.iter().position(|name| **name == *label) {
+                    Some(case) => Value::Enum(case as u32),
+                    None => return Err(at(node, unknown("case", label, names))),
+                }
+            }
+            Type::Option(payload) => self.option(node, ty, payload)?,
+            Type::Result(payloads) => self.result(node, ty, payloads)?,
+            Type::Flags(names) => {
+                let labels = node.as_flags(self.text).map_err(shape)?;
+                let mut words = vec![0u32; names.len().div_ceil(32)];
+                for label in labels {
+                    let plain = label.trim_start_matches('%');
+                    let Some(bit) = names.iter().position(|name| **name == *plain) else {
+                        return Err(self.at_label(label, unknown("flag", plain, names)));
+                    };
+                    words[bit / 32] |= 1 << (bit % 32);
+                }
+                Value::Flags(words)
+            }
+            Type::Unsupported(name) => return Err(at(node, format!("`{name}` cannot be written as text"))),
+        })
+    }
+
+    fn number<T: FromStr>(&self, node: &Node, ty: &Type) -> Result<T> {
+        node.as_number(self.text).map_err(|error| self.shape(node, ty, &error))
+    }
+
+    fn list(&self, node: &Node, ty: &Type, element: &Type) -> Result<List> {
+        let nodes = node.as_list().map_err(|error| self.shape(node, ty, &error))?;
+        macro_rules! packed {
+            ($($ty:ident)*) => {
+                Ok(match element {
+                    $(Type::$ty => {
+                        List::$ty(nodes.map(|node| self.number(node, element)).collect::<Result<_>>()?)
+                    })*
+                    _ => List::Values(nodes.map(|node| self.value(node, element)).collect::<Result<_>>()?),
+                })
+            };
+        }
+        packed!(S8 U8 S16 U16 S32 U32 S64 U64 F32 F64)
+    }
+
+    fn record(&self, node: &Node, ty: &Type, fields: &[Field]) -> Result<Value> {
+        let given = node.as_record(self.text).map_err(|error| self.shape(node, ty, &error))?;
+        let mut given: HashMap<&str, &Node> = given.collect();
+        // The first in the text. Before what is missing: it is what was meant by it.
+        let unknown_label = |label: &&&str| fields.iter().all(|field| *field.name != ***label);
+        if let Some(label) = given.keys().filter(unknown_label).min_by_key(|label| label.as_ptr()) {
+            let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
+            return Err(self.at_label(label, unknown("field", label, &names)));
+        }
+        let mut values = Vec::with_capacity(fields.len());
+        for field in fields {
+            values.push(match (given.remove(&*field.name), &field.ty) {
+                (Some(node), ty) => self.value(node, ty)?,
+                (None, Type::Option(_)) => Value::Option(None),
+                (None, ty) => return Err(at(node, format!("missing field `{}: {ty}`", field.name))),
+            });
+        }
+        Ok(Value::Record(values))
+    }
+
+    fn variant(&self, node: &Node, ty: &Type, cases: &[Case]) -> Result<Value> {
+        let (label, payload) = node.as_variant(self.text).map_err(|error| self.shape(node, ty, &error))?;
+        let Some(number) = cases.iter().position(|case| *case.name == *label) else {
+            let names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
+            return Err(self.at_label(label, unknown("case", label, &names)));
+        };
+        let payload = self.payload(node, label, cases[number].ty.as_ref(), payload)?;
+        Ok(Value::Variant(number as u32, payload))
+    }
+
+    fn option(&self, node: &Node, ty: &Type, payload: &Type) -> Result<Value> {
+        Ok(Value::Option(match node.as_option() {
+            Ok(None) => None,
+            Ok(given) => self.payload(node, "some", Some(payload), given)?,
+            Err(error) => {
+                self.case_of(node, payload, "some")?;
+                match may_be_bare(payload) {
+                    true => Some(Box::new(self.value(node, payload)?)),
+                    false => return Err(self.shape(node, ty, &error)),
+                }
+            }
+        }))
+    }
+
+    fn result(&self, node: &Node, ty: &Type, payloads: &ResultType) -> Result<Value> {
+        Ok(Value::Result(match (node.as_result(), &payloads.ok) {
+            (Ok(Ok(given)), ok) => Ok(self.payload(node, "ok", ok.as_ref(), given)?),
+            (Ok(Err(given)), _) => Err(self.payload(node, "err", payloads.err.as_ref(), given)?),
+            (Err(error), ok) => {
+                self.case_of(node, ok.as_ref().unwrap_or(ty), "ok")?;
+                match ok {
+                    Some(ok) if may_be_bare(ok) => Ok(Some(Box::new(self.value(node, ok)?))),
+                    _ => return Err(self.shape(node, ty, &error)),
+                }
+            }
+        }))
+    }
+
+    /// An error where a case is written and the type has none: `sme(1)` is a misspelt `some(1)`.
+    fn case_of(&self, node: &Node, ty: &Type, meant: &str) -> Result<()> {
+        if node.ty() != NodeType::VariantWithPayload || matches!(ty, Type::Variant(_)) {
+            return Ok(());
+        }
+        let (label, _) = node.as_variant(self.text).map_err(|error| self.shape(node, ty, &error))?;
+        let names: &[Arc<str>] =
+            if meant == "some" { &["some".into(), "none".into()] } else { &["ok".into(), "err".into()] };
+        Err(self.at_label(label, unknown("case", label, names)))
+    }
+
+    fn payload(
+        &self,
+        node: &Node,
+        case: &str,
+        ty: Option<&Type>,
+        given: Option<&Node>,
+    ) -> Result<Option<Box<Value>>> {
+        match (ty, given) {
+            (None, None) => Ok(None),
+            (Some(ty), Some(node)) => self.value(node, ty).map(|value| Some(Box::new(value))),
+            (Some(ty), None) => Err(at(node, format!("`{case}` needs a payload: {case}({ty})"))),
+            (None, Some(given)) => Err(at(given, format!("`{case}` has no payload"))),
+        }
+    }
+
+    /// The error for a node that is no value of the type.
+    fn shape(&self, node: &Node, ty: &Type, error: &ParserError) -> Misread {
+        let text = self.text.get(node.span()).unwrap_or_default();
+        match error.kind() {
+            ParserErrorKind::InvalidType => {
+                let found = match node.ty() {
+                    NodeType::Label => format!("the word `{text}`"),
+                    other => describe(other).to_owned(),
+                };
+                at(node, format!("expected {ty}, found {found}{}", written(ty, node.ty())))
+            }
+            ParserErrorKind::InvalidValue => at(node, format!("{text} is no {ty}")),
+            _ => self.grammar(error),
+        }
+    }
+
+    fn grammar(&self, error: &ParserError) -> Misread {
+        grammar(error, self.text)
+    }
+
+    /// An error about a label, which is a slice of the text.
+    fn at_label(&self, label: &str, message: String) -> Misread {
+        let start = (label.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        Misread { span: start..start + label.len(), message }
+    }
+}
+
+/// Whether `some(…)` or `ok(…)` may be left out around a value of this type.
+fn may_be_bare(ty: &Type) -> bool {
+    !matches!(ty, Type::Option(_) | Type::Result(_))
+}
+
+fn at(node: &Node, message: String) -> Misread {
+    Misread { span: node.span(), message }
+}
+
+fn unknown(what: &str, label: &str, names: &[Arc<str>]) -> String {
+    let near = near::nearest(label, names.iter().map(|name| &**name));
+    let names = names.join(", ");
+    match near.first() {
+        Some(near) => format!("unknown {what} `{label}`: did you mean `{near}`? There are: {names}"),
+        None => format!("unknown {what} `{label}`; there are: {names}"),
+    }
+}
+
+/// How a value is written that many first write in another way.
+fn written(ty: &Type, found: NodeType) -> &'static str {
+    match (ty, found) {
+        (Type::String, NodeType::Label | NodeType::Char) => ": a string stands in double quotes",
+        (Type::Char, NodeType::Label | NodeType::String) => ": a char stands in single quotes",
+        (Type::Bool, NodeType::Label | NodeType::Number) => ": write `true` or `false`",
+        (Type::Flags(_), NodeType::Label | NodeType::List) => ": flags stand in braces, `{a, b}`",
+        (Type::Enum(_), NodeType::String) => ": a case stands without quotes",
+        _ => "",
+    }
+}
+
+/// An error of the grammar, in our words.
+fn grammar(error: &ParserError, text: &str) -> Misread {
+    let span = whole_word(text, error.span());
+    let token = text.get(span.clone()).unwrap_or_default();
+    let message = match (error.kind(), error.detail()) {
+        (ParserErrorKind::UnexpectedEnd, _) => "the text ends in the middle of a value".to_owned(),
+        (ParserErrorKind::UnexpectedToken, _) => format!("unexpected `{token}`"),
+        (ParserErrorKind::InvalidToken, _) if token.starts_with('\'') => {
+            format!(
+                "cannot read `{token}`: a char is one letter in single quotes, a string stands in double ones"
+            )
+        }
+        (ParserErrorKind::InvalidToken, _) if token.starts_with('"') => {
+            format!(
+                "cannot read `{token}`: a string ends with `\"`; in it stand \\\\ \\\" \\' \\t \\r \\n \\u{{1f47b}}"
+            )
+        }
+        (ParserErrorKind::InvalidToken, _) => format!("cannot read `{token}`"),
+        (ParserErrorKind::TrailingCharacters, _) => format!("unexpected `{token}` after the value"),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
+    };
+    Misread { span, message }
+}
+
+/// The span, wider where it begins or ends within a word: `0x10` is one wrong thing to whoever wrote it.
+fn whole_word(text: &str, span: Range<usize>) -> Range<usize> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let Some(token) = text.get(span.clone()) else { return span };
+    if !token.starts_with(part) {
+        return span;
+    }
+    let before = &text[..span.start];
+    let start = before.trim_end_matches(part).len();
+    let after = &text[span.end..];
+    let end = span.end + (after.len() - after.trim_start_matches(part).len());
+    start..end
+}
+
+fn describe(ty: NodeType) -> &'static str {
+    match ty {
+        NodeType::BoolTrue | NodeType::BoolFalse => "a bool",
+        NodeType::Number => "a number",
+        NodeType::Char => "a char",
+        NodeType::String | NodeType::MultilineString => "a string",
+        NodeType::Tuple => "a tuple",
+        NodeType::List => "a list",
+        NodeType::Record => "a record",
+        NodeType::Label => "a bare word",
+        NodeType::VariantWithPayload => "a case with a payload",
+        NodeType::OptionSome | NodeType::OptionNone => "an option",
+        NodeType::ResultOk | NodeType::ResultErr => "a result",
+        NodeType::Flags => "flags",
+    }
+}

@@ -1,0 +1,228 @@
+//! The device's live nodes, by name.
+//!
+//! In: applications, questions, the time and chance. Out: who is registered, or why not. Must not
+//! know: connections, capabilities, clocks. Whoever holds a registration's token ends it.
+
+use std::collections::BTreeMap;
+
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{Applicant, Name, NodeInfo, Secret};
+use crate::base::near;
+
+/// Digits of a default name, and how often chance is asked before one more is taken.
+const DIGITS: std::ops::RangeInclusive<u32> = 4..=18;
+const TRIES: u32 = 16;
+
+/// The registry. One owner; plain data.
+#[derive(Debug, Default)]
+pub struct Registry {
+    nodes: BTreeMap<Name, Registered>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Registered {
+    token: Token,
+    node: NodeInfo,
+    secret: Option<Secret>,
+}
+
+/// What ends one registration, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(u64);
+
+impl Registry {
+    /// Registers a node. The same life of the same node may register again, under the same name or
+    /// another, where it shows the same secret: its earlier registration is replaced, and the token of that
+    /// ends nothing any more. Ids and incarnations are no secrets.
+    /// `now` is in milliseconds since 1970; `chance` gives random numbers for a default name.
+    ///
+    /// # Errors
+    /// `NODE_NAME_TAKEN` where another live node has the name; `AUTH_FAILED` where this very life is
+    /// registered with another secret.
+    pub fn register(
+        &mut self,
+        applicant: Applicant,
+        secret: Option<Secret>,
+        now: i64,
+        chance: &mut dyn FnMut() -> u64,
+    ) -> Result<(Token, NodeInfo)> {
+        let before = self.nodes.values().find(|held| held.node.life() == applicant.life);
+        if let Some(held) = before.filter(|held| held.secret.is_none() || held.secret != secret) {
+            let name = &held.node.name;
+            return Err(Error::new(
+                Code::AuthFailed,
+                format!("another connection holds the registration of {name}, which is this very node's"),
+            ));
+        }
+        let before = before.map(|held| held.node.name.clone());
+        let name = match (applicant.name, &before) {
+            (Some(name), _) => name,
+            (None, Some(name)) => name.clone(),
+            (None, None) => self.default_name(chance)?,
+        };
+        if let Some(Registered { node: other, .. }) = self.nodes.get(&name)
+            && other.life() != applicant.life
+        {
+            return Err(Error::new(
+                Code::NodeNameTaken,
+                format!("a live node is called {name} ({}): choose another name", other.id),
+            ));
+        }
+        if let Some(before) = before {
+            self.nodes.remove(&before);
+        }
+        self.last += 1;
+        let token = Token(self.last);
+        let node = NodeInfo {
+            name: name.clone(),
+            id: applicant.life.id,
+            incarnation: applicant.life.incarnation,
+            address: applicant.addresses.first().cloned().unwrap_or_default(),
+            addresses: applicant.addresses,
+            since_ms: now,
+        };
+        self.nodes.insert(name, Registered { token, node: node.clone(), secret });
+        Ok((token, node))
+    }
+
+    /// Ends a registration; says whose, if it was still one.
+    pub fn remove(&mut self, token: Token) -> Option<NodeInfo> {
+        let name = self.get(token)?.name.clone();
+        self.nodes.remove(&name).map(|held| held.node)
+    }
+
+    /// The node whose registration this still is.
+    pub fn get(&self, token: Token) -> Option<&NodeInfo> {
+        self.nodes.values().find(|held| held.token == token).map(|held| &held.node)
+    }
+
+    /// Every live node, sorted by name.
+    pub fn discover(&self) -> impl ExactSizeIterator<Item = &NodeInfo> {
+        self.nodes.values().map(|held| &held.node)
+    }
+
+    /// The live node of this name.
+    ///
+    /// # Errors
+    /// `NODE_NOT_FOUND`, with the nearest names.
+    pub fn look_up(&self, name: &str) -> Result<&NodeInfo> {
+        match self.nodes.iter().find(|(known, _)| known.as_str() == name) {
+            Some((_, held)) => Ok(&held.node),
+            None => Err(Error::new(
+                Code::NodeNotFound,
+                format!(
+                    "no live node is called {name:?}{}",
+                    near::suggestion(name, self.nodes.keys().map(Name::as_str))
+                ),
+            )),
+        }
+    }
+
+    fn default_name(&self, chance: &mut dyn FnMut() -> u64) -> Result<Name> {
+        for digits in DIGITS {
+            for _ in 0..TRIES {
+                let number = chance() % 10_u64.pow(digits);
+                let name: Name = format!("node-{number:0width$}", width = digits as usize).parse()?;
+                if !self.nodes.contains_key(&name) {
+                    return Ok(name);
+                }
+            }
+        }
+        Err(Error::new(Code::NodeNameTaken, "no default name is free: choose one with --name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::base::id::Life;
+
+    fn applicant(name: &str, id: u128, incarnation: u64) -> Applicant {
+        Applicant {
+            name: (!name.is_empty()).then(|| name.parse().unwrap()),
+            life: Life { id: Uuid::from_u128(id), incarnation },
+            addresses: vec!["unix:/x".into()],
+        }
+    }
+
+    fn register(
+        registry: &mut Registry,
+        name: &str,
+        id: u128,
+        incarnation: u64,
+    ) -> Result<(Token, NodeInfo)> {
+        registry.register(applicant(name, id, incarnation), Secret::read(&[7; 16]), 0, &mut || 5488)
+    }
+
+    fn names(registry: &Registry) -> Vec<String> {
+        registry.discover().map(|node| node.name.to_string()).collect()
+    }
+
+    #[test]
+    fn live_names_are_unique() {
+        let mut registry = Registry::default();
+        let (token, _) = register(&mut registry, "b", 1, 1).unwrap();
+        register(&mut registry, "a", 2, 1).unwrap();
+        assert_eq!(register(&mut registry, "b", 3, 1).unwrap_err().code(), Code::NodeNameTaken);
+        assert_eq!(register(&mut registry, "b", 1, 2).unwrap_err().code(), Code::NodeNameTaken);
+        assert_eq!(names(&registry), ["a", "b"]);
+        assert_eq!(registry.remove(token).unwrap().id, Uuid::from_u128(1));
+        assert!(registry.remove(token).is_none());
+        assert_eq!(register(&mut registry, "b", 1, 2).unwrap().1.incarnation, 2);
+    }
+
+    #[test]
+    fn the_same_life_replaces_itself() {
+        let mut registry = Registry::default();
+        let (old, _) = register(&mut registry, "a", 1, 1).unwrap();
+        let (new, _) = register(&mut registry, "a", 1, 1).unwrap();
+        assert!(registry.remove(old).is_none());
+        assert_eq!(names(&registry), ["a"]);
+        register(&mut registry, "b", 1, 1).unwrap();
+        assert_eq!(names(&registry), ["b"]);
+        assert!(registry.remove(new).is_none());
+        assert_eq!(register(&mut registry, "", 1, 1).unwrap().1.name.as_str(), "b");
+    }
+
+    #[test]
+    fn a_life_belongs_to_its_secret() {
+        let mut registry = Registry::default();
+        let (token, _) = register(&mut registry, "study", 1, 1).unwrap();
+        for secret in [None, Secret::read(&[8; 16])] {
+            for name in ["study", "evil", ""] {
+                let refused = registry.register(applicant(name, 1, 1), secret, 0, &mut || 1).unwrap_err();
+                assert_eq!(refused.code(), Code::AuthFailed);
+            }
+        }
+        assert_eq!(names(&registry), ["study"]);
+        assert_eq!(registry.get(token).unwrap().name.as_str(), "study");
+        // One that shows no secret cannot be known again.
+        registry.register(applicant("old", 2, 1), None, 0, &mut || 1).unwrap();
+        assert!(registry.register(applicant("old", 2, 1), None, 0, &mut || 1).is_err());
+        let (again, _) = register(&mut registry, "study", 1, 1).unwrap();
+        assert!(registry.get(token).is_none() && registry.get(again).is_some());
+    }
+
+    #[test]
+    fn default_names_have_four_digits_and_more_when_taken() {
+        let mut registry = Registry::default();
+        let name = |registry: &mut Registry, id| register(registry, "", id, 1).unwrap().1.name.to_string();
+        assert_eq!(name(&mut registry, 1), "node-5488");
+        assert_eq!(name(&mut registry, 2), "node-05488");
+        assert_eq!(name(&mut registry, 3), "node-005488");
+    }
+
+    #[test]
+    fn looking_up_suggests() {
+        let mut registry = Registry::default();
+        register(&mut registry, "node-5488", 1, 1).unwrap();
+        assert_eq!(registry.look_up("node-5488").unwrap().id, Uuid::from_u128(1));
+        let error = registry.look_up("node-5489").unwrap_err();
+        assert_eq!(error.code(), Code::NodeNotFound);
+        assert!(error.message().contains("`node-5488`"), "{error}");
+        assert_eq!(registry.look_up("Not A Name").unwrap_err().code(), Code::NodeNotFound);
+    }
+}

@@ -1,0 +1,338 @@
+//! The daemon: two ports, two sockets, a registry and a store, on a thread of their own.
+//!
+//! In: a home, and what to do when a module was stored. Out: a running gpmd, in this process; one
+//! at most in a home. Must not know: what is asked of it (the doors), how a connection lives
+//! (`connections.rs`), arguments, signals.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+
+use super::connections::accept;
+use super::registry::Registry;
+use super::registry_handler::Subscribers;
+use super::stop::{Step, Stop};
+use super::tickets::Tickets;
+use super::{control_handler, registry_handler};
+use crate::base::error::{Code, Error, Result};
+use crate::base::home::{Home, HomeId};
+use crate::base::id::Hash;
+use crate::gpmd::record::{Lock, Record};
+use crate::modules::store::Store;
+use crate::wire::gate::Gate;
+use crate::wire::hello::Hello;
+use crate::wire::tls::Tls;
+use crate::wire::transport::Listener;
+
+/// The port for nodes, unless a person says otherwise.
+pub const NODE_PORT: u16 = 5989;
+
+/// The port for commands, unless a person says otherwise.
+pub const COMMAND_PORT: u16 = 1111;
+
+/// Uploads at once: they share one disk, and each holds a temporary file.
+const MOST_UPLOADS: usize = 16;
+
+/// What gpmd is started with.
+pub struct Config {
+    pub home: Home,
+    pub ports: Ports,
+    /// Called with every module that was stored, on a thread that may block.
+    pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
+}
+
+impl Config {
+    /// A gpmd of this home on free ports, that does nothing when a module was stored.
+    pub fn new(home: Home) -> Config {
+        Config { home, ports: Ports::default(), on_stored: None }
+    }
+}
+
+/// Where gpmd listens beside its sockets. Port 0 takes a free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub listen: IpAddr,
+    /// For nodes.
+    pub nodes: u16,
+    pub commands: u16,
+}
+
+impl Default for Ports {
+    /// Free ports of the loopback interface.
+    fn default() -> Ports {
+        Ports { listen: Ipv4Addr::LOCALHOST.into(), nodes: 0, commands: 0 }
+    }
+}
+
+/// What starting came to.
+pub enum Start {
+    Started(Server),
+    /// Another gpmd has the home; its record, once it has written one.
+    Running(Option<Record>),
+}
+
+/// A gpmd that runs in this process. Dropping it stops it in order and waits for its end.
+pub struct Server {
+    record: Record,
+    stopper: Stopper,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// Asks a gpmd of this process to stop. Cheap to clone; `Send + Sync`.
+#[derive(Clone, Debug)]
+pub struct Stopper(mpsc::Sender<String>);
+
+impl Stopper {
+    /// Asks, without waiting. Asking again changes nothing.
+    pub fn stop(&self, reason: &str) {
+        let _ = self.0.try_send(reason.to_owned());
+    }
+}
+
+impl Server {
+    /// Starts gpmd; once this returns both ports and both sockets answer.
+    ///
+    /// # Errors
+    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` where the index cannot be read, `PORT_IN_USE` where
+    /// something else listens on its ports or at its sockets, `SYNTAX` where the device has no such
+    /// address, `HOME_INSECURE` where others may read the device key, `STORAGE_FULL`, `INTERNAL`.
+    pub fn start(config: Config) -> Result<Start> {
+        let Some(lock) = Lock::take(&config.home)? else {
+            return Ok(Start::Running(Record::read(&config.home)));
+        };
+        let (ask, asked) = mpsc::channel(1);
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("gpmd".into())
+            .spawn(move || serve(config, lock, asked, &ready))
+            .map_err(|error| Error::io("cannot start gpmd's thread", error))?;
+        match started.recv() {
+            Ok(record) => Ok(Start::Started(Server { record, stopper: Stopper(ask), thread: Some(thread) })),
+            Err(_) => match join(thread) {
+                Err(error) => Err(error),
+                Ok(()) => Err(Error::internal("gpmd ended before it began")),
+            },
+        }
+    }
+
+    /// What it says of itself.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What asks it to stop, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until it has ended, because a command or a [`Stopper`] asked.
+    ///
+    /// # Errors
+    /// What made it end otherwise.
+    pub fn wait(mut self) -> Result<()> {
+        self.thread.take().map_or(Ok(()), join)
+    }
+
+    /// Stops it in order: nodes are told, uploads end whole or not at all.
+    ///
+    /// # Errors
+    /// What went wrong before or on the way.
+    pub fn stop(self, reason: &str) -> Result<()> {
+        self.stopper.stop(reason);
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stopper.stop("shut down");
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = join(thread)
+        {
+            tracing::error!(%error, "gpmd ended badly");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_| Err(Error::internal("gpmd's thread panicked")))
+}
+
+/// What the doors share. Belongs to the server's thread.
+pub struct State {
+    pub home: Home,
+    pub store: Arc<Store>,
+    pub registry: RefCell<Registry>,
+    /// Told whenever a registration has ended.
+    pub unregistered: Notify,
+    pub tickets: RefCell<Tickets>,
+    pub subscribers: Subscribers,
+    pub uploads: Gate,
+    /// Held while an upload is checked.
+    pub checking: tokio::sync::Mutex<()>,
+    pub record: Record,
+    pub stop: Stop,
+    on_stored: Arc<dyn Fn(Hash) + Send + Sync>,
+}
+
+impl State {
+    /// What tells this home from another.
+    pub fn home_id(&self) -> HomeId {
+        self.home.id()
+    }
+
+    /// How gpmd greets.
+    pub fn hello(&self) -> Hello {
+        Hello::of(self.home.id())
+    }
+
+    /// Changes the store on a thread that may block; subscribers have the new index before this
+    /// returns.
+    ///
+    /// # Errors
+    /// The change's.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.store.clone();
+        let before = store.index().revision;
+        let result = spawn_blocking(move || change(&store)).await.map_err(ended)??;
+        let revision = self.store.index().revision;
+        if revision != before {
+            self.subscribers.tell_changed(revision).await;
+        }
+        Ok(result)
+    }
+
+    /// Tells whoever started gpmd that a module was stored.
+    pub fn stored(&self, hash: Hash) {
+        let on_stored = self.on_stored.clone();
+        drop(spawn_blocking(move || on_stored(hash)));
+    }
+}
+
+/// The server's thread from its beginning to its end.
+fn serve(
+    config: Config,
+    lock: Lock,
+    mut asked: mpsc::Receiver<String>,
+    ready: &std::sync::mpsc::SyncSender<Record>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|error| Error::io("cannot start gpmd's runtime", error))?;
+    let home = config.home.clone();
+    let result = runtime.block_on(async {
+        let tls = Tls::open(&config.home)?;
+        let ports = config.ports;
+        let listeners = Listeners {
+            node_port: bind_port(ports, ports.nodes, &tls)?,
+            command_port: bind_port(ports, ports.commands, &tls)?,
+            node_socket: Listener::bind(&config.home.gpmd_socket())?,
+            command_socket: Listener::bind(&config.home.command_socket())?,
+        };
+        let state = Rc::new(open(config, &listeners)?);
+        let (address, commands) = (&state.record.address, &state.record.command_address);
+        tracing::info!(home = %state.home.path().display(), address, commands, "gpmd is running");
+        let mut doors = JoinSet::new();
+        for listener in [listeners.node_socket, listeners.node_port] {
+            doors.spawn_local(accept(listener, state.clone(), registry_handler::offer));
+        }
+        for listener in [listeners.command_socket, listeners.command_port] {
+            doors.spawn_local(accept(listener, state.clone(), control_handler::offer));
+        }
+        let _ = ready.send(state.record.clone());
+        tokio::select! {
+            reason = asked.recv() => state.stop.ask(reason.unwrap_or_else(|| "shut down".into())),
+            () = state.stop.reach(Step::Asked) => {}
+        }
+        state.stop.carry_out(&state.subscribers).await;
+        while doors.join_next().await.is_some() {}
+        tracing::info!("gpmd has ended");
+        Ok(())
+    });
+    // The record goes before the lock: who finds no lock finds no record either.
+    if Record::read(&home).is_some_and(|record| record.pid == std::process::id()) {
+        let _ = std::fs::remove_file(home.gpmd_record());
+    }
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(lock);
+    result
+}
+
+/// Where gpmd listens.
+struct Listeners {
+    node_port: Listener,
+    command_port: Listener,
+    node_socket: Listener,
+    command_socket: Listener,
+}
+
+fn bind_port(ports: Ports, port: u16, tls: &Tls) -> Result<Listener> {
+    Listener::bind_tcp(SocketAddr::new(ports.listen, port), tls.clone()).map_err(|error| match error.code() {
+        Code::PortInUse => Error::new(
+            Code::PortInUse,
+            format!(
+                "port {port} is taken, by the gpmd of another home or by something else: choose others \
+                 with --port and --command-port, or let the system choose: `gpmd start --port 0 \
+                 --command-port 0`"
+            ),
+        ),
+        _ => error,
+    })
+}
+
+fn open(config: Config, listeners: &Listeners) -> Result<State> {
+    let store = Arc::new(Store::open(&config.home)?);
+    remove_stale_sockets(&config.home.nodes());
+    let record = Record {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        address: listeners.node_port.address().to_string(),
+        command_address: listeners.command_port.address().to_string(),
+        socket: listeners.node_socket.address().to_string(),
+        command_socket: listeners.command_socket.address().to_string(),
+        since_ms: now_ms(),
+    };
+    record.write(&config.home)?;
+    Ok(State {
+        home: config.home,
+        store,
+        registry: RefCell::default(),
+        unregistered: Notify::new(),
+        tickets: RefCell::default(),
+        subscribers: Subscribers::default(),
+        uploads: Gate::new(MOST_UPLOADS),
+        checking: tokio::sync::Mutex::default(),
+        record,
+        stop: Stop::default(),
+        on_stored: config.on_stored.map_or_else(|| Arc::new(|_| {}) as _, Arc::from),
+    })
+}
+
+/// Removes sockets of nodes that crashed; a live node's answers.
+fn remove_stale_sockets(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        crate::wire::unix::remove_stale(&entry.path());
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The error of a blocking task that panicked or was cut off.
+pub fn ended(error: JoinError) -> Error {
+    Error::internal(format!("a task of gpmd ended badly: {error}")).with_source(error)
+}

@@ -1,0 +1,172 @@
+//! The streams that WASI gives a guest, over the pipes of the call that runs in it.
+//!
+//! In: what a guest writes and asks for. Out: the same into and from the call's pipes (`call/streams.rs`).
+//! Must not know: who reads and feeds the pipes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::call::Stream;
+use crate::call::streams::{Closed, Input, Output};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What WASI tells a guest of a pipe that takes no more.
+fn refused(closed: Closed) -> StreamError {
+    match closed {
+        Closed::Limit(limit) => StreamError::Trap(wasmtime::Error::new(limit)),
+        Closed::Failed(broken) => StreamError::LastOperationFailed(io::Error::from(broken).into()),
+    }
+}
+
+/// Where an instance's streams lead: the pipes of the call that runs in it. A live instance turns
+/// them to each call's in turn. Clones turn together.
+#[derive(Clone)]
+pub(crate) struct Outlet(Arc<Mutex<(Output, Option<Input>)>>);
+
+impl Outlet {
+    /// An outlet into these pipes; no input is an input that has ended.
+    pub fn new(output: Output, input: Option<Input>) -> Outlet {
+        Outlet(Arc::new(Mutex::new((output, input))))
+    }
+
+    /// Leads elsewhere from now on.
+    pub fn turn(&self, output: Output, input: Option<Input>) {
+        *lock(&self.0) = (output, input);
+    }
+
+    fn output(&self) -> Output {
+        lock(&self.0).0.clone()
+    }
+
+    fn input(&self) -> Option<Input> {
+        lock(&self.0).1.clone()
+    }
+
+    pub fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
+        OutputWriter { outlet: self.clone(), stream, terminal }
+    }
+
+    pub fn reader(&self, terminal: bool) -> InputReader {
+        InputReader { outlet: self.clone(), terminal }
+    }
+}
+
+/// The guest's end of one output stream.
+#[derive(Clone)]
+pub(crate) struct OutputWriter {
+    outlet: Outlet,
+    stream: Stream,
+    terminal: bool,
+}
+
+impl IsTerminal for OutputWriter {
+    fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+impl StdoutStream for OutputWriter {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for OutputWriter {
+    async fn ready(&mut self) {
+        self.outlet.output().wait_for_room(self.stream).await;
+    }
+}
+
+impl OutputStream for OutputWriter {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.outlet.output().put(self.stream, &bytes).map_err(refused)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.outlet.output().room(self.stream).map_err(refused)
+    }
+}
+
+/// Preview 3 alone asks for this form; it waits for room by the same rule.
+impl AsyncWrite for OutputWriter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.outlet.output().poll_put(self.stream, bytes, cx).map_err(io::Error::from)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The guest's end of standard input.
+#[derive(Clone)]
+pub(crate) struct InputReader {
+    outlet: Outlet,
+    terminal: bool,
+}
+
+impl IsTerminal for InputReader {
+    fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+impl StdinStream for InputReader {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for InputReader {
+    async fn ready(&mut self) {
+        if let Some(input) = self.outlet.input() {
+            input.wait().await;
+        }
+    }
+}
+
+impl InputStream for InputReader {
+    fn read(&mut self, size: usize) -> StreamResult<bytes::Bytes> {
+        let Some(input) = self.outlet.input() else { return Err(StreamError::Closed) };
+        match input.take(size) {
+            Ok(Some(bytes)) => Ok(bytes.into()),
+            Ok(None) => Err(StreamError::Closed),
+            Err(broken) => Err(StreamError::LastOperationFailed(io::Error::from(broken).into())),
+        }
+    }
+}
+
+/// Preview 3 alone asks for this form.
+impl AsyncRead for InputReader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(input) = self.outlet.input() else { return Poll::Ready(Ok(())) };
+        input.poll_take(into.remaining(), cx).map_ok(|bytes| into.put_slice(&bytes)).map_err(io::Error::from)
+    }
+}

@@ -1,0 +1,331 @@
+//! The index of a home's modules, as `ghost.modules.json` holds it.
+//!
+//! In: names, versions and what uploads were found to be. Out: which bytes a name stands for. Must
+//! not know: files, sockets, the clock.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{Hash, Name};
+use crate::base::near;
+use crate::modules::inspect::{Kind, LONGEST_SIGNATURE, ModuleInfo};
+use crate::modules::names::{TypeNames, at_most};
+
+/// The layout that this version writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// The longest signature kept, in bytes, and the most functions listed of one module: the index
+/// is for people too, and a hostile module must not bloat it. Nodes read signatures from the
+/// modules themselves.
+const MAX_SIGNATURE: usize = 1000;
+const MAX_EXPORTS: usize = 500;
+
+/// Every module of a home. Plain data; share it in an `Arc`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    format: u32,
+    /// Grows with every change.
+    pub revision: u64,
+    pub modules: BTreeMap<Name, Module>,
+}
+
+/// The versions of one module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Module {
+    /// The version that a request without one gets, where a person chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Version>,
+    pub versions: BTreeMap<Version, Entry>,
+}
+
+/// One version of a module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub sha256: Hash,
+    /// In bytes.
+    pub size: u64,
+    pub kind: Kind,
+    /// Whether it can be run by itself.
+    pub main: bool,
+    /// The functions it exports, as WIT writes them: `add: func(a: s32, b: s32) -> s32`, with the
+    /// interface in front where there is one: `ns:pkg/iface@1.0.0#greet: func()`.
+    pub exports: Vec<String>,
+    /// The names that it gives types which they take or give, and what each stands for.
+    #[serde(default, skip_serializing_if = "TypeNames::is_empty")]
+    pub types: TypeNames,
+    /// When it was stored, RFC 3339, UTC.
+    pub uploaded: String,
+}
+
+/// What a name was found to stand for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Resolved<'a> {
+    pub name: &'a Name,
+    pub version: &'a Version,
+    pub entry: &'a Entry,
+}
+
+impl Default for Index {
+    fn default() -> Index {
+        Index { format: FORMAT, revision: 0, modules: BTreeMap::new() }
+    }
+}
+
+impl Entry {
+    /// The entry of these bytes.
+    pub fn new(sha256: Hash, size: u64, info: &ModuleInfo, uploaded: String) -> Entry {
+        let exports = info.exports.iter().take(MAX_EXPORTS).map(|export| {
+            let interface = export.interface.as_ref().map(|name| format!("{name}#")).unwrap_or_default();
+            let signature = format_args!("{interface}{}: {}", export.name, export.ty);
+            at_most(MAX_SIGNATURE, &signature).unwrap_or_else(|_| {
+                let named =
+                    info.types.shown(&at_most(LONGEST_SIGNATURE, &signature).unwrap_or_else(|cut| cut));
+                at_most(MAX_SIGNATURE, &named).unwrap_or_else(|cut| cut + "…")
+            })
+        });
+        let (exports, types) = (exports.collect(), info.types.clone());
+        Entry { sha256, size, kind: info.kind, main: info.main, exports, types, uploaded }
+    }
+}
+
+impl Module {
+    /// The version that a request without one gets: the pinned, else the highest release, else
+    /// the highest prerelease.
+    pub fn chosen(&self) -> Option<(&Version, &Entry)> {
+        let pinned = self.pinned.as_ref().and_then(|version| self.versions.get_key_value(version));
+        let release = || self.versions.iter().rfind(|(version, _)| version.pre.is_empty());
+        pinned.or_else(release).or_else(|| self.versions.last_key_value())
+    }
+}
+
+impl Index {
+    /// Reads an index as [`Index::to_json`] wrote it, or a person.
+    ///
+    /// # Errors
+    /// `MODULE_CORRUPT` with line and column; `VERSION_MISMATCH` for a later format.
+    pub fn from_json(text: &str) -> Result<Index> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let corrupt = |error: serde_json::Error| Error::new(Code::ModuleCorrupt, error.to_string());
+        let Format { format } = serde_json::from_str(text).map_err(corrupt)?;
+        if format != FORMAT {
+            return Err(Error::new(
+                Code::VersionMismatch,
+                format!("its format is {format}, this program reads {FORMAT}: upgrade it"),
+            ));
+        }
+        serde_json::from_str(text).map_err(corrupt)
+    }
+
+    /// The index as the file holds it.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    pub fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self);
+        text.map(|text| text + "\n").map_err(|error| Error::internal(format!("the index: {error}")))
+    }
+
+    /// What a name, or a name and a version, stand for.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`, with the nearest names or the versions there are.
+    pub fn resolve(&self, name: &str, version: Option<&Version>) -> Result<Resolved<'_>> {
+        let (name, module) = self.module(name)?;
+        let found = match version {
+            Some(version) => module.versions.get_key_value(version),
+            None => module.chosen(),
+        };
+        match (found, version) {
+            (Some((version, entry)), _) => Ok(Resolved { name, version, entry }),
+            (None, Some(version)) => Err(no_version(name, module, version)),
+            (None, None) => Err(Error::new(Code::ModuleNotFound, format!("{name} has no versions"))),
+        }
+    }
+
+    /// Adds a version; says whether it was new.
+    ///
+    /// # Errors
+    /// `MODULE_EXISTS` where the name and version hold other bytes.
+    pub fn add(&mut self, name: &Name, version: &Version, entry: Entry) -> Result<bool> {
+        let module = self.modules.get(name).and_then(|module| module.versions.get(version));
+        match module {
+            Some(stored) if stored.sha256 == entry.sha256 => return Ok(false),
+            Some(_) => {
+                return Err(Error::new(
+                    Code::ModuleExists,
+                    format!("{name} {version} holds other bytes: give these a new version"),
+                ));
+            }
+            None => {}
+        }
+        self.modules.entry(name.clone()).or_default().versions.insert(version.clone(), entry);
+        self.revision += 1;
+        Ok(true)
+    }
+
+    /// Removes a version, or all of them; says which.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`.
+    pub fn remove(&mut self, name: &str, version: Option<&Version>) -> Result<Vec<Version>> {
+        let (name, module) = self.module(name)?;
+        let name = name.clone();
+        let gone: Vec<Version> = match version {
+            Some(version) if module.versions.contains_key(version) => vec![version.clone()],
+            Some(version) => return Err(no_version(&name, module, version)),
+            None => module.versions.keys().cloned().collect(),
+        };
+        if let Some(module) = self.modules.get_mut(&name) {
+            module.versions.retain(|version, _| !gone.contains(version));
+            if module.pinned.as_ref().is_some_and(|pinned| gone.contains(pinned)) {
+                module.pinned = None;
+            }
+            if module.versions.is_empty() {
+                self.modules.remove(&name);
+            }
+        }
+        self.revision += 1;
+        Ok(gone)
+    }
+
+    /// Chooses the version that a request without one gets; none goes back to the highest.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND`.
+    pub fn pin(&mut self, name: &str, version: Option<&Version>) -> Result<()> {
+        let (name, module) = self.module(name)?;
+        if let Some(version) = version
+            && !module.versions.contains_key(version)
+        {
+            return Err(no_version(name, module, version));
+        }
+        let name = name.clone();
+        if let Some(module) = self.modules.get_mut(&name) {
+            module.pinned = version.cloned();
+        }
+        self.revision += 1;
+        Ok(())
+    }
+
+    /// Whether any version holds these bytes.
+    pub fn holds(&self, hash: Hash) -> bool {
+        self.entries().any(|resolved| resolved.entry.sha256 == hash)
+    }
+
+    /// Every version of every module, by name and version.
+    pub fn entries(&self) -> impl Iterator<Item = Resolved<'_>> {
+        self.modules.iter().flat_map(|(name, module)| {
+            module.versions.iter().map(move |(version, entry)| Resolved { name, version, entry })
+        })
+    }
+
+    fn module(&self, name: &str) -> Result<(&Name, &Module)> {
+        self.modules.iter().find(|(known, _)| known.as_str() == name).ok_or_else(|| {
+            let near = near::suggestion(name, self.modules.keys().map(Name::as_str));
+            Error::new(Code::ModuleNotFound, format!("no module is called {name:?}{near}"))
+        })
+    }
+}
+
+fn no_version(name: &Name, module: &Module, version: &Version) -> Error {
+    let versions: Vec<String> = module.versions.keys().rev().take(10).map(Version::to_string).collect();
+    Error::new(
+        Code::ModuleNotFound,
+        format!("{name} has no version {version}; it has {}", versions.join(", ")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(bytes: &str) -> Entry {
+        Entry {
+            sha256: Hash::of(bytes.as_bytes()),
+            size: bytes.len() as u64,
+            kind: Kind::Core,
+            main: true,
+            exports: vec!["add: func(a: s32) -> s32".into()],
+            types: TypeNames::default(),
+            uploaded: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+
+    fn version(text: &str) -> Version {
+        crate::base::id::parse_version(text).unwrap()
+    }
+
+    fn index(versions: &[&str]) -> Index {
+        let mut index = Index::default();
+        for text in versions {
+            assert!(index.add(&"math".parse().unwrap(), &version(text), entry(text)).unwrap());
+        }
+        index
+    }
+
+    fn chosen(index: &Index) -> String {
+        index.resolve("math", None).unwrap().version.to_string()
+    }
+
+    #[test]
+    fn the_highest_release_is_chosen() {
+        assert_eq!(chosen(&index(&["1.2.0", "1.10.0", "2.0.0-rc.1", "1.9.0"])), "1.10.0");
+        assert_eq!(chosen(&index(&["1.0.0-rc.1", "1.0.0-rc.2"])), "1.0.0-rc.2");
+    }
+
+    #[test]
+    fn pinning_chooses_and_unpins() {
+        let mut index = index(&["1.0.0", "2.0.0"]);
+        index.pin("math", Some(&version("1.0.0"))).unwrap();
+        assert_eq!(chosen(&index), "1.0.0");
+        index.pin("math", None).unwrap();
+        assert_eq!(chosen(&index), "2.0.0");
+        index.pin("math", Some(&version("2.0.0"))).unwrap();
+        index.remove("math", Some(&version("v2.0.0"))).unwrap();
+        assert_eq!(chosen(&index), "1.0.0");
+        assert_eq!(index.pin("math", Some(&version("9.0.0"))).unwrap_err().code(), Code::ModuleNotFound);
+    }
+
+    #[test]
+    fn versions_do_not_change_their_bytes() {
+        let mut index = index(&["1.0.0"]);
+        let (name, one) = ("math".parse().unwrap(), version("1.0.0"));
+        let revision = index.revision;
+        assert!(!index.add(&name, &one, entry("1.0.0")).unwrap());
+        assert_eq!(index.revision, revision);
+        assert_eq!(index.add(&name, &one, entry("other")).unwrap_err().code(), Code::ModuleExists);
+    }
+
+    #[test]
+    fn removing_takes_one_or_all() {
+        let mut index = index(&["1.0.0", "2.0.0", "3.0.0"]);
+        assert_eq!(index.remove("math", Some(&version("2.0.0"))).unwrap(), [version("2.0.0")]);
+        assert_eq!(index.remove("math", Some(&version("2.0.0"))).unwrap_err().code(), Code::ModuleNotFound);
+        assert_eq!(index.remove("math", None).unwrap().len(), 2);
+        let error = index.resolve("math", None).unwrap_err();
+        assert_eq!(error.code(), Code::ModuleNotFound);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_is_near() {
+        let index = index(&["1.0.0"]);
+        assert!(index.resolve("mth", None).unwrap_err().message().contains("`math`"));
+        let error = index.resolve("math", Some(&version("2.0.0"))).unwrap_err();
+        assert!(error.message().contains("it has 1.0.0"), "{error}");
+    }
+
+    #[test]
+    fn json_reads_what_it_writes() {
+        let index = index(&["1.0.0", "2.0.0-rc.1"]);
+        assert_eq!(Index::from_json(&index.to_json().unwrap()).unwrap(), index);
+        assert_eq!(Index::from_json("{").unwrap_err().code(), Code::ModuleCorrupt);
+        let later = index.to_json().unwrap().replace("\"format\": 1", "\"format\": 2");
+        assert_eq!(Index::from_json(&later).unwrap_err().code(), Code::VersionMismatch);
+    }
+}

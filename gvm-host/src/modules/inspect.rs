@@ -1,0 +1,455 @@
+//! What a module is, imports and exports, found without running or compiling it.
+//!
+//! In: the bytes that somebody wants to store or run. Out: `MODULE_INVALID`, or the module's kind,
+//! imports and exported functions with their signatures. Must not know: wasmtime, the store. The
+//! bytes are hostile until proven valid: nothing here recurses deeper than types may nest.
+
+use std::borrow::Cow;
+
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+
+use super::names::{TypeNames, at_most};
+use super::signature::{self, Signatures};
+use super::{features, lookup, nesting, translate};
+use crate::base::contain::contained;
+use crate::base::error::{Code, Error, Result};
+use crate::base::value::FuncType;
+
+/// How much of a signature is looked at for names of types, in bytes.
+pub const LONGEST_SIGNATURE: usize = 16 << 10;
+
+/// What a module offers and wants. Cheap to keep, plain data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleInfo {
+    pub kind: Kind,
+    /// What it imports, sorted: a component's interfaces and functions by name
+    /// (`wasi:cli/stdout@0.2.6`), a core module's functions as `module.name`.
+    pub imports: Vec<String>,
+    /// Those of them that it cannot run without: all but a component's imports of types alone.
+    pub wanting: Vec<String>,
+    /// The functions it exports, in the module's order.
+    pub exports: Vec<Export>,
+    /// The names that a component gives types which its exports take or give.
+    pub types: TypeNames,
+    /// Whether it can be run by itself: `_start`, or `wasi:cli/run@0.2.x`.
+    pub main: bool,
+    /// A component's world as WIT, where it can be written; none for a core module.
+    pub wit: Option<String>,
+}
+
+/// Core module or component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Core,
+    Component,
+}
+
+impl Kind {
+    /// The kind in a word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Core => "core",
+            Kind::Component => "component",
+        }
+    }
+}
+
+/// An exported function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// The exported interface that has it, by its full name (`ns:pkg/iface@1.0.0`); none for a
+    /// function of the component's root or of a core module.
+    pub interface: Option<String>,
+    pub name: String,
+    pub ty: FuncType,
+}
+
+impl ModuleInfo {
+    /// The function that a name means, found as a call finds it. `noun` is what the person called the
+    /// module.
+    ///
+    /// # Errors
+    /// `FUNCTION_NOT_FOUND` with the near names and their signatures, `FUNCTION_AMBIGUOUS` with the
+    /// qualified ones, `UNSUPPORTED_TYPE` where its signature cannot cross.
+    pub fn find(&self, noun: &str, interface: Option<&str>, function: &str) -> Result<&Export> {
+        let place = lookup::find_callable(&self.exports, noun, interface, function)?;
+        Ok(&self.exports[place])
+    }
+}
+
+impl Export {
+    /// The function as WIT writes it, with its interface in front.
+    pub fn signature(&self) -> String {
+        lookup::Named::signature(self)
+    }
+}
+
+/// The binary form of what was given: a binary as it is, text (`.wat`) assembled.
+///
+/// # Errors
+/// `MODULE_INVALID` with line and column where the text cannot be read.
+pub fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if bytes.starts_with(b"\0asm") {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Err(invalid("neither WebAssembly (it begins with \\0asm) nor its text form"));
+    };
+    // The assembler is not built for hostile input as the validator is.
+    match contained(|| wat::parse_str(text)) {
+        Some(Ok(binary)) => Ok(Cow::Owned(binary)),
+        Some(Err(error)) => Err(unreadable_text(&error)),
+        None => Err(invalid("its text form cannot be read")),
+    }
+}
+
+fn unreadable_text(error: &wat::Error) -> Error {
+    let shown = error.to_string();
+    let (sentence, rest) = shown.split_once('\n').unwrap_or((&shown, ""));
+    let place = rest
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("--> "))
+        .and_then(|place| place.trim().strip_prefix("<anon>:"))
+        .and_then(|place| place.split_once(':'));
+    let error = match place {
+        Some((line, column)) => invalid(format_args!("line {line}, column {column}: {sentence}")),
+        None => invalid(sentence),
+    };
+    let lines: Vec<&str> = rest.lines().filter(|line| !line.trim_start().starts_with("-->")).collect();
+    if lines.is_empty() { error } else { error.with_context(lines.join("\n")) }
+}
+
+/// Validates a binary in full and says what it is.
+///
+/// # Errors
+/// `MODULE_INVALID`, with the offset in the file where there is one; where the module needs what the engine does
+/// not run, that is named.
+pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
+    let Looked { mut info, shallow } = taken(binary, Bodies::Checked)?;
+    if info.kind == Kind::Component && shallow {
+        info.wit = wit(binary);
+    }
+    Ok(info)
+}
+
+/// Whether the engine takes a binary; what it cannot run without, of what it imports. Functions are left to the
+/// compiler, so it takes a part of the time of [`inspect`].
+///
+/// # Errors
+/// As of [`inspect`].
+pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
+    taken(binary, Bodies::Skipped).map(|looked| looked.info.wanting)
+}
+
+/// What a binary is that the engine takes.
+fn taken(binary: &[u8], bodies: Bodies) -> Result<Looked> {
+    let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
+        match features::needed(|features| look(binary, features, bodies).is_ok()) {
+            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})")),
+            None => invalid(why),
+        }
+    })?;
+    match contained(|| translate::refused(binary, looked.info.kind)) {
+        Some(None) => Ok(looked),
+        Some(Some(why)) => Err(refused(why)),
+        None => Err(refused("the engine cannot cope with it")),
+    }
+}
+
+/// Whether functions are validated too, which takes most of the time.
+#[derive(Clone, Copy, PartialEq)]
+enum Bodies {
+    Checked,
+    Skipped,
+}
+
+/// What was found in a valid binary.
+struct Looked {
+    /// All but its WIT.
+    info: ModuleInfo,
+    /// Whether its types nest no deeper than they may.
+    shallow: bool,
+}
+
+/// Why a binary is not valid.
+struct Invalid(String);
+
+impl From<BinaryReaderError> for Invalid {
+    fn from(error: BinaryReaderError) -> Invalid {
+        Invalid(format!("{} (at offset {:#x})", error.message(), error.offset()))
+    }
+}
+
+impl From<nesting::Refused> for Invalid {
+    fn from(refused: nesting::Refused) -> Invalid {
+        match refused {
+            nesting::Refused::TooDeep(at) => Invalid(format!("types nest too deep (at offset {at:#x})")),
+            nesting::Refused::Unreadable(error) => error.into(),
+        }
+    }
+}
+
+fn look(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
+    contained(|| look_unguarded(binary, features, bodies))
+        .unwrap_or_else(|| Err(Invalid("the validator cannot cope with it".to_owned())))
+}
+
+fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
+    let mut validator = Validator::new_with_features(features);
+    let mut kind = Kind::Core;
+    let mut depth = 0;
+    let mut names = Names::default();
+    let mut checked = None;
+    let mut scratch = wasmparser::FuncValidatorAllocations::default();
+    for payload in Parser::new(0).parse_all(binary) {
+        let payload = payload?;
+        if let Payload::ComponentTypeSection(section) = &payload {
+            let range = section.range();
+            nesting::check(binary.get(range.clone()).unwrap_or_default(), range.start)?;
+        }
+        match validator.payload(&payload)? {
+            ValidPayload::Parser(_) if depth >= nesting::DEEPEST => {
+                return Err(Invalid("components nest too deep".to_owned()));
+            }
+            ValidPayload::Parser(_) => depth += 1,
+            ValidPayload::Func(function, body) if bodies == Bodies::Checked => {
+                let mut function = function.into_validator(scratch);
+                function.validate(&body)?;
+                scratch = function.into_allocations();
+            }
+            // Nested modules end one after another; the outermost ends last.
+            ValidPayload::End(types) if depth == 0 => checked = Some(types),
+            ValidPayload::End(_) => depth -= 1,
+            ValidPayload::Func(..) | ValidPayload::Ok => {}
+        }
+        match &payload {
+            Payload::Version { encoding: Encoding::Component, .. } if depth == 0 => kind = Kind::Component,
+            payload if depth == 0 => names.gather(payload)?,
+            _ => {}
+        }
+    }
+    let Some(types) = checked else { return Err(Invalid("it ends too soon".to_owned())) };
+    let mut signatures = Signatures::new(types.as_ref());
+    let exports = match kind {
+        Kind::Core => signature::core_exports(types.as_ref()),
+        Kind::Component => signatures.component_exports(&names.exports),
+    };
+    names.imports.sort();
+    names.imports.dedup();
+    let wanting = match kind {
+        Kind::Core => names.imports.clone(),
+        Kind::Component => signatures.wanting(&names.imports),
+    };
+    let mut named = TypeNames::default();
+    if kind == Kind::Component {
+        named = TypeNames::new(signatures.named(&names.imports, &names.exports));
+        let spelled = exports.iter().map(|export| at_most(LONGEST_SIGNATURE, &export.ty));
+        let spelled: Vec<String> = spelled.map(|spelled| spelled.unwrap_or_else(|cut| cut)).collect();
+        named.keep(spelled.iter().map(String::as_str));
+    }
+    let shallow = signatures.shallow(&names.imports);
+    let main = is_main(kind, &exports);
+    let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
+    Ok(Looked { info, shallow })
+}
+
+/// The names of the outermost module's imports and exports.
+#[derive(Default)]
+struct Names {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Names {
+    fn gather(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
+        match payload {
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    let import = import?;
+                    self.imports.push(format!("{}.{}", import.module, import.name));
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section.clone() {
+                    self.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section.clone() {
+                    self.exports.push(export?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn is_main(kind: Kind, exports: &[Export]) -> bool {
+    exports.iter().any(|export| match (kind, &export.interface) {
+        (Kind::Core, _) => export.name == "_start" && export.ty.params.is_empty(),
+        (Kind::Component, Some(interface)) => {
+            let run = interface.strip_prefix("wasi:cli/run").unwrap_or("-");
+            export.name == "run" && (run.is_empty() || run.starts_with("@0.2."))
+        }
+        (Kind::Component, None) => false,
+    })
+}
+
+/// The world of a valid component as WIT; none where the decoder or the printer cannot do it, which says nothing
+/// about whether it runs.
+///
+/// Both panic on some valid components. In 0.254: `wit_parser::decoding`'s `convert_function`, on a function that
+/// is exported or imported by an interface's name (`unreachable!`); `wit_component::WitPrinter`'s
+/// `print_path_to_interface`, on a type that comes from an instance with a plain name (`unwrap` of no name).
+fn wit(binary: &[u8]) -> Option<String> {
+    contained(|| {
+        let decoded = wit_parser::decoding::decode(binary).ok()?;
+        let wit_parser::decoding::DecodedWasm::Component(resolve, world) = &decoded else { return None };
+        let package = resolve.worlds[*world].package?;
+        let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
+        let mut printer = wit_component::WitPrinter::default();
+        printer.print(resolve, package, &others).ok()?;
+        Some(printer.output.to_string())
+    })
+    .flatten()
+}
+
+fn invalid(why: impl std::fmt::Display) -> Error {
+    Error::new(Code::ModuleInvalid, format!("no WebAssembly that can be run here: {why}"))
+}
+
+/// The error of a module that is valid, and that the engine does not run.
+fn refused(why: impl std::fmt::Display) -> Error {
+    Error::new(Code::ModuleInvalid, format!("the module cannot be run: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(wat: &str) -> Result<ModuleInfo> {
+        inspect(&to_binary(wat.as_bytes())?)
+    }
+
+    fn signatures(info: &ModuleInfo) -> Vec<String> {
+        info.exports
+            .iter()
+            .map(|export| {
+                let interface =
+                    export.interface.as_deref().map(|name| format!("{name}.")).unwrap_or_default();
+                format!("{interface}{}: {}", export.name, export.ty)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn core_modules() {
+        let info = look(
+            r#"(module
+                (import "env" "log" (func (param i32)))
+                (memory (export "memory") 1)
+                (func (export "_start"))
+                (func (export "add") (param i32 i32) (result i32) local.get 0)
+                (func (export "two") (param f64) (result i64 f32) i64.const 1 f32.const 2)
+                (func (export "odd") (param v128 externref)))"#,
+        )
+        .unwrap();
+        assert_eq!(info.kind, Kind::Core);
+        assert_eq!(info.imports, ["env.log"]);
+        assert!(info.main);
+        assert_eq!(
+            signatures(&info),
+            [
+                "_start: func()",
+                "add: func(p0: s32, p1: s32) -> s32",
+                "two: func(p0: f64) -> tuple<s64, f32>",
+                "odd: func(p0: v128, p1: externref)",
+            ]
+        );
+        assert_eq!(info.exports[3].ty.unsupported(), Some("v128"));
+    }
+
+    const COMPONENT: &str = r#"(component
+        (import "ns:pkg/host@1.0.0" (instance (export "now" (func (result u64)))))
+        (core module $m
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "f") (param i32 i32) (result i32) unreachable)
+            (func (export "run") (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (type $point (record (field "x" s32) (field "y" (list f32))))
+        (func $f (param "name" string) (result (list u8))
+            (canon lift (core func $i "f") (memory (core memory $i "memory"))
+                (realloc (core func $i "realloc"))))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $iface (export "greet-all" (func $f)))
+        (instance $main (export "run" (func $run)))
+        (export "f" (func $f))
+        (export "a:b/c@0.1.0" (instance $iface))
+        (export "wasi:cli/run@0.2.6" (instance $main)))"#;
+
+    #[test]
+    fn components() {
+        let info = look(COMPONENT).unwrap();
+        assert_eq!(info.kind, Kind::Component);
+        assert_eq!(info.imports, ["ns:pkg/host@1.0.0"]);
+        assert!(info.main);
+        assert_eq!(
+            signatures(&info),
+            [
+                "f: func(name: string) -> list<u8>",
+                "a:b/c@0.1.0.greet-all: func(name: string) -> list<u8>",
+                "wasi:cli/run@0.2.6.run: func() -> result",
+            ]
+        );
+        assert!(info.wit.unwrap().contains("export a:b/c@0.1.0"));
+    }
+
+    #[test]
+    fn rubbish_is_refused() {
+        for rubbish in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0\x01", b"\xff\xfe", b"\x7fELF"] {
+            let error = to_binary(rubbish).and_then(|binary| inspect(&binary)).unwrap_err();
+            assert_eq!(error.code(), Code::ModuleInvalid, "{rubbish:?}");
+        }
+        let error = look("(module (func (result i32) i64.const 1))").unwrap_err();
+        assert!(error.message().contains("at offset 0x"), "{error}");
+        let error = look("(module\n  (func (i32.oops)))").unwrap_err();
+        assert!(error.message().contains("line 2, column 10"), "{error}");
+    }
+
+    #[test]
+    fn no_prefix_or_mutation_panics() {
+        let binary = to_binary(COMPONENT.as_bytes()).unwrap().into_owned();
+        for end in 0..binary.len() {
+            let _ = inspect(&binary[..end]);
+        }
+        for place in 0..binary.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut mutant = binary.clone();
+                mutant[place] ^= flip;
+                let _ = inspect(&mutant);
+            }
+        }
+    }
+
+    #[test]
+    fn deep_types_do_not_overflow() {
+        let mut wat = String::from("(component (type $t0 u8)");
+        for depth in 1..20_000 {
+            wat += &format!("(type $t{depth} (list $t{}))", depth - 1);
+        }
+        wat += r#"(core module $m (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "f") (param i32 i32)))
+            (core instance $i (instantiate $m))
+            (func $f (param "x" $t19999) (canon lift (core func $i "f") (memory (core memory $i "memory"))
+                (realloc (core func $i "realloc"))))
+            (export "f" (func $f)))"#;
+        match look(&wat) {
+            Ok(info) => assert!(info.exports[0].ty.unsupported().is_some() && info.wit.is_none()),
+            Err(error) => assert_eq!(error.code(), Code::ModuleInvalid),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Signatures of a valid module's functions in our own types.
+//!
+//! In: what the validator found. Out: [`FuncType`]s; what cannot cross in this version becomes
+//! `Type::Unsupported`. Must not know: bytes. Types may nest a million deep in a valid component:
+//! the walk stops at [`DEEPEST`], which is also as deep as wasmtime takes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmparser::component_types::{
+    ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId, ComponentEntityType,
+    ComponentFuncTypeId, ComponentInstanceTypeId, ComponentValType, ResourceId,
+};
+use wasmparser::types::{EntityType, TypesRef};
+use wasmparser::{PrimitiveValType, ValType};
+
+use super::inspect::Export;
+use crate::base::value::{Case, Field, FuncType, ResultType, Type};
+
+/// How deep a type may nest.
+const DEEPEST: usize = 100;
+
+/// The functions that a core module exports.
+pub fn core_exports(types: TypesRef<'_>) -> Vec<Export> {
+    let mut exports = Vec::new();
+    for (name, ty) in types.core_exports().into_iter().flatten() {
+        let (EntityType::Func(id) | EntityType::FuncExact(id)) = ty else { continue };
+        let wasmparser::CompositeInnerType::Func(func) = &types[id].composite_type.inner else { continue };
+        let params = func.params().iter().enumerate();
+        let params = params.map(|(index, ty)| Field { name: format!("p{index}").into(), ty: core_type(*ty) });
+        let mut results: Vec<Type> = func.results().iter().map(|ty| core_type(*ty)).collect();
+        let result = match results.len() {
+            0 | 1 => results.pop(),
+            _ => Some(Type::Tuple(results.into())),
+        };
+        let ty = FuncType { params: params.collect(), result };
+        exports.push(Export { interface: None, name: name.to_owned(), ty });
+    }
+    exports
+}
+
+fn core_type(ty: ValType) -> Type {
+    match ty {
+        ValType::I32 => Type::S32,
+        ValType::I64 => Type::S64,
+        ValType::F32 => Type::F32,
+        ValType::F64 => Type::F64,
+        ValType::V128 | ValType::Ref(_) => Type::Unsupported(ty.to_string().into()),
+    }
+}
+
+/// Converts the types of one component; what was converted once is shared.
+pub struct Signatures<'a> {
+    types: TypesRef<'a>,
+    /// Each with how many types nest in it.
+    known: HashMap<ComponentDefinedTypeId, (Type, usize)>,
+    resources: HashMap<ResourceId, String>,
+    /// The greatest depth reached below the type that is being converted.
+    reached: usize,
+    too_deep: bool,
+}
+
+impl<'a> Signatures<'a> {
+    pub fn new(types: TypesRef<'a>) -> Signatures<'a> {
+        Signatures { types, known: HashMap::new(), resources: HashMap::new(), reached: 0, too_deep: false }
+    }
+
+    /// The functions behind these exports of the outermost component.
+    pub fn component_exports(&mut self, names: &[String]) -> Vec<Export> {
+        let mut exports = Vec::new();
+        for name in names {
+            match self.types.component_item_for_export(name).map(|item| item.ty) {
+                Some(ComponentEntityType::Func(id)) => {
+                    let ty = self.function(id);
+                    exports.push(Export { interface: None, name: name.clone(), ty });
+                }
+                Some(ComponentEntityType::Instance(id)) => self.instance(name, id, &mut exports),
+                _ => {}
+            }
+        }
+        exports
+    }
+
+    /// Whether every function converted so far, and those of these imports, have types that nest no
+    /// deeper than they may.
+    pub fn shallow(&mut self, imports: &[String]) -> bool {
+        for name in imports {
+            match self.types.component_item_for_import(name).map(|item| item.ty) {
+                Some(ComponentEntityType::Func(id)) => drop(self.function(id)),
+                Some(ComponentEntityType::Instance(id)) => self.instance(name, id, &mut Vec::new()),
+                _ => {}
+            }
+        }
+        !self.too_deep
+    }
+
+    /// Those of these imports of the outermost component that somebody must provide. Types alone need not
+    /// be: a world that uses another package's types imports its interface, and runs without it.
+    pub fn wanting(&self, imports: &[String]) -> Vec<String> {
+        let wants = |ty: &ComponentEntityType| match ty {
+            ComponentEntityType::Type { created, .. } => matches!(created, ComponentAnyTypeId::Resource(_)),
+            _ => true,
+        };
+        let wanted = |name: &&String| match self.types.component_item_for_import(name).map(|item| item.ty) {
+            Some(ComponentEntityType::Instance(id)) => match self.types.get(id) {
+                Some(instance) => instance.exports.values().any(|member| wants(&member.ty)),
+                None => true,
+            },
+            Some(ty) => wants(&ty),
+            None => true,
+        };
+        imports.iter().filter(wanted).cloned().collect()
+    }
+
+    /// The types to which the outermost component, or an interface of it, gives a name, by these imports and
+    /// exports.
+    pub fn named(&mut self, imports: &[String], exports: &[String]) -> Vec<(String, Type)> {
+        let types = self.types;
+        let imports = imports.iter().map(|name| (name, types.component_item_for_import(name)));
+        let exports = exports.iter().map(|name| (name, types.component_item_for_export(name)));
+        let mut named = Vec::new();
+        let mut add = |signatures: &mut Self, name: &str, ty: ComponentEntityType| {
+            if let ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } = ty {
+                named.push((name.to_owned(), signatures.defined(id, 0)));
+            }
+        };
+        for (name, item) in imports.chain(exports).filter_map(|(name, item)| Some((name, item?))) {
+            match item.ty {
+                ComponentEntityType::Instance(id) => {
+                    for (member, item) in types.get(id).iter().flat_map(|instance| &instance.exports) {
+                        add(self, member, item.ty);
+                    }
+                }
+                ty => add(self, name, ty),
+            }
+        }
+        named
+    }
+
+    fn instance(&mut self, name: &str, id: ComponentInstanceTypeId, exports: &mut Vec<Export>) {
+        let Some(instance) = self.types.get(id) else { return };
+        for (member, item) in &instance.exports {
+            if let ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } = item.ty {
+                self.resources.insert(id.resource(), member.clone());
+            }
+        }
+        for (member, item) in &instance.exports {
+            match item.ty {
+                ComponentEntityType::Func(id) => {
+                    let ty = self.function(id);
+                    exports.push(Export { interface: Some(name.to_owned()), name: member.clone(), ty });
+                }
+                ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } => {
+                    self.defined(id, 0);
+                }
+                // An interface holds functions and types; what else there is cannot be called.
+                ComponentEntityType::Instance(_) | ComponentEntityType::Component(_) => self.too_deep = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn function(&mut self, id: ComponentFuncTypeId) -> FuncType {
+        let Some(func) = self.types.get(id) else { return FuncType { params: Arc::new([]), result: None } };
+        let params = func
+            .params
+            .iter()
+            .map(|(name, ty)| Field { name: name.as_str().into(), ty: self.value(*ty, 0) })
+            .collect();
+        let mut result = func.result.map(|ty| self.value(ty, 0));
+        if func.async_ {
+            result = Some(Type::Unsupported("async function".into()));
+        }
+        FuncType { params, result }
+    }
+
+    fn value(&mut self, ty: ComponentValType, depth: usize) -> Type {
+        match ty {
+            ComponentValType::Primitive(primitive) => primitive_type(primitive),
+            ComponentValType::Type(id) => self.defined(id, depth),
+        }
+    }
+
+    fn optional(&mut self, ty: Option<ComponentValType>, depth: usize) -> Option<Type> {
+        ty.map(|ty| self.value(ty, depth))
+    }
+
+    fn defined(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Type {
+        let height = match self.known.get(&id) {
+            Some((known, height)) if depth + height <= DEEPEST => {
+                self.reached = self.reached.max(depth + height);
+                return known.clone();
+            }
+            Some((_, height)) => *height,
+            None => 1,
+        };
+        if depth + height > DEEPEST {
+            self.too_deep = true;
+            return Type::Unsupported(format!("a type nested deeper than {DEEPEST}").into());
+        }
+        let outer = std::mem::replace(&mut self.reached, depth + 1);
+        let ty = self.convert(id, depth + 1);
+        self.known.insert(id, (ty.clone(), self.reached - depth));
+        self.reached = self.reached.max(outer);
+        ty
+    }
+
+    fn convert(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Type {
+        let unsupported = |name: &str| Type::Unsupported(name.into());
+        let Some(ty) = self.types.get(id) else { return unsupported("unknown") };
+        match ty {
+            ComponentDefinedType::Primitive(primitive) => primitive_type(*primitive),
+            ComponentDefinedType::Record(record) => {
+                let fields = record.fields.iter();
+                let field = |(name, ty): (&wasmparser::names::KebabString, &_)| Field {
+                    name: name.as_str().into(),
+                    ty: self.value(*ty, depth),
+                };
+                Type::Record(fields.map(field).collect())
+            }
+            ComponentDefinedType::Variant(variant) => {
+                let cases = variant.cases.iter();
+                let case = |(name, case): (
+                    &wasmparser::names::KebabString,
+                    &wasmparser::component_types::VariantCase,
+                )| {
+                    Case { name: name.as_str().into(), ty: self.optional(case.ty, depth) }
+                };
+                Type::Variant(cases.map(case).collect())
+            }
+            ComponentDefinedType::List { element, .. } => Type::List(Arc::new(self.value(*element, depth))),
+            ComponentDefinedType::Tuple(tuple) => {
+                Type::Tuple(tuple.types.iter().map(|ty| self.value(*ty, depth)).collect())
+            }
+            ComponentDefinedType::Flags(names) => {
+                Type::Flags(names.iter().map(|name| name.as_str().into()).collect())
+            }
+            ComponentDefinedType::Enum(names) => {
+                Type::Enum(names.iter().map(|name| name.as_str().into()).collect())
+            }
+            ComponentDefinedType::Option { ty, .. } => Type::Option(Arc::new(self.value(*ty, depth))),
+            ComponentDefinedType::Result { ok, err, .. } => Type::Result(Arc::new(ResultType {
+                ok: self.optional(*ok, depth),
+                err: self.optional(*err, depth),
+            })),
+            ComponentDefinedType::Own(id) => unsupported(&format!("own<{}>", self.resource(id.resource()))),
+            ComponentDefinedType::Borrow(id) => {
+                unsupported(&format!("borrow<{}>", self.resource(id.resource())))
+            }
+            ComponentDefinedType::Map { .. } => unsupported("map"),
+            ComponentDefinedType::FixedLengthList { .. } => unsupported("fixed-length list"),
+            ComponentDefinedType::Future { .. } => unsupported("future"),
+            ComponentDefinedType::Stream { .. } => unsupported("stream"),
+        }
+    }
+
+    fn resource(&self, id: ResourceId) -> &str {
+        self.resources.get(&id).map_or("resource", String::as_str)
+    }
+}
+
+fn primitive_type(ty: PrimitiveValType) -> Type {
+    match ty {
+        PrimitiveValType::Bool => Type::Bool,
+        PrimitiveValType::S8 => Type::S8,
+        PrimitiveValType::U8 => Type::U8,
+        PrimitiveValType::S16 => Type::S16,
+        PrimitiveValType::U16 => Type::U16,
+        PrimitiveValType::S32 => Type::S32,
+        PrimitiveValType::U32 => Type::U32,
+        PrimitiveValType::S64 => Type::S64,
+        PrimitiveValType::U64 => Type::U64,
+        PrimitiveValType::F32 => Type::F32,
+        PrimitiveValType::F64 => Type::F64,
+        PrimitiveValType::Char => Type::Char,
+        PrimitiveValType::String => Type::String,
+        PrimitiveValType::ErrorContext => Type::Unsupported("error-context".into()),
+    }
+}

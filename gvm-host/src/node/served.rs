@@ -1,0 +1,83 @@
+//! The calls of one peer, run on this node.
+//!
+//! In: calls, and what the peer may call. Out: their outcomes. Must not know: sessions, sockets.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::live::Instances;
+use super::runner::{Caller, Runner};
+use crate::base::error::Result;
+use crate::base::id::{Hash, Name};
+use crate::base::limits::{self, Limits};
+use crate::base::value::FuncType;
+use crate::call::rights::Rights;
+use crate::call::stdio::Stdio;
+use crate::call::{Call, Outcome, Target};
+use crate::peer::service::{Asked, Service, Started};
+
+/// One peer of this node.
+pub struct Served {
+    runner: Runner,
+    caller: Caller,
+}
+
+impl Served {
+    /// A peer with these rights, and no instances yet.
+    pub fn new(runner: Runner, rights: Rights) -> Served {
+        let compiling = Some(Arc::new(Semaphore::new(limits::compilers_per_peer())));
+        Served { runner, caller: Caller { held: Instances::default(), rights, compiling } }
+    }
+}
+
+impl Service for Served {
+    fn limits(&self) -> Limits {
+        self.runner.limits()
+    }
+
+    fn rights(&self) -> &Rights {
+        &self.caller.rights
+    }
+
+    fn run(&self, call: Call, stdio: Stdio) -> Started {
+        let limits = self.runner.limits().narrow(call.limits);
+        let runner = self.runner.clone();
+        match self.runner.prepare_now(&self.caller.rights, &call.target, &limits) {
+            Some(Err(error)) => Started { run: Box::pin(ready(Outcome::failed(error))), is_fast: true },
+            Some(Ok(prepared)) => {
+                let is_fast = prepared.is_fast();
+                let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
+                Started { run, is_fast }
+            }
+            None => {
+                let caller = self.caller.clone();
+                let run = Box::pin(async move { runner.run(&caller, call, stdio).await });
+                Started { run, is_fast: false }
+            }
+        }
+    }
+
+    fn describe(&self, target: Target) -> Asked<(Hash, Option<FuncType>)> {
+        let (runner, caller) = (self.runner.clone(), self.caller.clone());
+        Box::pin(async move { runner.describe(&caller, &target).await })
+    }
+
+    fn spawn(&self, name: Name, target: Target, limits: Limits) -> Asked<()> {
+        let (runner, caller) = (self.runner.clone(), self.caller.clone());
+        Box::pin(async move { runner.spawn(&caller, name, &target, limits).await })
+    }
+
+    fn instances(&self) -> Vec<(Name, String)> {
+        self.caller.held.list()
+    }
+
+    fn drop_instance(&self, name: &Name) -> Result<()> {
+        self.caller.held.remove(name)
+    }
+
+    fn clear(&self) {
+        self.caller.held.clear();
+    }
+}
