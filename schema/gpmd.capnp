@@ -1,39 +1,38 @@
 @0xd3a97c15e08b6f42;
-# The port mapper daemon: the registry of the device's nodes and the keeper of its modules.
-# Authority is what you hold: the door gives nothing but `greet`.
+# The port mapper daemon: the registry of the device's nodes, and the store of its modules.
+# The object that a client holds is its authority. The first object of a connection offers only `greet`.
 
 using Error = import "error.capnp".Error;
 using Hello = import "hello.capnp".Hello;
 using NodeInfo = import "hello.capnp".NodeInfo;
 
-# Bootstrap of the socket for nodes (port 5989).
+# The first object on the socket for nodes (port 5989).
 interface RegistryDoor {
   greet @0 (hello :Hello) -> RegistryGreeting;
 }
 
 interface Registry {
-  # The registration lives until it, or the connection, is dropped. The answer carries the name and
-  # id as they now stand. A name of none asks for a default one (`node-` and digits). `secret` is the
-  # node's own, 16 bytes: with it, and not without, the same life of the node registers again while its
-  # earlier connection seems to live.
+  # The registration lasts until it, or the connection, is dropped. The answer has the registered name and id. A node
+  # without a name gets a default one (`node-` and digits). `secret` is 16 bytes that only the node knows. With the
+  # secret, and only with it, the same incarnation can register again while its earlier connection seems to be alive.
   register @0 (node :NodeInfo, secret :Data) -> Registered;
   discover @1 () -> (nodes :List(NodeInfo));
   lookUp @2 (name :Text) -> LookedUp;
-  # The subscriber has the index before this answers, and again before any change is acknowledged
-  # to whoever made it.
+  # The subscriber gets the index before this answers. Later it gets each change before the change is acknowledged to
+  # the client that made it.
   subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
-  # A sign of life.
+  # Shows that the sender is alive.
   ping @4 () -> ();
 }
 
-# Dropping it unregisters.
+# Dropping it ends the registration.
 interface Registration {
-  # A ticket by which another node learns from gpmd that it is this one that dials it: 16 bytes, good once,
-  # soon, and for that life of that node.
+  # Returns a ticket of 16 bytes for connecting to the node `to`. With it, that node learns from gpmd who connects. A
+  # ticket is valid once, for a short time, and for that incarnation of that node.
   introduce @0 (to :NodeInfo) -> (ticket :Data);
-  # Which node was given this ticket, to introduce itself to this one.
+  # Returns the node that got this ticket in order to connect to this one.
   identify @1 (ticket :Data) -> LookedUp;
-  # Answers when the registration has ended though its connection has not.
+  # Answers when the registration has ended while its connection is still open.
   ended @2 () -> ();
 }
 
@@ -41,44 +40,44 @@ interface Registration {
 interface Subscription {}
 
 interface IndexSubscriber {
-  # The index in the home (`ghost.modules.json`) now stands at this revision or a later one; the
-  # answer says that the subscriber has read it. The file itself does not cross: it may be larger
-  # than a control message, and subscribers read it without gpmd too.
+  # The index in the home (`ghost.modules.json`) now has this revision or a later one. The answer means that the
+  # subscriber has read it. The file itself is not sent, because it can be larger than a control message, and
+  # subscribers also read it without gpmd.
   changed @0 (revision :UInt64) -> ();
-  # gpmd is about to leave in order.
+  # gpmd is about to stop.
   goodbye @1 (reason :Text) -> ();
-  # A sign of life. Who gives none for some seconds is no longer registered.
+  # Asks for a sign of life. gpmd removes the registration of a node that does not answer for some seconds.
   ping @2 () -> ();
 }
 
-# Bootstrap of the socket for commands (port 1111).
+# The first object on the socket for commands (port 1111).
 interface ControlDoor {
   greet @0 (hello :Hello) -> ControlGreeting;
 }
 
 interface Control {
   status @0 () -> (status :Status);
-  # Answers once nodes are told and uploads have ended; the connection closes when gpmd is gone.
+  # Answers when nodes are told and uploads have ended. The connection closes when gpmd has stopped.
   shutDown @1 (reason :Text) -> ();
-  # Announces a module; its bytes follow through the upload. A client that gives `alive` and no sign of
-  # life for some seconds while it uploads is cut off.
+  # Announces a module. Its bytes follow through the upload. If the client passes `alive` and does not answer its pings
+  # for some seconds during the upload, gpmd closes the connection.
   upload @2 (name :Text, version :Text, size :UInt64, alive :Alive) -> UploadBegun;
-  # Version null: every version of the name.
+  # A null version removes all versions of the name.
   remove @3 (name :Text, version :Text) -> Removed;
-  # Version null: back to the highest.
+  # A null version selects the highest one again.
   pin @4 (name :Text, version :Text) -> Pinned;
 }
 
-# Of a client that can be asked for a sign of life.
+# A client that gpmd can ask for a sign of life.
 interface Alive {
   ping @0 () -> ();
 }
 
 interface Upload {
-  # A piece of the module and where it belongs. What goes wrong is told by `finish`.
+  # Sends a piece of the module and its place. `finish` reports errors.
   write @0 (offset :UInt64, data :Data) -> stream;
-  # Answers once the module is durable and every subscriber has the new index. Dropping the upload
-  # before that leaves nothing behind.
+  # Answers when the module is durable and every subscriber has the new index. Dropping the upload before that discards
+  # the module.
   finish @1 () -> Uploaded;
 }
 
@@ -91,7 +90,7 @@ struct Status {
   nodes @5 :List(NodeInfo);
   modules @6 :UInt32;
   since @7 :Int64;
-  socket @8 :Text;                 # as `address`, for who shares the home and the device
+  socket @8 :Text;                 # like `address`, for processes on the same device and home
   commandSocket @9 :Text;
 }
 
@@ -158,8 +157,8 @@ struct Pinned {
 struct Uploaded {
   union {
     ok :group {
-      module @0 :Text;             # the version's entry as `ghost.modules.json` holds it
-      created @1 :Bool;            # false where the same bytes stood there already
+      module @0 :Text;             # the version's entry in `ghost.modules.json`
+      created @1 :Bool;            # false if the same bytes were stored already
     }
     error @2 :Error;
   }

@@ -1,6 +1,6 @@
 @0xf29e40b7c8d1563a;
-# Node to node. Connecting gives each side a session of the other; a running call is its promise:
-# dropping the promise cancels the call.
+# Node to node. When two nodes connect, each side gets a session on the other. A running call is a promise, and dropping
+# the promise cancels the call.
 
 using Error = import "error.capnp".Error;
 using Hello = import "hello.capnp".Hello;
@@ -9,60 +9,59 @@ using Type = import "value.capnp".Type;
 using FuncType = import "value.capnp".FuncType;
 using Number = import "value.capnp".Number;
 
-# Bootstrap of a node's address.
+# The first object at a node's address.
 interface NodeDoor {
-  # The ticket is gpmd's word for who greets (`Registration.introduce`); null where gpmd is away.
+  # The ticket from gpmd proves who connects (`Registration.introduce`). It is null if gpmd is away.
   greet @0 (hello :Hello, ticket :Data) -> NodeGreeting;
 }
 
 interface ConnectDoor {
-  # The asking side brings its own session and streams, and what that session may do; the answer
-  # follows the accept policy, and may take a minute where a person is asked.
+  # The connecting side passes its own session and streams, and what that session may do. The answer depends on the
+  # accept policy. It can take a minute if a person is asked.
   connect @0 (session :Session, streams :Streams, grant :Grant) -> Connected;
 }
 
-# What a session may do. Fields that are null or 0 do not narrow; an empty list allows no call.
+# What a session may do. Fields that are null or 0 do not restrict it. An empty list allows no calls.
 struct Grant {
-  calls @0 :List(Text);            # patterns of targets that may be called, `math.*`
+  calls @0 :List(Text);            # patterns of allowed targets, such as `math.*`
   expires @1 :Int64;               # milliseconds since 1970
 }
 
 interface Session {
   run @0 (call :Call) -> (outcome :Outcome);
-  # The signature of a function, or of none for a module's main.
+  # Returns the signature of a function, or none for the main function of a module.
   describe @1 (target :Target) -> Described;
   ping @2 () -> ();
-  # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`,
-  # `expired`.
+  # The last message of the side that leaves: `disconnected`, `shut down`, `revoked` or `expired`.
   goodbye @3 (reason :Text) -> ();
-  # Brings a module to life under a name that the caller chose. It lives until it is dropped, or with
-  # this session.
+  # Creates a live instance of a module under a name that the caller chooses. It lives until it is dropped or this
+  # session ends.
   spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
 }
 
-# Streams of the calls that its owner has running on the other side, keyed by call id.
+# The streams of the calls that the owner has running on the other side, by call id.
 interface Streams {
-  # Acknowledged once taken: what is not acknowledged is at most one chunk. `broken` says that this stream
-  # takes no more; the other one goes on.
+  # Answers when the chunk is consumed, so at most one chunk is unacknowledged. `broken` means that this stream accepts no
+  # more data. The other stream continues.
   output @0 (call :Data, chunk :Chunk) -> (broken :Broken);
-  # Waits for at least one byte; no bytes mean the end, or what `broken` says.
+  # Waits for at least one byte. No bytes mean the end of the input, or the reason in `broken`.
   input @1 (call :Data, most :UInt32) -> (data :Data, broken :Broken);
-  # A ticket for a bulk connection to its owner, over which the owner's blobs can be fetched: 16 bytes,
-  # good once and soon.
+  # Returns a ticket of 16 bytes for a bulk connection to the owner, which serves the owner's blobs. A ticket is valid
+  # once and for a short time.
   bulk @2 () -> (ticket :Data);
 }
 
-# Bytes that can be fetched over the bulk connection: of arguments while their call runs, of a result
-# once, soon after its call.
+# Bytes that the receiver can fetch over the bulk connection: those of arguments while their call runs, those of a result
+# once, for a short time after its call.
 struct Blob {
-  id @0 :UInt64;                   # of its owner's side of this session
+  id @0 :UInt64;                   # unique on its owner's side of this session
   bytes @1 :UInt64;
-  element @2 :Number;              # what the bytes are: packed, little-endian; text is u8
+  element @2 :Number;              # the type of the packed, little-endian numbers; text is u8
 }
 
-# Values too large for the connection that the calls share.
+# Values that are too large for the connection that the calls share.
 struct Large {
   shape :union {                   # a message whose root is a `Shape`
     inline @0 :Data;
@@ -81,29 +80,29 @@ enum Stream {
   stderr @1;
 }
 
-# Why a stream takes or gives no more.
+# Why a stream accepts or delivers no more data.
 enum Broken {
   no @0;                           # it works
   io @1;
-  full @2;                         # no room on the device
-  pipe @3;                         # nobody reads it any more
-  isFolder @4;                     # what is read is a folder
-  closed @5;                       # it was closed before the program began
+  full @2;                         # the device is full
+  pipe @3;                         # the reader has closed it
+  isFolder @4;                     # the input is a folder
+  closed @5;                       # it was closed before the program started
 }
 
 struct Target {
   union {
     module :group {
       name @0 :Text;
-      version @1 :Text;            # null for the chosen one
+      version @1 :Text;            # null for the selected version
     }
-    bytes @2 :Data;                # a module that comes along
-    instance @3 :Text;             # a live instance by its name
-    blob @6 :Blob;                 # a module that comes along over the bulk connection
-    # Room: hash, once modules are exchanged between devices.
+    bytes @2 :Data;                # a module that is sent along
+    instance @3 :Text;             # the name of a live instance
+    blob @6 :Blob;                 # a module that is sent over the bulk connection
+    # Reserved: hash, when modules are exchanged between devices.
   }
-  interface @4 :Text;              # null where the function is found without
-  function @5 :Text;               # null for the module's main
+  interface @4 :Text;              # null if the function is found without it
+  function @5 :Text;               # null for the module's main function
 }
 
 struct Call {
@@ -111,20 +110,20 @@ struct Call {
   target @1 :Target;
   args :union {
     values @2 :List(Value);
-    text @3 :Text;                 # WAVE, read against the signature where the call runs
-    argv @4 :List(Text);           # of a module's main
+    text @3 :Text;                 # WAVE; the node that runs the call parses it
+    argv @4 :List(Text);           # of a module's main function
     large @12 :Large;              # values or text
   }
   limits @5 :Limits;
-  deadline @6 :UInt64;             # nanoseconds that remain; 0 for none
-  parent @7 :Data;                 # the call that made this one; null for none
+  deadline @6 :UInt64;             # remaining nanoseconds; 0 for none
+  parent @7 :Data;                 # the call that made this one; null if there is none
   depth @8 :UInt32;
   hasInput @9 :Bool;               # whether standard input can be read through `Streams`
   wantType @10 :Bool;              # whether the caller needs the result's type
   above @11 :Data;                 # the calls above this one, 16 bytes each, outermost first
 }
 
-# They narrow the limits of the node that runs the call and never widen them; 0 does not narrow.
+# Limits of a call. They narrow the limits of the node that runs it and never widen them. 0 does not narrow.
 struct Limits {
   timeout @0 :UInt64;              # nanoseconds
   memory @1 :UInt64;               # bytes
@@ -134,14 +133,14 @@ struct Limits {
 
 struct Outcome {
   union {
-    none @0 :Void;                 # a function without result, or a main that ended well
+    none @0 :Void;                 # a function without result, or a main function that succeeded
     value @1 :Value;
     error @2 :Error;
     large @6 :Large;               # one value
   }
-  type @3 :Type;                   # of the value, where wanted
-  output @4 :List(Chunk);          # what was written and not streamed yet
-  nanoseconds @5 :UInt64;          # that the call took where it ran
+  type @3 :Type;                   # of the value, if wantType
+  output @4 :List(Chunk);          # output that was not streamed yet
+  nanoseconds @5 :UInt64;          # the duration of the call on the node that ran it
 }
 
 # Answers.
@@ -151,7 +150,7 @@ struct NodeGreeting {
     ok :group {
       hello @0 :Hello;
       door @1 :ConnectDoor;
-      asks @3 :Bool;               # whether a person will be asked
+      asks @3 :Bool;               # whether a person is asked
     }
     error @2 :Error;
   }
@@ -177,7 +176,7 @@ struct Done {
 
 struct InstanceInfo {
   name @0 :Text;
-  module @1 :Text;                 # what it was made from
+  module @1 :Text;                 # the module that it is an instance of
 }
 
 struct Described {

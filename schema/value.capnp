@@ -1,6 +1,6 @@
 @0xc7a6f1b0d2e94a31;
-# Values and types as they cross a socket. A value is positional; names stand in its type.
-# Evolution: add fields and union members at the end, never renumber, never reuse (schema/README.md).
+# Values and types as they are sent. A value has positions only; its type has the names.
+# Add fields and union members at the end. Never change or reuse a number (schema/README.md).
 
 struct Value {
   union {
@@ -22,27 +22,27 @@ struct Value {
       data @14 :Data;
     }
     list @15 :List(Value);         # a list of anything else
-    record @16 :List(Value);       # the fields in order
+    record @16 :List(Value);       # the fields, in order
     tuple @17 :List(Value);
     variant :group {
       case @18 :UInt32;
-      payload @19 :Value;          # null where the case has none
+      payload @19 :Value;          # null if the case has none
     }
     enum @20 :UInt32;
     none @21 :Void;                # option
     some @22 :Value;
-    ok :group {                    # result; null where that side has no type
+    ok :group {                    # result; null if that side has no type
       payload @23 :Value;
     }
     err :group {
       payload @24 :Value;
     }
-    flags @25 :List(UInt32);       # 32 labels a word, the first label in bit 0
-    part :group {                  # one of the parts of the large value that it stands in
+    flags @25 :List(UInt32);       # 32 labels per word, the first label in bit 0
+    part :group {                  # a part of the large value that contains it
       index @26 :UInt32;
-      text @27 :Bool;              # a string; else a list of numbers
+      text @27 :Bool;              # whether it is a string; otherwise it is a list of numbers
     }
-    # Room, taken by number only when built: @28 resource (a capability), @29 stream, @30 future.
+    # Reserved, to be added when they are built: @28 resource (a capability), @29 stream, @30 future.
   }
 }
 
@@ -59,7 +59,7 @@ enum Number {
   f64 @9;
 }
 
-# The root of a large value's own message: where its parts belong.
+# The root of the message of a large value, which says where its parts belong.
 struct Shape {
   union {
     values @0 :List(Value);
@@ -85,15 +85,15 @@ struct Type {
     list @13 :Type;
     record @14 :List(Field);
     tuple @15 :List(Type);
-    variant @16 :List(Field);      # cases; a null type where a case has no payload
+    variant @16 :List(Field);      # cases; the type is null if a case has no payload
     enum @17 :List(Text);
     option @18 :Type;
     result :group {
-      ok @19 :Type;                # null where that side has no type
+      ok @19 :Type;                # null if that side has no type
       err @20 :Type;
     }
     flags @21 :List(Text);
-    unsupported @22 :Text;         # the WIT or core name of what cannot cross
+    unsupported @22 :Text;         # the WIT or core name of a type that cannot be sent
   }
 }
 
@@ -104,5 +104,5 @@ struct Field {
 
 struct FuncType {
   params @0 :List(Field);
-  result @1 :Type;                 # null where there is none
+  result @1 :Type;                 # null if there is none
 }

@@ -1,4 +1,4 @@
-;; math: the module of the transcripts. A core module with WASI preview 1.
+;; math: a core module that prints with WASI preview 1. The examples in the documentation call it.
 (module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $fd_write (param i32 i32 i32 i32) (result i32)))

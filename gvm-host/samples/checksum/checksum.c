@@ -14,7 +14,7 @@ static uint32_t crc(const void *data, size_t length) {
     return ~sum;
 }
 
-/* Of the eight bytes of a number, the least first. */
+/* The checksum of the eight bytes of a number, least significant first. */
 __attribute__((export_name("of-number"))) int64_t of_number(int64_t number) {
     return crc(&number, sizeof number);
 }

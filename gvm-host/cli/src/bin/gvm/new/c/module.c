@@ -1,4 +1,4 @@
-/* What a node can call: main, and every function that is exported here. Numbers go in and out. */
+/* A node can call main and every function that is exported here. Functions take and return numbers. */
 #include <stdint.h>
 #include <stdio.h>
 

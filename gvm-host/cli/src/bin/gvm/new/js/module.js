@@ -1,4 +1,4 @@
-// What a node can call: the functions of the world in wit/world.wit, in camel case.
+// The functions of the world in wit/world.wit, in camel case. A node can call them.
 
 export function add(a, b) {
   console.log(`adding ${a} and ${b}`);

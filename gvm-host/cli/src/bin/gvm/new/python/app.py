@@ -1,4 +1,4 @@
-"""What a node can call: the functions of the world in wit/world.wit."""
+"""The functions of the world in wit/world.wit. A node can call them."""
 
 import wit_world
 
