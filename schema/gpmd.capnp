@@ -133,6 +133,27 @@ struct ControlGreeting {
   }
 }
 
+# One stored version of a module.
+struct ModuleEntry {
+  sha256 @0 :Data;                 # 32 bytes
+  size @1 :UInt64;                 # in bytes
+  kind @2 :ModuleKind;
+  main @3 :Bool;                   # whether it can be run by itself
+  exports @4 :List(Text);          # functions as WIT writes them
+  types @5 :List(NamedType);       # the names that the module gives to types
+  uploaded @6 :Text;               # when it was stored, RFC 3339, UTC
+}
+
+enum ModuleKind {
+  core @0;
+  component @1;
+}
+
+struct NamedType {
+  name @0 :Text;
+  type @1 :Text;                   # the type as WIT writes it
+}
+
 struct UploadBegun {
   union {
     upload @0 :Upload;
@@ -157,8 +178,9 @@ struct Pinned {
 struct Uploaded {
   union {
     ok :group {
-      module @0 :Text;             # the version's entry in `ghost.modules.json`
+      reserved @0 :Text;           # was the entry as JSON; not used any more
       created @1 :Bool;            # false if the same bytes were stored already
+      entry @3 :ModuleEntry;       # the version as gpmd stored it
     }
     error @2 :Error;
   }

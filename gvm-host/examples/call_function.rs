@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gvm_host::{
-    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target, compiler,
-    daemon, inspect, wave, workers,
+    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target,
+    compiler, daemon, inspect, wave, workers,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,8 +5,8 @@
 use gvm_host::daemon::server::{self, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::{
-    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target, Value,
-    compiler, inspect,
+    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target,
+    Value, compiler, inspect,
 };
 
 const MATH: &str = r#"(module (func (export "add") (param i32 i32) (result i32)

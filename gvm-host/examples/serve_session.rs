@@ -8,8 +8,8 @@ use std::time::Duration;
 use gvm_host::daemon::server::{self, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::{
-    Args, Call, Code, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target, Value,
-    compiler, inspect, workers,
+    Args, Call, Code, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target,
+    Value, compiler, inspect, workers,
 };
 
 const COUNTER: &str = r#"(module (global $n (mut i32) (i32.const 0))

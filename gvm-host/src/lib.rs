@@ -97,6 +97,7 @@ pub use imports::{Dir, Grants};
 pub use modules::{index, inspect, names, offered, store};
 pub use node::live::Place;
 pub use node::modules::Modules;
+pub use node::nested::{Nested, Ready, SEPARATOR};
 pub use node::runner::{Caller, Prepared, Runner};
 pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gvm_host::Home;
 use gvm_host::Limits;
+use gvm_host::Name;
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
 use gvm_host::{Code, Error, Result};
@@ -50,18 +51,18 @@ impl Start {
             self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
         self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
         let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
-        Ok(Config {
-            name: self.name.map(|name| name.parse()).transpose()?,
-            gpmd: self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?,
-            listen,
-            accept: self.accept.parse()?,
-            allow_calls: self.allow_calls.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            session_time: self.session_time.map(session_time).transpose()?,
-            grants,
-            limits: Limits { timeout: None, ..limits },
-            engine: engine(&home, self.python),
-            home,
-        })
+        let name: Option<Name> = self.name.map(|name| name.parse()).transpose()?;
+        let rules: Result<Vec<_>> = self.allow_calls.iter().map(|text| text.parse()).collect();
+        let engine = engine(&home, self.python);
+        Ok(Config::new(home, engine)
+            .name(name)
+            .gpmd(self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?)
+            .listen(listen)
+            .accept(self.accept.parse()?)
+            .allow_calls(rules?)
+            .session_time(self.session_time.map(session_time).transpose()?)
+            .grants(grants)
+            .limits(Limits { timeout: None, ..limits }))
     }
 }
 

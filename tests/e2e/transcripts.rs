@@ -1,11 +1,11 @@
-//! Whole sessions, typed at a real terminal and held against a file letter for letter.
+//! Whole sessions, typed at a real terminal and compared with a file letter for letter.
 //!
-//! In: `tests/transcripts/*.txt` and the README's ```console blocks: what a person types behind prompts,
-//! and what the screen then shows. Out: where the product differs. `GVM_BLESS=1` rewrites the files.
-//! Names of nodes that were not chosen, ids and folders vary and are put to those of the file. Must not
-//! know: what any statement means.
+//! In: `tests/transcripts/*.txt`, and the ```console blocks of the README and the tour: what a person types after
+//! a prompt, and what the screen then shows. Out: where the product differs. `GVM_BLESS=1` rewrites the files.
+//! Generated names of nodes, ids and folders vary; they are replaced by those of the file. Must not know: what
+//! any statement means.
 //!
-//! A line that begins with `# ` is not typed: `# node NAME` starts a node in the background there.
+//! A line that begins with `# ` is not typed: `# node NAME` starts a node in the background at that point.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -50,17 +50,17 @@ fn live() {
     play("live");
 }
 
-/// The README's part that speaks of modules which other tools build first: `tests/languages` plays it.
+/// The section whose modules other tools build first: `tests/languages` plays it.
 const BUILT_ELSEWHERE: &str = "Modules in four languages";
 
-/// Every other ```console block of the README: one that begins with a greeting is a session of the demo.
-#[test]
-fn readme() {
-    let readme = fs::read_to_string(guests::repository().join("README.md")).unwrap();
-    let sections = readme.split("\n### ").filter(|section| !section.starts_with(BUILT_ELSEWHERE));
+/// Plays every other ```console block of a document. A block that begins with a greeting is a session of the demo.
+#[track_caller]
+fn play_document(document: &str) {
+    let text = fs::read_to_string(guests::repository().join(document)).unwrap();
+    let sections = text.split("\n### ").filter(|section| !section.starts_with(BUILT_ELSEWHERE));
     let blocks = sections.flat_map(|section| section.split("```console\n").skip(1));
     let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty(), "README.md shows no sessions");
+    assert!(!blocks.is_empty(), "{document} shows no sessions");
     for block in blocks {
         let demo = block.starts_with(CREATED);
         let typed = match demo {
@@ -73,12 +73,21 @@ fn readme() {
             true => without_surroundings(&shown),
             false => shown.replacen("# node node-8399\n", "", 1),
         };
-        assert!(shown == block, "README.md promises:\n{block}\nthe terminal shows:\n{shown}");
+        assert!(shown == block, "{document} promises:\n{block}\nthe terminal shows:\n{shown}");
     }
 }
 
-/// What a session of the demo shows, but for what its part of the README leaves out: how it was begun, its tour,
-/// its end.
+#[test]
+fn readme() {
+    play_document("README.md");
+}
+
+#[test]
+fn tour() {
+    play_document("docs/tour.md");
+}
+
+/// What a session of the demo shows, without what the documents leave out: how it was started, its tour, its end.
 fn without_surroundings(shown: &str) -> String {
     let ends = ["$: gvm demo", "(node-5488) > exit", "Goodbye :("];
     let mut in_tour = false;

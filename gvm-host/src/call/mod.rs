@@ -32,6 +32,11 @@ pub enum ModuleRef {
 }
 
 impl ModuleRef {
+    /// A stored module, in the version that its home chooses.
+    pub fn stored(name: Name) -> ModuleRef {
+        ModuleRef::Stored { name, version: None }
+    }
+
     /// The name of a stored module.
     pub fn name(&self) -> Option<&Name> {
         match self {
@@ -61,6 +66,34 @@ pub struct Target {
     pub function: Option<String>,
 }
 
+impl Target {
+    /// The main of a module.
+    pub fn main(module: ModuleRef) -> Target {
+        Target { module, interface: None, function: None }
+    }
+
+    /// A function of a module, in whichever interface has it.
+    pub fn function(module: ModuleRef, function: impl Into<String>) -> Target {
+        Target { module, interface: None, function: Some(function.into()) }
+    }
+
+    /// The same function, of this interface only.
+    #[must_use]
+    pub fn interface(mut self, interface: impl Into<String>) -> Target {
+        self.interface = Some(interface.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.function {
+            Some(function) => write!(f, "{}.{function}", self.module),
+            None => write!(f, "{}", self.module),
+        }
+    }
+}
+
 /// What the call is given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Args {
@@ -73,6 +106,7 @@ pub enum Args {
 
 /// One run of one function, wherever it happens.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Call {
     pub id: Uuid,
     pub target: Target,
@@ -96,6 +130,27 @@ impl Call {
             above: Vec::new(),
             want_type: true,
         }
+    }
+
+    /// The same call with these limits, which narrow those of the node that runs it.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Call {
+        self.limits = limits;
+        self
+    }
+
+    /// The same call, made by these calls, outermost first.
+    #[must_use]
+    pub fn above(mut self, above: Vec<Uuid>) -> Call {
+        self.above = above;
+        self
+    }
+
+    /// The same call; whether its outcome has the type of the result.
+    #[must_use]
+    pub fn want_type(mut self, want_type: bool) -> Call {
+        self.want_type = want_type;
+        self
     }
 }
 

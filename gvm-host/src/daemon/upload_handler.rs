@@ -20,6 +20,7 @@ use super::server::{State, ended};
 use super::stop::Busy;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
+use crate::gpmd::entry;
 use crate::modules::index::Entry;
 use crate::wire::error;
 use crate::wire::gate::Pass;
@@ -147,10 +148,9 @@ impl upload::Server for Upload {
             drop(busy);
             let mut answer = results.get();
             match stored {
-                Ok((entry, created)) => {
+                Ok((stored, created)) => {
                     let mut ok = answer.init_ok();
-                    let json = serde_json::to_string(&entry);
-                    ok.set_module(json.map_err(|error| capnp::Error::failed(error.to_string()))?);
+                    entry::write(&stored, ok.reborrow().init_entry());
                     ok.set_created(created);
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),

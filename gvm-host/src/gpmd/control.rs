@@ -154,10 +154,7 @@ impl Control {
             let answer = answered(STORE, upload.finish_request().send().promise).await?;
             match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
                 uploaded::Ok(ok) => {
-                    let json = ok.get_module().and_then(|json| Ok(json.to_str()?)).map_err(failed)?;
-                    let entry = serde_json::from_str(json).map_err(|error| {
-                        Error::internal(format!("gpmd sent what cannot be read: {error}"))
-                    })?;
+                    let entry = ok.get_entry().and_then(super::entry::read).map_err(failed)?;
                     Ok(Uploaded { entry, created: ok.get_created() })
                 }
                 uploaded::Error(error) => Err(wire::error::read(error.map_err(failed)?)),

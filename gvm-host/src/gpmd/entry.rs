@@ -36,7 +36,8 @@ pub fn write(from: &Entry, mut to: module_entry::Builder<'_>) {
 /// # Errors
 /// What capnp says of a message that cannot be read.
 pub fn read(from: module_entry::Reader<'_>) -> capnp::Result<Entry> {
-    let text = |text: capnp::Result<capnp::text::Reader<'_>>| Ok::<_, capnp::Error>(text?.to_str()?.to_owned());
+    let text =
+        |text: capnp::Result<capnp::text::Reader<'_>>| Ok::<_, capnp::Error>(text?.to_str()?.to_owned());
     let sha256 = from.get_sha256()?.try_into().map_err(|_| capnp::Error::failed("not a hash".into()))?;
     let mut types = Vec::new();
     for named in from.get_types()? {

@@ -7,6 +7,7 @@
 //!   a running gpmd says of itself.
 
 pub mod control;
+pub mod entry;
 pub mod link;
 pub mod record;
 pub mod route;

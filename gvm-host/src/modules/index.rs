@@ -6,16 +6,12 @@
 use std::collections::BTreeMap;
 
 use semver::Version;
-use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, Name};
 use crate::base::near;
 use crate::modules::inspect::{Kind, LONGEST_SIGNATURE, ModuleInfo};
 use crate::modules::names::{TypeNames, at_most};
-
-/// The layout that this version writes, and the only one it reads.
-pub const FORMAT: u32 = 1;
 
 /// The longest signature kept, in bytes, and the most functions listed of one module: the index
 /// is for people too, and a hostile module must not bloat it. Nodes read signatures from the
@@ -24,25 +20,23 @@ const MAX_SIGNATURE: usize = 1000;
 const MAX_EXPORTS: usize = 500;
 
 /// Every module of a home. Plain data; share it in an `Arc`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
-    format: u32,
     /// Grows with every change.
     pub revision: u64,
     pub modules: BTreeMap<Name, Module>,
 }
 
 /// The versions of one module.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Module {
     /// The version that a request without one gets, where a person chose it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Version>,
     pub versions: BTreeMap<Version, Entry>,
 }
 
 /// One version of a module.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub sha256: Hash,
     /// In bytes.
@@ -54,7 +48,6 @@ pub struct Entry {
     /// interface in front where there is one: `ns:pkg/iface@1.0.0#greet: func()`.
     pub exports: Vec<String>,
     /// The names that it gives types which they take or give, and what each stands for.
-    #[serde(default, skip_serializing_if = "TypeNames::is_empty")]
     pub types: TypeNames,
     /// When it was stored, RFC 3339, UTC.
     pub uploaded: String,
@@ -66,12 +59,6 @@ pub struct Resolved<'a> {
     pub name: &'a Name,
     pub version: &'a Version,
     pub entry: &'a Entry,
-}
-
-impl Default for Index {
-    fn default() -> Index {
-        Index { format: FORMAT, revision: 0, modules: BTreeMap::new() }
-    }
 }
 
 impl Entry {
@@ -102,35 +89,6 @@ impl Module {
 }
 
 impl Index {
-    /// Reads an index as [`Index::to_json`] wrote it, or a person.
-    ///
-    /// # Errors
-    /// `MODULE_CORRUPT` with line and column; `VERSION_MISMATCH` for a later format.
-    pub fn from_json(text: &str) -> Result<Index> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let corrupt = |error: serde_json::Error| Error::new(Code::ModuleCorrupt, error.to_string());
-        let Format { format } = serde_json::from_str(text).map_err(corrupt)?;
-        if format != FORMAT {
-            return Err(Error::new(
-                Code::VersionMismatch,
-                format!("its format is {format}, this program reads {FORMAT}: upgrade it"),
-            ));
-        }
-        serde_json::from_str(text).map_err(corrupt)
-    }
-
-    /// The index as the file holds it.
-    ///
-    /// # Errors
-    /// `INTERNAL`.
-    pub fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self);
-        text.map(|text| text + "\n").map_err(|error| Error::internal(format!("the index: {error}")))
-    }
-
     /// What a name, or a name and a version, stand for.
     ///
     /// # Errors

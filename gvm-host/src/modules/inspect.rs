@@ -38,8 +38,7 @@ pub struct ModuleInfo {
 }
 
 /// Core module or component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Core,
     Component,

@@ -5,10 +5,11 @@
 //!
 //! - `inspect`: what a module is, with `signature`, `names`, `lookup`; `translate`, `features` and `nesting`
 //!   say whether the engine takes it; `offered` says which imports every node offers.
-//! - `index`: pure. `store`: the index and the modules on disk.
+//! - `index`: pure; `index_file` is its form on disk. `store`: the index and the modules on disk.
 
 mod features;
 pub mod index;
+mod index_file;
 pub mod inspect;
 pub(crate) mod lookup;
 pub mod names;

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::value::Type;
 
 /// The most characters of a signature that is shown with its types spelled out, which tells best what to type.
@@ -40,8 +38,7 @@ pub fn at_most(most: usize, what: &impl std::fmt::Display) -> Result<String, Str
 }
 
 /// Each name, and the type that it stands for as WIT writes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeNames(BTreeMap<String, String>);
 
 impl TypeNames {
@@ -68,6 +65,21 @@ impl TypeNames {
     pub fn keep<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
         let texts: Vec<&str> = texts.collect();
         self.0.retain(|_, spelled| texts.iter().any(|text| text.contains(spelled.as_str())));
+    }
+
+    /// Names and the types that they stand for, as the index or a peer has them.
+    pub fn from_spelled(named: impl IntoIterator<Item = (String, String)>) -> TypeNames {
+        TypeNames(named.into_iter().collect())
+    }
+
+    /// Each name and the type that it stands for, as WIT writes it, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, spelled)| (name.as_str(), spelled.as_str()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there are none.

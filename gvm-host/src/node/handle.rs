@@ -63,7 +63,10 @@ impl Handle {
         let (events, _) = broadcast::channel(EVENTS);
         let answerers = Answerers::default();
         let (ready, registered) = oneshot::channel();
-        let workers = workers()?.handle().clone();
+        let workers = match &config.workers {
+            Some(workers) => workers.clone(),
+            None => workers()?.handle().clone(),
+        };
         let parts = actor::Parts {
             config,
             runner: runner.clone(),

@@ -9,6 +9,7 @@ pub mod handle;
 mod joined;
 pub mod live;
 pub mod modules;
+pub mod nested;
 mod network;
 pub mod runner;
 mod served;
@@ -25,13 +26,15 @@ use crate::engine::Engine;
 use crate::imports::Grants;
 use crate::peer::accept::Accept;
 use crate::wire::transport::Address;
+use tokio::runtime::Handle as Workers;
 
 pub use self::handle::Handle;
 
 /// Where a node listens unless a person says otherwise: a free port of the loopback interface.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// What a node is made with.
+/// What a node is made with. [`Config::new`] has the defaults; each method changes one.
+#[non_exhaustive]
 pub struct Config {
     pub home: Home,
     /// Where the home's gpmd is; none for its socket in the home.
@@ -49,6 +52,8 @@ pub struct Config {
     /// Of every call that runs here.
     pub limits: Limits,
     pub engine: Engine,
+    /// The runtime that runs guests; none takes threads that all nodes of the process share.
+    pub workers: Option<Workers>,
 }
 
 impl Config {
@@ -66,6 +71,77 @@ impl Config {
             grants: Grants::default(),
             limits: Limits::default(),
             engine,
+            workers: None,
         }
+    }
+
+    /// Chooses the node's name. None lets gpmd choose one.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Option<Name>>) -> Config {
+        self.name = name.into();
+        self
+    }
+
+    /// Finds gpmd at this address and not at its socket in the home.
+    #[must_use]
+    pub fn gpmd(mut self, gpmd: impl Into<Option<Address>>) -> Config {
+        self.gpmd = gpmd.into();
+        self
+    }
+
+    /// Listens at this address, beside the node's socket. Port 0 takes a free port.
+    #[must_use]
+    pub fn listen(mut self, listen: SocketAddr) -> Config {
+        self.listen = listen;
+        self
+    }
+
+    /// Accepts connections by this policy.
+    #[must_use]
+    pub fn accept(mut self, accept: Accept) -> Config {
+        self.accept = accept;
+        self
+    }
+
+    /// Lets peers call what this rule allows. Without any rule they may call everything.
+    #[must_use]
+    pub fn allow_call(mut self, rule: Rule) -> Config {
+        self.allow_calls.push(rule);
+        self
+    }
+
+    /// Lets peers call what these rules allow, in addition to earlier ones.
+    #[must_use]
+    pub fn allow_calls(mut self, rules: impl IntoIterator<Item = Rule>) -> Config {
+        self.allow_calls.extend(rules);
+        self
+    }
+
+    /// Ends each session of a peer after this time.
+    #[must_use]
+    pub fn session_time(mut self, time: impl Into<Option<Duration>>) -> Config {
+        self.session_time = time.into();
+        self
+    }
+
+    /// Grants this to guests. The default grants nothing.
+    #[must_use]
+    pub fn grants(mut self, grants: Grants) -> Config {
+        self.grants = grants;
+        self
+    }
+
+    /// Limits every call that runs here.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Config {
+        self.limits = limits;
+        self
+    }
+
+    /// Runs guests on this multi-threaded runtime.
+    #[must_use]
+    pub fn workers(mut self, workers: Workers) -> Config {
+        self.workers = Some(workers);
+        self
     }
 }

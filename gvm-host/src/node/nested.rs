@@ -16,7 +16,6 @@ pub const SEPARATOR: &str = ", ";
 
 /// The calls of one line. The calls that wait for an argument are in a list, so the depth of what was typed is
 /// not the depth of the stack.
-#[derive(Debug)]
 pub struct Nested {
     node: Handle,
     /// The call whose arguments are being found; none once the outermost is ready.
@@ -26,7 +25,6 @@ pub struct Nested {
 }
 
 /// A call whose arguments are being found.
-#[derive(Debug)]
 struct Open {
     place: Option<Name>,
     target: Target,
@@ -37,7 +35,6 @@ struct Open {
 }
 
 /// A call whose arguments have all been found.
-#[derive(Debug)]
 pub struct Ready {
     /// The node it runs on; none for this one.
     pub place: Option<Name>,

@@ -63,7 +63,8 @@ async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
             Error::io(format_args!("cannot make a folder in {}", home.path().display()), error)
         })?;
     let settings = EngineConfig::new(folder.path(), patient.compiler.clone());
-    let config = Config { accept: Accept::None, engine: Engine::new(settings), ..config };
+    let mut config = config.accept(Accept::None);
+    config.engine = Engine::new(settings);
     let trial = async {
         let node = Handle::start(config).await?;
         let target =

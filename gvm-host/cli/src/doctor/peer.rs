@@ -211,7 +211,7 @@ enum Met {
 }
 
 async fn meet(patient: &Patient, home: &Home, node: &NodeInfo) -> Result<Met> {
-    let config = Config { accept: Accept::None, ..(patient.config)(home.clone())? };
+    let config = (patient.config)(home.clone())?.accept(Accept::None);
     let own = Handle::start(config).await?;
     let met = tokio::time::timeout(MEET, greet(&own, &node.name))
         .await

@@ -11,11 +11,11 @@ use crate::repl::describe::Description;
 use crate::repl::point;
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, watch};
-use crate::repl::{events, help, shorten};
+use crate::repl::{events, help, listing, shorten};
 use gvm_host::Limits;
 use gvm_host::Name;
 use gvm_host::Stdio;
-use gvm_host::index::Entry;
+use gvm_host::index::Resolved;
 use gvm_host::parse::Places;
 use gvm_host::parse::{Arg, Expr, Statement};
 use gvm_host::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
@@ -51,18 +51,6 @@ struct Done {
     id: uuid::Uuid,
     seconds: f64,
     output: Vec<Chunk>,
-}
-
-/// A call that waits for its arguments.
-struct Frame {
-    place: Option<Name>,
-    target: Target,
-    places: Places,
-    /// Whether it is of a function, which has parentheses.
-    is_function: bool,
-    /// The arguments that are still to be found, and the texts of those that were.
-    args: std::vec::IntoIter<Arg>,
-    texts: Vec<String>,
 }
 
 impl Evaluator {
@@ -162,28 +150,17 @@ impl Evaluator {
 
     async fn modules(&mut self) -> Result<()> {
         let index = self.node.runner().modules().current().await?;
-        let chosen = index.modules.iter();
-        let chosen = chosen
-            .filter_map(|(name, module)| module.chosen().map(|(version, entry)| (name, version, entry)));
+        let chosen = index.modules.iter().filter_map(|(name, module)| {
+            let (version, entry) = module.chosen()?;
+            Some(Resolved { name, version, entry })
+        });
         if self.json {
-            let json = |(name, version, entry): (&Name, &_, &Entry)| {
-                json!({
-                    "name": name, "version": version, "kind": entry.kind, "size": entry.size,
-                    "sha256": entry.sha256.to_string(), "main": entry.main, "exports": entry.exports,
-                })
-            };
-            let all: Vec<Json> = chosen.map(json).collect();
+            let all: Vec<Json> = chosen.map(|resolved| listing::to_json(&resolved)).collect();
             self.say("", all.into());
             return Ok(());
         }
-        let all: Vec<_> = chosen.map(|(name, version, entry)| (name, version.to_string(), entry)).collect();
-        let names = all.iter().map(|(name, ..)| name.as_str().len()).max().unwrap_or(0);
-        let versions = all.iter().map(|(_, version, _)| version.len()).max().unwrap_or(0);
-        for (name, version, entry) in all {
-            let size = bytesize::ByteSize(entry.size).display().iec().to_string();
-            let kind = entry.kind.as_str();
-            self.screen.line(&format!("{name:names$}  {version:versions$}  {kind:9}  {size:>10}"));
-        }
+        let rows: Vec<_> = chosen.map(|resolved| (resolved, false)).collect();
+        listing::table(&rows).iter().for_each(|line| self.screen.line(line));
         Ok(())
     }
 
@@ -210,7 +187,7 @@ impl Evaluator {
     }
 
     async fn call(&mut self, place: Option<Name>, mut expr: Expr) -> Result<()> {
-        let place = self.find_instance(&mut expr.target, place)?;
+        let place = self.node.find_instance(&mut expr.target, place)?;
         let is_function = expr.args.is_some();
         let done = self.run(place.clone(), expr).await?;
         if self.json {
@@ -238,111 +215,52 @@ impl Evaluator {
         done.outcome.result.map(drop)
     }
 
-    /// Runs a call, its nested ones first. The stack of calls that wait for an argument is a list: the depth of
-    /// what was typed is no depth of ours.
+    /// Runs a call, the calls in its arguments first.
     async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
-        let mut waiting = Vec::new();
-        let mut frame = self.open(place, expr)?;
-        loop {
-            match frame.args.next() {
-                Some(Arg::Wave(text)) => frame.texts.push(text),
-                Some(Arg::Call(place, expr)) => {
-                    let inner = self.open(place, expr)?;
-                    waiting.push(std::mem::replace(&mut frame, inner));
-                }
-                None => {
-                    let title = title(&frame.target);
-                    let done = self.finish(frame, waiting.is_empty()).await?;
-                    let Some(outer) = waiting.pop() else { return Ok(done) };
-                    frame = outer;
-                    frame.texts.push(self.argument(&title, done)?);
-                }
+        let mut nested = Nested::new(self.node.clone(), place, expr)?;
+        while let Some(ready) = nested.next()? {
+            let (title, is_outermost) = (ready.title(), ready.is_outermost);
+            let done = self.finish(ready).await;
+            if is_outermost {
+                return Ok(done);
             }
+            self.screen.end_guest(true);
+            nested.answer(&title, done.outcome)?;
         }
+        Err(Error::internal("the line has no call"))
     }
 
-    /// A call whose arguments are still to be found.
-    fn open(&self, place: Option<Name>, expr: Expr) -> Result<Frame> {
-        let Expr { mut target, args, places } = expr;
-        let place = self.find_instance(&mut target, place)?;
-        let is_function = args.is_some();
-        let args = args.unwrap_or_default().into_iter();
-        Ok(Frame { place, target, places, is_function, args, texts: Vec::new() })
-    }
-
-    /// Runs a call whose arguments are all found. The outermost shows its id where it runs elsewhere.
-    async fn finish(&mut self, frame: Frame, outermost: bool) -> Result<Done> {
-        let Frame { place, target, places, is_function, texts, .. } = frame;
-        let args = match is_function {
-            false => Args::Argv(vec![target.module.to_string()]),
-            true => Args::Text(texts.join(point::BETWEEN)),
-        };
-        let mut call = Call::new(target.clone(), args);
+    /// Runs one call. The outermost one shows its id if it runs on another node.
+    async fn finish(&mut self, ready: Ready) -> Done {
+        let mut call = ready.call();
         call.limits = self.limits;
-        if place.is_some() && is_function && outermost && !self.json {
+        if ready.place.is_some() && ready.is_function && ready.is_outermost && !self.json {
             self.screen.line(&format!("ID:  {}", call.id));
         }
-        let mut done = self.watch(place.clone(), call).await;
+        let mut done = self.watch(ready.place.clone(), call).await;
         if let Err(error) = &done.outcome.result
-            && is_function
+            && ready.is_function
             && error.code() == Code::BadArguments
-            && let Some(pointed) = self.point(place, target, &places, &texts).await
+            && let Some(pointed) = self.point(ready).await
         {
             done.outcome.result = Err(pointed);
         }
-        Ok(done)
-    }
-
-    /// What a nested call gave, as an argument of the call around it.
-    fn argument(&mut self, title: &str, done: Done) -> Result<String> {
-        self.screen.end_guest(true);
-        match (done.outcome.result?, done.outcome.ty) {
-            (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
-            _ => Err(Error::new(
-                Code::BadArguments,
-                format!("`{title}` gives no result that could be an argument"),
-            )),
-        }
+        done
     }
 
     /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
     /// knows the signature, but not the line.
-    async fn point(
-        &self,
-        place: Option<Name>,
-        target: Target,
-        places: &Places,
-        texts: &[String],
-    ) -> Option<Error> {
+    async fn point(&self, ready: Ready) -> Option<Error> {
+        let Ready { place, target, places, texts, .. } = ready;
         let function = target.function.clone()?;
         let module = match &target.module {
             ModuleRef::Instance(name) => self.node.instance(name)?.module,
             module => module.to_string(),
         };
-        let described = async {
-            match place.filter(|place| place != self.node.name()) {
-                Some(place) => self.node.describe_on(place, target).await,
-                None => self.node.describe_here(&target).await,
-            }
-        };
+        let described = self.node.describe(place, target);
         let ty = tokio::time::timeout(DESCRIBING, described).await.ok()?.ok()??;
         let names = self.node.runner().modules().type_names(&module);
-        point::misfit(&self.line, places, texts, &names.shown(&format!("{function}: {ty}")), &ty)
-    }
-
-    /// Turns the name of a live instance into the instance, and the place into where it lives.
-    fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
-        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
-        let Some(lives) = self.node.instance(name) else { return Ok(place) };
-        if place.is_some() && place != lives.node {
-            let node = lives.node.as_ref().unwrap_or_else(|| self.node.name());
-            return Err(Error::new(
-                Code::InstanceNotFound,
-                format!("`{name}` lives on `{node}`: call `{name}` alone"),
-            ));
-        }
-        target.module = ModuleRef::Instance(name.clone());
-        Ok(lives.node)
+        point::misfit(&self.line, &places, &texts, &names.shown(&format!("{function}: {ty}")), &ty)
     }
 
     /// Runs a call and shows what it writes meanwhile.
@@ -357,12 +275,7 @@ impl Evaluator {
         };
         let shown = stdio.clone();
         let node = self.node.clone();
-        let running = async move {
-            match place {
-                None => node.run_here(call, stdio).await,
-                Some(place) => node.run_on(place, call, stdio).await,
-            }
-        };
+        let running = async move { node.run(place, call, stdio).await };
         let (outcome, kept) = watch(&mut self.screen, self.json, &shown, running).await;
         Done { outcome, id, seconds: started.elapsed().as_secs_f64(), output: kept }
     }
@@ -387,14 +300,6 @@ pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -
                 }
             }
         }
-    }
-}
-
-/// A target as messages name it.
-pub fn title(target: &Target) -> String {
-    match &target.function {
-        Some(function) => format!("{}.{function}", target.module),
-        None => target.module.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod events;
 pub mod help;
 mod keys;
 pub mod lines;
+pub mod listing;
 pub mod point;
 pub mod progress;
 pub mod render;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use gvm_host::SEPARATOR;
 use gvm_host::parse::Places;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -16,12 +17,9 @@ use gvm_host::wave::Misread;
 /// How many rows of a terminal a line of an error may take that is only there to help.
 const ROWS: usize = 4;
 
-/// What joins the texts of arguments.
-pub const BETWEEN: &str = ", ";
-
 /// The error of arguments that do not fit the signature, of this type; none where they do.
 pub fn misfit(line: &str, places: &Places, args: &[String], signature: &str, ty: &FuncType) -> Option<Error> {
-    let text = args.join(BETWEEN);
+    let text = args.join(SEPARATOR);
     let misread = wave::parse_args(&text, ty).err()?;
     let span = in_line(line, places, args, &misread.span)?;
     let error = Misread { span, message: misread.message }.into_error(line);
@@ -43,7 +41,7 @@ fn in_line(line: &str, places: &Places, args: &[String], span: &Range<usize>) ->
                 |place_in_text: usize| (place.start + place_in_text.saturating_sub(start)).min(place.end);
             return Some(at(span.start)..at(span.end));
         }
-        start = end + BETWEEN.len();
+        start = end + SEPARATOR.len();
     }
     // Nowhere is where no parenthesis can stand.
     (places.close > 0).then(|| places.close..places.close + 1)

@@ -52,7 +52,7 @@ impl Pair {
         let far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
         let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args(["__compile"]);
         let engine = Engine::new(EngineConfig::new(home.compiled(), compiler));
-        let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home, engine) };
+        let config = Config::new(home, engine).name(name("near"));
         let workers = workers().unwrap();
         let near = workers.block_on(Handle::start(config)).unwrap();
         retry(|| workers.block_on(near.connect(name("far"))).ok());

@@ -31,12 +31,11 @@ fn the_port_serves_where_the_socket_does_not() {
     control.upload(&"math".parse().unwrap(), &semver::Version::new(1, 0, 0), &add, &mut |_| {}).unwrap();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
-        let config = |name: &str| Config {
-            name: Some(name.parse().unwrap()),
-            ..Config::new(home.clone(), engine.clone())
+        let config = |name: &str| {
+            Config::new(home.clone(), engine.clone()).name(name.parse::<gvm_host::Name>().unwrap())
         };
         // One finds gpmd by its port, the other by its socket.
-        let by_port = Config { gpmd: Some(server.record().address.parse().unwrap()), ..config("a") };
+        let by_port = config("a").gpmd(server.record().address.parse::<gvm_host::net::Address>().unwrap());
         let a = Handle::start(by_port).await.unwrap();
         let b = Handle::start(config("b")).await.unwrap();
         let places = b.info().addresses.clone();
@@ -54,7 +53,7 @@ fn the_port_serves_where_the_socket_does_not() {
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(68)));
 
         // A node that listens everywhere says where it can be dialled.
-        let everywhere = Config { listen: "0.0.0.0:0".parse().unwrap(), ..config("everywhere") };
+        let everywhere = config("everywhere").listen("0.0.0.0:0".parse().unwrap());
         let everywhere = Handle::start(everywhere).await.unwrap();
         let places = everywhere.info().addresses.clone();
         assert!(places[1].starts_with("tcp:") && !places[1].contains("0.0.0.0"), "{places:?}");
@@ -64,7 +63,7 @@ fn the_port_serves_where_the_socket_does_not() {
 
         // A port that is taken is said, for a node too.
         let taken = b.info().addresses[1]["tcp:".len()..].parse().unwrap();
-        let refused = Handle::start(Config { listen: taken, ..config("c") }).await;
+        let refused = Handle::start(config("c").listen(taken)).await;
         assert_eq!(refused.err().unwrap().code(), Code::PortInUse);
         b.shut_down().await;
         let gone = a.connect("b".parse().unwrap()).await;

@@ -130,8 +130,8 @@ fn compilers_are_few_and_end_with_who_asked() {
     let (_folder, home, _server) = home();
     workers().unwrap().block_on(async {
         let start = async |name: &str| {
-            let name = Some(name.parse().unwrap());
-            Handle::start(Config { name, ..Config::new(home.clone(), engine(&home, false)) }).await.unwrap()
+            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            Handle::start(Config::new(home.clone(), engine(&home, false)).name(name)).await.unwrap()
         };
         let (near, far) = (start("near").await, start("far").await);
         near.connect(far.name().clone()).await.unwrap();

@@ -58,8 +58,8 @@ fn the_end_of_a_session_ends_both_directions() {
     let engine = engine(&home);
     workers().unwrap().block_on(async {
         let start = async |name: &str| {
-            let name = Some(name.parse().unwrap());
-            Handle::start(Config { name, ..Config::new(home.clone(), engine.clone()) }).await.unwrap()
+            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            Handle::start(Config::new(home.clone(), engine.clone()).name(name)).await.unwrap()
         };
         let (near, far) = (start("near").await, start("far").await);
         for revoked in [true, false] {
@@ -96,12 +96,10 @@ fn a_program_answers_who_may_connect() {
     let (_folder, home, _server) = stocked();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
-        let config = |name: &str| Config {
-            name: Some(name.parse().unwrap()),
-            ..Config::new(home.clone(), engine.clone())
+        let config = |name: &str| {
+            Config::new(home.clone(), engine.clone()).name(name.parse::<gvm_host::Name>().unwrap())
         };
-        let asks =
-            Config { accept: Accept::Ask, allow_calls: vec!["m.yes".parse().unwrap()], ..config("far") };
+        let asks = config("far").accept(Accept::Ask).allow_call("m.yes".parse().unwrap());
         let (near, far) = (Handle::start(config("near")).await.unwrap(), Handle::start(asks).await.unwrap());
         let (mut near_events, mut far_events) = (near.events(), far.events());
         let name = far.name().clone();

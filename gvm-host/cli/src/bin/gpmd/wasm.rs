@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::Path;
 
+use gvm_cli::repl::listing;
 use gvm_cli::repl::progress::{Progress, during};
 use gvm_cli::repl::render;
 use gvm_cli::repl::stdio;
@@ -22,7 +23,7 @@ use gvm_host::text::inert;
 use gvm_host::{Error, Result};
 use gvm_host::{Name, parse_version};
 use semver::Version;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{Args, Wasm, as_usage};
 use crate::output;
@@ -62,7 +63,7 @@ fn upload(
     let Uploaded { entry, created } = uploaded?;
     let missing = offered::missing(&wanting);
     if json {
-        let mut value = describe(&Resolved { name: &name, version: &version, entry: &entry })?;
+        let mut value = listing::to_json(&Resolved { name: &name, version: &version, entry: &entry });
         value["created"] = created.into();
         value["unsatisfied"] = missing.into();
         output::print(&output::json(&value)?);
@@ -99,7 +100,7 @@ fn list(index: &Index, json: bool) -> Result<()> {
     if json {
         let mut all = Vec::new();
         for resolved in index.entries() {
-            let mut value = describe(&resolved)?;
+            let mut value = listing::to_json(&resolved);
             value["chosen"] = chosen(&resolved).into();
             value["pinned"] = pinned(&resolved).into();
             all.push(value);
@@ -107,21 +108,8 @@ fn list(index: &Index, json: bool) -> Result<()> {
         output::print(&output::json(&all)?);
         return Ok(());
     }
-    let mut text = String::new();
-    let names = index.entries().map(|resolved| resolved.name.as_str().len()).max().unwrap_or(0);
-    let versions = index.entries().map(|resolved| resolved.version.to_string().len()).max().unwrap_or(0);
-    for resolved in index.entries() {
-        let Resolved { name, version, entry } = resolved;
-        let mark = if pinned(&resolved) { "  pinned" } else { "" };
-        let _ = writeln!(
-            text,
-            "{name:names$}  {:versions$}  {:9}  {:>10}{mark}",
-            version.to_string(),
-            entry.kind.as_str(),
-            size(entry.size)
-        );
-    }
-    output::print(&text);
+    let rows: Vec<_> = index.entries().map(|resolved| (resolved, pinned(&resolved))).collect();
+    output::print(&listing::table(&rows).into_iter().map(|line| line + "\n").collect::<String>());
     Ok(())
 }
 
@@ -131,7 +119,7 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     let resolved = index.resolve(name, version.as_ref())?;
     let info = inspect(&read_module(home, resolved.entry.sha256)?)?;
     if json {
-        let mut value = describe(&resolved)?;
+        let mut value = listing::to_json(&resolved);
         value["imports"] = info.imports.into();
         value["wit"] = info.wit.into();
         output::print(&output::json(&value)?);
@@ -174,7 +162,7 @@ fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, jso
         None => format!("{}-{}.wasm", resolved.name, resolved.version).into(),
     };
     during(&what, || durable::write(&path, &bytes))?;
-    let mut value = describe(&resolved)?;
+    let mut value = listing::to_json(&resolved);
     value["file"] = path.to_string_lossy().into();
     output::print(&if json { output::json(&value)? } else { format!("{}\n", path.display()) });
     Ok(())
@@ -215,16 +203,6 @@ fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Opti
         None => (module, None),
     };
     Ok((name, beside.or(version).map(parse_version).transpose().map_err(as_usage)?))
-}
-
-fn describe(resolved: &Resolved<'_>) -> Result<Value> {
-    let mut value = json!({ "name": resolved.name, "version": resolved.version });
-    let entry = serde_json::to_value(resolved.entry)
-        .map_err(|error| Error::internal(format!("the answer: {error}")))?;
-    if let (Value::Object(all), Value::Object(entry)) = (&mut value, entry) {
-        all.extend(entry);
-    }
-    Ok(value)
 }
 
 fn size(bytes: u64) -> String {

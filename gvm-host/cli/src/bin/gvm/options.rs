@@ -328,24 +328,21 @@ impl Options {
 
     /// What a node of this command line is made with.
     pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
-        Ok(Config {
-            name: self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?,
-            gpmd: self.gpmd()?,
-            listen: self.listening()?,
-            accept: self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?,
-            allow_calls: self
-                .allow_calls
-                .iter()
-                .map(|rule| rule.parse())
-                .collect::<Result<_>>()
-                .map_err(as_usage)?,
-            session_time: self.session_time.as_deref().map(parse_time).transpose()?.flatten(),
-            grants: self.grants()?,
-            // A call's own limits come with it; the node's bound those of peers too.
-            limits: Limits { timeout: None, ..self.limits()? },
-            engine: self.engine(&home, pooling)?,
-            home,
-        })
+        let name = self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?;
+        let accept = self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?;
+        let rules: Result<Vec<_>> = self.allow_calls.iter().map(|rule| rule.parse()).collect();
+        // A call brings its own limits. The node's also bound the calls of peers.
+        let limits = Limits { timeout: None, ..self.limits()? };
+        let engine = self.engine(&home, pooling)?;
+        Ok(Config::new(home, engine)
+            .name(name)
+            .gpmd(self.gpmd()?)
+            .listen(self.listening()?)
+            .accept(accept)
+            .allow_calls(rules.map_err(as_usage)?)
+            .session_time(self.session_time.as_deref().map(parse_time).transpose()?.flatten())
+            .grants(self.grants()?)
+            .limits(limits))
     }
 
     /// The node to run on.
