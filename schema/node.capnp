@@ -29,15 +29,16 @@ struct Grant {
 
 interface Session {
   run @0 (call :Call) -> (outcome :Outcome);
-  # The signature of a function, or of none for a module's main.
-  describe @1 (target :Target) -> Described;
+  # The signature of a function, or of none for a module's main. `deadline` as in `Call`.
+  describe @1 (target :Target, deadline :UInt64) -> Described;
   ping @2 () -> ();
   # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`,
   # `expired`.
   goodbye @3 (reason :Text) -> ();
   # Brings a module to life under a name that the caller chose. It lives until it is dropped, or with
-  # this session.
-  spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
+  # this session. `deadline` as in `Call`. Whoever drops the promise drops the instance too, by its name: it
+  # may be there already.
+  spawn @4 (name :Text, target :Target, limits :Limits, deadline :UInt64) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
 }
@@ -117,8 +118,8 @@ struct Call {
   }
   limits @5 :Limits;
   deadline @6 :UInt64;             # nanoseconds that remain; 0 for none
-  parent @7 :Data;                 # the call that made this one; null for none
-  depth @8 :UInt32;
+  reservedParent @7 :Data;
+  reservedDepth @8 :UInt32;
   hasInput @9 :Bool;               # whether standard input can be read through `Streams`
   wantType @10 :Bool;              # whether the caller needs the result's type
   above @11 :Data;                 # the calls above this one, 16 bytes each, outermost first
@@ -126,7 +127,7 @@ struct Call {
 
 # They narrow the limits of the node that runs the call and never widen them; 0 does not narrow.
 struct Limits {
-  timeout @0 :UInt64;              # nanoseconds
+  reservedTimeout @0 :UInt64;      # the time crosses as a deadline beside them
   memory @1 :UInt64;               # bytes
   output @2 :UInt64;               # bytes
   fuel @3 :UInt64;
@@ -185,7 +186,7 @@ struct Described {
     ok :group {
       hash @0 :Data;
       type @1 :FuncType;
-      name @2 :Text;
+      reservedName @2 :Text;
     }
     error @3 :Error;
   }

@@ -16,7 +16,7 @@ use crate::id::{Hash, Name};
 use crate::imports::nodes::{Network, Reach, Within};
 use crate::imports::{Grants, Stdio};
 use crate::limits::{self, Limits};
-use crate::node::live::{self, Instances};
+use crate::node::live::{self, Instances, Made};
 use crate::node::modules::Modules;
 use crate::peer::rights::Rights;
 use crate::value::{FuncType, Value};
@@ -193,33 +193,48 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// Brings a module to life; what its start code writes goes nowhere.
+    /// Brings a module to life, and has its caller hold it under this name.
     ///
     /// # Errors
-    /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
+    /// As of [`Runner::make`]; `LIMIT_EXCEEDED` of the caller.
     pub async fn spawn(&self, caller: &Caller, name: Name, target: &Target, limits: Limits) -> Result<()> {
+        let place = caller.held.reserve(name)?;
+        place.fill(self.make(caller, target, limits, Instant::now()).await?)
+    }
+
+    /// Brings a module to life, in the time that there is since `began`; nobody holds it yet. What its start
+    /// code writes goes nowhere. Dropping the future stops that.
+    ///
+    /// # Errors
+    /// Those of preparing a call, of its start code.
+    pub async fn make(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        limits: Limits,
+        began: Instant,
+    ) -> Result<Made> {
         caller.rights.enter(target.module.name(), None)?;
-        caller.held.room()?;
         let limits = self.0.limits.narrow(limits);
-        let made = async {
-            let module = self.load(caller, target, &limits).await?;
+        let loading = self.load(caller, target, &limits);
+        let module = in_time(limits.timeout, began, Effect::NotStarted, loading).await?;
+        let starting = async {
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
             let start = Call::new(target.clone(), Args::Values(Vec::new()));
-            let reach = self.reach(&start, &stdio, &limits, Instant::now());
+            let reach = self.reach(&start, &stdio, &limits, began);
             let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
             let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
-            let instance = loop {
+            loop {
                 tokio::select! {
-                    made = &mut making => break made?,
+                    made = &mut making => return made,
                     _ = output.next() => {}
                 }
-            };
-            Ok((module, instance))
+            }
         };
-        let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
-        caller.held.add(name, &target.module, module, instance)
+        let instance = in_time(limits.timeout, began, Effect::RanAndFailed, starting).await?;
+        Ok(Made { from: target.module.clone(), module, instance })
     }
 
     async fn run_live(&self, caller: &Caller, name: &Name, call: Call, stdio: Stdio) -> Outcome {
@@ -255,11 +270,18 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// The module and the signature that a target means; no signature for a main.
+    /// The module and the signature that a target means, in the time that there is since `began`; no signature
+    /// for a main.
     ///
     /// # Errors
-    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`.
-    pub async fn describe(&self, caller: &Caller, target: &Target) -> Result<(Hash, Option<FuncType>)> {
+    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`, `TIMEOUT`.
+    pub async fn describe(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        limits: Limits,
+        began: Instant,
+    ) -> Result<(Hash, Option<FuncType>)> {
         let prepared = match &target.module {
             ModuleRef::Instance(name) => {
                 let live = caller.held.get(name)?;
@@ -267,7 +289,11 @@ impl Runner {
                 let entry = permitted(&live.module, noun, of, target, &caller.rights)?;
                 Prepared { module: live.module.clone(), entry }
             }
-            _ => self.prepare(caller, target, &self.0.limits).await?,
+            _ => {
+                let limits = self.0.limits.narrow(limits);
+                let preparing = self.prepare(caller, target, &limits);
+                in_time(limits.timeout, began, Effect::NotStarted, preparing).await?
+            }
         };
         Ok((prepared.module().hash(), prepared.signature().cloned()))
     }
@@ -365,7 +391,10 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
 }
 
 /// Bounds what a call may take since it began; `effect` is how far it has come.
-async fn in_time<T>(
+///
+/// # Errors
+/// Those of the work; `TIMEOUT`.
+pub async fn in_time<T>(
     timeout: Option<Duration>,
     began: Instant,
     effect: Effect,

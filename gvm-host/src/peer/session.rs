@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use gvm_wire::node_capnp::{done, session, streams};
 use tokio::runtime::Handle as Workers;
@@ -20,8 +21,8 @@ use crate::engine::streams::{Input, Output};
 use crate::error::{Effect, Error, Result};
 use crate::id::Name;
 use crate::imports::Stdio;
-use crate::limits;
-use crate::node::runner::{Caller, Prepared, Runner, peer_limits};
+use crate::limits::{self, Limits};
+use crate::node::runner::{Caller, Prepared, Runner, in_time, peer_limits};
 use crate::wire;
 use crate::wire::call::Apart;
 use crate::wire::gate::Gate;
@@ -170,14 +171,21 @@ impl SessionServer {
         }
     }
 
-    /// Does work that may take long away from this thread.
-    async fn on_workers<T: Send + 'static>(
+    /// Does work on a target that may take long away from this thread, once the target is whole. Dropping the
+    /// future, or the end of the session, stops it.
+    async fn on_workers<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
+        read: Result<(Target, Option<Blob>)>,
+        (timeout, began): (Option<Duration>, Instant),
+        work: impl FnOnce(Target) -> W,
     ) -> Result<T> {
         let _runs = self.term.begin()?;
-        let done = self.term.within(AbortOnDropHandle::new(self.workers.spawn(work))).await?;
-        done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+        let done = async {
+            let target = in_time(timeout, began, Effect::NotStarted, self.whole(read)).await?;
+            let done = AbortOnDropHandle::new(self.workers.spawn(work(target))).await;
+            done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+        };
+        self.term.within(done).await?
     }
 
     /// A target with the bytes that it left out.
@@ -251,10 +259,13 @@ impl session::Server for SessionServer {
         mut results: session::DescribeResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let target = wire::call::read_target(params.get()?.get_target()?);
+            let (asked, began) = (params.get()?, Instant::now());
+            let timeout = wire::call::read_deadline(asked.get_deadline());
+            let limits = peer_limits().narrow(Limits { timeout, ..Limits::default() });
+            let target = wire::call::read_target(asked.get_target()?);
             let (runner, caller) = (self.runner.clone(), self.caller.clone());
-            let target = self.whole(target).await;
-            match self.on_workers(async move { runner.describe(&caller, &target?).await }).await {
+            let describe = async move |target| runner.describe(&caller, &target, limits, began).await;
+            match self.on_workers(target, (limits.timeout, began), describe).await {
                 Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
                     ok.set_hash(&hash.0);
@@ -275,13 +286,19 @@ impl session::Server for SessionServer {
         mut results: session::SpawnResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let asked = params.get()?;
+            let (asked, began) = (params.get()?, Instant::now());
             let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
-            let target = self.whole(wire::call::read_target(asked.get_target()?)).await;
-            let limits = peer_limits().narrow(wire::call::read_limits(asked.get_limits()?));
+            let limits = wire::call::read_limits(asked.get_limits()?, asked.get_deadline());
+            let limits = peer_limits().narrow(limits);
+            let target = wire::call::read_target(asked.get_target()?);
             let (runner, caller) = (self.runner.clone(), self.caller.clone());
-            let spawned =
-                self.on_workers(async move { runner.spawn(&caller, name?, &target?, limits).await });
+            let make = async move |target| runner.make(&caller, &target, limits, began).await;
+            let spawned = async {
+                // Before anything is waited for: who takes the spawn back drops the name, perhaps sooner than
+                // capnp says that the promise is dropped.
+                let place = self.caller.held.reserve(name?)?;
+                place.fill(self.on_workers(target, (limits.timeout, began), make).await?)
+            };
             write_done(spawned.await, results.get());
             Ok(())
         })

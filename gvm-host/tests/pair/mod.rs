@@ -29,6 +29,7 @@ pub struct Pair {
     pub near: Handle,
     /// The process of the node `far`.
     pub far: Process,
+    pub home: Home,
     _gpmd: Process,
     _folder: tempfile::TempDir,
 }
@@ -52,11 +53,11 @@ impl Pair {
         let far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
         let compiler = Compiler { program: env!("CARGO_BIN_EXE_gvm").into(), args: vec!["__compile".into()] };
         let engine = Engine::new(Settings { pooling: true, compiled: home.compiled(), compiler });
-        let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home, engine) };
+        let config = Config { name: Some("near".parse().unwrap()), ..Config::new(home.clone(), engine) };
         let workers = workers().unwrap();
         let near = workers.block_on(Handle::start(config)).unwrap();
         retry(|| workers.block_on(near.connect(name("far"))).ok());
-        Pair { near, far, _gpmd: gpmd, _folder: folder }
+        Pair { near, far, home, _gpmd: gpmd, _folder: folder }
     }
 }
 
