@@ -178,7 +178,7 @@ struct Pinned {
 struct Uploaded {
   union {
     ok :group {
-      reserved @0 :Text;           # was the entry as JSON; not used any more
+      reservedModule @0 :Text;
       created @1 :Bool;            # false if the same bytes were stored already
       entry @3 :ModuleEntry;       # the version as gpmd stored it
     }

@@ -29,14 +29,15 @@ struct Grant {
 
 interface Session {
   run @0 (call :Call) -> (outcome :Outcome);
-  # Returns the signature of a function, or none for the main function of a module.
-  describe @1 (target :Target) -> Described;
+  # Returns the signature of a function, or none for the main function of a module. `deadline` is as in `Call`.
+  describe @1 (target :Target, deadline :UInt64) -> Described;
   ping @2 () -> ();
   # The last message of the side that leaves: `disconnected`, `shut down`, `revoked` or `expired`.
   goodbye @3 (reason :Text) -> ();
   # Creates a live instance of a module under a name that the caller chooses. It lives until it is dropped or this
-  # session ends.
-  spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
+  # session ends. `deadline` is as in `Call`. A caller that drops the promise also drops the instance, by its name,
+  # because it may exist already.
+  spawn @4 (name :Text, target :Target, limits :Limits, deadline :UInt64) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
 }
@@ -116,8 +117,8 @@ struct Call {
   }
   limits @5 :Limits;
   deadline @6 :UInt64;             # remaining nanoseconds; 0 for none
-  parent @7 :Data;                 # the call that made this one; null if there is none
-  depth @8 :UInt32;
+  reservedParent @7 :Data;
+  reservedDepth @8 :UInt32;
   hasInput @9 :Bool;               # whether standard input can be read through `Streams`
   wantType @10 :Bool;              # whether the caller needs the result's type
   above @11 :Data;                 # the calls above this one, 16 bytes each, outermost first
@@ -125,7 +126,7 @@ struct Call {
 
 # Limits of a call. They narrow the limits of the node that runs it and never widen them. 0 does not narrow.
 struct Limits {
-  timeout @0 :UInt64;              # nanoseconds
+  reservedTimeout @0 :UInt64;      # the time is sent as a deadline
   memory @1 :UInt64;               # bytes
   output @2 :UInt64;               # bytes
   fuel @3 :UInt64;
@@ -184,7 +185,7 @@ struct Described {
     ok :group {
       hash @0 :Data;
       type @1 :FuncType;
-      name @2 :Text;
+      reservedName @2 :Text;
     }
     error @3 :Error;
   }

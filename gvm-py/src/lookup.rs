@@ -106,10 +106,7 @@ impl Core {
             true => Some(place.turns.acquire().await),
             false => None,
         };
-        let outcome = match place.node {
-            None => self.handle().run_here(call, stdio).await,
-            Some(node) => self.handle().run_on(node, call, stdio).await,
-        };
+        let outcome = self.handle().run(place.node, call, stdio).await;
         drop(turn);
         outcome
     }

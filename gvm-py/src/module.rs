@@ -3,13 +3,17 @@
 //! In: what the home's copy says of itself. Out: names, signatures, functions. `gvm/_module.py` makes the
 //! Python object of it. Must not know: how functions are called.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gvm_host::Name;
+use gvm_host::workers;
 use gvm_host::{ModuleRef, Target};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::errors::Raise;
+use crate::fork;
 use crate::function::Function;
 use crate::lookup::{Core, Found, Place};
 use crate::options::Options;
@@ -24,6 +28,34 @@ pub struct ModuleCore {
     pub noun: String,
     pub found: Found,
     pub options: Options,
+    /// Of a live instance that was just made.
+    pub fresh: Option<Fresh>,
+}
+
+/// A live instance that was made and that nobody has yet: whoever asked for it may have gone. It goes with this,
+/// unless it is kept.
+pub struct Fresh {
+    core: Core,
+    pub name: Name,
+    kept: AtomicBool,
+}
+
+impl Fresh {
+    pub fn new(core: Core, name: Name) -> Fresh {
+        Fresh { core, name, kept: AtomicBool::new(false) }
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if *self.kept.get_mut() || fork::forked() {
+            return;
+        }
+        if let Ok(workers) = workers() {
+            let (core, name) = (self.core.clone(), self.name.clone());
+            workers.spawn(async move { core.handle().drop_instance(name).await });
+        }
+    }
 }
 
 impl ModuleCore {
@@ -56,6 +88,13 @@ impl ModuleCore {
         match &self.module {
             ModuleRef::Instance(name) => Some(name.as_str()),
             _ => None,
+        }
+    }
+
+    /// Says that the live instance has an owner, who lets it go.
+    fn keep(&self) {
+        if let Some(fresh) = &self.fresh {
+            fresh.kept.store(true, Ordering::Relaxed);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::events::{Ending, Events};
 use crate::fork::{self, Owned};
 use crate::function::{Function, check_open, shown};
 use crate::lookup::{Core, Found, Place, read, read_module, read_place};
-use crate::module::ModuleCore;
+use crate::module::{Fresh, ModuleCore};
 use crate::op::{Finish, Job, Op, Written};
 use crate::options::Options;
 use crate::output::above;
@@ -175,9 +175,9 @@ impl NodeCore {
             async move { core.find(&module).await }
         };
         Ok(Op::of(looking, move |py, found: Found| {
-            let noun = module.to_string();
+            let (noun, fresh) = (module.to_string(), None);
             let options = options.own(py);
-            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
+            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options, fresh })?.into_any())
         }))
     }
 
@@ -200,15 +200,15 @@ impl NodeCore {
                 let found = core.find(&module).await?;
                 let target = Target { module, interface: None, function: None };
                 let name = core.handle().spawn(place, target, limits).await?;
-                Ok((found, name))
+                Ok((found, Fresh::new(core, name)))
             }
         };
-        Ok(Op::of(spawning, move |py, (found, name): (Found, Name)| {
+        Ok(Op::of(spawning, move |py, (found, fresh): (Found, Fresh)| {
             let place = core.place(place);
-            let module = ModuleRef::Instance(name);
+            let (module, fresh) = (ModuleRef::Instance(fresh.name.clone()), Some(fresh));
             // Time is for each call, not for the instance's life.
             let options = options.own(py);
-            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options })?.into_any())
+            Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options, fresh })?.into_any())
         }))
     }
 
@@ -324,10 +324,7 @@ async fn signature(
             Err(error) => return Err(error),
         }
     }
-    let described = match place {
-        Some(place) => core.handle().describe_on(place, target.clone()).await?,
-        None => core.handle().describe_here(target).await?,
-    };
+    let described = core.handle().describe(place, target.clone()).await?;
     let main = || Error::new(Code::FunctionNotFound, format!("`{}` is no function", target.module));
     Ok((None, described.ok_or_else(main)?))
 }

@@ -14,7 +14,7 @@ from typing import Any
 import gvm
 import pytest
 
-from conftest import Heard, busy, ended, python, soon
+from conftest import WAT, Heard, busy, ended, python, soon
 from test_interrupts import HERE, SETUP
 
 
@@ -237,6 +237,75 @@ def test_coroutines_that_are_dropped(place: gvm.Node | gvm.Peer, heard: Heard, a
     soon(lambda: not busy())
     dropped(ask(place, heard))
     soon(lambda: not busy())
+
+
+@pytest.fixture(scope="module")
+def looping() -> Iterator[gvm.LocalNetwork]:
+    """Two nodes, and a module whose start code loops for ever."""
+    with gvm.LocalNetwork(nodes=2) as net:
+        net.upload("counter", "1.0.0", WAT / "counter.wat")
+        net.upload("start-loop", "1.0.0", WAT / "start-loop.wat")
+        yield net
+
+
+@pytest.fixture(params=["here", "there"])
+def spawner(request: pytest.FixtureRequest, looping: gvm.LocalNetwork) -> gvm.Node | gvm.Peer:
+    return looping.node if request.param == "here" else looping.node.connect("node-2")
+
+
+def test_spawns_that_take_for_ever(looping: gvm.LocalNetwork, spawner: gvm.Node | gvm.Peer) -> None:
+    """They end in their time, with their task, with their coroutine and by Ctrl-C."""
+    begun = time.monotonic()
+    with pytest.raises(gvm.Timeout, match="500ms"):
+        spawner.spawn("start-loop", timeout=0.5)
+    assert time.monotonic() - begun < 4
+
+    async def waits() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(spawner.spawn.aio("start-loop"), 0.2)
+
+    asyncio.run(waits())
+    soon(lambda: not busy())
+    dropped(spawner.spawn.aio("start-loop"))
+    soon(lambda: not busy())
+    main = threading.main_thread().ident
+    assert main is not None
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+            spawner.spawn("start-loop")
+    finally:
+        signal.signal(signal.SIGINT, was)
+    soon(lambda: not busy())
+    assert looping.node.instances() == {}
+
+
+def test_spawns_that_nobody_takes(looping: gvm.LocalNetwork, spawner: gvm.Node | gvm.Peer) -> None:
+    """However far they have come: no instance is left, here or there."""
+
+    async def main() -> None:
+        for round in range(300):
+            task = asyncio.ensure_future(spawner.spawn.aio("counter"))
+            end = time.monotonic() + round % 30 / 10_000
+            while time.monotonic() < end:
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await (await task).close.aio()
+            except asyncio.CancelledError:
+                pass
+
+    def none() -> bool:
+        gc.collect()
+        return looping.node.instances() == {}
+
+    asyncio.run(main())
+    soon(none)
+    # As many as one may have there: none is held for nobody.
+    live = [spawner.spawn("counter") for _ in range(64)]
+    for instance in live:
+        instance.close()
 
 
 def test_ctrl_c_in_a_map() -> None:

@@ -159,6 +159,78 @@ fn keys_at_a_terminal() {
     terminal.wait_for_text("Goodbye :(");
 }
 
+/// Start code that loops on another node ends with whoever asked for it: by Ctrl-C, without a word, in time.
+#[test]
+fn a_spawn_elsewhere() {
+    let bed = Bed::new();
+    bed.upload("start-loop", &guests::wat("start-loop"));
+    let b = bed.node("b");
+    let words = ["eval", "Node.connect(b)", "Node.spawn(b, start-loop)"];
+    for killed in [false, true] {
+        let spawning = bed.start_gvm(words);
+        wait_until_busier(b.pid());
+        if killed {
+            spawning.signal(Signal::KILL);
+            spawning.end();
+        } else {
+            interrupt("a spawn elsewhere", spawning);
+        }
+        wait_until_idle(b.pid());
+    }
+    for spawn in ["Node.spawn(start-loop)", "Node.spawn(b, start-loop)"] {
+        let started = Instant::now();
+        let said = bed.gvm(["eval", "--timeout", "1s", "Node.connect(b)", spawn]).fails("TIMEOUT");
+        assert!(said.contains("after 1s"), "{said}");
+        let took = started.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{spawn}: {took:?}");
+        wait_until_idle(b.pid());
+    }
+    assert_eq!(bed.nodes(), ["b"]);
+}
+
+/// At a terminal the REPL and its connections live on, and no instance is left.
+#[test]
+fn a_spawn_at_a_terminal() {
+    let bed = Bed::new();
+    bed.upload("start-loop", &guests::wat("start-loop"));
+    bed.upload("counter", &guests::wat("counter"));
+    let b = bed.node("b");
+    let home = bed.home();
+    let terminal =
+        Terminal::open(GVM, &["--name", "a"], &[("GHOST_HOME", home.to_str().unwrap())], bed.folder());
+    let is_prompt = |text: &str| text == "(a) >";
+    let mut row = terminal.wait_for_prompt(None, is_prompt).0;
+    terminal.enter("Node.connect(b)");
+    row = terminal.wait_for_prompt(Some(row), is_prompt).0;
+    for _ in 0..2 {
+        terminal.enter("Node.spawn(b, start-loop)");
+        wait_until_busier(b.pid());
+        let started = Instant::now();
+        terminal.press("\x03");
+        row = terminal.wait_for_prompt(Some(row), is_prompt).0;
+        let took = started.elapsed();
+        assert!(took < BOUND, "{took:?}\n{}", terminal.text());
+        wait_until_idle(b.pid());
+    }
+    terminal.enter("Node.spawn(b, counter)");
+    row = terminal.wait_for_prompt(Some(row), is_prompt).0;
+    terminal.enter("Node.instances()");
+    row = terminal.wait_for_prompt(Some(row), is_prompt).0;
+    let lines = terminal.text();
+    let held: Vec<&str> = lines.lines().filter(|line| line.contains("  on b")).map(str::trim_end).collect();
+    assert_eq!(held, ["i3  counter  on b"], "{lines}");
+    terminal.enter("Node.drop(i3)");
+    terminal.wait_for_prompt(Some(row), is_prompt);
+    terminal.press("\x04");
+    terminal.wait_for_text("Goodbye :(");
+}
+
 fn wait_until_busy(running: &Running) {
     crate::process::wait_until("it computes", || cpu_time(running.pid()) > Duration::from_millis(200));
+}
+
+/// Waits until a process that has computed before computes again.
+fn wait_until_busier(pid: rustix::process::Pid) {
+    let before = cpu_time(pid);
+    crate::process::wait_until("it computes", || cpu_time(pid) > before + Duration::from_millis(300));
 }

@@ -11512,11 +11512,11 @@ pub mod uploaded {
                 self.reader.total_size()
             }
             #[inline]
-            pub fn get_reserved(self) -> ::capnp::Result<::capnp::text::Reader<'a>> {
+            pub fn get_reserved_module(self) -> ::capnp::Result<::capnp::text::Reader<'a>> {
                 ::capnp::traits::FromPointerReader::get_from_pointer(&self.reader.get_pointer_field(0), ::core::option::Option::None)
             }
             #[inline]
-            pub fn has_reserved(&self) -> bool {
+            pub fn has_reserved_module(&self) -> bool {
                 !self.reader.get_pointer_field(0).is_null()
             }
             #[inline]
@@ -11586,19 +11586,19 @@ pub mod uploaded {
                 self.builder.as_reader().total_size()
             }
             #[inline]
-            pub fn get_reserved(self) -> ::capnp::Result<::capnp::text::Builder<'a>> {
+            pub fn get_reserved_module(self) -> ::capnp::Result<::capnp::text::Builder<'a>> {
                 ::capnp::traits::FromPointerBuilder::get_from_pointer(self.builder.get_pointer_field(0), ::core::option::Option::None)
             }
             #[inline]
-            pub fn set_reserved(&mut self, value: impl ::capnp::traits::SetterInput<::capnp::text::Owned>)  {
+            pub fn set_reserved_module(&mut self, value: impl ::capnp::traits::SetterInput<::capnp::text::Owned>)  {
                 ::capnp::traits::SetterInput::set_pointer_builder(self.builder.reborrow().get_pointer_field(0), value, false).unwrap()
             }
             #[inline]
-            pub fn init_reserved(self, size: u32) -> ::capnp::text::Builder<'a> {
+            pub fn init_reserved_module(self, size: u32) -> ::capnp::text::Builder<'a> {
                 self.builder.get_pointer_field(0).init_text(size)
             }
             #[inline]
-            pub fn has_reserved(&self) -> bool {
+            pub fn has_reserved_module(&self) -> bool {
                 !self.builder.is_pointer_field_null(0)
             }
             #[inline]
@@ -11659,7 +11659,7 @@ pub mod uploaded {
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 1, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-                ::capnp::word(69, 0, 0, 0, 74, 0, 0, 0),
+                ::capnp::word(69, 0, 0, 0, 122, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(68, 0, 0, 0, 3, 0, 1, 0),
                 ::capnp::word(80, 0, 0, 0, 2, 0, 1, 0),
@@ -11678,7 +11678,7 @@ pub mod uploaded {
                 ::capnp::word(76, 0, 0, 0, 3, 0, 1, 0),
                 ::capnp::word(88, 0, 0, 0, 2, 0, 1, 0),
                 ::capnp::word(114, 101, 115, 101, 114, 118, 101, 100),
-                ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+                ::capnp::word(77, 111, 100, 117, 108, 101, 0, 0),
                 ::capnp::word(12, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),

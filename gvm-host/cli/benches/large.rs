@@ -70,11 +70,11 @@ fn main() {
                 assert!(matches!(outcome.result.unwrap(), Some(Value::List(list)) if !list.is_empty()));
             };
             timed(&mut here, &mut || {
-                check(workers().unwrap().block_on(pair.near.run_here(one.take().unwrap(), stdio())));
+                check(workers().unwrap().block_on(pair.near.run(None, one.take().unwrap(), stdio())));
             });
             timed(&mut there, &mut || {
                 let far = name("far");
-                check(workers().unwrap().block_on(pair.near.run_on(far, other.take().unwrap(), stdio())));
+                check(workers().unwrap().block_on(pair.near.run(Some(far), other.take().unwrap(), stdio())));
             });
         }
         let there = median(&mut there);
@@ -94,7 +94,7 @@ fn main() {
         for n in 0..calls {
             let began = Instant::now();
             let add = call("add", vec![Value::S32(n), Value::S32(1)]);
-            let sum = workers().unwrap().block_on(pair.near.run_on(name("far"), add, stdio()));
+            let sum = workers().unwrap().block_on(pair.near.run(Some(name("far")), add, stdio()));
             times.push(began.elapsed());
             assert_eq!(sum.result.unwrap(), Some(Value::S32(n + 1)));
         }
@@ -109,7 +109,7 @@ fn main() {
             let (value, mut carried) = (bytes(16 << 20), 0);
             while !stop.load(Ordering::Relaxed) {
                 let call = call("bytes", vec![value.clone()]);
-                let back = workers().unwrap().block_on(pair.near.run_on(name("far"), call, stdio()));
+                let back = workers().unwrap().block_on(pair.near.run(Some(name("far")), call, stdio()));
                 assert!(back.result.unwrap().is_some());
                 carried += 1;
             }

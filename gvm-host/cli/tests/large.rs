@@ -22,11 +22,11 @@ fn start() -> Pair {
 }
 
 async fn there(pair: &Pair, function: &str, args: Vec<Value>) -> Outcome {
-    pair.near.run_on(name("far"), call(function, args), Stdio::new(&Limits::default())).await
+    pair.near.run(Some(name("far")), call(function, args), Stdio::new(&Limits::default())).await
 }
 
 async fn here(pair: &Pair, function: &str, args: Vec<Value>) -> Outcome {
-    pair.near.run_here(call(function, args), Stdio::new(&Limits::default())).await
+    pair.near.run(None, call(function, args), Stdio::new(&Limits::default())).await
 }
 
 fn call(function: &str, args: Vec<Value>) -> Call {

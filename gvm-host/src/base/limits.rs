@@ -16,6 +16,9 @@ pub const OUTPUT_IN_FLIGHT: usize = 64 << 10;
 pub const INPUT_CHUNK: usize = 64 << 10;
 /// How long a call from a peer may take where neither side says otherwise.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long another node may take to let an instance go: it runs nothing for that, and one that is silent is
+/// found out only a little later.
+pub const DROPPING: Duration = Duration::from_secs(5);
 /// Elements of one table: C# in debug mode has over 10,000, Python components about 6,000.
 pub const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one guest: Python components have about 20.

@@ -3,6 +3,7 @@
 //! In: what the parser read, Python gave or a peer sent. Out: what the engine runs, or a session
 //! sends on. Must not know: where the call will run.
 
+pub mod deadline;
 pub mod parse;
 pub mod rights;
 pub mod stdio;

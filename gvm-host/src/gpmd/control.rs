@@ -42,7 +42,7 @@ const END: Duration = Duration::from_secs(40);
 pub struct Control {
     // Dropped in this order: capabilities before the connection, the runtime last.
     control: control::Client,
-    connection: Connection,
+    _connection: Connection,
     runtime: LocalRuntime,
     home: Home,
 }
@@ -115,7 +115,7 @@ impl Control {
             let control = greet(home, reach, connection.first()).await?;
             Ok::<_, Error>((connection, control))
         })?;
-        Ok(Control { control, connection, runtime, home: home.clone() })
+        Ok(Control { control, _connection: connection, runtime, home: home.clone() })
     }
 
     /// What gpmd says of itself and its nodes.
@@ -235,11 +235,6 @@ impl Control {
         let home = self.home.clone();
         drop(self);
         wait_until_gone(&home, record)
-    }
-
-    /// Waits until the connection has ended; for whoever wants to know when gpmd goes.
-    pub fn wait_closed(&self) {
-        self.runtime.block_on(self.connection.closed());
     }
 }
 

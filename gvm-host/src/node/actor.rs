@@ -22,7 +22,7 @@ use super::vouch::Vouch;
 use crate::base::error::{Code, Error, Result};
 use crate::base::event::Event;
 use crate::base::id::{Applicant, Life, Name, NodeInfo};
-use crate::base::limits::Limits;
+use crate::base::limits::{self, Limits};
 use crate::base::near;
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
@@ -93,6 +93,7 @@ pub enum Message {
     Describe {
         node: Name,
         target: Target,
+        most: Duration,
         reply: oneshot::Sender<Result<Option<FuncType>>>,
     },
     Spawn {
@@ -100,7 +101,8 @@ pub enum Message {
         name: Name,
         target: Target,
         limits: Limits,
-        reply: oneshot::Sender<Result<()>>,
+        /// What it gives is to be told once the instance has a holder.
+        reply: oneshot::Sender<Result<oneshot::Sender<()>>>,
     },
     DropInstance {
         node: Name,
@@ -354,20 +356,23 @@ impl Actor {
                 };
                 let _ = reply.send(outcome);
             }
-            Message::Describe { node, target, reply } => drop(reply.send(self.describe(node, target).await)),
-            Message::Spawn { node, name, target, limits, reply } => {
-                let spawned = match self.peer(&node) {
-                    Ok(peer) => remote::spawn(&peer, &name, &target, limits).await,
-                    Err(error) => Err(error),
-                };
-                let _ = reply.send(spawned);
+            Message::Describe { node, target, most, mut reply } => {
+                if let Some(described) = awaited(&mut reply, self.describe(node, target, most)).await {
+                    let _ = reply.send(described);
+                }
             }
-            Message::DropInstance { node, name, reply } => {
-                let dropped = match self.peer(&node) {
-                    Ok(peer) => remote::drop_instance(&peer, &name).await,
-                    Err(error) => Err(error),
+            Message::Spawn { node, name, target, limits, reply } => match self.peer(&node) {
+                Ok(peer) => spawn(&peer, &name, &target, limits, reply).await,
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Message::DropInstance { node, name, mut reply } => {
+                let dropping = async {
+                    let peer = self.peer(&node)?;
+                    remote::drop_instance(&peer, &name).await
                 };
-                let _ = reply.send(dropped);
+                if let Some(dropped) = awaited(&mut reply, dropping).await {
+                    let _ = reply.send(dropped);
+                }
             }
             // Both are for whoever serves.
             Message::ShutDown(reply) => drop(reply.send(())),
@@ -473,10 +478,40 @@ impl Actor {
         self.own.within(remote::call(&peer, call, stdio.output, stdio.input)).await
     }
 
-    async fn describe(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
+    async fn describe(&self, node: Name, target: Target, most: Duration) -> Result<Option<FuncType>> {
         let peer = self.peer(&node)?;
-        remote::describe(&peer, &target).await
+        remote::describe(&peer, &target, most).await
     }
+}
+
+/// Does work for as long as whoever asked waits for it. Dropping it tells the other node.
+async fn awaited<R, T>(reply: &mut oneshot::Sender<R>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = reply.closed() => None,
+    }
+}
+
+/// Brings a module to life on a peer. An instance that its caller does not take goes again.
+async fn spawn(
+    peer: &Peer,
+    name: &Name,
+    target: &Target,
+    limits: Limits,
+    mut reply: oneshot::Sender<Result<oneshot::Sender<()>>>,
+) {
+    match awaited(&mut reply, remote::spawn(peer, name, target, limits)).await {
+        Some(Ok(())) => {
+            let (taken, took) = oneshot::channel();
+            if reply.send(Ok(taken)).is_ok() && took.await.is_ok() {
+                return;
+            }
+        }
+        Some(Err(error)) => return drop(reply.send(Err(error))),
+        // It may be there all the same, with its answer on the way.
+        None => {}
+    }
+    let _ = tokio::time::timeout(limits::DROPPING, remote::drop_instance(peer, name)).await;
 }
 
 /// What reaches the thread unasked.

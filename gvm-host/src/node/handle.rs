@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::actor::{self, Message};
+use super::actor::{self, GRACE, Message};
 use super::runner::{Caller, Runner};
 use super::{Config, network};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
 use crate::base::id::{Name, NodeInfo};
-use crate::base::limits::Limits;
+use crate::base::limits::{self, Limits};
 use crate::base::threads::workers;
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
@@ -115,6 +116,16 @@ impl Handle {
         answer.await.map_err(|_| gone().with_effect(Effect::Unknown))
     }
 
+    /// Asks what another node has to answer, for so long at the most: one that hangs keeps nobody waiting.
+    async fn ask_there<T>(
+        &self,
+        most: Duration,
+        late: Error,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T> {
+        tokio::time::timeout(most, self.ask(message)).await.unwrap_or(Err(late))
+    }
+
     /// Every live node of the home, this one included, sorted by name.
     ///
     /// # Errors
@@ -183,41 +194,29 @@ impl Handle {
         self.ask(Message::List).await
     }
 
-    /// Runs a call here, on a fresh instance. What it writes can be read from `stdio` meanwhile.
-    /// Dropping the future stops it.
-    pub async fn run_here(&self, call: Call, stdio: Stdio) -> Outcome {
-        self.0.runner.run(&self.0.people, call, stdio).await
-    }
-
-    /// Runs a call on a connected node (or here, by this node's own name). What it writes arrives in
-    /// `stdio` meanwhile. Dropping the future takes the call back.
-    pub async fn run_on(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
-        if node == self.0.info.name {
-            return self.run_here(call, stdio).await;
-        }
+    /// Runs a call on a connected node; on this one where the name is none or its own. A call of a module gets a
+    /// fresh instance. What the guest writes arrives in `stdio` meanwhile. Dropping the future stops the call.
+    pub async fn run(&self, node: Option<Name>, call: Call, stdio: Stdio) -> Outcome {
+        let Some(node) = node.filter(|node| *node != self.0.info.name) else {
+            return self.0.runner.run(&self.0.people, call, stdio).await;
+        };
         // This side's own limits hold there too.
         let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
         let timeout = call.limits.timeout;
-        let ran = self.ask(|reply| Message::Run { node, call, stdio, reply });
+        let message = |reply| Message::Run { node, call, stdio, reply };
         let outcome = match timeout {
-            None => ran.await,
-            Some(most) => match tokio::time::timeout(most + super::actor::GRACE, ran).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Error::new(
-                    Code::Timeout,
-                    format!("the other node did not end the call after {}", humantime::format_duration(most)),
-                )
-                .with_effect(Effect::Unknown)),
-            },
+            None => self.ask(message).await,
+            Some(most) => self.ask_there(most + GRACE, late("end the call", most), message).await,
         };
         outcome.unwrap_or_else(Outcome::failed)
     }
 
     /// Brings a module to life, here or on a connected node, and says by which name it is called. It keeps
-    /// its state until it is dropped, or until its node or this one goes.
+    /// its state until it is dropped, or until its node or this one goes. Dropping the future stops its start
+    /// code, and leaves no instance.
     ///
     /// # Errors
-    /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`.
+    /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
     pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
         let node = node.filter(|node| *node != self.0.info.name);
         // A stored module of that name would be hidden by the instance.
@@ -225,14 +224,25 @@ impl Handle {
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
         let place = Place { node: node.clone(), module: target.module.to_string() };
         let limits = self.0.runner.limits().narrow(limits);
-        match node {
-            None => self.0.runner.spawn(&self.0.people, name.clone(), &target, limits).await?,
+        let taken = match node {
+            None => {
+                self.0.runner.spawn(&self.0.people, name.clone(), &target, limits).await?;
+                None
+            }
             Some(node) => {
                 let name = name.clone();
-                self.ask(|reply| Message::Spawn { node, name, target, limits, reply }).await??;
+                // What the other node allows where this one says nothing.
+                let most = limits.timeout.unwrap_or(limits::PEER_TIMEOUT);
+                let late = late("bring the module to life", most);
+                let message = |reply| Message::Spawn { node, name, target, limits, reply };
+                Some(self.ask_there(most + GRACE, late, message).await??)
             }
-        }
+        };
+        // Nothing is waited for from here on: who drops this future has the instance and its name, or neither.
         self.0.directory.add(name.clone(), place);
+        if let Some(taken) = taken {
+            let _ = taken.send(());
+        }
         Ok(name)
     }
 
@@ -246,33 +256,40 @@ impl Handle {
         self.0.directory.list()
     }
 
-    /// Lets an instance go, wherever it lives.
+    /// Lets an instance go, wherever it lives. One whose node does not answer keeps its name, so that it can be
+    /// dropped again.
     ///
     /// # Errors
-    /// `INSTANCE_NOT_FOUND`; `NODE_DOWN`.
+    /// `INSTANCE_NOT_FOUND`; `NODE_DOWN`, `TIMEOUT`.
     pub async fn drop_instance(&self, name: Name) -> Result<()> {
         let place = self.0.directory.get(&name).ok_or_else(|| live::not_found(&name))?;
-        self.0.directory.remove(&name);
-        match place.node {
-            None => self.0.people.held.remove(&name),
-            Some(node) => self.ask(|reply| Message::DropInstance { node, name, reply }).await?,
+        let Some(node) = place.node else {
+            self.0.directory.remove(&name);
+            return self.0.people.held.remove(&name);
+        };
+        let most = limits::DROPPING;
+        let message = |reply| Message::DropInstance { node, name: name.clone(), reply };
+        let dropped = self.ask_there(most, late("let the instance go", most), message).await.flatten();
+        if !dropped.as_ref().is_err_and(|error| error.code() == Code::Timeout) {
+            self.0.directory.remove(&name);
         }
+        dropped
     }
 
-    /// The signature of a function here, or of a live instance; none for a main.
+    /// The signature of a function on a connected node, or on this one; none for a main. Dropping the future ends
+    /// the work, also on the other node.
     ///
     /// # Errors
-    /// As of preparing the call.
-    pub async fn describe_here(&self, target: &Target) -> Result<Option<FuncType>> {
-        Ok(self.0.runner.describe(&self.0.people, target).await?.1)
-    }
-
-    /// The signature of a function on a connected node; none for a main.
-    ///
-    /// # Errors
-    /// As of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`.
-    pub async fn describe_on(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
-        self.ask(|reply| Message::Describe { node, target, reply }).await?
+    /// As of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
+    pub async fn describe(&self, node: Option<Name>, target: Target) -> Result<Option<FuncType>> {
+        let Some(node) = node.filter(|node| *node != self.0.info.name) else {
+            let (limits, began) = (Limits::default(), Instant::now());
+            return Ok(self.0.runner.describe(&self.0.people, &target, limits, began).await?.1);
+        };
+        // The module may have to be compiled for it.
+        let most = self.0.runner.limits().timeout.unwrap_or(limits::PEER_TIMEOUT);
+        let late = late("describe the function", most).with_effect(Effect::NotStarted);
+        self.ask_there(most + GRACE, late, |reply| Message::Describe { node, target, most, reply }).await?
     }
 
     /// Has a [`Handle::shut_down`] under way wait no longer for what runs.
@@ -290,6 +307,13 @@ impl Handle {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// The error of another node that did not do so in time.
+fn late(what: &str, most: Duration) -> Error {
+    let most = humantime::format_duration(most);
+    Error::new(Code::Timeout, format!("the other node did not {what} after {most}"))
+        .with_effect(Effect::Unknown)
 }
 
 const _: () = {

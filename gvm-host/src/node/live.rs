@@ -18,7 +18,20 @@ use crate::engine::{Instance, Module};
 
 /// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
 #[derive(Clone, Default)]
-pub struct Instances(Arc<Mutex<BTreeMap<Name, Arc<Live>>>>);
+pub struct Instances(Arc<Mutex<BTreeMap<Name, Slot>>>);
+
+enum Slot {
+    /// It is being made, by whoever has this mark.
+    Making(Arc<()>),
+    Live(Arc<Live>),
+}
+
+/// The place of an instance that is being made, which counts as one already. Dropping it gives the place up.
+pub struct Reserved {
+    instances: Instances,
+    name: Name,
+    mark: Arc<()>,
+}
 
 /// Where the instances of a node's own people live, by the names they are called by. Cheap to clone;
 /// clones share it.
@@ -78,6 +91,14 @@ impl Directory {
     }
 }
 
+/// An instance that was brought to life and that nobody has yet; it goes with this.
+pub struct Made {
+    /// What it was made from.
+    pub from: ModuleRef,
+    pub module: Arc<Module>,
+    pub instance: Instance,
+}
+
 /// One live instance.
 pub struct Live {
     pub module: Arc<Module>,
@@ -96,21 +117,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Instances {
-    /// Takes in an instance under a name.
+    /// Keeps a place for an instance of this name, which is made next.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` where the owner has as many as it may; `BAD_ARGUMENTS` where it has one of that
     /// name.
-    pub fn add(&self, name: Name, from: &ModuleRef, module: Arc<Module>, instance: Instance) -> Result<()> {
+    pub fn reserve(&self, name: Name) -> Result<Reserved> {
         let mut instances = lock(&self.0);
-        room(&instances)?;
+        if instances.len() >= limits::INSTANCES_PER_OWNER {
+            let most = limits::INSTANCES_PER_OWNER;
+            return Err(Error::new(
+                Code::LimitExceeded,
+                format!("{most} live instances are the most that one owner may have: drop some"),
+            ));
+        }
         if instances.contains_key(&name) {
             return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` lives already")));
         }
-        let cell = tokio::sync::Mutex::new(Ok(instance));
-        let (title, of) = (from.to_string(), from.name().cloned());
-        instances.insert(name, Arc::new(Live { module, title, of, cell, running: Mutex::default() }));
-        Ok(())
+        let mark = Arc::default();
+        instances.insert(name.clone(), Slot::Making(Arc::clone(&mark)));
+        Ok(Reserved { instances: self.clone(), name, mark })
     }
 
     /// Lets all of them go.
@@ -119,23 +145,18 @@ impl Instances {
         drop(all);
     }
 
-    /// Whether another may be made.
-    ///
-    /// # Errors
-    /// `LIMIT_EXCEEDED`.
-    pub fn room(&self) -> Result<()> {
-        room(&lock(&self.0))
-    }
-
     /// The instance of this name.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
     pub fn get(&self, name: &Name) -> Result<Arc<Live>> {
-        lock(&self.0).get(name).cloned().ok_or_else(|| not_found(name))
+        match lock(&self.0).get(name) {
+            Some(Slot::Live(live)) => Ok(live.clone()),
+            Some(Slot::Making(_)) | None => Err(not_found(name)),
+        }
     }
 
-    /// Lets an instance go. A call that runs in it ends as it will.
+    /// Lets an instance go. A call that runs in it ends as it will; one that is being made is not taken in.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
@@ -145,21 +166,49 @@ impl Instances {
 
     /// Names and what they were made from, sorted by name.
     pub fn list(&self) -> Vec<(Name, String)> {
-        lock(&self.0).iter().map(|(name, live)| (name.clone(), live.title.clone())).collect()
+        let instances = lock(&self.0);
+        let titles = instances.iter().filter_map(|(name, slot)| match slot {
+            Slot::Live(live) => Some((name.clone(), live.title.clone())),
+            Slot::Making(_) => None,
+        });
+        titles.collect()
     }
 }
 
-fn room(instances: &BTreeMap<Name, Arc<Live>>) -> Result<()> {
-    if instances.len() < limits::INSTANCES_PER_OWNER {
-        return Ok(());
+impl Slot {
+    fn is_marked(&self, mark: &Arc<()>) -> bool {
+        matches!(self, Slot::Making(made) if Arc::ptr_eq(made, mark))
     }
-    Err(Error::new(
-        Code::LimitExceeded,
-        format!(
-            "{} live instances are the most that one owner may have: drop some",
-            limits::INSTANCES_PER_OWNER
-        ),
-    ))
+}
+
+impl Reserved {
+    /// Takes in the instance.
+    ///
+    /// # Errors
+    /// `CANCELLED` where it was let go while it was made.
+    pub fn fill(&self, made: Made) -> Result<()> {
+        let Made { from, module, instance } = made;
+        let mut instances = lock(&self.instances.0);
+        match instances.get_mut(&self.name) {
+            Some(slot) if slot.is_marked(&self.mark) => {
+                let cell = tokio::sync::Mutex::new(Ok(instance));
+                let (title, of) = (from.to_string(), from.name().cloned());
+                *slot = Slot::Live(Arc::new(Live { module, title, of, cell, running: Mutex::default() }));
+                Ok(())
+            }
+            _ => Err(Error::new(Code::Cancelled, "the instance was let go while it was made")
+                .with_effect(Effect::RanAndFailed)),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut instances = lock(&self.instances.0);
+        if instances.get(&self.name).is_some_and(|slot| slot.is_marked(&self.mark)) {
+            instances.remove(&self.name);
+        }
+    }
 }
 
 /// The error of a name that no instance has.

@@ -62,7 +62,7 @@ impl Network for OfNode {
             let limits = Limits { timeout: within.left(), ..Limits::default() };
             let stdio = Stdio { output: within.output.clone(), ..Stdio::new(&limits) };
             let call = Call { limits, above: within.above, ..Call::new(target, args) };
-            let outcome = node.run_on(name, call, stdio).await;
+            let outcome = node.run(Some(name), call, stdio).await;
             let ty = outcome.ty;
             Ok(outcome.result?.zip(ty).map(|(value, ty)| wave::print(&value, &ty)))
         })

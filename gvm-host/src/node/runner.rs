@@ -5,7 +5,7 @@
 //! sessions, the terminal.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -14,6 +14,7 @@ use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
 use crate::base::value::{FuncType, Value};
 use crate::base::wave;
+use crate::call::deadline::in_time;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
@@ -21,7 +22,7 @@ use crate::engine::{Engine, Entry, Module, Setup};
 use crate::imports::Grants;
 use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
-use crate::node::live::{self, Instances};
+use crate::node::live::{self, Instances, Made};
 use crate::node::modules::Modules;
 
 /// Runs calls on this node. Cheap to clone; `Send + Sync`.
@@ -195,33 +196,48 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// Brings a module to life; what its start code writes goes nowhere.
+    /// Brings a module to life, and has its caller hold it under this name.
     ///
     /// # Errors
-    /// Those of preparing a call, of its start code, `LIMIT_EXCEEDED` of its owner.
+    /// As of [`Runner::make`]; `LIMIT_EXCEEDED` of the caller.
     pub async fn spawn(&self, caller: &Caller, name: Name, target: &Target, limits: Limits) -> Result<()> {
+        let place = caller.held.reserve(name)?;
+        place.fill(self.make(caller, target, limits, Instant::now()).await?)
+    }
+
+    /// Brings a module to life, in the time that there is since `began`; nobody holds it yet. What its start
+    /// code writes goes nowhere. Dropping the future stops that.
+    ///
+    /// # Errors
+    /// Those of preparing a call, of its start code.
+    pub async fn make(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        limits: Limits,
+        began: Instant,
+    ) -> Result<Made> {
         caller.rights.enter(target.module.name(), None)?;
-        caller.held.room()?;
         let limits = self.0.limits.narrow(limits);
-        let made = async {
-            let module = self.load(caller, target, &limits).await?;
+        let loading = self.load(caller, target, &limits);
+        let module = in_time(limits.timeout, began, Effect::NotStarted, loading).await?;
+        let starting = async {
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
             let start = Call::new(target.clone(), Args::Values(Vec::new()));
-            let reach = self.reach(&start, &stdio, &limits, Instant::now());
+            let reach = self.reach(&start, &stdio, &limits, began);
             let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
             let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
-            let instance = loop {
+            loop {
                 tokio::select! {
-                    made = &mut making => break made?,
+                    made = &mut making => return made,
                     _ = output.next() => {}
                 }
-            };
-            Ok((module, instance))
+            }
         };
-        let (module, instance) = in_time(limits.timeout, Instant::now(), Effect::RanAndFailed, made).await?;
-        caller.held.add(name, &target.module, module, instance)
+        let instance = in_time(limits.timeout, began, Effect::RanAndFailed, starting).await?;
+        Ok(Made { from: target.module.clone(), module, instance })
     }
 
     async fn run_live(&self, caller: &Caller, name: &Name, call: Call, stdio: Stdio) -> Outcome {
@@ -257,11 +273,18 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// The module and the signature that a target means; no signature for a main.
+    /// The module and the signature that a target means, in the time that there is since `began`; no signature
+    /// for a main.
     ///
     /// # Errors
-    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`.
-    pub async fn describe(&self, caller: &Caller, target: &Target) -> Result<(Hash, Option<FuncType>)> {
+    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`, `TIMEOUT`.
+    pub async fn describe(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        limits: Limits,
+        began: Instant,
+    ) -> Result<(Hash, Option<FuncType>)> {
         let prepared = match &target.module {
             ModuleRef::Instance(name) => {
                 let live = caller.held.get(name)?;
@@ -269,7 +292,11 @@ impl Runner {
                 let entry = permitted(&live.module, noun, of, target, &caller.rights)?;
                 Prepared { module: live.module.clone(), entry }
             }
-            _ => self.prepare(caller, target, &self.0.limits).await?,
+            _ => {
+                let limits = self.0.limits.narrow(limits);
+                let preparing = self.prepare(caller, target, &limits);
+                in_time(limits.timeout, began, Effect::NotStarted, preparing).await?
+            }
         };
         Ok((prepared.module().hash(), prepared.signature().cloned()))
     }
@@ -364,26 +391,4 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
         })?;
     }
     Ok(values)
-}
-
-/// Bounds what a call may take since it began; `effect` is how far it has come.
-async fn in_time<T>(
-    timeout: Option<Duration>,
-    began: Instant,
-    effect: Effect,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let Some(most) = timeout else { return work.await };
-    match tokio::time::timeout(most.saturating_sub(began.elapsed()), work).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            let what = match effect {
-                Effect::NotStarted => "its module was not ready",
-                _ => "it was stopped",
-            };
-            let most = humantime::format_duration(most);
-            Err(Error::new(Code::Timeout, format!("the call ran out of time: {what} after {most}"))
-                .with_effect(effect))
-        }
-    }
 }

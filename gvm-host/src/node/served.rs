@@ -4,10 +4,11 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use super::live::Instances;
+use super::live::{Instances, Reserved};
 use super::runner::{Caller, Runner};
 use crate::base::error::Result;
 use crate::base::id::{Hash, Name};
@@ -16,7 +17,7 @@ use crate::base::value::FuncType;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
-use crate::peer::service::{Asked, Service, Started};
+use crate::peer::service::{Asked, Keep, Reserve, Service, Started};
 
 /// One peer of this node.
 pub struct Served {
@@ -59,14 +60,14 @@ impl Service for Served {
         }
     }
 
-    fn describe(&self, target: Target) -> Asked<(Hash, Option<FuncType>)> {
+    fn describe(&self, target: Target, limits: Limits, began: Instant) -> Asked<(Hash, Option<FuncType>)> {
         let (runner, caller) = (self.runner.clone(), self.caller.clone());
-        Box::pin(async move { runner.describe(&caller, &target).await })
+        Box::pin(async move { runner.describe(&caller, &target, limits, began).await })
     }
 
-    fn spawn(&self, name: Name, target: Target, limits: Limits) -> Asked<()> {
-        let (runner, caller) = (self.runner.clone(), self.caller.clone());
-        Box::pin(async move { runner.spawn(&caller, name, &target, limits).await })
+    fn reserve(&self, name: Name) -> Result<Arc<dyn Reserve>> {
+        let place = Arc::new(self.caller.held.reserve(name)?);
+        Ok(Arc::new(Place { runner: self.runner.clone(), caller: self.caller.clone(), place }))
     }
 
     fn instances(&self) -> Vec<(Name, String)> {
@@ -79,5 +80,23 @@ impl Service for Served {
 
     fn clear(&self) {
         self.caller.held.clear();
+    }
+}
+
+/// The place of an instance that is being made for this peer.
+struct Place {
+    runner: Runner,
+    caller: Caller,
+    place: Arc<Reserved>,
+}
+
+impl Reserve for Place {
+    fn make(&self, target: Target, limits: Limits, began: Instant) -> Asked<Keep> {
+        let (runner, caller, place) = (self.runner.clone(), self.caller.clone(), self.place.clone());
+        Box::pin(async move {
+            let made = runner.make(&caller, &target, limits, began).await?;
+            let keep: Keep = Box::new(move || place.fill(made));
+            Ok(keep)
+        })
     }
 }

@@ -4,6 +4,8 @@
 //! takes the call back: capnp tells the other side, whose guest stops. Must not know: how the other
 //! side runs it.
 
+use std::time::Duration;
+
 use gvm_wire::node_capnp::{described, done};
 
 use super::connected::Peer;
@@ -74,16 +76,17 @@ async fn result(peer: &Peer, large: Large) -> Result<Value> {
     fetched.map_err(|error| error.with_effect(Effect::RanAndFailed))
 }
 
-/// The signature of a function there; none for a main.
+/// The signature of a function there, in this time; none for a main.
 ///
 /// # Errors
-/// As of preparing the call there; `NODE_DOWN`.
-pub async fn describe(peer: &Peer, target: &Target) -> Result<Option<FuncType>> {
+/// As of preparing the call there; `NODE_DOWN`, `TIMEOUT`.
+pub async fn describe(peer: &Peer, target: &Target, most: Duration) -> Result<Option<FuncType>> {
     let node = &peer.info.name;
     let gone = |error| lost(node, error).with_effect(Effect::NotStarted);
     let (apart, _lent) = peer.bulk.lend_module(target);
     let mut request = peer.session.describe_request();
     wire::call::write_target(target, apart, request.get().init_target());
+    request.get().set_deadline(wire::call::nanos(Some(most)));
     let response = request.send().promise.await.map_err(gone)?;
     let unknown =
         |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
@@ -99,7 +102,7 @@ pub async fn describe(peer: &Peer, target: &Target) -> Result<Option<FuncType>> 
 /// Brings a module to life there, under a name of our choosing.
 ///
 /// # Errors
-/// As of preparing a call there, `LIMIT_EXCEEDED`, `NODE_DOWN`.
+/// As of preparing a call there, `LIMIT_EXCEEDED`, `NODE_DOWN`, `TIMEOUT`.
 pub async fn spawn(peer: &Peer, name: &Name, target: &Target, limits: Limits) -> Result<()> {
     let node = &peer.info.name;
     let (apart, _lent) = peer.bulk.lend_module(target);
@@ -107,6 +110,7 @@ pub async fn spawn(peer: &Peer, name: &Name, target: &Target, limits: Limits) ->
     request.get().set_name(name.as_str());
     wire::call::write_target(target, apart, request.get().init_target());
     wire::call::write_limits(limits, request.get().init_limits());
+    request.get().set_deadline(wire::call::nanos(limits.timeout));
     let answer = request.send().promise.await;
     read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
 }

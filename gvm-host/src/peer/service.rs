@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::base::error::Result;
 use crate::base::id::{Hash, Name};
@@ -39,11 +40,14 @@ pub trait Service: Send + Sync {
     /// Makes a call ready to run. It begins with the first poll.
     fn run(&self, call: Call, stdio: Stdio) -> Started;
 
-    /// The module and the signature that a target means; no signature for a main.
-    fn describe(&self, target: Target) -> Asked<(Hash, Option<FuncType>)>;
+    /// The module and the signature that a target means, in the time since `began`; no signature for a main.
+    fn describe(&self, target: Target, limits: Limits, began: Instant) -> Asked<(Hash, Option<FuncType>)>;
 
-    /// Makes a live instance.
-    fn spawn(&self, name: Name, target: Target, limits: Limits) -> Asked<()>;
+    /// Reserves the place of a live instance of this name. Dropping the last clone gives the place up.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED`; `BAD_ARGUMENTS` for a name that is in use.
+    fn reserve(&self, name: Name) -> Result<Arc<dyn Reserve>>;
 
     /// The live instances and what each was made from, sorted by name.
     fn instances(&self) -> Vec<(Name, String)>;
@@ -56,6 +60,16 @@ pub trait Service: Send + Sync {
 
     /// Frees every live instance: the session has ended.
     fn clear(&self);
+}
+
+/// Puts an instance that has been made into the place that was reserved for it.
+pub type Keep = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// The place of a live instance that is being made.
+pub trait Reserve: Send + Sync {
+    /// Makes the instance, in the time since `began`. It is kept only when the answer is called; until then it
+    /// ends with the future, or with the answer.
+    fn make(&self, target: Target, limits: Limits, began: Instant) -> Asked<Keep>;
 }
 
 /// Gives each session its service, by what its peer may call.

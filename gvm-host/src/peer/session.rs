@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use gvm_wire::node_capnp::{done, session, streams};
 use tokio::runtime::Handle as Workers;
@@ -18,7 +19,8 @@ use super::service::{Run, Service, Started};
 use super::term::Term;
 use crate::base::error::{Effect, Error, Result};
 use crate::base::id::Name;
-use crate::base::limits;
+use crate::base::limits::{self, Limits};
+use crate::call::deadline::in_time;
 use crate::call::stdio::Stdio;
 use crate::call::streams::{Input, Output};
 use crate::call::{Broken, Call, Chunk, ModuleRef, Outcome, Target};
@@ -147,14 +149,21 @@ impl SessionServer {
         }
     }
 
-    /// Does work that may take long away from this thread.
-    async fn on_workers<T: Send + 'static>(
+    /// Does work on a target that may take long away from this thread, once the target is whole. Dropping the
+    /// future, or the end of the session, stops it.
+    async fn on_workers<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
+        read: Result<(Target, Option<Blob>)>,
+        (timeout, began): (Option<Duration>, Instant),
+        work: impl FnOnce(Target) -> W,
     ) -> Result<T> {
         let _runs = self.term.begin()?;
-        let done = self.term.within(AbortOnDropHandle::new(self.workers.spawn(work))).await?;
-        done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+        let done = async {
+            let target = in_time(timeout, began, Effect::NotStarted, self.whole(read)).await?;
+            let done = AbortOnDropHandle::new(self.workers.spawn(work(target))).await;
+            done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
+        };
+        self.term.within(done).await?
     }
 
     /// A target with the bytes that it left out.
@@ -228,10 +237,13 @@ impl session::Server for SessionServer {
         mut results: session::DescribeResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let target = wire::call::read_target(params.get()?.get_target()?);
+            let (asked, began) = (params.get()?, Instant::now());
+            let timeout = wire::call::read_deadline(asked.get_deadline());
+            let limits = limits::of_peers().narrow(Limits { timeout, ..Limits::default() });
+            let target = wire::call::read_target(asked.get_target()?);
             let service = self.service.clone();
-            let target = self.whole(target).await;
-            match self.on_workers(async move { service.describe(target?).await }).await {
+            let describe = async move |target| service.describe(target, limits, began).await;
+            match self.on_workers(target, (limits.timeout, began), describe).await {
                 Ok((hash, ty)) => {
                     let mut ok = results.get().init_ok();
                     ok.set_hash(&hash.0);
@@ -252,12 +264,20 @@ impl session::Server for SessionServer {
         mut results: session::SpawnResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let asked = params.get()?;
+            let (asked, began) = (params.get()?, Instant::now());
             let name = asked.get_name()?.to_str().unwrap_or_default().parse::<Name>();
-            let target = self.whole(wire::call::read_target(asked.get_target()?)).await;
-            let limits = limits::of_peers().narrow(wire::call::read_limits(asked.get_limits()?));
-            let service = self.service.clone();
-            let spawned = self.on_workers(async move { service.spawn(name?, target?, limits).await });
+            let limits = wire::call::read_limits(asked.get_limits()?, asked.get_deadline());
+            let limits = limits::of_peers().narrow(limits);
+            let target = wire::call::read_target(asked.get_target()?);
+            let spawned = async {
+                // Before anything is waited for: a caller that cancels the spawn drops the name, perhaps before
+                // capnp reports that the promise is dropped.
+                let place = self.service.reserve(name?)?;
+                let maker = place.clone();
+                let make = async move |target| maker.make(target, limits, began).await;
+                let keep = self.on_workers(target, (limits.timeout, began), make).await?;
+                keep()
+            };
             write_done(spawned.await, results.get());
             Ok(())
         })

@@ -31,7 +31,7 @@ fn optional(has: bool, reader: capnp::Result<capnp::text::Reader<'_>>) -> Result
     has.then(|| text(reader)).transpose()
 }
 
-/// Reads a call's or a parent's id.
+/// Reads a call's id.
 ///
 /// # Errors
 /// `BAD_ARGUMENTS` where it is not 16 bytes.
@@ -113,13 +113,11 @@ pub fn write(from: &Call, apart: &Apart, has_input: bool, mut to: call::Builder<
             }
         }
     }
-    write_deadline(from.limits, to.reborrow());
+    to.set_deadline(nanos(from.limits.timeout));
     write_limits(from.limits, to.reborrow().init_limits());
-    if let Some(parent) = from.above.last() {
-        to.set_parent(parent.as_bytes());
+    if !from.above.is_empty() {
         to.set_above(&from.above.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>());
     }
-    to.set_depth(from.above.len() as u32);
     to.set_has_input(has_input);
     to.set_want_type(from.want_type);
 }
@@ -163,13 +161,19 @@ fn read_large(from: large::Reader<'_>) -> Result<Large> {
     Ok(Large { shape, parts: parts.iter().map(read_blob).collect::<Result<_>>()? })
 }
 
-fn write_deadline(from: Limits, mut to: call::Builder<'_>) {
+/// A time that remains, as a deadline crosses; 0 for none.
+pub fn nanos(time: Option<Duration>) -> u64 {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     // No time left is a nanosecond: 0 would be no limit.
-    to.set_deadline(from.timeout.map_or(0, |time| nanos(time).max(1)));
+    time.map_or(0, |time| nanos(time).max(1))
 }
 
-/// Writes limits but for the time, which is a call's deadline.
+/// The same from the wire.
+pub fn read_deadline(nanos: u64) -> Option<Duration> {
+    Some(nanos).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+}
+
+/// Writes limits but for the time, which crosses as a deadline.
 pub fn write_limits(from: Limits, mut to: wire_limits::Builder<'_>) {
     to.set_memory(from.memory.map_or(0, |bytes| bytes.max(1)));
     to.set_output(from.output.map_or(0, |bytes| bytes.max(1)));
@@ -228,11 +232,11 @@ pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
     Ok((target, apart))
 }
 
-/// Reads limits; 0 does not narrow.
-pub fn read_limits(from: wire_limits::Reader<'_>) -> Limits {
+/// Reads limits, and the deadline that crossed beside them; 0 does not narrow.
+pub fn read_limits(from: wire_limits::Reader<'_>, deadline: u64) -> Limits {
     let some = |number: u64| (number > 0).then_some(number);
     Limits {
-        timeout: some(from.get_timeout()).map(Duration::from_nanos),
+        timeout: read_deadline(deadline),
         memory: some(from.get_memory()),
         output: some(from.get_output()),
         fuel: some(from.get_fuel()),
@@ -259,13 +263,11 @@ pub fn read(from: call::Reader<'_>) -> Result<(Call, Apart, bool)> {
         }
     };
     let (target, module) = read_target(from.get_target().map_err(unreadable)?)?;
-    let given = read_limits(from.get_limits().map_err(unreadable)?);
-    let deadline = Some(from.get_deadline()).filter(|nanos| *nanos > 0).map(Duration::from_nanos);
     let call = Call {
         id: read_id(from.get_id())?,
         target,
         args,
-        limits: given.narrow(Limits { timeout: deadline, ..Limits::default() }),
+        limits: read_limits(from.get_limits().map_err(unreadable)?, from.get_deadline()),
         above: read_above(from)?,
         want_type: from.get_want_type(),
     };

@@ -169,6 +169,7 @@ class Instance(Module):
         super().__init__(core, node)
         self._finalizer = weakref.finalize(self, _let_go, node._core, self.id)
         self._finalizer.atexit = False
+        core.keep()
 
     @property
     def id(self) -> str:

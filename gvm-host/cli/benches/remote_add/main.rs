@@ -203,7 +203,7 @@ fn measure(calls: usize) {
             ours.round(ROUND),
             timed(
                 ROUND,
-                |n| workers.block_on(near.run_on(far.clone(), add_call(n), stdio())),
+                |n| workers.block_on(near.run(Some(far.clone()), add_call(n), stdio())),
                 |n, outcome| {
                     inside_push(&outcome);
                     sum(n, outcome);
@@ -211,7 +211,7 @@ fn measure(calls: usize) {
             ),
             INSIDE.with_borrow_mut(std::mem::take),
             timed(ROUND, |_| workers.block_on(near.list()), |_, list| assert_eq!(list.unwrap().len(), 1)),
-            timed(ROUND, |n| workers.block_on(near.run_here(add_call(n), stdio())), sum),
+            timed(ROUND, |n| workers.block_on(near.run(None, add_call(n), stdio())), sum),
         ];
         // The first round warms up.
         if round > 0 {

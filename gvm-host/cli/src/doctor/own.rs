@@ -70,7 +70,7 @@ async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
         let target =
             Target { module: ModuleRef::Bytes(ONE.into()), interface: None, function: Some("one".into()) };
         let call = Call::new(target, Args::Values(Vec::new()));
-        let outcome = node.run_here(call, Stdio::new(&Limits::default())).await;
+        let outcome = node.run(None, call, Stdio::new(&Limits::default())).await;
         node.shut_down().await;
         outcome.result.map(drop)
     };

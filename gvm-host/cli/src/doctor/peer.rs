@@ -19,7 +19,7 @@ use gvm_host::net::{Address, dial, dial_words};
 use gvm_host::system::process;
 use gvm_host::text::near;
 use gvm_host::{Code, Error, Result};
-use gvm_host::{Config, Event, Handle};
+use gvm_host::{Event, Handle};
 use gvm_host::{Name, NodeInfo};
 
 /// In their order.

@@ -16,11 +16,10 @@ use gvm_host::Limits;
 use gvm_host::Name;
 use gvm_host::Stdio;
 use gvm_host::index::Resolved;
-use gvm_host::parse::Places;
-use gvm_host::parse::{Arg, Expr, Statement};
-use gvm_host::{Args, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+use gvm_host::parse::{Expr, Statement};
+use gvm_host::{Call, Chunk, ModuleRef, Outcome, Stream, Target};
 use gvm_host::{Code, Error, Result};
-use gvm_host::{Event, Handle};
+use gvm_host::{Event, Handle, Nested, Ready};
 use gvm_host::{json, wave};
 
 /// How long a peer may take to say a signature again, so that a wrong argument can be pointed at.

@@ -29,6 +29,7 @@ pub struct Pair {
     pub near: Handle,
     /// The process of the node `far`.
     pub far: Process,
+    pub home: Home,
     _gpmd: Process,
     _folder: tempfile::TempDir,
 }
@@ -52,11 +53,11 @@ impl Pair {
         let far = start(env!("CARGO_BIN_EXE_gvm"), &["--name", "far"]);
         let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args(["__compile"]);
         let engine = Engine::new(EngineConfig::new(home.compiled(), compiler));
-        let config = Config::new(home, engine).name(name("near"));
+        let config = Config::new(home.clone(), engine).name(name("near"));
         let workers = workers().unwrap();
         let near = workers.block_on(Handle::start(config)).unwrap();
         retry(|| workers.block_on(near.connect(name("far"))).ok());
-        Pair { near, far, _gpmd: gpmd, _folder: folder }
+        Pair { near, far, home, _gpmd: gpmd, _folder: folder }
     }
 }
 

@@ -5,7 +5,10 @@
 
 mod claims;
 mod contract;
+mod gone;
 mod nodes;
+#[path = "../pair/mod.rs"]
+mod pair;
 mod rig;
 mod room;
 mod security;

@@ -49,7 +49,7 @@ fn the_port_serves_where_the_socket_does_not() {
             function: Some("add".into()),
         };
         let call = Call::new(add, Args::Values(vec![Value::S32(34), Value::S32(34)]));
-        let outcome = a.run_on(b.name().clone(), call, Stdio::new(&Limits::default())).await;
+        let outcome = a.run(Some(b.name().clone()), call, Stdio::new(&Limits::default())).await;
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(68)));
 
         // A node that listens everywhere says where it can be dialled.

@@ -144,8 +144,8 @@ fn compilers_are_few_and_end_with_who_asked() {
                     tokio::spawn(async move {
                         let stdio = Stdio::new(&Limits::default());
                         match there {
-                            true => near.run_on(far, call, stdio).await,
-                            false => near.run_here(call, stdio).await,
+                            true => near.run(Some(far), call, stdio).await,
+                            false => near.run(None, call, stdio).await,
                         }
                     })
                 })
@@ -169,9 +169,9 @@ fn compilers_are_few_and_end_with_who_asked() {
         let (impatient, patient) = (near.clone(), near.clone());
         let (first, second) = (number(bytes.clone()), number(bytes));
         let first =
-            tokio::spawn(async move { impatient.run_here(first, Stdio::new(&Limits::default())).await });
+            tokio::spawn(async move { impatient.run(None, first, Stdio::new(&Limits::default())).await });
         let second =
-            tokio::spawn(async move { patient.run_here(second, Stdio::new(&Limits::default())).await });
+            tokio::spawn(async move { patient.run(None, second, Stdio::new(&Limits::default())).await });
         while compilers(&home) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -179,5 +179,68 @@ fn compilers_are_few_and_end_with_who_asked() {
         assert_eq!(second.await.unwrap().result.unwrap(), Some(Value::S32(1000)));
         near.shut_down().await;
         far.shut_down().await;
+    });
+}
+
+/// The same of what only looks, or brings to life, on another node.
+#[test]
+fn looking_and_bringing_to_life_end_with_who_asked() {
+    let (_folder, home, _server) = home();
+    workers().unwrap().block_on(async {
+        let start = async |name: &str, timeout| {
+            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            let limits = Limits { timeout, ..Limits::default() };
+            let config = Config::new(home.clone(), engine(&home, false));
+            Handle::start(config.name(name).limits(limits)).await.unwrap()
+        };
+        let (near, far) = (start("near", None).await, start("far", None).await);
+        let brief = start("brief", Some(Duration::from_millis(200))).await;
+        near.connect(far.name().clone()).await.unwrap();
+        brief.connect(far.name().clone()).await.unwrap();
+        let target = |number, function: Option<&str>| Target {
+            module: ModuleRef::Bytes(slow(number)),
+            interface: None,
+            function: function.map(str::to_owned),
+        };
+        let compile = async |running: bool| {
+            let begun = Instant::now();
+            while (compilers(&home) > 0) != running {
+                assert!(begun.elapsed() < Duration::from_secs(20), "compilers: {}", compilers(&home));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            begun.elapsed()
+        };
+        for spawns in [false, true] {
+            let target = target(2000 + usize::from(spawns), (!spawns).then_some("number"));
+            let (near, far) = (near.clone(), far.name().clone());
+            let asking = tokio::spawn(async move {
+                match spawns {
+                    true => near.spawn(Some(far), target, Limits::default()).await.map(drop),
+                    false => near.describe(Some(far), target).await.map(drop),
+                }
+            });
+            compile(true).await;
+            asking.abort();
+            let took = compile(false).await;
+            assert!(took < Duration::from_secs(3), "{took:?}");
+            assert!(asking.await.unwrap_err().is_cancelled());
+        }
+        // In their time, of which the other node hears.
+        for spawns in [false, true] {
+            let target = target(3000 + usize::from(spawns), (!spawns).then_some("number"));
+            let begun = Instant::now();
+            let ended = match spawns {
+                true => brief.spawn(Some(far.name().clone()), target, Limits::default()).await.map(drop),
+                false => brief.describe(Some(far.name().clone()), target).await.map(drop),
+            };
+            let error = ended.unwrap_err();
+            assert_eq!((error.code(), error.effect()), (Code::Timeout, Effect::NotStarted), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+            compile(false).await;
+        }
+        assert_eq!(near.instances(), []);
+        for node in [near, brief, far] {
+            node.shut_down().await;
+        }
     });
 }

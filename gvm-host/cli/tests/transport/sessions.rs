@@ -69,7 +69,7 @@ fn the_end_of_a_session_ends_both_directions() {
             let output = stdio.output.clone();
             let spinning = tokio::spawn({
                 let (near, far) = (near.clone(), far.name().clone());
-                async move { near.run_on(far, call, stdio).await }
+                async move { near.run(Some(far), call, stdio).await }
             });
             assert_eq!(output.next().await[0].data, b".");
             if revoked {
@@ -128,9 +128,9 @@ fn a_program_answers_who_may_connect() {
         // Who is connected knows its rights, and learns nothing beyond them.
         assert_eq!(near.rights(name.clone()).await.unwrap().calls, Some(vec!["m.yes".to_owned()]));
         assert_eq!(far.rights(near.name().clone()).await.unwrap().calls, None);
-        assert!(near.describe_on(name.clone(), function("yes")).await.is_ok());
+        assert!(near.describe(Some(name.clone()), function("yes")).await.is_ok());
         for target in ["no", "nothing"] {
-            let refused = near.describe_on(name.clone(), function(target)).await.unwrap_err();
+            let refused = near.describe(Some(name.clone()), function(target)).await.unwrap_err();
             assert_eq!((refused.code(), refused.effect()), (Code::NotPermitted, Effect::NotStarted));
         }
         let instance = near.spawn(Some(name.clone()), function("yes"), Limits::default()).await.unwrap();

@@ -70,10 +70,9 @@ fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
     retry(|| live("far").then_some(()));
     workers().unwrap().block_on(async {
         let name: gvm_host::Name = "far".parse().unwrap();
-        let near = Handle::start(Config {
-            name: Some("near".parse().unwrap()),
-            ..Config::new(home.clone(), engine(&home))
-        });
+        let near = Handle::start(
+            Config::new(home.clone(), engine(&home)).name("near".parse::<gvm_host::Name>().unwrap()),
+        );
         let near = near.await.unwrap();
         let mut events = near.events();
         near.connect(name.clone()).await.unwrap();
@@ -85,7 +84,7 @@ fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
         let spinning = tokio::spawn({
             let (near, name) = (near.clone(), name.clone());
             let call = Call::new(spin, Args::Text(String::new()));
-            async move { near.run_on(name, call, GuestStdio::new(&Limits::default())).await }
+            async move { near.run(Some(name), call, GuestStdio::new(&Limits::default())).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         // A nap is no death, and neither is a guest that keeps its node busy.

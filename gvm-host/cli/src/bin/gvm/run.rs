@@ -186,7 +186,7 @@ async fn go(
         // Who is granted the network of nodes needs a node to be part of it.
         None if options.grants.contains(&SessionRights::Nodes) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
-            let ran = watch(options, screen, shown, node.run_here(call, stdio)).await;
+            let ran = watch(options, screen, shown, node.run(None, call, stdio)).await;
             node.shut_down().await;
             Ok(ran)
         }
@@ -199,7 +199,7 @@ async fn go(
         Some(place) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             connect(&node, place.clone(), Some(screen)).await?;
-            let ran = watch(options, screen, shown, node.run_on(place, call, stdio)).await;
+            let ran = watch(options, screen, shown, node.run(Some(place), call, stdio)).await;
             node.shut_down().await;
             Ok(ran)
         }

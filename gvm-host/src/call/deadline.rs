@@ -1,0 +1,33 @@
+//! The time limit of a call.
+//!
+//! In: work, its limit, and when the call began. Out: what the work came to, or `TIMEOUT`. Must not know: what the
+//! work is.
+
+use std::time::{Duration, Instant};
+
+use crate::base::error::{Code, Effect, Error, Result};
+
+/// Bounds what a call may take since it began; `effect` is how far it has come.
+///
+/// # Errors
+/// Those of the work; `TIMEOUT`.
+pub async fn in_time<T>(
+    timeout: Option<Duration>,
+    began: Instant,
+    effect: Effect,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(most) = timeout else { return work.await };
+    match tokio::time::timeout(most.saturating_sub(began.elapsed()), work).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let what = match effect {
+                Effect::NotStarted => "its module was not ready",
+                _ => "it was stopped",
+            };
+            let most = humantime::format_duration(most);
+            Err(Error::new(Code::Timeout, format!("the call ran out of time: {what} after {most}"))
+                .with_effect(effect))
+        }
+    }
+}
