@@ -1,8 +1,7 @@
-//! The handle of a node: everything that can be asked of it.
+//! The handle of a node: everything that a node can do.
 //!
-//! In: calls and requests, from any thread. Out: futures of what became of them. Local calls run where
-//! their future is polled, without a hop; what concerns other nodes goes to the node's own thread. Must
-//! not know: capnp, sockets.
+//! In: calls and requests, from any thread. Out: futures of their results. Must not know: capnp, sockets.
+//! Local calls run on the thread that polls their future; requests to other nodes go to the node's thread.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,21 +26,21 @@ use crate::node::live::{self, Directory, Place};
 use crate::node::modules::Modules;
 use crate::peer::questions::{Answerers, Answering};
 
-/// Requests that wait for the node's thread; more make their callers wait.
+/// The most requests that wait for the node's thread. Beyond it, callers wait.
 const WAITING: usize = 256;
 
-/// Events that a slow listener may fall behind.
+/// How many events a slow listener may fall behind before it loses some.
 const EVENTS: usize = 256;
 
-/// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
-/// last clone.
+/// A running node. Cheap to clone, `Send + Sync`. The node ends with [`Handle::shut_down`] or when the last
+/// clone is dropped.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     info: NodeInfo,
     runner: Runner,
-    /// This node's own people.
+    /// The users of this node: the REPL, scripts, Python and guests.
     people: Caller,
     answerers: Answerers,
     directory: Directory,
@@ -51,7 +50,7 @@ pub(super) struct Inner {
 }
 
 impl Handle {
-    /// Starts a node: it listens, registers with the home's gpmd, and answers.
+    /// Starts a node: it listens, registers with the home's gpmd, and serves requests.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, those of reading the home.
@@ -75,7 +74,7 @@ impl Handle {
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
             .spawn(move || actor::run(parts, inbox, ready))
-            .map_err(|error| Error::io("starting the node's thread", error))?;
+            .map_err(|error| Error::io("cannot start the node's thread", error))?;
         let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
@@ -85,22 +84,22 @@ impl Handle {
         Ok(node)
     }
 
-    /// Who this node is.
+    /// Returns the node's name, id and addresses.
     pub fn info(&self) -> &NodeInfo {
         &self.0.info
     }
 
-    /// The node's name.
+    /// Returns the node's name.
     pub fn name(&self) -> &Name {
         &self.0.info.name
     }
 
-    /// What runs calls here.
+    /// Returns the runner of local calls.
     pub fn runner(&self) -> &Runner {
         &self.0.runner
     }
 
-    /// What happens to this node from now on.
+    /// Returns the events of this node from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.events.subscribe()
     }
@@ -112,7 +111,7 @@ impl Handle {
         answer.await.map_err(|_| gone().with_effect(Effect::Unknown))
     }
 
-    /// Every live node of the home, this one included, sorted by name.
+    /// Returns every running node of the home, this one included, sorted by name.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -120,9 +119,9 @@ impl Handle {
         self.ask(Message::Discover).await?
     }
 
-    /// Connects with a node; harmless where they are connected already. Where a person is asked there it
-    /// may take a minute, which [`Event::Waiting`] tells; dropping the future takes the question back. A
-    /// node whose session was revoked here is accepted again.
+    /// Connects to a node. Does nothing if it is already connected. If the other node asks its user, this can
+    /// take a minute and sends [`Event::Waiting`]; dropping the future withdraws the question. A node whose
+    /// session was revoked here is accepted again.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
@@ -133,7 +132,7 @@ impl Handle {
         self.ask(|reply| Message::Connect(name, reply)).await?
     }
 
-    /// Ends the connection with a node.
+    /// Ends the connection to a node.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -141,9 +140,9 @@ impl Handle {
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
-    /// Ends the session that a node holds here, and the connection with it: the calls that it has running
-    /// here stop, its instances are freed, and it does not come back until [`Handle::connect`] is called
-    /// for it here, or a person is asked and allows it.
+    /// Ends the session that a node holds here, and the connection to it. The calls that it runs here stop,
+    /// and its instances are freed. It cannot connect again until [`Handle::connect`] is called for it here,
+    /// or the user is asked and allows it.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -151,7 +150,7 @@ impl Handle {
         self.ask(|reply| Message::Revoke(name, reply)).await?
     }
 
-    /// What this node may call on a connected node, and until when.
+    /// Returns what this node may call on a connected node, and until when.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -159,7 +158,7 @@ impl Handle {
         self.ask(|reply| Message::Rights(name, reply)).await?
     }
 
-    /// Says that [`Event::Asked`] is answered in this process, for as long as the guard lives.
+    /// Declares that this process answers [`Event::Asked`], as long as the guard lives.
     pub fn answering(&self) -> Answering {
         self.0.answerers.join()
     }
@@ -167,32 +166,32 @@ impl Handle {
     /// Answers a question of [`Event::Asked`].
     ///
     /// # Errors
-    /// `NODE_NOT_FOUND` where it is no longer open.
+    /// `NODE_NOT_FOUND` if the question is no longer open.
     pub async fn answer(&self, id: u64, yes: bool) -> Result<()> {
         self.ask(|reply| Message::Answer(id, yes, reply)).await?
     }
 
-    /// The connected nodes, sorted by name.
+    /// Returns the connected nodes, sorted by name.
     ///
     /// # Errors
-    /// `NODE_DOWN` where this node has been shut down.
+    /// `NODE_DOWN` if this node has been shut down.
     pub async fn list(&self) -> Result<Vec<NodeInfo>> {
         self.ask(Message::List).await
     }
 
-    /// Runs a call here, on a fresh instance. What it writes can be read from `stdio` meanwhile.
-    /// Dropping the future stops it.
+    /// Runs a call here, on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the
+    /// future stops the call.
     pub async fn run_here(&self, call: Call, stdio: Stdio) -> Outcome {
         self.0.runner.run(&self.0.people, call, stdio).await
     }
 
-    /// Runs a call on a connected node (or here, by this node's own name). What it writes arrives in
-    /// `stdio` meanwhile. Dropping the future takes the call back.
+    /// Runs a call on a connected node, or here if `node` is this node's own name. Its output arrives in
+    /// `stdio` while it runs. Dropping the future cancels the call.
     pub async fn run_on(&self, node: Name, call: Call, stdio: Stdio) -> Outcome {
         if node == self.0.info.name {
             return self.run_here(call, stdio).await;
         }
-        // This side's own limits hold there too.
+        // The limits of this node also apply to its calls on other nodes.
         let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
         let timeout = call.limits.timeout;
         let ran = self.ask(|reply| Message::Run { node, call, stdio, reply });
@@ -202,7 +201,10 @@ impl Handle {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Error::new(
                     Code::Timeout,
-                    format!("the other node did not end the call after {}", humantime::format_duration(most)),
+                    format!(
+                        "the call did not end on the other node after {}",
+                        humantime::format_duration(most)
+                    ),
                 )
                 .with_effect(Effect::Unknown)),
             },
@@ -210,14 +212,14 @@ impl Handle {
         outcome.unwrap_or_else(Outcome::failed)
     }
 
-    /// Brings a module to life, here or on a connected node, and says by which name it is called. It keeps
-    /// its state until it is dropped, or until its node or this one goes.
+    /// Makes a live instance of a module, here or on a connected node, and returns its name. The instance
+    /// keeps its state until it is dropped, or until its node or this one ends.
     ///
     /// # Errors
-    /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`.
+    /// Those of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`.
     pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
         let node = node.filter(|node| *node != self.0.info.name);
-        // A stored module of that name would be hidden by the instance.
+        // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
         let place = Place { node: node.clone(), module: target.module.to_string() };
@@ -233,17 +235,17 @@ impl Handle {
         Ok(name)
     }
 
-    /// Where the live instance of this name is, if there is one.
+    /// Returns the place of the live instance with this name, if there is one.
     pub fn instance(&self, name: &Name) -> Option<Place> {
         self.0.directory.get(name)
     }
 
-    /// The live instances that this node's people hold, sorted by name.
+    /// Returns the live instances that the users of this node hold, sorted by name.
     pub fn instances(&self) -> Vec<(Name, Place)> {
         self.0.directory.list()
     }
 
-    /// Lets an instance go, wherever it lives.
+    /// Drops an instance, here or on another node.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`; `NODE_DOWN`.
@@ -256,30 +258,30 @@ impl Handle {
         }
     }
 
-    /// The signature of a function here, or of a live instance; none for a main.
+    /// Returns the signature of a function here, or of a live instance. `None` for a main.
     ///
     /// # Errors
-    /// As of preparing the call.
+    /// Those of preparing the call.
     pub async fn describe_here(&self, target: &Target) -> Result<Option<FuncType>> {
         Ok(self.0.runner.describe(&self.0.people, target).await?.1)
     }
 
-    /// The signature of a function on a connected node; none for a main.
+    /// Returns the signature of a function on a connected node. `None` for a main.
     ///
     /// # Errors
-    /// As of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`.
+    /// Those of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`.
     pub async fn describe_on(&self, node: Name, target: Target) -> Result<Option<FuncType>> {
         self.ask(|reply| Message::Describe { node, target, reply }).await?
     }
 
-    /// Has a [`Handle::shut_down`] under way wait no longer for what runs.
+    /// Makes a [`Handle::shut_down`] that is under way stop waiting for running calls.
     pub async fn hurry(&self) {
         let _ = self.0.requests.send(Message::Hurry).await;
     }
 
-    /// Ends the node in order: what runs for peers, or on them for this node, may end within some seconds,
-    /// while new calls are refused; then the rest is taken back, peers and gpmd hear goodbye. Takes ten
-    /// seconds at the very most, and next to none where nothing runs.
+    /// Ends the node in an orderly way. Calls that run for peers, or on them for this node, have some seconds
+    /// to end, and new calls are refused. Then the other calls are cancelled, and peers and gpmd are told.
+    /// Takes at most ten seconds, and almost no time if nothing runs.
     pub async fn shut_down(&self) {
         let _ = self.ask(Message::ShutDown).await;
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

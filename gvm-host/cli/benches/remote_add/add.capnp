@@ -1,5 +1,5 @@
 @0x8d1c5e0f6a7b9324;
-# The barest call there is: what the product's own calls are measured against.
+# The simplest possible call, as the baseline for the calls of GVM.
 
 interface Adder {
   add @0 (a :Int32, b :Int32) -> (sum :Int32);
