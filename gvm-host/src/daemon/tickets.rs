@@ -67,11 +67,11 @@ mod tests {
         assert_eq!(tickets.take(&secret(1), life(2), now), Some(of));
         assert_eq!(tickets.take(&secret(1), life(2), now), None);
         tickets.give(secret(2), of, life(2), now);
-        assert_eq!(tickets.take(&secret(2), life(3), now), None, "it is for another");
-        assert_eq!(tickets.take(&secret(2), life(2), now), None, "and has been shown");
+        assert_eq!(tickets.take(&secret(2), life(3), now), None, "it was issued for another node");
+        assert_eq!(tickets.take(&secret(2), life(2), now), None, "it has been used up");
         tickets.give(secret(3), of, life(2), now);
         assert_eq!(tickets.take(&secret(3), life(2), now + GOOD), None, "too late");
-        assert_eq!(tickets.take(&secret(4), life(2), now), None, "nobody gave it");
+        assert_eq!(tickets.take(&secret(4), life(2), now), None, "it was never issued");
     }
 
     #[test]

@@ -62,7 +62,7 @@ const RETURNING: usize = 256;
 /// The most connections that are not accepted yet.
 const STRANGERS: usize = 64;
 
-/// What the thread starts with.
+/// The parts that the thread starts with.
 pub struct Parts {
     pub config: Config,
     pub runner: Runner,
@@ -113,7 +113,7 @@ pub enum Message {
 
 type Ready = oneshot::Sender<Result<NodeInfo>>;
 
-/// The thread's main.
+/// Runs the thread.
 pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -25,7 +25,7 @@ pub enum Met {
     Again(mpsc::Sender<NodeInfo>),
 }
 
-/// Adds a peer to the table and watches its connection. A connection that this side asked for is no event.
+/// Adds a peer to the table and watches its connection. A connection that this side asked for sends no event.
 pub fn join(
     table: &Rc<RefCell<Table<Rc<Peer>>>>,
     events: &broadcast::Sender<Event>,

@@ -112,7 +112,7 @@ fn silent_senders_do_not_keep_their_places() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let took = begun.elapsed();
-        assert!(took > Duration::from_secs(4), "a nap is no death: {took:?}");
+        assert!(took > Duration::from_secs(4), "a short pause does not end an upload: {took:?}");
         go_on.wait();
         // Senders whose silence was not noticed yet continue as usual.
         let ended = stuck.into_iter().map(|stuck| stuck.join().unwrap());
