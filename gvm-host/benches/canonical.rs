@@ -1,5 +1,8 @@
-//! Echoes of 1 MiB through a component: our dynamic values beside wasmtime's typed ones, its dynamic
-//! `Val`, and a bare copy. Both sides of each pair run in one process, one after the other.
+//! Echoes of 1 MiB through a component: our dynamic values, wasmtime's typed values, its dynamic `Val`, and
+//! a plain copy.
+//!
+//! In: nothing. Out: the times of criterion. Must not know: nodes. All variants run in one process, one after
+//! the other.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
@@ -12,7 +15,7 @@ use wasmtime::{Config, Engine, Store};
 
 const SIZE: usize = 1 << 20;
 
-/// A guest whose one block begins at 64 KiB, and which hands back the pointer that it was given.
+/// A guest whose only block begins at 64 KiB. It returns the pointer that it receives.
 const GUEST: &str = r#"(component
     (core module $main
         (memory (export "memory") 40)
@@ -50,7 +53,7 @@ fn bytes(criterion: &mut Criterion) {
     group.bench_function("memcpy", |b| b.iter(|| black_box(&data).clone()));
     let func = dynamic(&mut store, &instance, "bytes");
     group.bench_function("ours", |b| {
-        // What comes back is what goes in next, as the two allocations of a call would be reused.
+        // The result is the next argument, so that the two allocations of a call are reused.
         let mut value = Some(Value::List(List::U8(data.clone())));
         b.iter(|| value = func.call(&mut store, Args(value.take().into_iter().collect())).unwrap().0);
     });
@@ -70,7 +73,7 @@ fn floats(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(SIZE as u64));
     let func = dynamic(&mut store, &instance, "floats");
     group.bench_function("ours", |b| {
-        // What comes back is what goes in next, as the two allocations of a call would be reused.
+        // The result is the next argument, so that the two allocations of a call are reused.
         let mut value = Some(Value::List(List::F64(data.clone())));
         b.iter(|| value = func.call(&mut store, Args(value.take().into_iter().collect())).unwrap().0);
     });

@@ -189,7 +189,7 @@ fn another_gpmd_than_the_homes() {
     bed.gvm(["--gpmd", &address, "eval", "Node.list()"]).fails("GPMD_NOT_RUNNING");
     first(&at(of(&other, "address")).0, "answer", "AUTH_FAILED", "leave --gpmd");
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    first(&at(nobody).0, "answer", "nobody listens there", "correct it");
+    first(&at(nobody).0, "answer", "nothing listens there", "correct it");
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! Large values in and out of a component, here and on another node, beside a plain copy; and what they
-//! do to small calls between the same nodes.
+//! The time of large values in and out of a component, here and on another node, compared with a plain copy;
+//! and their effect on small calls between the same nodes.
 //!
-//! In: nothing; it starts a gpmd and a node as processes of their own. Out: a table of medians, of one
-//! run. `cargo bench -p gvm-host --bench large [ROUNDS]`.
+//! In: the number of rounds. Out: a table of the medians of one run. Must not know: the internals of a node.
+//! Run it with `cargo bench -p gvm-cli --bench large [ROUNDS]`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a benchmark prints, and stops at the first surprise"
+    reason = "a benchmark prints, and stops at the first error"
 )]
 
 #[path = "../tests/pair/mod.rs"]
@@ -84,7 +84,7 @@ fn main() {
             median(&mut copy),
             median(&mut here),
             there,
-            // Both ways.
+            // In both directions.
             2.0 * f64::from(size) / 1e3 / there,
         );
     }
@@ -129,7 +129,7 @@ fn main() {
     workers().unwrap().block_on(pair.near.shut_down());
 }
 
-/// In milliseconds.
+/// Returns the median in milliseconds.
 fn median(times: &mut [Duration]) -> f64 {
     times.sort();
     times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64) * 1e3

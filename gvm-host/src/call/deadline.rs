@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::error::{Code, Effect, Error, Result};
 
-/// Bounds what a call may take since it began; `effect` is how far it has come.
+/// Stops work that is not done `timeout` after `began`. `effect` tells how far the call has come.
 ///
 /// # Errors
 /// Those of the work; `TIMEOUT`.
@@ -26,7 +26,8 @@ pub async fn in_time<T>(
                 _ => "it was stopped",
             };
             let most = humantime::format_duration(most);
-            Err(Error::new(Code::Timeout, format!("the call ran out of time: {what} after {most}"))
+            Err(Error::new(Code::Timeout, format!("the call timed out: {what} after {most}"))
+                .with_help("raise the time limit (`--timeout` on the command line)")
                 .with_effect(effect))
         }
     }

@@ -1,8 +1,8 @@
-//! Compilation ahead of the first call.
+//! Compilation of stored modules before their first call.
 //!
-//! In: the hash of a module that was just stored. Out: compiled code where every process of the home
-//! finds it. Runs in the background; a call that comes sooner waits for the same work. Must not know:
-//! who stored the module.
+//! In: the hash of a module that was just stored. Out: compiled code in the home, for every process that
+//! uses it. Must not know: who stored the module. Runs in the background; a call that arrives earlier waits
+//! for the same compilation.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::base::id::Hash;
 use crate::engine::Engine;
 use crate::modules::store;
 
-/// What is called with each stored module: queues its compilation, one at a time.
+/// Returns a function that queues the compilation of a stored module. One module is compiled at a time.
 pub fn compile_ahead(engine: Engine, home: Home, workers: Handle) -> impl Fn(Hash) + Send + Sync + 'static {
     let one = Arc::new(Semaphore::new(1));
     move |hash| {
@@ -28,9 +28,9 @@ pub fn compile_ahead(engine: Engine, home: Home, workers: Handle) -> impl Fn(Has
                 Err(error) => Err(crate::base::error::Error::internal(error.to_string())),
             };
             match compiled {
-                Ok(()) => tracing::info!(%hash, "compiled ahead"),
-                // Whoever calls it is told then.
-                Err(error) => tracing::warn!(%hash, %error, "not compiled ahead"),
+                Ok(()) => tracing::info!(%hash, "compiled a stored module"),
+                // The first call reports the error.
+                Err(error) => tracing::warn!(%hash, %error, "cannot compile a stored module"),
             }
         });
     }

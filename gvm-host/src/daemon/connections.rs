@@ -1,7 +1,7 @@
-//! The connections of one socket or port, from being taken to their end.
+//! The connections of one socket or port, from acceptance to their end.
 //!
-//! In: a listener, what to offer. Out: conversations, a bounded number of them; who says nothing is cut off.
-//! Must not know: what is asked over them (the doors).
+//! In: a listener, and the capability to offer. Out: a bounded number of connections; those that send no
+//! greeting are closed. Must not know: the requests sent over them (the handlers).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,27 +21,27 @@ use crate::wire::schema::hello_capnp::hello as wire_hello;
 use crate::wire::transport::{Listener, Transport};
 use crate::wire::watch::Watcher;
 
-/// Connections on one socket or port. Each node takes one; a device runs hundreds of nodes at the most.
+/// The most connections on one socket or port. Each node uses one; a device runs at most hundreds of nodes.
 const MOST_CONNECTIONS: usize = 1024;
 
-/// Connections over that which are told so; more are closed without a word.
-const MOST_TURNED_AWAY: usize = 64;
+/// The most connections above that limit that are answered with `OVERLOADED`. More are closed unanswered.
+const MOST_REJECTED: usize = 64;
 
-/// How long a connection may stay without a greeting.
+/// How long a connection may stay open without a greeting.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// How long one that is turned away has to read so.
-const TURNED_AWAY: Duration = Duration::from_secs(1);
+/// How long a rejected connection may take to read the answer.
+const REJECTED: Duration = Duration::from_secs(1);
 
-/// A door for one connection.
+/// Makes the first capability of a connection.
 pub type Offer = fn(&Rc<State>, Greeted) -> Offered;
 
-/// What a connection has come to. Clones share it; belongs to one thread.
+/// Whether a connection has greeted, and its watcher. Clones share it; belongs to one thread.
 #[derive(Clone, Default)]
 pub struct Greeted(Rc<Cell<bool>>, Rc<RefCell<Option<Watcher>>>);
 
 impl Greeted {
-    /// Whether who greets may pass, and how gpmd greets back. From now on the connection may stay.
+    /// Checks a greeting and returns gpmd's own. From then on the connection may stay open.
     ///
     /// # Errors
     /// `AUTH_FAILED`, `VERSION_MISMATCH`.
@@ -51,16 +51,19 @@ impl Greeted {
         Ok(state.hello())
     }
 
-    /// Its other side can be asked for a sign of life, and is until the guard is dropped.
-    pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) -> Option<AbortOnDropHandle<()>> {
-        self.1.borrow().as_ref().map(|watcher| watcher.watch(ask))
+    /// Pings the other side until the guard is dropped. Closes the connection if it does not answer.
+    pub fn watch<F: Future + 'static>(
+        &self,
+        ping: impl Fn() -> F + 'static,
+    ) -> Option<AbortOnDropHandle<()>> {
+        self.1.borrow().as_ref().map(|watcher| watcher.watch(ping))
     }
 }
 
-/// Takes connections until gpmd leaves; ends once the last is closed.
+/// Accepts connections until gpmd is asked to stop. Returns when the last one is closed.
 pub async fn accept(listener: Listener, state: Rc<State>, offer: Offer) {
     let places = Gate::new(MOST_CONNECTIONS);
-    let turned_away = Gate::new(MOST_TURNED_AWAY);
+    let rejected = Gate::new(MOST_REJECTED);
     let mut connections = JoinSet::new();
     loop {
         let transport = tokio::select! {
@@ -69,18 +72,18 @@ pub async fn accept(listener: Listener, state: Rc<State>, offer: Offer) {
             transport = listener.accept() => transport,
         };
         match transport {
-            Ok(transport) => match (places.enter("connections"), turned_away.enter("connections")) {
+            Ok(transport) => match (places.enter("connections"), rejected.enter("connections")) {
                 (Ok(place), _) => {
-                    connections.spawn_local(hold(transport, state.clone(), offer, place));
+                    connections.spawn_local(serve(transport, state.clone(), offer, place));
                 }
                 (Err(_), Ok(place)) => {
-                    tracing::warn!("too many connections: one was turned away");
-                    connections.spawn_local(turn_away(transport, place));
+                    tracing::warn!("rejected a connection: there are too many");
+                    connections.spawn_local(reject(transport, place));
                 }
                 (Err(_), Err(_)) => {}
             },
             Err(error) => {
-                tracing::warn!(%error, "a connection was not taken");
+                tracing::warn!(%error, "cannot accept a connection");
                 sleep(Duration::from_millis(20)).await;
             }
         }
@@ -89,8 +92,8 @@ pub async fn accept(listener: Listener, state: Rc<State>, offer: Offer) {
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection until it ends, or gpmd does.
-async fn hold(transport: Transport, state: Rc<State>, offer: Offer, _place: Pass) {
+/// Serves one connection until it ends or gpmd stops.
+async fn serve(transport: Transport, state: Rc<State>, offer: Offer, _place: Pass) {
     let greeted = Greeted::default();
     let offered = offer(&state, greeted.clone());
     let connection = Connection::start(transport, Side::Accepted, MessageLimits::CONTROL, Some(offered));
@@ -104,15 +107,15 @@ async fn hold(transport: Transport, state: Rc<State>, offer: Offer, _place: Pass
         }
     };
     tokio::select! {
-        why = &mut closed => tracing::debug!(?why, "a connection closed"),
-        () = late => tracing::debug!("a connection did not greet"),
+        why = &mut closed => tracing::debug!(?why, "a connection was closed"),
+        () = late => tracing::debug!("closed a connection that sent no greeting"),
         () = state.stop.reach(Step::Closes) => {}
     }
     connection.finish().await;
 }
 
-async fn turn_away(transport: Transport, _place: Pass) {
+async fn reject(transport: Transport, _place: Pass) {
     let connection = Connection::start(transport, Side::Accepted, MessageLimits::CONTROL, Some(overloaded()));
-    let _ = timeout(TURNED_AWAY, connection.closed()).await;
+    let _ = timeout(REJECTED, connection.closed()).await;
     connection.finish().await;
 }

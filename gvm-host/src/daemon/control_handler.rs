@@ -1,7 +1,7 @@
-//! What commands may do: ask, upload, remove, pin, shut down.
+//! The handler of commands: status, upload, remove, pin, shut down.
 //!
-//! In: requests of commands. Out: what gpmd knows; changes to the store, durable and told to
-//! subscribers before they are acknowledged. Must not know: how connections come and go.
+//! In: requests of commands. Out: the state of gpmd; changes to the store, which are durable and announced to
+//! subscribers before they are acknowledged. Must not know: how connections are accepted and closed.
 
 use std::rc::Rc;
 
@@ -19,18 +19,19 @@ use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{control, control_door};
 use crate::wire::{error, hello};
 
-/// The first capability of the socket for commands.
+/// Makes the first capability of the socket and port for commands.
 pub fn offer(state: &Rc<State>, greeted: Greeted) -> Offered {
-    let door = Door { state: state.clone(), greeted };
-    capnp_rpc::new_client::<control_door::Client, _>(door).client
+    let greeter = Greeter { state: state.clone(), greeted };
+    capnp_rpc::new_client::<control_door::Client, _>(greeter).client
 }
 
-struct Door {
+/// Checks the greeting, then offers [`Control`].
+struct Greeter {
     state: Rc<State>,
     greeted: Greeted,
 }
 
-impl control_door::Server for Door {
+impl control_door::Server for Greeter {
     async fn greet(
         self: Rc<Self>,
         params: control_door::GreetParams,
@@ -114,7 +115,7 @@ impl control::Server for Control {
                 Ok(mut upload) => {
                     if params.has_alive() {
                         let alive = params.get_alive()?;
-                        // Who has stopped does not keep its place.
+                        // A sender that has stopped must not keep its place.
                         upload.watched = self.greeted.watch(move || alive.ping_request().send().promise);
                     }
                     answer.set_upload(capnp_rpc::new_client(upload));

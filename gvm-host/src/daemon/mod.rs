@@ -1,10 +1,11 @@
-//! gpmd, the port mapper daemon: the registry of a device's nodes and the keeper of its modules.
+//! gpmd, the port mapper daemon: the registry of a home's nodes and the store of its modules.
 //!
-//! In: nodes that register and ask for each other; commands that upload and remove modules. Out: where nodes
-//! are; modules that are durable. Must not know: calls, values; gpmd is on no call's path.
+//! In: requests of nodes (register, discover, look up) and of commands (upload, remove, pin). Out: the
+//! addresses of nodes; durable modules. Must not know: calls and their values, which never pass through gpmd.
 //!
-//! - `registry`, `tickets`: pure. `server`: the daemon's thread. `registry_handler`, `control_handler`,
-//!   `upload_handler`: one capability each. `ahead` compiles what was stored.
+//! - `registry`, `tickets`: pure data. `server`: the daemon's thread. `connections`: accepted connections.
+//!   `registry_handler`, `control_handler`, `upload_handler`: the requests. `stop`: the shutdown. `ahead`:
+//!   compilation of stored modules.
 
 pub mod ahead;
 mod connections;

@@ -1,7 +1,7 @@
-//! The device's live nodes, by name.
+//! The running nodes of a home, by name.
 //!
-//! In: applications, questions, the time and chance. Out: who is registered, or why not. Must not
-//! know: connections, capabilities, clocks. Whoever holds a registration's token ends it.
+//! In: registrations, lookups, the time and random numbers. Out: the registered nodes, or errors. Must not
+//! know: connections, capabilities, clocks. The holder of a registration's token ends it.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Applicant, Name, NodeInfo, Secret};
 use crate::base::near;
 
-/// Digits of a default name, and how often chance is asked before one more is taken.
+/// The digits of a default name, and how many random names are tried before a digit is added.
 const DIGITS: std::ops::RangeInclusive<u32> = 4..=18;
 const TRIES: u32 = 16;
 
-/// The registry. One owner; plain data.
+/// The registry. Plain data with one owner.
 #[derive(Debug, Default)]
 pub struct Registry {
     nodes: BTreeMap<Name, Registered>,
@@ -27,19 +27,20 @@ struct Registered {
     secret: Option<Secret>,
 }
 
-/// What ends one registration, and no other.
+/// Identifies one registration, and ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
 
 impl Registry {
-    /// Registers a node. The same life of the same node may register again, under the same name or
-    /// another, where it shows the same secret: its earlier registration is replaced, and the token of that
-    /// ends nothing any more. Ids and incarnations are no secrets.
-    /// `now` is in milliseconds since 1970; `chance` gives random numbers for a default name.
+    /// Registers a node. The same life of the same node may register again, with the same or another name, if
+    /// it shows the same secret, because every node can discover ids and incarnations. The new registration
+    /// replaces the earlier one, and the earlier token becomes invalid.
+    ///
+    /// `now` is in milliseconds since 1970; `chance` returns random numbers for a default name.
     ///
     /// # Errors
-    /// `NODE_NAME_TAKEN` where another live node has the name; `AUTH_FAILED` where this very life is
-    /// registered with another secret.
+    /// `NODE_NAME_TAKEN` if another running node has the name; `AUTH_FAILED` if this life is registered with
+    /// another secret.
     pub fn register(
         &mut self,
         applicant: Applicant,
@@ -52,7 +53,7 @@ impl Registry {
             let name = &held.node.name;
             return Err(Error::new(
                 Code::AuthFailed,
-                format!("another connection holds the registration of {name}, which is this very node's"),
+                format!("another connection has registered this node as `{name}`"),
             ));
         }
         let before = before.map(|held| held.node.name.clone());
@@ -66,8 +67,9 @@ impl Registry {
         {
             return Err(Error::new(
                 Code::NodeNameTaken,
-                format!("a live node is called {name} ({}): choose another name", other.id),
-            ));
+                format!("a running node already has the name `{name}` ({})", other.id),
+            )
+            .with_help("choose another name, or leave it out to get a free one"));
         }
         if let Some(before) = before {
             self.nodes.remove(&before);
@@ -86,23 +88,23 @@ impl Registry {
         Ok((token, node))
     }
 
-    /// Ends a registration; says whose, if it was still one.
+    /// Ends a registration. Returns its node, or `None` if the registration had already ended.
     pub fn remove(&mut self, token: Token) -> Option<NodeInfo> {
         let name = self.get(token)?.name.clone();
         self.nodes.remove(&name).map(|held| held.node)
     }
 
-    /// The node whose registration this still is.
+    /// Returns the node of this registration, or `None` if it has ended.
     pub fn get(&self, token: Token) -> Option<&NodeInfo> {
         self.nodes.values().find(|held| held.token == token).map(|held| &held.node)
     }
 
-    /// Every live node, sorted by name.
+    /// Returns every running node, sorted by name.
     pub fn discover(&self) -> impl ExactSizeIterator<Item = &NodeInfo> {
         self.nodes.values().map(|held| &held.node)
     }
 
-    /// The live node of this name.
+    /// Returns the running node with this name.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, with the nearest names.
@@ -112,7 +114,7 @@ impl Registry {
             None => Err(Error::new(
                 Code::NodeNotFound,
                 format!(
-                    "no live node is called {name:?}{}",
+                    "no running node is named `{name}`{}",
                     near::suggestion(name, self.nodes.keys().map(Name::as_str))
                 ),
             )),
@@ -129,7 +131,8 @@ impl Registry {
                 }
             }
         }
-        Err(Error::new(Code::NodeNameTaken, "no default name is free: choose one with --name"))
+        Err(Error::new(Code::NodeNameTaken, "no default name is free")
+            .with_help("choose a name with `--name`"))
     }
 }
 
@@ -199,7 +202,7 @@ mod tests {
         }
         assert_eq!(names(&registry), ["study"]);
         assert_eq!(registry.get(token).unwrap().name.as_str(), "study");
-        // One that shows no secret cannot be known again.
+        // A node without a secret cannot register again.
         registry.register(applicant("old", 2, 1), None, 0, &mut || 1).unwrap();
         assert!(registry.register(applicant("old", 2, 1), None, 0, &mut || 1).is_err());
         let (again, _) = register(&mut registry, "study", 1, 1).unwrap();

@@ -1,8 +1,8 @@
-//! What nodes may do: register, discover, look up, subscribe to the index.
+//! The handler of nodes: register, discover, look up, subscribe to the index, issue and check tickets.
 //!
-//! In: requests of nodes. Out: the registry's answers; word to subscribers when the index changes.
-//! Must not know: how connections come and go; a registration ends when its capability is dropped,
-//! which the end of its connection does too.
+//! In: requests of nodes. Out: the registry's answers; notifications to subscribers when the index changes.
+//! Must not know: how connections are accepted and closed. A registration ends when its capability is
+//! dropped, which also happens when its connection ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,22 +24,23 @@ use crate::wire::schema::gpmd_capnp::{
 };
 use crate::wire::{error, hello};
 
-/// How long the acknowledgement of a change waits for a subscriber. A node answers within
-/// milliseconds; one that is stopped must not hold up an upload.
+/// How long the acknowledgement of a change waits for a subscriber. A node answers within milliseconds; a
+/// stopped node must not delay an upload.
 const SUBSCRIBER: Duration = Duration::from_secs(1);
 
-/// The first capability of the socket for nodes.
+/// Makes the first capability of the socket and port for nodes.
 pub fn offer(state: &Rc<State>, greeted: Greeted) -> Offered {
-    let door = Door { state: state.clone(), greeted };
-    capnp_rpc::new_client::<registry_door::Client, _>(door).client
+    let greeter = Greeter { state: state.clone(), greeted };
+    capnp_rpc::new_client::<registry_door::Client, _>(greeter).client
 }
 
-struct Door {
+/// Checks the greeting, then offers [`Registry`].
+struct Greeter {
     state: Rc<State>,
     greeted: Greeted,
 }
 
-impl registry_door::Server for Door {
+impl registry_door::Server for Greeter {
     async fn greet(
         self: Rc<Self>,
         params: registry_door::GreetParams,
@@ -84,7 +85,7 @@ impl registry::Server for Registry {
             });
             match registered {
                 Ok((token, node)) => {
-                    // It may have replaced an earlier one.
+                    // This registration may have replaced an earlier one.
                     self.state.unregistered.notify_waiters();
                     tracing::info!(name = %node.name, id = %node.id, "a node registered");
                     let mut ok = answer.init_ok();
@@ -142,12 +143,12 @@ impl registry::Server for Registry {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let client = params.get()?.get_subscriber()?;
-            // First a subscriber, then told: a change that comes between is told twice, not never.
+            // Added before it is notified: a change in between is announced twice rather than never.
             let number = self.state.subscribers.add(client.clone());
-            let mut subscription = Subscription { state: self.state.clone(), number, _watched: None };
-            tell(&client, self.state.store.index().revision).await?;
-            // From now on a node that says nothing for some seconds is gone.
-            subscription._watched = self.greeted.watch(move || client.ping_request().send().promise);
+            let mut subscription = Subscription { state: self.state.clone(), number, _watch: None };
+            notify(&client, self.state.store.index().revision).await?;
+            // From now on, a node that does not answer pings for some seconds is considered gone.
+            subscription._watch = self.greeted.watch(move || client.ping_request().send().promise);
             results.get().set_subscription(capnp_rpc::new_client(subscription));
             Ok(())
         })
@@ -169,21 +170,21 @@ struct Registration {
 }
 
 impl Registration {
-    /// The node whose registration this is.
+    /// Returns the node of this registration.
     fn node(&self) -> Result<NodeInfo> {
         let registry = self.state.registry.borrow();
         registry.get(self.token).cloned().ok_or_else(|| {
-            Error::new(Code::AuthFailed, "this registration has ended: the node registered again elsewhere")
+            Error::new(Code::AuthFailed, "this registration has ended because the node registered again")
         })
     }
 
-    /// The node that a ticket introduces to this one.
+    /// Returns the node that a ticket introduces to this one.
     fn introduced(&self, ticket: &[u8]) -> Result<NodeInfo> {
         let me = self.node()?.life();
         let ticket = Secret::read(ticket);
         let of = ticket.and_then(|ticket| self.state.tickets.borrow_mut().take(&ticket, me, Instant::now()));
         let node = of.and_then(|token| self.state.registry.borrow().get(token).cloned());
-        node.ok_or_else(|| Error::new(Code::NodeNotFound, "no live node was given this ticket"))
+        node.ok_or_else(|| Error::new(Code::NodeNotFound, "the ticket does not belong to a running node"))
     }
 }
 
@@ -225,7 +226,7 @@ impl registration::Server for Registration {
         _: registration::EndedParams,
         _: registration::EndedResults,
     ) -> Result<(), capnp::Error> {
-        // Waiting must not keep the registration.
+        // The wait must not keep the registration alive.
         let (state, token) = (self.state.clone(), self.token);
         drop(self);
         loop {
@@ -239,7 +240,8 @@ impl registration::Server for Registration {
 }
 
 fn failed(error: Error) -> capnp::Error {
-    capnp::Error::failed(error.to_string())
+    // Without the help: a failure of capnp becomes one line at the other side.
+    capnp::Error::failed(format!("{}: {}", error.code(), error.message()))
 }
 
 impl Drop for Registration {
@@ -247,7 +249,7 @@ impl Drop for Registration {
         let gone = self.state.registry.borrow_mut().remove(self.token);
         self.state.unregistered.notify_waiters();
         if let Some(node) = gone {
-            tracing::info!(name = %node.name, id = %node.id, "a node is gone");
+            tracing::info!(name = %node.name, id = %node.id, "a registration ended");
         }
     }
 }
@@ -255,8 +257,8 @@ impl Drop for Registration {
 struct Subscription {
     state: Rc<State>,
     number: u64,
-    /// Whether the subscriber still lives is looked after for as long.
-    _watched: Option<AbortOnDropHandle<()>>,
+    /// Pings the subscriber as long as the subscription lives.
+    _watch: Option<AbortOnDropHandle<()>>,
 }
 
 impl subscription::Server for Subscription {}
@@ -267,7 +269,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Who wants to hear of changes. Belongs to the server's thread.
+/// The nodes that subscribe to changes of the index. Belongs to the server's thread.
 #[derive(Default)]
 pub struct Subscribers {
     all: RefCell<BTreeMap<u64, index_subscriber::Client>>,
@@ -290,30 +292,30 @@ impl Subscribers {
         self.all.borrow().iter().map(|(number, client)| (*number, client.clone())).collect()
     }
 
-    /// Tells everyone at once, and waits until all have read it, or as long as it may take. Who
-    /// answers with an error is told nothing more.
-    pub async fn tell_changed(&self, revision: u64) {
-        let telling = self.snapshot().into_iter().map(|(number, client)| async move {
-            if tell(&client, revision).await.is_err() {
+    /// Notifies all subscribers at the same time, and waits until they have read the index or their time is
+    /// up. Removes a subscriber that answers with an error.
+    pub async fn announce(&self, revision: u64) {
+        let sending = self.snapshot().into_iter().map(|(number, client)| async move {
+            if notify(&client, revision).await.is_err() {
                 self.remove(number);
             }
         });
-        join_all(telling).await;
+        join_all(sending).await;
     }
 
-    /// Tells everyone that gpmd leaves.
-    pub async fn tell_goodbye(&self, reason: &str) {
-        let telling = self.snapshot().into_iter().map(|(_, client)| async move {
+    /// Tells all subscribers that gpmd stops.
+    pub async fn say_goodbye(&self, reason: &str) {
+        let sending = self.snapshot().into_iter().map(|(_, client)| async move {
             let mut request = client.goodbye_request();
             request.get().set_reason(reason);
             let _ = timeout(SUBSCRIBER, request.send().promise).await;
         });
-        join_all(telling).await;
+        join_all(sending).await;
     }
 }
 
-/// Tells one subscriber; slowness is no error.
-async fn tell(client: &index_subscriber::Client, revision: u64) -> Result<(), capnp::Error> {
+/// Notifies one subscriber. A slow answer is not an error.
+async fn notify(client: &index_subscriber::Client, revision: u64) -> Result<(), capnp::Error> {
     let mut request = client.changed_request();
     request.get().set_revision(revision);
     match timeout(SUBSCRIBER, request.send().promise).await {

@@ -1,8 +1,8 @@
-//! The daemon: two ports, two sockets, a registry and a store, on a thread of their own.
+//! The daemon: two ports, two sockets, a registry and a store, on one thread.
 //!
-//! In: a home, and what to do when a module was stored. Out: a running gpmd, in this process; one
-//! at most in a home. Must not know: what is asked of it (the doors), how a connection lives
-//! (`connections.rs`), arguments, signals.
+//! In: a home, and a function to call for each stored module. Out: a running gpmd in this process, at most
+//! one per home. Must not know: the requests (the handlers), the life of a connection (`connections.rs`),
+//! command-line arguments, signals.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,31 +31,31 @@ use crate::wire::hello::Hello;
 use crate::wire::tls::Tls;
 use crate::wire::transport::Listener;
 
-/// The port for nodes, unless a person says otherwise.
+/// The default port for nodes.
 pub const NODE_PORT: u16 = 5989;
 
-/// The port for commands, unless a person says otherwise.
+/// The default port for commands.
 pub const COMMAND_PORT: u16 = 1111;
 
-/// Uploads at once: they share one disk, and each holds a temporary file.
+/// The most uploads at the same time: they share one disk, and each has a temporary file.
 const MOST_UPLOADS: usize = 16;
 
-/// What gpmd is started with.
+/// The configuration of gpmd.
 pub struct Config {
     pub home: Home,
     pub ports: Ports,
-    /// Called with every module that was stored, on a thread that may block.
+    /// Called with the hash of every stored module, on a thread that may block.
     pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
 }
 
 impl Config {
-    /// A gpmd of this home on free ports, that does nothing when a module was stored.
+    /// Returns the configuration for this home: free ports, nothing to do for stored modules.
     pub fn new(home: Home) -> Config {
         Config { home, ports: Ports::default(), on_stored: None }
     }
 }
 
-/// Where gpmd listens beside its sockets. Port 0 takes a free one.
+/// The ports on which gpmd listens, in addition to its sockets. Port 0 selects a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     pub listen: IpAddr,
@@ -65,20 +65,20 @@ pub struct Ports {
 }
 
 impl Default for Ports {
-    /// Free ports of the loopback interface.
+    /// Returns free ports of the loopback interface.
     fn default() -> Ports {
         Ports { listen: Ipv4Addr::LOCALHOST.into(), nodes: 0, commands: 0 }
     }
 }
 
-/// What starting came to.
+/// The result of [`Server::start`].
 pub enum Start {
     Started(Server),
-    /// Another gpmd has the home; its record, once it has written one.
+    /// Another gpmd runs in the home. Has its record, if it has written one yet.
     Running(Option<Record>),
 }
 
-/// A gpmd that runs in this process. Dropping it stops it in order and waits for its end.
+/// A gpmd that runs in this process. Dropping it stops gpmd in an orderly way and waits for its end.
 pub struct Server {
     record: Record,
     stopper: Stopper,
@@ -90,19 +90,19 @@ pub struct Server {
 pub struct Stopper(mpsc::Sender<String>);
 
 impl Stopper {
-    /// Asks, without waiting. Asking again changes nothing.
+    /// Asks gpmd to stop, without waiting. Further calls have no effect.
     pub fn stop(&self, reason: &str) {
         let _ = self.0.try_send(reason.to_owned());
     }
 }
 
 impl Server {
-    /// Starts gpmd; once this returns both ports and both sockets answer.
+    /// Starts gpmd. When this returns, both ports and both sockets answer.
     ///
     /// # Errors
-    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` where the index cannot be read, `PORT_IN_USE` where
-    /// something else listens on its ports or at its sockets, `SYNTAX` where the device has no such
-    /// address, `HOME_INSECURE` where others may read the device key, `STORAGE_FULL`, `INTERNAL`.
+    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` if the index cannot be read, `PORT_IN_USE` if another process
+    /// listens on its ports or sockets, `SYNTAX` if the device does not have the address, `HOME_INSECURE` if
+    /// other users can read the device key, `STORAGE_FULL`, `INTERNAL`.
     pub fn start(config: Config) -> Result<Start> {
         let Some(lock) = Lock::take(&config.home)? else {
             return Ok(Start::Running(Record::read(&config.home)));
@@ -117,33 +117,33 @@ impl Server {
             Ok(record) => Ok(Start::Started(Server { record, stopper: Stopper(ask), thread: Some(thread) })),
             Err(_) => match join(thread) {
                 Err(error) => Err(error),
-                Ok(()) => Err(Error::internal("gpmd ended before it began")),
+                Ok(()) => Err(Error::internal("gpmd ended before it was ready")),
             },
         }
     }
 
-    /// What it says of itself.
+    /// Returns its process, version and addresses.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// What asks it to stop, from any thread.
+    /// Returns a handle that stops gpmd from any thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Waits until it has ended, because a command or a [`Stopper`] asked.
+    /// Waits until gpmd has ended, after a request of a command or a [`Stopper`].
     ///
     /// # Errors
-    /// What made it end otherwise.
+    /// The error that ended it instead.
     pub fn wait(mut self) -> Result<()> {
         self.thread.take().map_or(Ok(()), join)
     }
 
-    /// Stops it in order: nodes are told, uploads end whole or not at all.
+    /// Stops gpmd in an orderly way: nodes are told, and each upload is stored completely or not at all.
     ///
     /// # Errors
-    /// What went wrong before or on the way.
+    /// The error that ended gpmd before or during the stop.
     pub fn stop(self, reason: &str) -> Result<()> {
         self.stopper.stop(reason);
         self.wait()
@@ -156,7 +156,7 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take()
             && let Err(error) = join(thread)
         {
-            tracing::error!(%error, "gpmd ended badly");
+            tracing::error!(%error, "gpmd failed");
         }
     }
 }
@@ -165,12 +165,12 @@ fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
     thread.join().unwrap_or_else(|_| Err(Error::internal("gpmd's thread panicked")))
 }
 
-/// What the doors share. Belongs to the server's thread.
+/// What the handlers share. Belongs to the server's thread.
 pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
     pub registry: RefCell<Registry>,
-    /// Told whenever a registration has ended.
+    /// Notified when a registration may have ended.
     pub unregistered: Notify,
     pub tickets: RefCell<Tickets>,
     pub subscribers: Subscribers,
@@ -183,21 +183,21 @@ pub struct State {
 }
 
 impl State {
-    /// What tells this home from another.
+    /// Returns the id of the home.
     pub fn home_id(&self) -> HomeId {
         self.home.id()
     }
 
-    /// How gpmd greets.
+    /// Returns gpmd's greeting.
     pub fn hello(&self) -> Hello {
         Hello::of(self.home.id())
     }
 
-    /// Changes the store on a thread that may block; subscribers have the new index before this
+    /// Changes the store on a thread that may block. Subscribers are notified of the new index before this
     /// returns.
     ///
     /// # Errors
-    /// The change's.
+    /// Those of the change.
     pub async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Store) -> Result<T> + Send + 'static,
@@ -207,19 +207,19 @@ impl State {
         let result = spawn_blocking(move || change(&store)).await.map_err(ended)??;
         let revision = self.store.index().revision;
         if revision != before {
-            self.subscribers.tell_changed(revision).await;
+            self.subscribers.announce(revision).await;
         }
         Ok(result)
     }
 
-    /// Tells whoever started gpmd that a module was stored.
+    /// Calls [`Config::on_stored`] for a stored module.
     pub fn stored(&self, hash: Hash) {
         let on_stored = self.on_stored.clone();
         drop(spawn_blocking(move || on_stored(hash)));
     }
 }
 
-/// The server's thread from its beginning to its end.
+/// Runs the server's thread.
 fn serve(
     config: Config,
     lock: Lock,
@@ -243,12 +243,12 @@ fn serve(
         let state = Rc::new(open(config, &listeners)?);
         let (address, commands) = (&state.record.address, &state.record.command_address);
         tracing::info!(home = %state.home.path().display(), address, commands, "gpmd is running");
-        let mut doors = JoinSet::new();
+        let mut accepting = JoinSet::new();
         for listener in [listeners.node_socket, listeners.node_port] {
-            doors.spawn_local(accept(listener, state.clone(), registry_handler::offer));
+            accepting.spawn_local(accept(listener, state.clone(), registry_handler::offer));
         }
         for listener in [listeners.command_socket, listeners.command_port] {
-            doors.spawn_local(accept(listener, state.clone(), control_handler::offer));
+            accepting.spawn_local(accept(listener, state.clone(), control_handler::offer));
         }
         let _ = ready.send(state.record.clone());
         tokio::select! {
@@ -256,11 +256,11 @@ fn serve(
             () = state.stop.reach(Step::Asked) => {}
         }
         state.stop.carry_out(&state.subscribers).await;
-        while doors.join_next().await.is_some() {}
+        while accepting.join_next().await.is_some() {}
         tracing::info!("gpmd has ended");
         Ok(())
     });
-    // The record goes before the lock: who finds no lock finds no record either.
+    // The record is removed before the lock is released, so that no record exists without a lock.
     if Record::read(&home).is_some_and(|record| record.pid == std::process::id()) {
         let _ = std::fs::remove_file(home.gpmd_record());
     }
@@ -269,7 +269,7 @@ fn serve(
     result
 }
 
-/// Where gpmd listens.
+/// The ports and sockets on which gpmd listens.
 struct Listeners {
     node_port: Listener,
     command_port: Listener,
@@ -281,11 +281,11 @@ fn bind_port(ports: Ports, port: u16, tls: &Tls) -> Result<Listener> {
     Listener::bind_tcp(SocketAddr::new(ports.listen, port), tls.clone()).map_err(|error| match error.code() {
         Code::PortInUse => Error::new(
             Code::PortInUse,
-            format!(
-                "port {port} is taken, by the gpmd of another home or by something else: choose others \
-                 with --port and --command-port, or let the system choose: `gpmd start --port 0 \
-                 --command-port 0`"
-            ),
+            format!("port {port} is already in use, by the gpmd of another home or another program"),
+        )
+        .with_help(
+            "choose other ports with `--port` and `--command-port`, or free ones with \
+             `gpmd start --port 0 --command-port 0`",
         ),
         _ => error,
     })
@@ -319,20 +319,20 @@ fn open(config: Config, listeners: &Listeners) -> Result<State> {
     })
 }
 
-/// Removes sockets of nodes that crashed; a live node's answers.
+/// Removes the sockets of nodes that crashed. The socket of a running node answers and is kept.
 fn remove_stale_sockets(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         crate::wire::unix::remove_stale(&entry.path());
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the time in milliseconds since 1970.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The error of a blocking task that panicked or was cut off.
+/// Returns the error of a blocking task that panicked or was aborted.
 pub fn ended(error: JoinError) -> Error {
-    Error::internal(format!("a task of gpmd ended badly: {error}")).with_source(error)
+    Error::internal(format!("a task of gpmd failed: {error}")).with_source(error)
 }

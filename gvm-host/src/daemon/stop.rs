@@ -1,7 +1,7 @@
-//! How gpmd comes to its end, step by step.
+//! The steps by which gpmd stops.
 //!
-//! In: that it is asked to end, what must end before it does. Out: each step to whoever waits for it. Must
-//! not know: connections, sockets.
+//! In: the request to stop, and the uploads that must end first. Out: each step, for the tasks that wait for
+//! it. Must not know: connections, sockets.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::{sleep, timeout};
 use super::registry_handler::Subscribers;
 use crate::base::error::{Code, Error, Result};
 
-/// How long leaving waits for an upload whose bytes still arrive: they come over a local socket, unless their
-/// sender has stopped.
+/// How long to wait for an upload whose bytes still arrive. They come over a local socket, so a longer wait
+/// means that the sender has stopped.
 const UPLOADS_ARRIVE: Duration = Duration::from_secs(5);
 
-/// How long leaving waits for an upload that is being stored: the largest takes a few seconds.
+/// How long to wait for an upload that is being stored. The largest takes a few seconds.
 const UPLOADS_STORED: Duration = Duration::from_secs(25);
 
-/// The way to the end. Belongs to the server's thread.
+/// The current step, and the uploads that are under way. Belongs to the server's thread.
 pub struct Stop {
     step: watch::Sender<Step>,
     reason: RefCell<String>,
@@ -30,13 +30,15 @@ pub struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Step {
     Runs,
+    /// gpmd was asked to stop.
     Asked,
     /// Nodes are told, uploads have ended.
     Ready,
+    /// Connections are closed.
     Closes,
 }
 
-/// Something that must end whole, if it can.
+/// An upload that the stop waits for, while this guard lives.
 pub struct Busy(watch::Sender<usize>);
 
 impl Busy {
@@ -60,7 +62,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Asks gpmd to stop.
+    /// Asks gpmd to stop. The first reason counts.
     pub fn ask(&self, reason: String) {
         if *self.step.borrow() == Step::Runs {
             *self.reason.borrow_mut() = reason;
@@ -68,21 +70,19 @@ impl Stop {
         }
     }
 
-    /// Lets an upload begin; the end waits for its bytes for a while.
+    /// Lets an upload begin. A stop waits for its bytes for a while.
     ///
     /// # Errors
-    /// `GPMD_NOT_RUNNING` once gpmd was asked to stop.
+    /// `GPMD_NOT_RUNNING` after gpmd was asked to stop.
     pub fn begin(&self) -> Result<Busy> {
         match *self.step.borrow() {
             Step::Runs => Ok(Busy::with(&self.arriving)),
-            _ => Err(Error::new(
-                Code::GpmdNotRunning,
-                "gpmd is being stopped: start it again with `gpmd start`",
-            )),
+            _ => Err(Error::new(Code::GpmdNotRunning, "gpmd is being stopped")
+                .with_help("run `gpmd start` and try again")),
         }
     }
 
-    /// Lets the end wait until an upload is stored, which has begun already.
+    /// Makes a stop wait until an upload that has begun is stored.
     pub fn storing(&self) -> Busy {
         Busy::with(&self.storing)
     }
@@ -92,19 +92,19 @@ impl Stop {
         let _ = self.step.subscribe().wait_for(|reached| *reached >= step).await;
     }
 
-    /// Goes the way to the end, once asked: tells everyone, lets uploads end, then has connections closed.
+    /// Stops: tells all subscribers, waits for uploads, then lets the connections close.
     pub async fn carry_out(&self, subscribers: &Subscribers) {
         let reason = self.reason.borrow().clone();
-        tracing::info!(reason, "gpmd leaves");
-        subscribers.tell_goodbye(&reason).await;
+        tracing::info!(reason, "gpmd is stopping");
+        subscribers.say_goodbye(&reason).await;
         for (count, most) in [(&self.arriving, UPLOADS_ARRIVE), (&self.storing, UPLOADS_STORED)] {
             let mut count = count.subscribe();
             if timeout(most, count.wait_for(|count| *count == 0)).await.is_err() {
-                tracing::warn!("an upload did not end in time: nothing of it is kept");
+                tracing::warn!("an upload did not end in time and is discarded");
             }
         }
         self.step.send_replace(Step::Ready);
-        // The command that asked gets its answer before its connection closes.
+        // Gives the command that asked time to read its answer before its connection closes.
         sleep(Duration::from_millis(10)).await;
         self.step.send_replace(Step::Closes);
     }

@@ -1,7 +1,7 @@
-//! Tickets by which nodes introduce themselves to each other.
+//! Tickets that prove the identity of a node to another node.
 //!
-//! In: who introduces itself to whom, and the time. Out: tickets, and who a ticket is of. Pure: no clock,
-//! no chance of its own. Must not know: connections, what the nodes are to each other.
+//! In: new tickets, the registration that each belongs to, the node that may check it, and the time. Out: the
+//! registration of a ticket. Must not know: connections, clocks, random numbers.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::registry::Token;
 use crate::base::id::{Life, Secret};
 
-/// How long a ticket is good: a node shows it with its first words.
+/// How long a ticket is valid. A node shows it in its first message.
 const GOOD: Duration = Duration::from_secs(30);
 
-/// How many may wait to be shown. The oldest go first.
+/// The most tickets that are kept. Beyond it, the oldest is dropped.
 const MOST: usize = 4096;
 
-/// What was given out and not yet shown.
+/// The tickets that were issued and not yet shown.
 #[derive(Debug, Default)]
 pub struct Tickets(HashMap<Secret, Ticket>);
 
@@ -27,7 +27,7 @@ struct Ticket {
 }
 
 impl Tickets {
-    /// Notes that this secret introduces the holder of a registration to another life.
+    /// Records a ticket that introduces the holder of a registration to another node.
     pub fn give(&mut self, ticket: Secret, of: Token, to: Life, now: Instant) {
         self.0.retain(|_, ticket| now.saturating_duration_since(ticket.given) < GOOD);
         if self.0.len() >= MOST {
@@ -37,7 +37,7 @@ impl Tickets {
         self.0.insert(ticket, Ticket { of, to, given: now });
     }
 
-    /// Whose ticket this is, where it was given for that life. Good once, whoever shows it.
+    /// Uses a ticket up. Returns the registration that it belongs to, if it is valid and was issued for `to`.
     pub fn take(&mut self, ticket: &Secret, to: Life, now: Instant) -> Option<Token> {
         let found = self.0.remove(ticket)?;
         (found.to == to && now.saturating_duration_since(found.given) < GOOD).then_some(found.of)
@@ -67,11 +67,11 @@ mod tests {
         assert_eq!(tickets.take(&secret(1), life(2), now), Some(of));
         assert_eq!(tickets.take(&secret(1), life(2), now), None);
         tickets.give(secret(2), of, life(2), now);
-        assert_eq!(tickets.take(&secret(2), life(3), now), None, "it is for another");
-        assert_eq!(tickets.take(&secret(2), life(2), now), None, "and has been shown");
+        assert_eq!(tickets.take(&secret(2), life(3), now), None, "it was issued for another node");
+        assert_eq!(tickets.take(&secret(2), life(2), now), None, "it has been used up");
         tickets.give(secret(3), of, life(2), now);
         assert_eq!(tickets.take(&secret(3), life(2), now + GOOD), None, "too late");
-        assert_eq!(tickets.take(&secret(4), life(2), now), None, "nobody gave it");
+        assert_eq!(tickets.take(&secret(4), life(2), now), None, "it was never issued");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! One upload: pieces into a file, then checked, stored and told.
+//! One upload: its pieces are written to a file, which is then checked, stored and announced.
 //!
-//! In: pieces of a module in any order. Out: a durable module, or the first thing that went wrong.
-//! Must not know: other uploads. Dropping it before it is stored leaves nothing behind.
+//! In: pieces of a module in any order. Out: a durable module, or the first error. Must not know: how
+//! connections are accepted and closed. Dropping an upload before it is stored leaves nothing behind.
 
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
@@ -27,7 +27,7 @@ use crate::wire::gate::Pass;
 use crate::wire::rpc::contained;
 use crate::wire::schema::gpmd_capnp::upload;
 
-/// How long the end of an upload waits for a piece that was sent before it.
+/// How long the end of an upload waits for a piece that was sent earlier.
 const STRAGGLER: Duration = Duration::from_secs(10);
 
 /// An upload under way.
@@ -36,19 +36,19 @@ pub struct Upload {
     name: Name,
     version: Version,
     size: u64,
-    /// Shared with the thread that writes a piece; gone once finished.
+    /// Shared with the thread that writes a piece; `None` when the upload has ended.
     file: RefCell<Option<Arc<NamedTempFile>>>,
-    /// How many bytes came, or what went wrong first.
+    /// The number of bytes that arrived, or the first error.
     arrived: RefCell<Result<u64>>,
-    came: Notify,
-    /// Whether its sender still lives is looked after for as long.
+    progress: Notify,
+    /// Pings the sender as long as the upload lives.
     pub watched: Option<AbortOnDropHandle<()>>,
     _place: Pass,
     _busy: Busy,
 }
 
 impl Upload {
-    /// Makes room for a module of this many bytes.
+    /// Begins the upload of a module of this many bytes.
     ///
     /// # Errors
     /// `OVERLOADED`, `STORAGE_FULL`, `INTERNAL`.
@@ -63,7 +63,7 @@ impl Upload {
             size,
             file: RefCell::new(Some(Arc::new(file))),
             arrived: RefCell::new(Ok(0)),
-            came: Notify::new(),
+            progress: Notify::new(),
             watched: None,
             _place: place,
             _busy: busy,
@@ -73,10 +73,11 @@ impl Upload {
     async fn take(&self, offset: u64, data: Vec<u8>) -> Result<u64> {
         let length = data.len() as u64;
         if offset.checked_add(length).is_none_or(|end| end > self.size) {
-            return Err(Error::new(Code::ModuleInvalid, "more bytes came than were announced"));
+            let message = format!("the upload is larger than its announced size of {} bytes", self.size);
+            return Err(Error::new(Code::ModuleInvalid, message));
         }
         let Some(file) = self.file.borrow().clone() else {
-            return Err(Error::internal("a piece came after the upload's end"));
+            return Err(Error::internal("a piece arrived after the upload had ended"));
         };
         let written = spawn_blocking(move || file.as_file().write_all_at(&data, offset)).await;
         written.map_err(ended)?.map(|()| length).map_err(|error| Error::io("cannot store the upload", error))
@@ -90,11 +91,9 @@ impl Upload {
             if arrived == self.size {
                 return Ok(());
             }
-            if timeout(STRAGGLER, self.came.notified()).await.is_err() {
-                return Err(Error::new(
-                    Code::ModuleInvalid,
-                    format!("{arrived} of {} bytes came", self.size),
-                ));
+            if timeout(STRAGGLER, self.progress.notified()).await.is_err() {
+                let message = format!("only {arrived} of {} bytes arrived", self.size);
+                return Err(Error::new(Code::ModuleInvalid, message).with_help("upload the module again"));
             }
         }
     }
@@ -103,16 +102,16 @@ impl Upload {
         self.all_arrived().await?;
         let file = self.file.borrow_mut().take().and_then(Arc::into_inner);
         let Some(file) = file else {
-            return Err(Error::internal("the upload has ended already"));
+            return Err(Error::internal("the upload has already ended"));
         };
         let store = self.state.store.clone();
-        // One module at a time is held in memory.
+        // Only one module at a time is held in memory.
         let _turn = self.state.checking.lock().await;
         let checked = spawn_blocking(move || store.check(file)).await.map_err(ended)??;
         let (hash, name, version) = (checked.hash, self.name.clone(), self.version.clone());
         let stored = self.state.change(move |store| store.store(&name, &version, checked, SystemTime::now()));
         let (entry, created) = stored.await?;
-        tracing::info!(name = %self.name, version = %self.version, %hash, created, "a module was stored");
+        tracing::info!(name = %self.name, version = %self.version, %hash, created, "stored a module");
         self.state.stored(hash);
         Ok((entry, created))
     }
@@ -130,7 +129,7 @@ impl upload::Server for Upload {
                     (Ok(_), Err(error)) => *arrived = Err(error),
                     (Err(_), _) => {}
                 }
-                self.came.notify_one();
+                self.progress.notify_one();
             }
             Ok(())
         })

@@ -1,8 +1,9 @@
-//! A command's side of gpmd: a short conversation, from a plain thread.
+//! The client that commands use to talk to gpmd, from a plain thread.
 //!
-//! In: what a person asked for. Out: what gpmd answered. Must not know: arguments, terminals.
+//! In: a home, and the requests of a command. Out: gpmd's answers. Must not know: command-line arguments,
+//! terminals.
 //!
-//! Everything here blocks: it is not to be called inside an async runtime (`spawn_blocking` serves).
+//! Every function blocks. Inside an async runtime, call it from `spawn_blocking`.
 
 use std::time::{Duration, Instant};
 
@@ -29,28 +30,28 @@ use crate::wire::schema::gpmd_capnp::{
 /// Bytes of a module sent in one message.
 const PIECE: usize = 256 << 10;
 
-/// How long gpmd may take to take a piece of a module: a slow disk, not a stopped one.
+/// How long gpmd may take to accept a piece of a module: enough for a slow disk.
 const TAKE: Duration = Duration::from_secs(30);
 
 /// How long gpmd may take to check and store a module, or to change its index.
 const STORE: Duration = Duration::from_secs(300);
 
-/// How long gpmd may take to end: it waits for uploads.
-const END: Duration = Duration::from_secs(40);
+/// How long gpmd may take to stop. It waits for uploads.
+const STOP: Duration = Duration::from_secs(40);
 
-/// A conversation with gpmd. Belongs to one thread.
+/// A connection to gpmd for commands. Belongs to one thread.
 pub struct Control {
-    // Dropped in this order: capabilities before the connection, the runtime last.
+    // The order of the fields is the order of the drops: capabilities, then the connection, then the runtime.
     control: control::Client,
     _connection: Connection,
     runtime: LocalRuntime,
     home: Home,
 }
 
-/// Gives a sign of life whenever it is asked while something is uploaded.
-struct Here;
+/// Answers gpmd's pings during an upload.
+struct Alive;
 
-impl alive::Server for Here {
+impl alive::Server for Alive {
     async fn ping(
         self: std::rc::Rc<Self>,
         _: alive::PingParams,
@@ -60,7 +61,7 @@ impl alive::Server for Here {
     }
 }
 
-/// What gpmd says of itself and its nodes.
+/// The state of gpmd and its nodes.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Status {
     pub pid: u32,
@@ -76,23 +77,23 @@ pub struct Status {
     pub command_socket: String,
     /// Sorted by name.
     pub nodes: Vec<NodeInfo>,
-    /// How many modules (names) the home has.
+    /// The number of modules in the home, counted by name.
     pub modules: u32,
-    /// Since when it runs, in milliseconds since 1970.
+    /// When gpmd started, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,
 }
 
-/// What an upload came to.
+/// The result of an upload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uploaded {
     pub entry: Entry,
-    /// False where the same bytes stood under this name and version already.
+    /// False if the same bytes were already stored with this name and version.
     pub created: bool,
 }
 
 impl Control {
-    /// Finds the home's gpmd and greets it.
+    /// Connects to the home's gpmd by its command socket.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
@@ -100,25 +101,25 @@ impl Control {
         Control::connect_by(home, &Route::commands(home))
     }
 
-    /// As [`Control::connect`], by another way to the home's gpmd.
+    /// Connects to the home's gpmd by the given route.
     ///
     /// # Errors
-    /// As of [`Control::connect`].
-    pub fn connect_by(home: &Home, reach: &Route) -> Result<Control> {
+    /// Those of [`Control::connect`].
+    pub fn connect_by(home: &Home, route: &Route) -> Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let (connection, control) = runtime.block_on(async {
-            let transport = reach.dial().await?;
+            let transport = route.dial().await?;
             let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
-            let control = greet(home, reach, connection.first()).await?;
+            let control = greet(home, route, connection.first()).await?;
             Ok::<_, Error>((connection, control))
         })?;
         Ok(Control { control, _connection: connection, runtime, home: home.clone() })
     }
 
-    /// What gpmd says of itself and its nodes.
+    /// Returns the state of gpmd and its nodes.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `OVERLOADED`.
@@ -128,8 +129,8 @@ impl Control {
         read_status(answer.get().and_then(|answer| answer.get_status()).map_err(failed)?)
     }
 
-    /// Uploads a module; durable, and known to every node, once this returns. `progress` is told
-    /// how many bytes gpmd has taken.
+    /// Uploads a module. When this returns, the module is durable and every registered node has been told.
+    /// `progress` receives the number of bytes that gpmd has accepted.
     ///
     /// # Errors
     /// `MODULE_INVALID`, `MODULE_EXISTS`, `STORAGE_FULL`, `OVERLOADED`, `GPMD_NOT_RUNNING`.
@@ -168,7 +169,7 @@ impl Control {
         params.set_name(name.as_str());
         params.set_version(version.to_string());
         params.set_size(size);
-        params.set_alive(capnp_rpc::new_client(Here));
+        params.set_alive(capnp_rpc::new_client(Alive));
         let answer = answered(ANSWER, request.send().promise).await?;
         match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
             upload_begun::Upload(upload) => upload.map_err(failed),
@@ -176,7 +177,7 @@ impl Control {
         }
     }
 
-    /// Removes a version of a module, or all of them; says which.
+    /// Removes one version of a module, or all of them. Returns the versions that were removed.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `GPMD_NOT_RUNNING`.
@@ -202,7 +203,7 @@ impl Control {
         }
     }
 
-    /// Chooses the version that a request without one gets; none goes back to the highest.
+    /// Chooses the version that a request without a version gets. `None` chooses the highest again.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `GPMD_NOT_RUNNING`.
@@ -219,16 +220,16 @@ impl Control {
         }
     }
 
-    /// Stops gpmd in order, and waits until it is gone.
+    /// Stops gpmd in an orderly way, and waits until its process has ended.
     ///
     /// # Errors
-    /// `OVERLOADED` where it does not end in time; `GPMD_NOT_RUNNING`.
+    /// `OVERLOADED` if it does not stop in time; `GPMD_NOT_RUNNING`.
     pub fn shut_down(self, reason: &str) -> Result<()> {
         let record = Record::read(&self.home);
         let mut request = self.control.shut_down_request();
         request.get().set_reason(reason);
-        match self.runtime.block_on(answered(END, request.send().promise)) {
-            // Gone before it could answer.
+        match self.runtime.block_on(answered(STOP, request.send().promise)) {
+            // It ended before it could answer.
             Err(error) if error.code() == Code::GpmdNotRunning => {}
             other => drop(other?),
         }
@@ -241,12 +242,13 @@ impl Control {
 fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
     let started = Instant::now();
     while is_running(home) {
-        if started.elapsed() > END {
-            return Err(Error::new(Code::Overloaded, "gpmd was told to end and has not yet"));
+        if started.elapsed() > STOP {
+            let message = format!("gpmd does not stop within {} seconds", STOP.as_secs());
+            return Err(Error::new(Code::Overloaded, message).with_help("run `gvm doctor` to find out why"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // The lock goes at the very end of the daemon; its process follows within milliseconds.
+    // The daemon releases the lock last; its process ends within milliseconds after that.
     let last = Instant::now();
     while let Some(record) = &record
         && process::lives(record.pid)
@@ -257,11 +259,11 @@ fn wait_until_gone(home: &Home, record: Option<Record>) -> Result<()> {
     Ok(())
 }
 
-async fn greet(home: &Home, reach: &Route, door: control_door::Client) -> Result<control::Client> {
-    let mut request = door.greet_request();
+async fn greet(home: &Home, route: &Route, greeter: control_door::Client) -> Result<control::Client> {
+    let mut request = greeter.greet_request();
     hello::write(&Hello::of(home.id()), request.get().init_hello());
     let answer = answered(ANSWER, request.send().promise);
-    let answer = answer.await.map_err(|error| reach.another_door(error, "commands"))?;
+    let answer = answer.await.map_err(|error| route.wrong_port(error, "commands"))?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         control_greeting::Ok(ok) => {
             hello::read(ok.get_hello().map_err(failed)?)?.admit(home.id())?;
@@ -289,7 +291,7 @@ fn read_status(from: status::Reader<'_>) -> Result<Status> {
     })
 }
 
-/// Waits for an answer of gpmd, as long as it may take.
+/// Waits for gpmd's answer, at most this long.
 async fn answered<T>(
     within: Duration,
     promise: impl Future<Output = std::result::Result<T, capnp::Error>>,

@@ -1,10 +1,10 @@
-//! A node's side of gpmd: registered for as long as it lives, whatever happens to gpmd.
+//! A node's registration with gpmd, which survives a restart of gpmd.
 //!
-//! In: who the node is. Out: its registration, who else there is, the index of modules, word when
-//! gpmd is lost and when it is back. Must not know: what a node does.
+//! In: the node's identity. Out: its registration, the other running nodes, the index of modules, and events
+//! when gpmd is lost or back. Must not know: calls, sessions, connections between nodes.
 //!
-//! Belongs to the node's RPC thread. While gpmd is away the index is read from the home itself, and
-//! the node registers again, under the same name and id, as soon as gpmd is back.
+//! Belongs to the node's RPC thread. While gpmd is away, the index is read from the home. When gpmd is back,
+//! the node registers again with the same name and id.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -29,29 +29,29 @@ use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registered, registration, registry, registry_door, registry_greeting, subscription,
 };
 
-/// How long gpmd may take to answer. It answers within a millisecond; its disk may be slow.
+/// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
-/// Between two attempts to find gpmd again: the first, and the longest.
+/// The first and the longest wait between two attempts to reach gpmd again.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Events that wait to be read. More are dropped: [`Link::is_up`] tells how things stand.
+/// The most events that wait to be read. More are dropped; [`Link::is_up`] still tells the current state.
 const EVENTS: usize = 16;
 
 /// What happened to gpmd.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// gpmd is gone; why, where it said so.
+    /// gpmd is gone. The text says why: gpmd's own reason if it gave one.
     Lost(String),
-    /// gpmd is back, and the node registered again.
+    /// gpmd is back and the node is registered again.
     Back,
-    /// gpmd is back and refuses to register the node again; it goes on asking.
+    /// gpmd is back but refuses to register the node. The node keeps trying.
     Refused(Error),
 }
 
-/// Told of the index as gpmd announces it, before gpmd acknowledges the change to whoever made it; told
-/// none where it must be read from the home.
+/// Receives each index that gpmd announces, before gpmd acknowledges the change to the command that made it.
+/// Receives `None` when the index must be read from the home.
 pub type Announced = Box<dyn Fn(Option<Arc<Index>>)>;
 
 /// A node's registration. Dropping it ends the registration.
@@ -62,40 +62,40 @@ pub struct Link {
 
 pub(super) struct Shared {
     home: Home,
-    reach: Route,
+    route: Route,
     applicant: RefCell<Applicant>,
-    /// By which gpmd knows this node again.
+    /// Proves to gpmd that a later registration is from the same node.
     secret: Secret,
     node: RefCell<NodeInfo>,
-    /// While gpmd is there.
+    /// `None` while gpmd is away.
     pub(super) session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
     announced: Announced,
-    /// What gpmd said when it left.
+    /// The reason that gpmd gave when it stopped.
     farewell: RefCell<Option<String>>,
 }
 
 pub(super) struct Session {
     registry: registry::Client,
     connection: Connection,
-    // Held: dropping them ends what they stand for.
+    // Dropping these ends the registration and the subscription.
     pub(super) registration: registration::Client,
     subscription: subscription::Client,
 }
 
 impl Link {
-    /// Finds gpmd and registers; `announced` has the index before this returns. gpmd is found again in
-    /// the same way. To be called on a `LocalRuntime` or `LocalSet`.
+    /// Connects to gpmd and registers. `announced` receives the index before this returns. When gpmd is lost,
+    /// the link reconnects by the same route. Call it on a `LocalRuntime` or `LocalSet`.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, `VERSION_MISMATCH`, `AUTH_FAILED`, `OVERLOADED`.
     pub async fn connect(
         home: &Home,
-        reach: Route,
+        route: Route,
         applicant: Applicant,
         announced: Announced,
     ) -> Result<(Link, mpsc::Receiver<Event>)> {
-        // A node of no name until the registry has spoken.
+        // A placeholder until the registry has chosen the name.
         let node = NodeInfo {
             name: "unnamed".parse()?,
             id: applicant.life.id,
@@ -106,7 +106,7 @@ impl Link {
         };
         let shared = Rc::new(Shared {
             home: home.clone(),
-            reach,
+            route,
             applicant: RefCell::new(applicant),
             secret: Secret::random(),
             node: RefCell::new(node),
@@ -116,22 +116,22 @@ impl Link {
             farewell: RefCell::default(),
         });
         open(&shared).await?;
-        let (tell, events) = mpsc::channel(EVENTS);
-        let watching = tokio::task::spawn_local(watch(shared.clone(), tell)).abort_handle();
+        let (sender, events) = mpsc::channel(EVENTS);
+        let watching = tokio::task::spawn_local(watch(shared.clone(), sender)).abort_handle();
         Ok((Link { shared, watching }, events))
     }
 
-    /// The node as it is registered.
+    /// Returns the node as gpmd registered it.
     pub fn node(&self) -> NodeInfo {
         self.shared.node.borrow().clone()
     }
 
-    /// Whether gpmd is there.
+    /// Returns whether gpmd is connected.
     pub fn is_up(&self) -> bool {
         self.shared.session.borrow().is_some()
     }
 
-    /// Every live node of the device, this one included, sorted by name.
+    /// Returns every running node of the home, this one included, sorted by name.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -142,7 +142,7 @@ impl Link {
         nodes.iter().map(hello::read_node).collect()
     }
 
-    /// The live node of this name.
+    /// Returns the running node with this name.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`; `GPMD_NOT_RUNNING` while gpmd is away.
@@ -154,18 +154,18 @@ impl Link {
         looked_up(which.map_err(|error| failed(error.into()))?)
     }
 
-    /// What vouches for this node, and for others, for as long as this link lives.
+    /// Returns the client that issues and checks tickets. It works as long as this link lives.
     pub fn witness(&self) -> Witness {
         Witness::of(self.shared.clone())
     }
 
-    /// Ends the registration in order: once this returns the name is free again, if gpmd is there.
+    /// Ends the registration in an orderly way. If gpmd is connected, the name is free when this returns.
     pub async fn finish(self) {
         self.watching.abort();
         let session = self.shared.session.borrow_mut().take();
         if let Some(Session { registry, connection, registration, subscription }) = session {
             drop((registration, subscription));
-            // Requests are served in order: once this one is answered, the others were heard.
+            // gpmd serves requests in order, so its answer means that it has processed the drops.
             let _ = answered(registry.discover_request().send().promise).await;
             connection.finish().await;
         }
@@ -187,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// Lets go of a session that is over.
+    /// Drops the session after it has ended.
     fn forget(&self) {
         (self.announced)(None);
         let session = self.session.borrow_mut().take();
@@ -195,15 +195,15 @@ impl Shared {
     }
 }
 
-/// Notices when gpmd goes, and finds it again.
-async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
+/// Notices when gpmd goes away, and connects to it again.
+async fn watch(shared: Rc<Shared>, events: mpsc::Sender<Event>) {
     loop {
         let session = shared.session.borrow().as_ref().map(|session| {
             (session.connection.closed(), session.registration.ended_request().send().promise)
         });
         if let Some((closed, ended)) = session {
             let ended = async {
-                // A gpmd that does not tell it tells the end of the connection.
+                // An error means that gpmd or its connection is gone, which `closed` reports.
                 if ended.await.is_err() {
                     std::future::pending::<()>().await;
                 }
@@ -220,7 +220,7 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
         let farewell = shared.farewell.borrow_mut().take();
         let why = farewell.unwrap_or_else(|| "connection lost".into());
         tracing::info!(why, "gpmd is gone");
-        let _ = tell.try_send(Event::Lost(why));
+        let _ = events.try_send(Event::Lost(why));
         let mut wait = FIRST_WAIT;
         let mut refused = false;
         loop {
@@ -228,26 +228,26 @@ async fn watch(shared: Rc<Shared>, tell: mpsc::Sender<Event>) {
             wait = (wait * 2).min(LONGEST_WAIT);
             match open(&shared).await {
                 Ok(()) => break,
-                // Not there, or not answering: it may be stopped, or coming up.
+                // gpmd may be stopped or still starting.
                 Err(error) if matches!(error.code(), Code::GpmdNotRunning | Code::Overloaded) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "gpmd is back and refuses");
+                    tracing::warn!(%error, "gpmd is back but refuses to register this node");
                     if !std::mem::replace(&mut refused, true) {
-                        let _ = tell.try_send(Event::Refused(error));
+                        let _ = events.try_send(Event::Refused(error));
                     }
                 }
             }
         }
         tracing::info!("gpmd is back");
-        let _ = tell.try_send(Event::Back);
+        let _ = events.try_send(Event::Back);
     }
 }
 
-/// Connects, greets, registers and subscribes.
+/// Connects to gpmd, registers and subscribes.
 async fn open(shared: &Rc<Shared>) -> Result<()> {
-    let transport = shared.reach.dial().await?;
+    let transport = shared.route.dial().await?;
     let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
-    let (registry, _) = greet(&shared.home, &shared.reach, connection.first()).await?;
+    let (registry, _) = greet(&shared.home, &shared.route, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
     let (node, registration) = register(&registry, &applicant, shared.secret).await?;
     shared.applicant.borrow_mut().name = Some(node.name.clone());
@@ -257,20 +257,20 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     request.get().set_subscriber(capnp_rpc::new_client(subscriber));
     let answer = answered(request.send().promise).await?;
     let subscription = answer.get().and_then(|answer| answer.get_subscription()).map_err(failed)?;
-    let asked = registry.clone();
-    connection.watch(move || asked.ping_request().send().promise);
+    let pinged = registry.clone();
+    connection.watch(move || pinged.ping_request().send().promise);
     *shared.session.borrow_mut() = Some(Session { registry, connection, registration, subscription });
     Ok(())
 }
 
-/// Asks gpmd for its version and the live nodes, as a node would, and registers nothing. To be called on a
-/// `LocalRuntime` or `LocalSet`.
+/// Asks gpmd for its version and the running nodes, without registering. Call it on a `LocalRuntime` or
+/// `LocalSet`.
 ///
 /// # Errors
-/// As of [`Link::connect`].
-pub async fn look(home: &Home, reach: &Route) -> Result<(String, Vec<NodeInfo>)> {
-    let connection = Connection::start(reach.dial().await?, Side::Dialled, MessageLimits::CONTROL, None);
-    let (registry, version) = greet(home, reach, connection.first()).await?;
+/// Those of [`Link::connect`].
+pub async fn look(home: &Home, route: &Route) -> Result<(String, Vec<NodeInfo>)> {
+    let connection = Connection::start(route.dial().await?, Side::Dialled, MessageLimits::CONTROL, None);
+    let (registry, version) = greet(home, route, connection.first()).await?;
     let answer = answered(registry.discover_request().send().promise).await?;
     let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
     Ok((version, nodes.iter().map(hello::read_node).collect::<Result<_>>()?))
@@ -278,13 +278,13 @@ pub async fn look(home: &Home, reach: &Route) -> Result<(String, Vec<NodeInfo>)>
 
 async fn greet(
     home: &Home,
-    reach: &Route,
-    door: registry_door::Client,
+    route: &Route,
+    greeter: registry_door::Client,
 ) -> Result<(registry::Client, String)> {
-    let mut request = door.greet_request();
+    let mut request = greeter.greet_request();
     hello::write(&Hello::of(home.id()), request.get().init_hello());
     let answer = answered(request.send().promise).await;
-    let answer = answer.map_err(|error| reach.another_door(error, "nodes"))?;
+    let answer = answer.map_err(|error| route.wrong_port(error, "nodes"))?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         registry_greeting::Ok(ok) => {
             let hello = hello::read(ok.get_hello().map_err(failed)?)?;
@@ -313,7 +313,7 @@ async fn register(
     }
 }
 
-/// What gpmd tells: holds the link weakly, so that a dropped link is gone at once.
+/// Receives gpmd's messages. It holds the link weakly, so dropping the link ends it at once.
 struct Subscriber {
     shared: std::rc::Weak<Shared>,
 }
@@ -327,11 +327,11 @@ impl index_subscriber::Server for Subscriber {
         contained(async move {
             let Some(shared) = self.shared.upgrade() else { return Ok(()) };
             let read = shared.index.borrow_mut().read();
-            // What cannot be read is read again, and its error told, by whoever wants it.
+            // After a failed read, each user of the index reads the file again and gets the error.
             let unreadable = read.as_ref().err().map(Error::to_string);
             (shared.announced)(read.ok());
             if let Some(error) = unreadable {
-                tracing::warn!(error, "the index cannot be read");
+                tracing::warn!(error, "cannot read the index of modules");
             }
             Ok(())
         })
@@ -362,7 +362,7 @@ impl index_subscriber::Server for Subscriber {
     }
 }
 
-/// Waits for an answer of gpmd, as long as it may take.
+/// Waits for gpmd's answer, at most [`ANSWER`].
 pub(super) async fn answered<T>(
     promise: impl Future<Output = std::result::Result<T, capnp::Error>>,
 ) -> Result<T> {

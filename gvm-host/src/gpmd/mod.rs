@@ -1,10 +1,10 @@
-//! How a node, or a command, speaks with the home's gpmd.
+//! The clients of the home's gpmd.
 //!
-//! In: a home; what is asked of gpmd. Out: its answers; word of changes. Must not know: how gpmd does any of
-//! it (`daemon/`), what a node does.
+//! In: a home, and requests of nodes and commands. Out: gpmd's answers and notifications. Must not know: the
+//! implementation of gpmd (`daemon/`), calls, sessions.
 //!
-//! - `link`, `witness`: a node's side. `control`: a command's side. `route`: the way to gpmd. `record`: what
-//!   a running gpmd says of itself.
+//! - `link`, `witness`: the clients of a node. `control`: the client of a command. `route`: the address of
+//!   gpmd. `record`: the file in which a running gpmd publishes its addresses.
 
 pub mod control;
 pub mod entry;

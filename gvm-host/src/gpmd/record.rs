@@ -1,7 +1,7 @@
-//! What a running gpmd says of itself in `gpmd.json`, and whether one runs.
+//! The record of a running gpmd (`gpmd.json`), and the lock that shows whether one runs.
 //!
-//! In: a home. Out: the record, and the lock that one gpmd holds. Must not know: sockets. The lock
-//! tells the truth; the record may be of a daemon that crashed.
+//! In: a home. Out: the record and the lock. Must not know: connections. Trust the lock: the record may be
+//! left over from a gpmd that crashed.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use crate::base::durable;
 use crate::base::error::{Error, Result};
 use crate::base::home::Home;
 
-/// What gpmd says of itself.
+/// The process, version and addresses of a running gpmd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub pid: u32,
     pub version: String,
-    /// Where nodes find it: `tcp:HOST:PORT`.
+    /// The port for nodes: `tcp:HOST:PORT`.
     pub address: String,
-    /// Where commands find it: `tcp:HOST:PORT`.
+    /// The port for commands: `tcp:HOST:PORT`.
     pub command_address: String,
-    /// Where nodes that share the home and the device find it: `unix:PATH`.
+    /// The socket for nodes of the same device: `unix:PATH`.
     #[serde(default)]
     pub socket: String,
-    /// The same for commands.
+    /// The socket for commands.
     #[serde(default)]
     pub command_socket: String,
-    /// Since when it runs, in milliseconds since 1970.
+    /// When gpmd started, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,
 }
@@ -40,39 +40,38 @@ impl Record {
     /// `STORAGE_FULL`, `INTERNAL`.
     pub fn write(&self, home: &Home) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::internal(format!("gpmd's record: {error}")))?;
+            .map_err(|error| Error::internal(format!("cannot encode gpmd's record: {error}")))?;
         durable::write(&home.gpmd_record(), (text + "\n").as_bytes())
     }
 
-    /// The record in the home, if there is one that can be read.
+    /// Reads the record in the home. Returns `None` if it is missing or cannot be read.
     pub fn read(home: &Home) -> Option<Record> {
         serde_json::from_str(&fs::read_to_string(home.gpmd_record()).ok()?).ok()
     }
 }
 
-/// How long those who only ask may keep the lock from gpmd: each has it for microseconds.
-const ASKERS: Duration = Duration::from_millis(100);
+/// How long [`Lock::take`] waits for checks by [`is_running`]. Each holds the lock for microseconds.
+const CHECKS: Duration = Duration::from_millis(100);
 
-/// Proof that no other gpmd runs in the home. The kernel gives it back when the process ends,
-/// however that comes.
+/// Proof that no other gpmd runs in the home. The kernel releases it when the process ends, even by a crash.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for what the kernel does when it is closed")] File);
+pub struct Lock(#[expect(dead_code, reason = "the kernel releases the lock when the file is closed")] File);
 
 impl Lock {
-    /// Takes the lock; none where a gpmd holds it.
+    /// Takes the lock. Returns `None` if another gpmd holds it.
     ///
     /// # Errors
     /// `STORAGE_FULL`, `INTERNAL`.
     pub fn take(home: &Home) -> Result<Option<Lock>> {
         let path = home.gpmd_lock();
-        let fail = |error: std::io::Error| Error::io(format_args!("cannot lock {}", path.display()), error);
+        let fail = |error: std::io::Error| Error::io(format_args!("cannot lock `{}`", path.display()), error);
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
         let begun = Instant::now();
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Some(Lock(file))),
-                // Whoever asks whether gpmd runs has the lock for a moment too.
-                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < ASKERS => {
+                // `is_running` in another process also holds the lock for a moment.
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < CHECKS => {
                     std::thread::sleep(Duration::from_millis(3));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -82,14 +81,14 @@ impl Lock {
     }
 }
 
-/// Whether a gpmd runs in the home, or is about to.
+/// Returns whether a gpmd runs, or is starting, in the home.
 pub fn is_running(home: &Home) -> bool {
     let Ok(file) = File::open(home.gpmd_lock()) else { return false };
-    // Shared, so that two who ask do not take each other for gpmd.
+    // A shared lock, so that two checks at the same time do not mistake each other for gpmd.
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err()
 }
 
-/// The process that holds the lock; none where no gpmd runs, or the system does not tell.
+/// Returns the process that holds the lock, or `None` if no gpmd runs or the system does not say.
 pub fn holder(home: &Home) -> Option<u32> {
     crate::base::process::holder(&home.gpmd_lock())
 }
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holds_the_lock() {
+    fn only_one_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path().join("home")).unwrap();
         assert!(!is_running(&home));

@@ -1,7 +1,7 @@
-//! Where a home's gpmd is, and how it is dialled.
+//! The address of a home's gpmd, and connections to it.
 //!
-//! In: a home, and an address where a person gave one. Out: connections to its gpmd. Must not know:
-//! what is asked of it.
+//! In: a home, and an address if the user gave one. Out: connections to gpmd. Must not know: the requests
+//! that are sent over them.
 
 use std::io;
 
@@ -12,30 +12,31 @@ use crate::base::process;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Address, Transport, dial, dial_words};
 
-/// A way to a home's gpmd. Cheap to clone; `Send + Sync`.
+/// The address of a home's gpmd. Cheap to clone; `Send + Sync`.
 #[derive(Clone)]
 pub struct Route {
     address: Address,
-    /// For ports.
+    /// Only for ports.
     tls: Option<Tls>,
     home: Home,
 }
 
 impl Route {
-    /// Its socket for nodes.
+    /// Returns the route to the socket for nodes.
     pub fn nodes(home: &Home) -> Route {
         Route { address: Address::Unix(home.gpmd_socket()), tls: None, home: home.clone() }
     }
 
-    /// Its socket for commands.
+    /// Returns the route to the socket for commands.
     pub fn commands(home: &Home) -> Route {
         Route { address: Address::Unix(home.command_socket()), tls: None, home: home.clone() }
     }
 
-    /// Whatever address a person gave. A port is shown the home's key.
+    /// Returns the route to the address that the user gave. At a port, both sides prove that they hold the
+    /// home's key.
     ///
     /// # Errors
-    /// `HOME_INSECURE` where others may read the key; `STORAGE_FULL`, `INTERNAL`.
+    /// `HOME_INSECURE` if other users can read the key; `STORAGE_FULL`, `INTERNAL`.
     pub fn at(address: Address, home: &Home) -> Result<Route> {
         let tls = match address {
             Address::Tcp(_) => Some(Tls::open(home)?),
@@ -44,80 +45,83 @@ impl Route {
         Ok(Route { address, tls, home: home.clone() })
     }
 
-    /// Dials it, within some seconds.
+    /// Connects within a few seconds.
     ///
     /// # Errors
-    /// `GPMD_NOT_RUNNING` where nobody listens, `AUTH_FAILED` where whoever listens is not of this home,
-    /// `OVERLOADED` where it takes no connection.
+    /// `GPMD_NOT_RUNNING` if nothing listens, `AUTH_FAILED` if the listener does not belong to this home,
+    /// `OVERLOADED` if it does not accept the connection.
     pub(super) async fn dial(&self) -> Result<Transport> {
         dial(&self.address, self.tls.as_ref()).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.not_running(),
-            io::ErrorKind::PermissionDenied => {
-                Error::new(Code::AuthFailed, format!("gpmd at {}: {}", self.address, dial_words(&error)))
-                    .with_source(error)
-            }
-            io::ErrorKind::TimedOut => {
-                Error::new(Code::Overloaded, "gpmd accepts no connection: it is suspended or overloaded")
-                    .with_help("run `gvm doctor` to find out which")
-            }
+            io::ErrorKind::PermissionDenied => self.refused(error),
+            io::ErrorKind::TimedOut => Error::new(
+                Code::Overloaded,
+                "gpmd does not accept connections: it is suspended or overloaded",
+            )
+            .with_help("run `gvm doctor` to find out which"),
             _ => match self.address {
-                Address::Unix(_) => Error::io("cannot reach gpmd", error),
-                // The host may be away, or the connection went during the handshake.
-                Address::Tcp(_) => self.nobody_at(&error.to_string()).with_source(error),
+                Address::Unix(_) => Error::io("cannot connect to gpmd", error),
+                // The host may be down, or the connection was lost during the handshake.
+                Address::Tcp(_) => self.no_answer(&error.to_string()).with_source(error),
             },
         })
+    }
+
+    fn refused(&self, error: io::Error) -> Error {
+        let message = format!("cannot connect to gpmd at `{}`: {}", self.address, dial_words(&error));
+        let refused = Error::new(Code::AuthFailed, message);
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let refused = match inner.and_then(Error::help) {
+            Some(help) => refused.with_help(help.to_owned()),
+            None => refused,
+        };
+        refused.with_source(error)
     }
 
     fn not_running(&self) -> Error {
         match &self.address {
             Address::Unix(path) if is_running(&self.home) => {
-                let path = path.display();
-                // It writes its record once it listens.
-                let sentence = match Record::read(&self.home).filter(|record| process::lives(record.pid)) {
-                    Some(Record { pid, .. }) => format!(
-                        "gpmd runs as process {pid}, and nobody answers at its socket {path}: `kill {pid}`, then \
-                         `gpmd start`"
-                    ),
-                    None => match holder(&self.home) {
-                        Some(pid) => format!(
-                            "gpmd is starting or ending, as {}: nobody answers yet at {path}",
-                            process::called(pid)
-                        ),
-                        None => format!("gpmd is starting or ending: nobody answers yet at {path}"),
-                    },
-                };
-                Error::new(Code::GpmdNotRunning, sentence)
+                let (message, help) = self.silent(&path.display().to_string());
+                Error::new(Code::GpmdNotRunning, message).with_help(help)
             }
             Address::Unix(_) => not_running(),
-            Address::Tcp(_) => self.nobody_at("nobody listens there"),
+            Address::Tcp(_) => self.no_answer("nothing listens there"),
         }
     }
 
-    fn nobody_at(&self, why: &str) -> Error {
-        let sentence = format!(
-            "no gpmd answers at {}: {why}; start it there, or correct --gpmd (GPMD_ADDRESS)",
-            self.address
-        );
-        Error::new(Code::GpmdNotRunning, sentence)
+    /// The message and the help for a gpmd that holds the lock but does not answer at its socket.
+    fn silent(&self, path: &str) -> (String, String) {
+        // gpmd writes its record once it listens.
+        if let Some(Record { pid, .. }) = Record::read(&self.home).filter(|record| process::lives(record.pid))
+        {
+            let message = format!("gpmd runs as process {pid} but does not answer at its socket `{path}`");
+            return (message, format!("run `kill {pid}`, then `gpmd start`"));
+        }
+        let called =
+            holder(&self.home).map(|pid| format!(" as {}", process::called(pid))).unwrap_or_default();
+        let message = format!("gpmd is starting or stopping{called} and does not answer yet at `{path}`");
+        (message, "wait a few seconds and try again".to_owned())
     }
 
-    /// The error of something else than what was dialled: it does not know the greeting.
-    pub(super) fn another_door(&self, error: Error, wanted: &str) -> Error {
+    fn no_answer(&self, why: &str) -> Error {
+        Error::new(Code::GpmdNotRunning, format!("no gpmd answers at `{}`: {why}", self.address))
+            .with_help("start gpmd there, or correct the address (`--gpmd` or `GPMD_ADDRESS`)")
+    }
+
+    /// Replaces the error of a listener that does not know the greeting for `wanted` (`nodes`, `commands`).
+    pub(super) fn wrong_port(&self, error: Error, wanted: &str) -> Error {
         match error.code() {
             Code::VersionMismatch => Error::new(
                 Code::GpmdNotRunning,
-                format!(
-                    "what answers at {} is not gpmd's port for {wanted}: each of its two ports serves one, and \
-                     `gpmd status` tells both",
-                    self.address
-                ),
-            ),
+                format!("`{}` is not gpmd's port for {wanted}", self.address),
+            )
+            .with_help("run `gpmd status` to see both ports: one is for nodes, the other for commands"),
             _ => error,
         }
     }
 }
 
-/// The error of a home without gpmd.
+/// The error when no gpmd runs in the home.
 pub fn not_running() -> Error {
-    Error::new(Code::GpmdNotRunning, "no gpmd answers in this home: start one with `gpmd start`")
+    Error::new(Code::GpmdNotRunning, "no gpmd answers in this home").with_help("run `gpmd start`")
 }

@@ -1,7 +1,7 @@
-//! gpmd's word for who is who, from a node's side.
+//! Tickets that prove a node's identity, from a node's side.
 //!
-//! In: a node that is dialled, or the ticket of one that dials. Out: a ticket, or the node that it is of. It
-//! lives as long as the node's link. Must not know: what the nodes are to each other.
+//! In: a node to connect to, or the ticket of a node that connects. Out: a ticket, or the node that it
+//! belongs to. Must not know: connections between nodes, the accept policy.
 
 use std::rc::Rc;
 
@@ -13,7 +13,8 @@ use crate::wire;
 use crate::wire::hello;
 use crate::wire::schema::gpmd_capnp::{looked_up, registration};
 
-/// gpmd's word for who is who among the nodes that are registered. Cheap to clone; belongs to the link's thread.
+/// Asks gpmd to issue and check tickets. Works as long as the node's link lives. Cheap to clone; belongs to
+/// the link's thread.
 #[derive(Clone)]
 pub struct Witness(Rc<Shared>);
 
@@ -29,7 +30,7 @@ impl Witness {
         }
     }
 
-    /// A ticket by which that node learns who dials it.
+    /// Returns a ticket that proves this node's identity to `to`.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -38,13 +39,17 @@ impl Witness {
         hello::write_node(to, request.get().init_to());
         let answer = answered(request.send().promise).await?;
         let ticket = answer.get().and_then(|answer| answer.get_ticket()).map_err(failed)?;
-        Secret::read(ticket).ok_or_else(|| Error::new(Code::VersionMismatch, "gpmd gives no tickets"))
+        Secret::read(ticket).ok_or_else(|| {
+            Error::new(Code::VersionMismatch, "gpmd does not issue tickets")
+                .with_help("install the same release of gpmd and the nodes, then restart gpmd")
+        })
     }
 
-    /// The live node that shows this ticket.
+    /// Returns the running node that this ticket belongs to.
     ///
     /// # Errors
-    /// `NODE_NOT_FOUND` where gpmd gave it to none, or for another; `GPMD_NOT_RUNNING` while gpmd is away.
+    /// `NODE_NOT_FOUND` if gpmd did not issue it, or issued it for another node; `GPMD_NOT_RUNNING` while
+    /// gpmd is away.
     pub async fn identify(&self, ticket: Secret) -> Result<NodeInfo> {
         let mut request = self.registration()?.identify_request();
         request.get().set_ticket(ticket.bytes());
@@ -52,13 +57,13 @@ impl Witness {
         looked_up(answer.get().and_then(|answer| answer.which().map_err(Into::into)).map_err(failed)?)
     }
 
-    /// Whether gpmd is there.
+    /// Returns whether gpmd is connected.
     pub fn is_up(&self) -> bool {
         self.0.session.borrow().is_some()
     }
 }
 
-/// gpmd's answer to who somebody is.
+/// Reads the node, or the error, in an answer of gpmd.
 pub(super) fn looked_up(answer: looked_up::WhichReader<'_>) -> Result<NodeInfo> {
     match answer {
         looked_up::Node(node) => hello::read_node(node.map_err(failed)?),

@@ -1,7 +1,7 @@
-//! The node's own thread: its listener, its registration, its peers.
+//! The node's own thread: its listeners, its registration, its peers.
 //!
-//! In: requests from the handle, connections from others, word from gpmd. Out: replies, events. All
-//! that is capnp stays on this thread. Must not know: who holds the handle.
+//! In: requests from the handle, connections from other nodes, events from gpmd. Out: replies, events. Must
+//! not know: who uses the handle. Everything of capnp stays on this thread.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -42,46 +42,45 @@ use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
 
-/// How much longer than its limit a call on another node is waited for.
+/// How long to wait for a call on another node after its time limit.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// How long what runs may take to its end when the node is shut down; whoever waits at a prompt for it to
-/// leave would not wait longer.
+/// How long running calls may take to end when the node is shut down. A user would not wait longer.
 const FINISH: Duration = Duration::from_secs(5);
 
-/// How long the peers have to hear goodbye.
+/// How long the peers may take to answer the goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long a node whose connection was lost is tried again, and how often.
+/// How long to reconnect to a node whose connection was lost, and the pauses between attempts.
 const RETURN: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Nodes whose connections were lost at one moment; of what is beyond, each is met again by a person.
+/// The most lost connections that wait to be reconnected. Beyond it, the user must connect again.
 const RETURNING: usize = 256;
 
-/// Connections that have not been accepted yet.
+/// The most connections that are not accepted yet.
 const STRANGERS: usize = 64;
 
-/// What the thread starts with.
+/// The parts that the thread starts with.
 pub struct Parts {
     pub config: Config,
     pub runner: Runner,
-    /// Of the instances that this node's people hold elsewhere.
+    /// The instances that the users of this node hold.
     pub directory: Directory,
     pub events: broadcast::Sender<Event>,
     pub answerers: Answerers,
     pub workers: Workers,
 }
 
-/// What the handle asks.
+/// A request of the handle.
 pub enum Message {
     Discover(oneshot::Sender<Result<Vec<NodeInfo>>>),
     Connect(Name, oneshot::Sender<Result<()>>),
     Disconnect(Name, oneshot::Sender<Result<()>>),
     Revoke(Name, oneshot::Sender<Result<()>>),
     Rights(Name, oneshot::Sender<Result<SessionRights>>),
-    /// To the question of this id.
+    /// The answer to the question with this id.
     Answer(u64, bool, oneshot::Sender<Result<()>>),
     List(oneshot::Sender<Vec<NodeInfo>>),
     Run {
@@ -110,20 +109,20 @@ pub enum Message {
         reply: oneshot::Sender<Result<()>>,
     },
     ShutDown(oneshot::Sender<()>),
-    /// Shut down without waiting for what runs.
+    /// Shut down without waiting for running calls.
     Hurry,
 }
 
 type Ready = oneshot::Sender<Result<NodeInfo>>;
 
-/// The thread's main.
+/// Runs the thread.
 pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(live(parts, inbox, ready)),
-        Err(error) => drop(ready.send(Err(Error::io("starting the node's runtime", error)))),
+        Err(error) => drop(ready.send(Err(Error::io("cannot start the node's runtime", error)))),
     }
 }
 
@@ -138,14 +137,14 @@ async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
     }
 }
 
-/// Where others dial this node.
+/// The addresses at which other nodes reach this one.
 struct Listeners {
     socket: Listener,
     port: Listener,
 }
 
 impl Listeners {
-    /// The socket first: it costs less, and the kernel vouches for the other end.
+    /// Returns the addresses. The socket is first: it is cheaper, and the kernel authenticates the other end.
     fn addresses(&self) -> Vec<String> {
         [&self.socket, &self.port].map(|listener| listener.address().to_string()).into()
     }
@@ -164,9 +163,9 @@ struct Actor {
     table: Rc<RefCell<Table<Rc<Peer>>>>,
     directory: Directory,
     events: broadcast::Sender<Event>,
-    /// Of the calls that this node has running elsewhere.
+    /// The term of the calls that this node runs on other nodes.
     own: Term,
-    /// Nodes that were connected from here, and are tried again since their connection was lost.
+    /// The nodes that this node dialled, and to which it reconnects because their connection was lost.
     returning: RefCell<HashSet<Name>>,
     lost: mpsc::Sender<NodeInfo>,
 }
@@ -235,7 +234,7 @@ impl Actor {
         Ok((Rc::new(actor), listeners, Word { gpmd: word, lost: gone }))
     }
 
-    /// Serves until the handle says so or is gone.
+    /// Serves until the handle asks for the shutdown or is dropped.
     async fn serve(self: Rc<Self>, listeners: Listeners, word: Word, mut inbox: mpsc::Receiver<Message>) {
         let Word { gpmd: mut word, mut lost } = word;
         let mut work = JoinSet::new();
@@ -260,7 +259,7 @@ impl Actor {
                         });
                     }
                     (Err(error), _) | (_, Err(error)) => {
-                        tracing::warn!("a connection was turned away: {error}");
+                        tracing::warn!("rejected a connection: {error}");
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 },
@@ -270,11 +269,11 @@ impl Actor {
                 },
                 Some(node) = lost.recv() => drop(work.spawn_local(self.clone().meet_again(node))),
                 Some(ended) = work.join_next() => if let Err(error) = ended {
-                    tracing::error!("a request ended badly: {error}");
+                    tracing::error!("a request failed: {error}");
                 },
             }
         }
-        // Nobody connects any more, and nothing begins.
+        // From now on, no node connects and no call begins.
         drop(listeners);
         self.ours.running.close();
         if !farewell.is_empty() {
@@ -294,7 +293,7 @@ impl Actor {
         }
     }
 
-    /// Serves until nothing runs any more, for peers or on them, or for as long as that may take.
+    /// Serves until no call runs for peers or on them, or until [`FINISH`] is over.
     async fn finish_running(
         self: &Rc<Self>,
         word: &mut mpsc::Receiver<link::Event>,
@@ -317,7 +316,7 @@ impl Actor {
                 },
                 Some(event) = word.recv() => self.heard(event),
                 Some(ended) = work.join_next() => if let Err(error) = ended {
-                    tracing::error!("a request ended badly: {error}");
+                    tracing::error!("a request failed: {error}");
                 },
             }
         }
@@ -327,7 +326,10 @@ impl Actor {
         let event = match event {
             link::Event::Lost(_) => Event::GpmdLost,
             link::Event::Back => Event::GpmdBack,
-            link::Event::Refused(error) => Event::GpmdRefused { why: error.to_string() },
+            // One line: events have no help.
+            link::Event::Refused(error) => {
+                Event::GpmdRefused { why: format!("{}: {}", error.code(), error.message()) }
+            }
         };
         let _ = self.events.send(event);
     }
@@ -338,7 +340,7 @@ impl Actor {
             Message::Connect(name, mut reply) => {
                 let connected = tokio::select! {
                     connected = self.connect(name) => connected,
-                    // Whoever asked does not wait any more: nor does the other side's person.
+                    // The caller has stopped waiting, so the question to the other side ends too.
                     () = reply.closed() => return,
                 };
                 let _ = reply.send(connected);
@@ -351,7 +353,7 @@ impl Actor {
             Message::Run { node, call, stdio, mut reply } => {
                 let outcome = tokio::select! {
                     ran = self.run(node, call, stdio) => ran.unwrap_or_else(Outcome::failed),
-                    // The caller took it back: so do we.
+                    // The caller has cancelled the call.
                     () = reply.closed() => return,
                 };
                 let _ = reply.send(outcome);
@@ -374,7 +376,7 @@ impl Actor {
                     let _ = reply.send(dropped);
                 }
             }
-            // Both are for whoever serves.
+            // `serve` and `finish_running` handle these two.
             Message::ShutDown(reply) => drop(reply.send(())),
             Message::Hurry => {}
         }
@@ -388,7 +390,7 @@ impl Actor {
         let node = self.link.look_up(&name).await?;
         let waiting = || drop(self.events.send(Event::Waiting { name: name.clone() }));
         let peer = self.ours.dial(&node, waiting).await?;
-        // Whom a person here connects with is welcome.
+        // The user asked for this node, so an earlier revocation no longer counts.
         self.ours.gatekeeper.borrow_mut().readmit(&name);
         self.join(peer, Met::Dialled);
         Ok(())
@@ -398,8 +400,8 @@ impl Actor {
         join(&self.table, &self.events, &self.directory, Rc::new(peer), met(self.lost.clone()));
     }
 
-    /// Connects again with a node whose connection was lost: the same life of it, for a while, and unless a
-    /// person decides otherwise meanwhile.
+    /// Reconnects to the same life of a node whose connection was lost. Stops after [`RETURN`], or when the
+    /// user connects or disconnects it.
     async fn meet_again(self: Rc<Self>, node: NodeInfo) {
         let name = node.name.clone();
         self.returning.borrow_mut().insert(name.clone());
@@ -414,7 +416,7 @@ impl Actor {
             let found = match self.link.look_up(&name).await {
                 Ok(found) if found.life() != node.life() => break,
                 Ok(found) => found,
-                // It is cut off from gpmd too, or is no more: gpmd will know it again first.
+                // The node has lost gpmd too, or has ended. If it is back, it registers with gpmd first.
                 Err(error) if error.code() == Code::NodeNotFound => continue,
                 Err(_) => node.clone(),
             };
@@ -425,9 +427,9 @@ impl Actor {
                     }
                     break;
                 }
-                // Without gpmd this node cannot show who it is, where the other one has gpmd already.
+                // A denial is final only with gpmd: without it, this node has no ticket that proves its name.
                 Err(error) if error.code() == Code::ConnectionDenied && self.link.is_up() => break,
-                Err(error) => tracing::debug!("{name} is not back: {error}"),
+                Err(error) => tracing::debug!("cannot reconnect to {name} yet: {error}"),
             }
         }
         self.returning.borrow_mut().remove(&name);
@@ -467,9 +469,9 @@ impl Actor {
     fn not_connected(&self, name: &Name) -> Error {
         let table = self.table.borrow();
         let meant = table.names().find(|peer| near::is_slip(name.as_str(), peer.as_str()));
-        let meant = meant.map(|peer| format!("; did you mean `{peer}`?")).unwrap_or_default();
-        let what = format!("not connected with `{name}`: Node.connect({name}) first{meant}");
-        Error::new(Code::NodeNotConnected, what)
+        let meant = meant.map(|peer| format!(": did you mean `{peer}`?")).unwrap_or_default();
+        let what = format!("this node is not connected to `{name}`{meant}");
+        Error::new(Code::NodeNotConnected, what).with_help(format!("call `Node.connect({name})` first"))
     }
 
     async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
@@ -484,7 +486,7 @@ impl Actor {
     }
 }
 
-/// Does work for as long as whoever asked waits for it. Dropping it tells the other node.
+/// Works as long as the caller waits for the answer. Dropping the work tells the other node.
 async fn awaited<R, T>(reply: &mut oneshot::Sender<R>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         done = work => Some(done),
@@ -492,7 +494,7 @@ async fn awaited<R, T>(reply: &mut oneshot::Sender<R>, work: impl Future<Output 
     }
 }
 
-/// Brings a module to life on a peer. An instance that its caller does not take goes again.
+/// Makes a live instance on a peer. The instance is dropped again if the caller does not take it.
 async fn spawn(
     peer: &Peer,
     name: &Name,
@@ -508,19 +510,19 @@ async fn spawn(
             }
         }
         Some(Err(error)) => return drop(reply.send(Err(error))),
-        // It may be there all the same, with its answer on the way.
+        // The instance may exist, with its answer on the way.
         None => {}
     }
     let _ = tokio::time::timeout(limits::DROPPING, remote::drop_instance(peer, name)).await;
 }
 
-/// What reaches the thread unasked.
+/// Events that reach the thread without a request.
 struct Word {
     gpmd: mpsc::Receiver<link::Event>,
     lost: mpsc::Receiver<NodeInfo>,
 }
 
-/// Different in every life of a node: the time it began, in nanoseconds.
+/// Returns a number that differs in every life of a node: its start time in nanoseconds.
 fn incarnation() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

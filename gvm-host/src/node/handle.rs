@@ -1,8 +1,7 @@
-//! The handle of a node: everything that can be asked of it.
+//! The handle of a node: everything that a node can do.
 //!
-//! In: calls and requests, from any thread. Out: futures of what became of them. Local calls run where
-//! their future is polled, without a hop; what concerns other nodes goes to the node's own thread. Must
-//! not know: capnp, sockets.
+//! In: calls and requests, from any thread. Out: futures of their results. Must not know: capnp, sockets.
+//! Local calls run on the thread that polls their future; requests to other nodes go to the node's thread.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -28,21 +27,21 @@ use crate::node::live::{self, Directory, Place};
 use crate::node::modules::Modules;
 use crate::peer::questions::{Answerers, Answering};
 
-/// Requests that wait for the node's thread; more make their callers wait.
+/// The most requests that wait for the node's thread. Beyond it, callers wait.
 const WAITING: usize = 256;
 
-/// Events that a slow listener may fall behind.
+/// How many events a slow listener may fall behind before it loses some.
 const EVENTS: usize = 256;
 
-/// A running node. Cheap to clone, `Send + Sync`; the node ends with [`Handle::shut_down`] or with the
-/// last clone.
+/// A running node. Cheap to clone, `Send + Sync`. The node ends with [`Handle::shut_down`] or when the last
+/// clone is dropped.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     info: NodeInfo,
     runner: Runner,
-    /// This node's own people.
+    /// The users of this node: the REPL, scripts, Python and guests.
     people: Caller,
     answerers: Answerers,
     directory: Directory,
@@ -52,7 +51,7 @@ pub(super) struct Inner {
 }
 
 impl Handle {
-    /// Starts a node: it listens, registers with the home's gpmd, and answers.
+    /// Starts a node: it listens, registers with the home's gpmd, and serves requests.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING`, `NODE_NAME_TAKEN`, those of reading the home.
@@ -79,7 +78,7 @@ impl Handle {
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
             .spawn(move || actor::run(parts, inbox, ready))
-            .map_err(|error| Error::io("starting the node's thread", error))?;
+            .map_err(|error| Error::io("cannot start the node's thread", error))?;
         let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
@@ -89,22 +88,22 @@ impl Handle {
         Ok(node)
     }
 
-    /// Who this node is.
+    /// Returns the node's name, id and addresses.
     pub fn info(&self) -> &NodeInfo {
         &self.0.info
     }
 
-    /// The node's name.
+    /// Returns the node's name.
     pub fn name(&self) -> &Name {
         &self.0.info.name
     }
 
-    /// What runs calls here.
+    /// Returns the runner of local calls.
     pub fn runner(&self) -> &Runner {
         &self.0.runner
     }
 
-    /// What happens to this node from now on.
+    /// Returns the events of this node from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.events.subscribe()
     }
@@ -116,7 +115,8 @@ impl Handle {
         answer.await.map_err(|_| gone().with_effect(Effect::Unknown))
     }
 
-    /// Asks what another node has to answer, for so long at the most: one that hangs keeps nobody waiting.
+    /// Sends a request that another node answers, and waits at most this long, so that a node that hangs does not
+    /// keep its caller waiting.
     async fn ask_there<T>(
         &self,
         most: Duration,
@@ -126,7 +126,7 @@ impl Handle {
         tokio::time::timeout(most, self.ask(message)).await.unwrap_or(Err(late))
     }
 
-    /// Every live node of the home, this one included, sorted by name.
+    /// Returns every running node of the home, this one included, sorted by name.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -134,9 +134,9 @@ impl Handle {
         self.ask(Message::Discover).await?
     }
 
-    /// Connects with a node; harmless where they are connected already. Where a person is asked there it
-    /// may take a minute, which [`Event::Waiting`] tells; dropping the future takes the question back. A
-    /// node whose session was revoked here is accepted again.
+    /// Connects to a node. Does nothing if it is already connected. If the other node asks its user, this can
+    /// take a minute and sends [`Event::Waiting`]; dropping the future withdraws the question. A node whose
+    /// session was revoked here is accepted again.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
@@ -147,7 +147,7 @@ impl Handle {
         self.ask(|reply| Message::Connect(name, reply)).await?
     }
 
-    /// Ends the connection with a node.
+    /// Ends the connection to a node.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -155,9 +155,9 @@ impl Handle {
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
-    /// Ends the session that a node holds here, and the connection with it: the calls that it has running
-    /// here stop, its instances are freed, and it does not come back until [`Handle::connect`] is called
-    /// for it here, or a person is asked and allows it.
+    /// Ends the session that a node holds here, and the connection to it. The calls that it runs here stop,
+    /// and its instances are freed. It cannot connect again until [`Handle::connect`] is called for it here,
+    /// or the user is asked and allows it.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -165,7 +165,7 @@ impl Handle {
         self.ask(|reply| Message::Revoke(name, reply)).await?
     }
 
-    /// What this node may call on a connected node, and until when.
+    /// Returns what this node may call on a connected node, and until when.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
@@ -173,7 +173,7 @@ impl Handle {
         self.ask(|reply| Message::Rights(name, reply)).await?
     }
 
-    /// Says that [`Event::Asked`] is answered in this process, for as long as the guard lives.
+    /// Declares that this process answers [`Event::Asked`], as long as the guard lives.
     pub fn answering(&self) -> Answering {
         self.0.answerers.join()
     }
@@ -181,26 +181,26 @@ impl Handle {
     /// Answers a question of [`Event::Asked`].
     ///
     /// # Errors
-    /// `NODE_NOT_FOUND` where it is no longer open.
+    /// `NODE_NOT_FOUND` if the question is no longer open.
     pub async fn answer(&self, id: u64, yes: bool) -> Result<()> {
         self.ask(|reply| Message::Answer(id, yes, reply)).await?
     }
 
-    /// The connected nodes, sorted by name.
+    /// Returns the connected nodes, sorted by name.
     ///
     /// # Errors
-    /// `NODE_DOWN` where this node has been shut down.
+    /// `NODE_DOWN` if this node has been shut down.
     pub async fn list(&self) -> Result<Vec<NodeInfo>> {
         self.ask(Message::List).await
     }
 
-    /// Runs a call on a connected node; on this one where the name is none or its own. A call of a module gets a
-    /// fresh instance. What the guest writes arrives in `stdio` meanwhile. Dropping the future stops the call.
+    /// Runs a call on a connected node, or here if `node` is `None` or this node's own name. A call of a module
+    /// runs on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the future cancels the call.
     pub async fn run(&self, node: Option<Name>, call: Call, stdio: Stdio) -> Outcome {
         let Some(node) = node.filter(|node| *node != self.0.info.name) else {
             return self.0.runner.run(&self.0.people, call, stdio).await;
         };
-        // This side's own limits hold there too.
+        // The limits of this node also apply to its calls on other nodes.
         let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
         let timeout = call.limits.timeout;
         let message = |reply| Message::Run { node, call, stdio, reply };
@@ -211,15 +211,15 @@ impl Handle {
         outcome.unwrap_or_else(Outcome::failed)
     }
 
-    /// Brings a module to life, here or on a connected node, and says by which name it is called. It keeps
-    /// its state until it is dropped, or until its node or this one goes. Dropping the future stops its start
-    /// code, and leaves no instance.
+    /// Makes a live instance of a module, here or on a connected node, and returns its name. The instance
+    /// keeps its state until it is dropped, or until its node or this one ends. Dropping the future stops the start
+    /// code and leaves no instance.
     ///
     /// # Errors
-    /// As of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
+    /// Those of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
     pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
         let node = node.filter(|node| *node != self.0.info.name);
-        // A stored module of that name would be hidden by the instance.
+        // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
         let place = Place { node: node.clone(), module: target.module.to_string() };
@@ -231,14 +231,14 @@ impl Handle {
             }
             Some(node) => {
                 let name = name.clone();
-                // What the other node allows where this one says nothing.
+                // The default of the other node.
                 let most = limits.timeout.unwrap_or(limits::PEER_TIMEOUT);
-                let late = late("bring the module to life", most);
+                let late = late("make the instance", most);
                 let message = |reply| Message::Spawn { node, name, target, limits, reply };
                 Some(self.ask_there(most + GRACE, late, message).await??)
             }
         };
-        // Nothing is waited for from here on: who drops this future has the instance and its name, or neither.
+        // There is no await from here on, so a dropped future leaves both the instance and its name, or neither.
         self.0.directory.add(name.clone(), place);
         if let Some(taken) = taken {
             let _ = taken.send(());
@@ -246,18 +246,18 @@ impl Handle {
         Ok(name)
     }
 
-    /// Where the live instance of this name is, if there is one.
+    /// Returns the place of the live instance with this name, if there is one.
     pub fn instance(&self, name: &Name) -> Option<Place> {
         self.0.directory.get(name)
     }
 
-    /// The live instances that this node's people hold, sorted by name.
+    /// Returns the live instances that the users of this node hold, sorted by name.
     pub fn instances(&self) -> Vec<(Name, Place)> {
         self.0.directory.list()
     }
 
-    /// Lets an instance go, wherever it lives. One whose node does not answer keeps its name, so that it can be
-    /// dropped again.
+    /// Drops an instance, here or on another node. If that node does not answer, the instance keeps its name, so
+    /// that you can drop it again.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`; `NODE_DOWN`, `TIMEOUT`.
@@ -269,37 +269,37 @@ impl Handle {
         };
         let most = limits::DROPPING;
         let message = |reply| Message::DropInstance { node, name: name.clone(), reply };
-        let dropped = self.ask_there(most, late("let the instance go", most), message).await.flatten();
+        let dropped = self.ask_there(most, late("drop the instance", most), message).await.flatten();
         if !dropped.as_ref().is_err_and(|error| error.code() == Code::Timeout) {
             self.0.directory.remove(&name);
         }
         dropped
     }
 
-    /// The signature of a function on a connected node, or on this one; none for a main. Dropping the future ends
-    /// the work, also on the other node.
+    /// Returns the signature of a function on a connected node, or here if `node` is `None` or this node's own name.
+    /// `None` for a main. Dropping the future ends the work, also on the other node.
     ///
     /// # Errors
-    /// As of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
+    /// Those of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
     pub async fn describe(&self, node: Option<Name>, target: Target) -> Result<Option<FuncType>> {
         let Some(node) = node.filter(|node| *node != self.0.info.name) else {
             let (limits, began) = (Limits::default(), Instant::now());
             return Ok(self.0.runner.describe(&self.0.people, &target, limits, began).await?.1);
         };
-        // The module may have to be compiled for it.
+        // The other node may have to compile the module first.
         let most = self.0.runner.limits().timeout.unwrap_or(limits::PEER_TIMEOUT);
         let late = late("describe the function", most).with_effect(Effect::NotStarted);
         self.ask_there(most + GRACE, late, |reply| Message::Describe { node, target, most, reply }).await?
     }
 
-    /// Has a [`Handle::shut_down`] under way wait no longer for what runs.
+    /// Makes a [`Handle::shut_down`] that is under way stop waiting for running calls.
     pub async fn hurry(&self) {
         let _ = self.0.requests.send(Message::Hurry).await;
     }
 
-    /// Ends the node in order: what runs for peers, or on them for this node, may end within some seconds,
-    /// while new calls are refused; then the rest is taken back, peers and gpmd hear goodbye. Takes ten
-    /// seconds at the very most, and next to none where nothing runs.
+    /// Ends the node in an orderly way. Calls that run for peers, or on them for this node, have some seconds
+    /// to end, and new calls are refused. Then the other calls are cancelled, and peers and gpmd are told.
+    /// Takes at most ten seconds, and almost no time if nothing runs.
     pub async fn shut_down(&self) {
         let _ = self.ask(Message::ShutDown).await;
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -312,7 +312,7 @@ impl Handle {
 /// The error of another node that did not do so in time.
 fn late(what: &str, most: Duration) -> Error {
     let most = humantime::format_duration(most);
-    Error::new(Code::Timeout, format!("the other node did not {what} after {most}"))
+    Error::new(Code::Timeout, format!("the other node did not {what} within {most}"))
         .with_effect(Effect::Unknown)
 }
 

@@ -1,7 +1,7 @@
-//! Who is connected: into the table, watched over, and out of it with a reason.
+//! The life of a connected peer: it is added to the table, watched, and removed with a reason.
 //!
-//! In: a peer that was met. Out: events; word of those whose connection was lost. Belongs to the node's
-//! thread. Must not know: how the two met, or meet again.
+//! In: a new connection to a peer. Out: events; the peers whose connection was lost, for reconnecting. Must
+//! not know: how connections are dialled and accepted. Belongs to the node's thread.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,17 +15,17 @@ use crate::peer::connected::{LOST, Peer};
 use crate::peer::table::Table;
 use crate::peer::term::End;
 
-/// How a peer came to be one; who dialled it dials it again where the connection is lost.
+/// How the connection to a peer began. If it is lost, the side that dialled it dials again.
 pub enum Met {
-    /// It dialled this node.
+    /// The peer dialled this node.
     Accepted,
-    /// A person here asked for it.
+    /// A user of this node asked for the connection.
     Dialled(mpsc::Sender<NodeInfo>),
-    /// Its connection had been lost.
+    /// An earlier connection was lost.
     Again(mpsc::Sender<NodeInfo>),
 }
 
-/// Takes a peer into the table and watches over it. What this side asked for itself is no event.
+/// Adds a peer to the table and watches its connection. A connection that this side asked for sends no event.
 pub fn join(
     table: &Rc<RefCell<Table<Rc<Peer>>>>,
     events: &broadcast::Sender<Event>,
@@ -36,7 +36,7 @@ pub fn join(
     let name = peer.info.name.clone();
     let closed = peer.closed();
     let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
-    // Connections of an earlier life of the node end here.
+    // Ends the connections to an earlier life of the node.
     drop(added.ghosts);
     if added.first && !matches!(met, Met::Dialled(_)) {
         let _ = events.send(Event::Connected { name: name.clone() });
@@ -51,17 +51,17 @@ pub fn join(
                     && why == LOST
                     && lost.try_send(info.clone()).is_err()
                 {
-                    tracing::warn!(node = %name, "is not tried again: too many connections were lost at once");
+                    tracing::warn!(node = %name, "not reconnecting: too many connections were lost at once");
                 }
                 let _ = events.send(Event::Down { name: name.clone(), why });
             }
         })
     };
-    let hear = gone.clone();
-    peer.on_goodbye(move |why| hear(why));
+    let said_goodbye = gone.clone();
+    peer.on_goodbye(move |why| said_goodbye(why));
     if let Some(lasts) = peer.lasts() {
         let (peer, gone, closed) = (Rc::downgrade(&peer), gone.clone(), peer.closed());
-        // Ends with the connection.
+        // The task ends with the connection.
         tokio::task::spawn_local(async move {
             let expired = tokio::time::timeout(lasts, closed).await.is_err();
             if let Some(peer) = peer.upgrade().filter(|_| expired) {
@@ -71,6 +71,6 @@ pub fn join(
             }
         });
     }
-    // Ends with the connection, which ends with the thread's runtime at the latest.
+    // The task ends with the connection, which ends at the latest with the thread's runtime.
     tokio::task::spawn_local(async move { gone(closed.await) });
 }

@@ -1,9 +1,9 @@
 //! Live instances: modules that keep their state between calls.
 //!
-//! In: modules to bring to life, calls by the instance's name. Out: outcomes. A set of instances belongs
-//! to whoever holds it (this node's own people, or one session) and goes with it. Calls on an instance
-//! run one after another; one that traps, or whose call is taken back while it runs, is gone. Must not
-//! know: sockets, sessions.
+//! In: modules to instantiate, calls by the name of an instance. Out: outcomes. Must not know: sockets,
+//! sessions. A set of instances belongs to one owner (the users of this node, or one session) and ends with
+//! it. Calls on an instance run one after another. An instance is gone after a trap, or after a call that was
+//! cancelled while it ran.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,20 +21,19 @@ use crate::engine::{Instance, Module};
 pub struct Instances(Arc<Mutex<BTreeMap<Name, Slot>>>);
 
 enum Slot {
-    /// It is being made, by whoever has this mark.
+    /// It is being made by the holder of this mark.
     Making(Arc<()>),
     Live(Arc<Live>),
 }
 
-/// The place of an instance that is being made, which counts as one already. Dropping it gives the place up.
+/// The place of an instance that is being made. It counts as an instance. Dropping it frees the place.
 pub struct Reserved {
     instances: Instances,
     name: Name,
     mark: Arc<()>,
 }
 
-/// Where the instances of a node's own people live, by the names they are called by. Cheap to clone;
-/// clones share it.
+/// The places of the instances that the users of a node hold, by name. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
 pub struct Directory(Arc<Mutex<Places>>);
 
@@ -44,16 +43,16 @@ struct Places {
     places: BTreeMap<Name, Place>,
 }
 
-/// Where an instance lives, and what it was made from.
+/// The node on which an instance lives, and the module that it was made from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
-    /// None is here.
+    /// `None` is this node.
     pub node: Option<Name>,
     pub module: String,
 }
 
 impl Directory {
-    /// A name that no instance had before: `i1`, `i2`…; none for which `taken` holds.
+    /// Returns a name that no instance had before and that is not `taken`: `i1`, `i2`…
     pub fn next_name(&self, taken: impl Fn(&Name) -> bool) -> Result<Name> {
         let mut places = lock(&self.0);
         loop {
@@ -65,33 +64,33 @@ impl Directory {
         }
     }
 
-    /// Notes where an instance lives.
+    /// Adds an instance.
     pub fn add(&self, name: Name, place: Place) {
         lock(&self.0).places.insert(name, place);
     }
 
-    /// Where the instance of this name lives, if there is one.
+    /// Returns the place of the instance with this name, if there is one.
     pub fn get(&self, name: &Name) -> Option<Place> {
         lock(&self.0).places.get(name).cloned()
     }
 
-    /// Forgets an instance.
+    /// Removes an instance.
     pub fn remove(&self, name: &Name) {
         lock(&self.0).places.remove(name);
     }
 
-    /// Forgets what lived on a node that is gone: it went with the session.
+    /// Removes the instances on a node that is gone: they ended with the session.
     pub fn forget_node(&self, node: &Name) {
         lock(&self.0).places.retain(|_, place| place.node.as_ref() != Some(node));
     }
 
-    /// Every instance, sorted by name.
+    /// Returns every instance, sorted by name.
     pub fn list(&self) -> Vec<(Name, Place)> {
         lock(&self.0).places.iter().map(|(name, place)| (name.clone(), place.clone())).collect()
     }
 }
 
-/// An instance that was brought to life and that nobody has yet; it goes with this.
+/// An instance that has been made and has no owner yet. It is dropped with this value.
 pub struct Made {
     /// What it was made from.
     pub from: ModuleRef,
@@ -102,11 +101,11 @@ pub struct Made {
 /// One live instance.
 pub struct Live {
     pub module: Arc<Module>,
-    /// What it was made from, as its owner named it.
+    /// The module that it was made from, as its owner named it.
     pub title: String,
-    /// The name of the stored module that it was made from; none of one that came along.
+    /// The name of the stored module that it was made from. `None` if the caller sent the module.
     pub of: Option<Name>,
-    /// The instance while no call runs in it; why it is gone otherwise. Waiting calls queue here in order.
+    /// The instance while no call runs in it, or the code that ended it. Waiting calls queue here in order.
     cell: tokio::sync::Mutex<Result<Instance, Code>>,
     /// The call that runs in it.
     running: Mutex<Option<Uuid>>,
@@ -117,35 +116,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Instances {
-    /// Keeps a place for an instance of this name, which is made next.
+    /// Reserves the place of an instance with this name, which is made next.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` where the owner has as many as it may; `BAD_ARGUMENTS` where it has one of that
-    /// name.
+    /// `LIMIT_EXCEEDED` if the owner has the maximum number; `BAD_ARGUMENTS` if it has one with this name.
     pub fn reserve(&self, name: Name) -> Result<Reserved> {
         let mut instances = lock(&self.0);
         if instances.len() >= limits::INSTANCES_PER_OWNER {
-            let most = limits::INSTANCES_PER_OWNER;
-            return Err(Error::new(
-                Code::LimitExceeded,
-                format!("{most} live instances are the most that one owner may have: drop some"),
-            ));
+            let message = format!("an owner may have at most {} live instances", limits::INSTANCES_PER_OWNER);
+            return Err(Error::new(Code::LimitExceeded, message)
+                .with_help("drop instances that you no longer need with `Node.drop`"));
         }
         if instances.contains_key(&name) {
-            return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` lives already")));
+            return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` already exists")));
         }
         let mark = Arc::default();
         instances.insert(name.clone(), Slot::Making(Arc::clone(&mark)));
         Ok(Reserved { instances: self.clone(), name, mark })
     }
 
-    /// Lets all of them go.
+    /// Drops all of them.
     pub fn clear(&self) {
         let all = std::mem::take(&mut *lock(&self.0));
         drop(all);
     }
 
-    /// The instance of this name.
+    /// Returns the instance with this name.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
@@ -156,7 +152,7 @@ impl Instances {
         }
     }
 
-    /// Lets an instance go. A call that runs in it ends as it will; one that is being made is not taken in.
+    /// Drops an instance. A call that runs in it continues to its end. An instance that is being made is not kept.
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
@@ -164,7 +160,7 @@ impl Instances {
         lock(&self.0).remove(name).map(drop).ok_or_else(|| not_found(name))
     }
 
-    /// Names and what they were made from, sorted by name.
+    /// Returns the names and the modules that they were made from, sorted by name.
     pub fn list(&self) -> Vec<(Name, String)> {
         let instances = lock(&self.0);
         let titles = instances.iter().filter_map(|(name, slot)| match slot {
@@ -182,10 +178,10 @@ impl Slot {
 }
 
 impl Reserved {
-    /// Takes in the instance.
+    /// Puts the instance into its place.
     ///
     /// # Errors
-    /// `CANCELLED` where it was let go while it was made.
+    /// `CANCELLED` if it was dropped while it was made.
     pub fn fill(&self, made: Made) -> Result<()> {
         let Made { from, module, instance } = made;
         let mut instances = lock(&self.instances.0);
@@ -196,7 +192,7 @@ impl Reserved {
                 *slot = Slot::Live(Arc::new(Live { module, title, of, cell, running: Mutex::default() }));
                 Ok(())
             }
-            _ => Err(Error::new(Code::Cancelled, "the instance was let go while it was made")
+            _ => Err(Error::new(Code::Cancelled, "the instance was dropped while it was made")
                 .with_effect(Effect::RanAndFailed)),
         }
     }
@@ -211,21 +207,19 @@ impl Drop for Reserved {
     }
 }
 
-/// The error of a name that no instance has.
+/// The error for a name that no instance has.
 pub fn not_found(name: &Name) -> Error {
-    Error::new(
-        Code::InstanceNotFound,
-        format!("no live instance is named `{name}`: Node.instances() lists them"),
-    )
+    Error::new(Code::InstanceNotFound, format!("no live instance is named `{name}`"))
+        .with_help("list the live instances with `Node.instances()`")
 }
 
 impl Live {
-    /// Runs `work` in the instance once it is this call's turn. Where `work` fails in a way that poisons
-    /// the instance, or its future is dropped, the instance is gone.
+    /// Runs `work` in the instance when it is this call's turn. If `work` fails after it began, or its future
+    /// is dropped, the instance is gone.
     ///
     /// # Errors
-    /// Those of `work`; `INSTANCE_NOT_FOUND` where it is gone; `NOT_PERMITTED` where the call comes from
-    /// one that runs in this very instance.
+    /// Those of `work`; `INSTANCE_NOT_FOUND` if the instance is gone; `NOT_PERMITTED` if the call comes from
+    /// a call that runs in the same instance.
     pub async fn enter<T>(
         &self,
         call: Uuid,
@@ -236,11 +230,11 @@ impl Live {
         if own {
             return Err(Error::new(
                 Code::NotPermitted,
-                "the call comes from one that runs in this very instance: it would wait for itself",
+                "the call comes from a call in the same instance and would wait for itself",
             ));
         }
         let mut cell = self.cell.lock().await;
-        // Whoever drops this future in the middle leaves a guest that stopped anywhere.
+        // If this future is dropped while it runs, the guest has stopped at an arbitrary point.
         let taken = std::mem::replace(&mut *cell, Err(Code::Cancelled));
         let mut instance = match taken {
             Ok(instance) => instance,
@@ -264,8 +258,9 @@ impl Live {
 fn gone(why: Code) -> Error {
     Error::new(
         Code::InstanceNotFound,
-        format!("this instance is gone: an earlier call in it ended with {why}; spawn another"),
+        format!("this instance is gone because an earlier call in it ended with {why}"),
     )
+    .with_help("make a new one with `Node.spawn`")
 }
 
 struct Running<'a>(&'a Live);

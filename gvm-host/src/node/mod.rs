@@ -1,8 +1,8 @@
-//! A node: what runs here, who is connected, and the one handle that all its faces share.
+//! A node: the calls that run here, the connected nodes, and the handle that all users of the node share.
 //!
-//! In: a configuration; calls from the REPL, scripts, Python, guests. Out: outcomes and events. The
-//! handle is `Send + Sync`; what speaks to others lives on one thread of its own (`actor.rs`). Must not
-//! know: the terminal, flags, the environment.
+//! In: a configuration; calls from the REPL, scripts, Python and guests. Out: outcomes and events. Must not
+//! know: the terminal, flags, the environment. The handle is `Send + Sync`; the connections to gpmd and to
+//! other nodes belong to one thread (`actor.rs`).
 
 mod actor;
 pub mod handle;
@@ -30,35 +30,35 @@ use tokio::runtime::Handle as Workers;
 
 pub use self::handle::Handle;
 
-/// Where a node listens unless a person says otherwise: a free port of the loopback interface.
+/// The default address on which a node listens: a free port of the loopback interface.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// What a node is made with. [`Config::new`] has the defaults; each method changes one.
+/// The configuration of a node. [`Config::new`] has the defaults; each method changes one.
 #[non_exhaustive]
 pub struct Config {
     pub home: Home,
-    /// Where the home's gpmd is; none for its socket in the home.
+    /// The address of the home's gpmd. `None` means its socket in the home.
     pub gpmd: Option<Address>,
-    /// Where other nodes may dial this one, beside its socket; port 0 takes a free one.
+    /// The address on which other nodes reach this one, in addition to its socket. Port 0 selects a free one.
     pub listen: SocketAddr,
-    /// None lets gpmd choose one.
+    /// `None` lets gpmd choose a name.
     pub name: Option<Name>,
     pub accept: Accept,
-    /// What peers may call here; everything where there are none.
+    /// The calls that peers may make here. Empty allows every call.
     pub allow_calls: Vec<Rule>,
-    /// How long a session that a peer holds here lasts; none ends with its connection.
+    /// How long a peer's session here lasts. `None` lasts as long as its connection.
     pub session_time: Option<Duration>,
     pub grants: Grants,
-    /// Of every call that runs here.
+    /// The limits of every call that runs here.
     pub limits: Limits,
     pub engine: Engine,
-    /// The runtime that runs guests; none takes threads that all nodes of the process share.
+    /// The runtime that runs guests. `None` uses threads that all nodes of the process share.
     pub workers: Option<Workers>,
 }
 
 impl Config {
-    /// A node of this home that finds gpmd there, listens on the loopback interface, accepts every node
-    /// of the home, grants nothing and limits nothing but what [`crate::base::limits`] does.
+    /// Returns the default configuration: gpmd's socket in the home, the loopback interface, all nodes of the
+    /// home accepted, no grants, and only the limits of [`crate::base::limits`].
     pub fn new(home: Home, engine: Engine) -> Config {
         Config {
             home,

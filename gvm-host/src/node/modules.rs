@@ -1,7 +1,7 @@
-//! The home's modules as a node sees them: which bytes a name means.
+//! A node's view of the home's modules: which bytes a name means.
 //!
-//! In: the index, by gpmd's subscription while it is up, from the home's file while it is not. Out: a
-//! module's hash, and its bytes, checked. Must not know: how modules are run.
+//! In: the index, announced by gpmd while it is connected, read from the home's file otherwise. Out: the hash
+//! and the verified bytes of a module. Must not know: how modules are run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,7 +14,7 @@ use crate::modules::inspect::Kind;
 use crate::modules::names::TypeNames;
 use crate::modules::store::{self, Reader};
 
-/// What a name was found to mean.
+/// The module that a name refers to.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored {
     pub hash: Hash,
@@ -28,40 +28,39 @@ pub struct Modules(Arc<Inner>);
 struct Inner {
     home: Home,
     index: RwLock<Arc<Index>>,
-    /// Reads the file again where it has changed.
+    /// Reads the file again when it has changed.
     reader: Mutex<Reader>,
-    /// Whether gpmd tells us of every change.
-    told: AtomicBool,
+    /// Whether gpmd announces every change.
+    subscribed: AtomicBool,
 }
 
 impl Modules {
-    /// The home's modules as its file has them now.
+    /// Reads the index of the home.
     ///
     /// # Errors
     /// Those of reading the index.
     pub fn open(home: Home) -> Result<Modules> {
         let mut reader = Reader::new(&home);
         let index = RwLock::new(reader.read()?);
-        let told = AtomicBool::new(false);
-        Ok(Modules(Arc::new(Inner { home, index, reader: Mutex::new(reader), told })))
+        let subscribed = AtomicBool::new(false);
+        Ok(Modules(Arc::new(Inner { home, index, reader: Mutex::new(reader), subscribed })))
     }
 
-    /// Takes gpmd's word for what the index is now, and that it will tell of changes; without its
-    /// word the file is read.
+    /// Stores the index that gpmd announced; gpmd also announces later changes. After `None`, reads the file.
     pub fn announced(&self, index: Option<Arc<Index>>) {
-        let told = index.is_some();
+        let subscribed = index.is_some();
         if let Some(index) = index {
             *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         }
-        self.0.told.store(told, Ordering::Release);
+        self.0.subscribed.store(subscribed, Ordering::Release);
     }
 
-    /// The index as it is known now.
+    /// Returns the latest index that is in memory.
     pub fn index(&self) -> Arc<Index> {
         self.0.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The names that a stored module gives its types: of `name`, or of `name@1.2.3`. None of one that is not known.
+    /// Returns the names of the types of a stored module: `name` or `name@1.2.3`. Empty if it is not known.
     pub fn type_names(&self, title: &str) -> TypeNames {
         let (name, version) =
             title.split_once('@').map_or((title, None), |(name, version)| (name, Some(version)));
@@ -71,31 +70,31 @@ impl Modules {
         found.map(|found| found.entry.types.clone()).unwrap_or_default()
     }
 
-    /// What a name means, where that is known without reading a file.
+    /// Returns the hash that a name refers to, if that is known without reading a file.
     pub fn resolve_now(&self, name: &Name, version: Option<&semver::Version>) -> Option<Hash> {
-        if !self.0.told.load(Ordering::Acquire) {
+        if !self.0.subscribed.load(Ordering::Acquire) {
             return None;
         }
         let index = self.0.index.read().unwrap_or_else(PoisonError::into_inner);
         index.resolve(name.as_str(), version).ok().map(|found| found.entry.sha256)
     }
 
-    /// What a name means.
+    /// Returns the module that a name refers to.
     ///
     /// # Errors
-    /// `MODULE_NOT_FOUND` with the near names; those of reading the index.
+    /// `MODULE_NOT_FOUND` with similar names; those of reading the index.
     pub async fn resolve(&self, name: &Name, version: Option<&semver::Version>) -> Result<Stored> {
         let index = self.current().await?;
         let found = index.resolve(name.as_str(), version)?;
         Ok(Stored { hash: found.entry.sha256, component: found.entry.kind == Kind::Component })
     }
 
-    /// The index, read from its file where gpmd does not tell of changes.
+    /// Returns the current index. Reads its file if gpmd does not announce changes.
     ///
     /// # Errors
     /// Those of reading the index.
     pub async fn current(&self) -> Result<Arc<Index>> {
-        if !self.0.told.load(Ordering::Acquire) {
+        if !self.0.subscribed.load(Ordering::Acquire) {
             let inner = self.0.clone();
             let read = move || inner.reader.lock().unwrap_or_else(PoisonError::into_inner).read();
             let index = blocking(read).await?;
@@ -104,10 +103,10 @@ impl Modules {
         Ok(self.index())
     }
 
-    /// A module's bytes.
+    /// Returns the bytes of a module.
     ///
     /// # Errors
-    /// `MODULE_CORRUPT` where they are not what was uploaded.
+    /// `MODULE_CORRUPT` if they differ from what was uploaded.
     pub async fn read(&self, hash: Hash) -> Result<Arc<[u8]>> {
         let home = self.0.home.clone();
         blocking(move || store::read_module(&home, hash)).await.map(Into::into)

@@ -1,7 +1,7 @@
-//! What a node offers to its own guests of the network.
+//! The network of nodes, as a node offers it to its guests.
 //!
-//! In: a guest's requests, as text. Out: the same requests of the node's handle, as calls below the guest's
-//! own. Must not know: wasm, sockets.
+//! In: a guest's requests, with calls as text. Out: the same requests to the node's handle, nested in the
+//! guest's own call. Must not know: wasm, sockets.
 
 use std::sync::Weak;
 
@@ -15,7 +15,7 @@ use crate::call::stdio::Stdio;
 use crate::call::{Args, Call};
 use crate::imports::nodes::{Asked, Network, Within};
 
-/// A node by its handle, which it does not keep alive: guests end with their node.
+/// A weak handle of a node: guests do not keep their node alive.
 pub struct OfNode(pub Weak<Inner>);
 
 impl OfNode {
@@ -55,8 +55,9 @@ impl Network for OfNode {
                 Some(args) => Args::Text(parse::plain(args).ok_or_else(|| {
                     Error::new(
                         Code::BadArguments,
-                        "a module makes one call at a time: make the inner call first, and give its result",
+                        "a module makes one call at a time, but an argument is another call",
                     )
+                    .with_help("make the inner call first and pass its result")
                 })?),
             };
             let limits = Limits { timeout: within.left(), ..Limits::default() };

@@ -1,8 +1,7 @@
-//! Where a call becomes wasm: the target's module, its function, its arguments, its limits, and the run.
+//! Runs a call: finds the module and the function, converts the arguments, applies the limits.
 //!
-//! In: a call and the streams it was given. Out: its outcome. Shared by all five faces of a node (REPL,
-//! scripts, Python, guests, peers): what differs is what each was granted. Must not know: sockets,
-//! sessions, the terminal.
+//! In: a call and its streams. Out: its outcome. Must not know: sockets, sessions, the terminal. All callers
+//! of a node (REPL, scripts, Python, guests, peers) use it; they differ only in their rights and instances.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -34,55 +33,55 @@ struct Inner {
     modules: Modules,
     grants: Grants,
     limits: Limits,
-    /// What guests see of the network, once the node is part of it.
+    /// The network that guests may use. Set when the node has registered.
     network: OnceLock<Arc<dyn Network>>,
 }
 
-/// Whoever makes calls: what they have brought to life, and what they may call. Cheap to clone. The default
-/// is one of this node's own people, who may call everything.
+/// A caller: its live instances and its rights. Cheap to clone. The default is a user of this node, who may
+/// call everything.
 #[derive(Clone, Default)]
 pub struct Caller {
     pub held: Instances,
     pub rights: Rights,
-    /// Turns at compiling, where it may not have as many as it likes.
+    /// Limits how many modules are compiled for this caller at the same time. `None` is no limit.
     pub compiling: Option<Arc<Semaphore>>,
 }
 
-/// A call whose module is loaded and whose function is found.
+/// A loaded module and the function to call.
 pub struct Prepared {
     module: Arc<Module>,
     entry: Entry,
 }
 
 impl Prepared {
-    /// Whether the function has shown itself so fast that a thread hop would cost more.
+    /// Returns whether earlier calls were so fast that a switch of threads would cost more.
     pub fn is_fast(&self) -> bool {
         self.module.function(self.entry).is_some_and(|function| function.is_fast())
     }
 
-    /// The function's signature; none for a main.
+    /// Returns the function's signature. `None` for a main.
     pub fn signature(&self) -> Option<&FuncType> {
         self.module.function(self.entry).map(|function| &function.ty)
     }
 
-    /// The module that will run.
+    /// Returns the module that will run.
     pub fn module(&self) -> &Arc<Module> {
         &self.module
     }
 }
 
 impl Runner {
-    /// A runner over this engine, with what this node grants and allows.
+    /// Returns a runner with this engine, and the grants and limits of the node.
     pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
         Runner(Arc::new(Inner { engine, modules, grants, limits, network: OnceLock::new() }))
     }
 
-    /// Lets guests use the network of nodes where they are granted it.
+    /// Sets the network that guests with the grant may use.
     pub(super) fn join(&self, network: Arc<dyn Network>) {
         let _ = self.0.network.set(network);
     }
 
-    /// What the guest of a call that began then may see of the network.
+    /// Returns the network access of the guest of a call that began at `began`.
     fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<NetworkAccess> {
         if !self.0.grants.nodes {
             return None;
@@ -93,22 +92,22 @@ impl Runner {
         Some(NetworkAccess { network, within: Within { above, output: stdio.output.clone(), deadline } })
     }
 
-    /// The node's limits, which a call's own narrow.
+    /// Returns the node's limits. A call can only lower them.
     pub fn limits(&self) -> Limits {
         self.0.limits
     }
 
-    /// The home's modules as this node knows them.
+    /// Returns the home's modules.
     pub fn modules(&self) -> &Modules {
         &self.0.modules
     }
 
-    /// The engine that runs them.
+    /// Returns the engine.
     pub fn engine(&self) -> &Engine {
         &self.0.engine
     }
 
-    /// Finds the call's function where its module is loaded already: no waiting, no disk.
+    /// Finds the call's function if its module is already loaded. Does not wait and does not read files.
     pub fn prepare_now(&self, rights: &Rights, target: &Target, limits: &Limits) -> Option<Result<Prepared>> {
         let ModuleRef::Stored { name, version } = &target.module else { return None };
         let hash = self.0.modules.resolve_now(name, version.as_ref())?;
@@ -116,14 +115,14 @@ impl Runner {
         Some(find(module, target, rights))
     }
 
-    /// Finds the call's function, loading (and compiling) its module first where need be.
+    /// Finds the call's function. Loads and compiles its module first if necessary.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
     /// `FUNCTION_NOT_FOUND`, `FUNCTION_AMBIGUOUS`, `UNSUPPORTED_TYPE`, `NOT_PERMITTED`.
     pub async fn prepare(&self, caller: &Caller, target: &Target, limits: &Limits) -> Result<Prepared> {
         let rights = &caller.rights;
-        // Who may call nothing of a module does not learn whether it is there.
+        // A caller without rights to a module must not learn whether it exists.
         rights.enter(target.module.name(), target.function.as_deref())?;
         if let Some(ready) = self.prepare_now(rights, target, limits) {
             return ready;
@@ -131,7 +130,7 @@ impl Runner {
         find(self.load(caller, target, limits).await?, target, rights)
     }
 
-    /// The target's module, compiled first where need be.
+    /// Returns the target's module. Compiles it first if necessary.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
@@ -156,8 +155,8 @@ impl Runner {
         }
     }
 
-    /// Runs a call to its end, on a fresh instance or on one of those that its maker holds. Dropping the
-    /// future stops the guest.
+    /// Runs a call to its end, on a fresh instance or on a live instance of its caller. Dropping the future
+    /// stops the guest.
     pub async fn run(&self, caller: &Caller, call: Call, stdio: Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
             let name = name.clone();
@@ -181,12 +180,12 @@ impl Runner {
         }
     }
 
-    /// As [`Runner::run`], of a call that is prepared.
+    /// Runs a prepared call to its end, like [`Runner::run`].
     pub async fn run_prepared(&self, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
         self.run_since(Instant::now(), prepared, call, stdio).await
     }
 
-    /// Runs a prepared call whose time goes since `began`.
+    /// Runs a prepared call whose time limit counts from `began`.
     async fn run_since(&self, began: Instant, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
@@ -196,20 +195,20 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// Brings a module to life, and has its caller hold it under this name.
+    /// Makes a live instance of a module for its caller, with this name.
     ///
     /// # Errors
-    /// As of [`Runner::make`]; `LIMIT_EXCEEDED` of the caller.
+    /// Those of [`Runner::make`]; `LIMIT_EXCEEDED` if the owner has too many instances.
     pub async fn spawn(&self, caller: &Caller, name: Name, target: &Target, limits: Limits) -> Result<()> {
         let place = caller.held.reserve(name)?;
         place.fill(self.make(caller, target, limits, Instant::now()).await?)
     }
 
-    /// Brings a module to life, in the time that there is since `began`; nobody holds it yet. What its start
-    /// code writes goes nowhere. Dropping the future stops that.
+    /// Makes a live instance of a module, in the time since `began`. It has no owner yet. The output of its start
+    /// code is discarded. Dropping the future stops the start code.
     ///
     /// # Errors
-    /// Those of preparing a call, of its start code.
+    /// Those of preparing a call and of the start code; `TIMEOUT`.
     pub async fn make(
         &self,
         caller: &Caller,
@@ -273,11 +272,11 @@ impl Runner {
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
-    /// The module and the signature that a target means, in the time that there is since `began`; no signature
+    /// Returns the hash of the target's module and the signature of its function, in the time since `began`. `None`
     /// for a main.
     ///
     /// # Errors
-    /// As [`Runner::prepare`]; `INSTANCE_NOT_FOUND`, `TIMEOUT`.
+    /// Those of [`Runner::prepare`]; `INSTANCE_NOT_FOUND`, `TIMEOUT`.
     pub async fn describe(
         &self,
         caller: &Caller,
@@ -326,10 +325,10 @@ fn check_depth(call: &Call) -> Result<()> {
     if call.above.len() <= limits::CALL_DEPTH {
         return Ok(());
     }
-    Err(Error::new(Code::LimitExceeded, format!("calls may nest {} deep", limits::CALL_DEPTH)))
+    Err(Error::new(Code::LimitExceeded, format!("calls nest more than {} deep", limits::CALL_DEPTH)))
 }
 
-/// What a guest is told is its own name, and a person what was called.
+/// Returns the name of a module, for the guest's first argument and for messages.
 fn noun(module: &ModuleRef) -> String {
     match module {
         ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.to_string(),
@@ -343,8 +342,8 @@ fn find(module: Arc<Module>, target: &Target, rights: &Rights) -> Result<Prepare
     Ok(Prepared { module, entry })
 }
 
-/// The function that a target means, where it may be called. `of` is the module's stored name. What is not
-/// there is told only to who might have called it.
+/// Returns the function that a target refers to, if the caller may call it. `of` is the module's stored name.
+/// Only a caller with the right to a missing function learns that it is missing.
 fn permitted(
     module: &Module,
     noun: &str,
@@ -364,7 +363,7 @@ fn permitted(
     }
 }
 
-/// The values that the arguments are, checked against the signature.
+/// Returns the values of the arguments, checked against the signature.
 fn arguments(args: Args, ty: &FuncType, target: &Target) -> Result<Vec<Value>> {
     let function = target.function.as_deref().unwrap_or_default();
     let values = match args {
@@ -372,8 +371,9 @@ fn arguments(args: Args, ty: &FuncType, target: &Target) -> Result<Vec<Value>> {
         Args::Text(text) => wave::parse_args(&text, ty).map_err(|misread| misread.into_error(&text)),
         Args::Argv(_) => Err(Error::new(
             Code::BadArguments,
-            format!("`{function}` is a function: its arguments stand in parentheses"),
-        )),
+            format!("`{function}` is a function and takes no command-line arguments"),
+        )
+        .with_help(format!("write its arguments in parentheses: `{function}(…)`"))),
     };
     values.map_err(|error| error.with_context(format!("  {function}: {ty}")))
 }
@@ -382,7 +382,7 @@ fn checked(values: Vec<Value>, ty: &FuncType) -> Result<Vec<Value>> {
     if values.len() != ty.params.len() {
         return Err(Error::new(
             Code::BadArguments,
-            format!("{} arguments were given for {} parameters", values.len(), ty.params.len()),
+            format!("wrong number of arguments: expected {}, found {}", ty.params.len(), values.len()),
         ));
     }
     for (value, param) in values.iter().zip(&*ty.params) {

@@ -1,6 +1,6 @@
-//! The calls of one peer, run on this node.
+//! Runs the calls of one peer on this node.
 //!
-//! In: calls, and what the peer may call. Out: their outcomes. Must not know: sessions, sockets.
+//! In: calls, and the peer's rights. Out: their outcomes. Must not know: sessions, sockets.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// A peer with these rights, and no instances yet.
+    /// Returns a peer with these rights and no instances.
     pub fn new(runner: Runner, rights: Rights) -> Served {
         let compiling = Some(Arc::new(Semaphore::new(limits::compilers_per_peer())));
         Served { runner, caller: Caller { held: Instances::default(), rights, compiling } }

@@ -1,8 +1,8 @@
-//! Who dials this node: what it says of itself, held against gpmd's registry.
+//! Verifies the identity of nodes that connect, by asking gpmd.
 //!
-//! In: what a node that dials says, and its ticket. Out: whether it is that node. While gpmd is away nodes
-//! that were known before may come back; nobody else can be told from anybody. Must not know: the accept
-//! policy, which judges by the name that was found true here.
+//! In: the identity that a node claims, and its ticket. Out: whether the claim is true. Must not know: the
+//! accept policy, which relies on the verified name. While gpmd is away, only nodes that were verified before
+//! can connect.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -13,14 +13,14 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Life, Name, NodeInfo, Secret};
 use crate::gpmd::witness::Witness;
 
-/// Lives that are remembered; beyond it all are forgotten, and known again by gpmd's word.
+/// The most verified nodes that are remembered. Beyond it, all are forgotten; gpmd can verify them again.
 const MOST: usize = 4096;
 
-/// How long gpmd may be away before who dials is told so: it may be starting again.
+/// How long to wait for gpmd before a node is denied, because gpmd may be restarting.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Tells who is who. Cheap to clone; belongs to the node's thread.
+/// Verifies nodes, and gets tickets for this node. Cheap to clone; belongs to the node's thread.
 #[derive(Clone)]
 pub struct Vouch {
     witness: Witness,
@@ -28,22 +28,22 @@ pub struct Vouch {
 }
 
 impl Vouch {
-    /// One that asks this witness.
+    /// Returns a verifier that asks gpmd through this witness.
     pub fn new(witness: Witness) -> Vouch {
         Vouch { witness, known: Rc::default() }
     }
 
-    /// A ticket for a node that is dialled, which gpmd knows: it may dial this one later.
+    /// Returns a ticket for the node that this one dials. gpmd knows that node, so it may connect here later.
     pub async fn introduce(&self, to: NodeInfo) -> Option<Secret> {
         self.remember(&to);
         let ticket = self.witness.introduce(&to).await;
-        ticket.inspect_err(|error| tracing::debug!("{} is dialled without a ticket: {error}", to.name)).ok()
+        ticket.inspect_err(|error| tracing::debug!("dialling {} without a ticket: {error}", to.name)).ok()
     }
 
-    /// Whether the node that dials is the one that it says it is.
+    /// Checks that the node that connects is the one that it claims to be.
     ///
     /// # Errors
-    /// `CONNECTION_DENIED` where it is not, or nothing shows it.
+    /// `CONNECTION_DENIED` if it is not, or if that cannot be verified.
     pub async fn identify(&self, asking: NodeInfo, ticket: Option<Secret>) -> Result<()> {
         if !self.witness.is_up() {
             if self.knows(&asking) {
@@ -58,8 +58,8 @@ impl Vouch {
         }
         let found = match ticket {
             Some(ticket) => self.witness.identify(ticket).await,
-            None if self.witness.is_up() => Err(denied(&asking, "it shows no ticket of gpmd")),
-            None => Err(denied(&asking, "gpmd is away, and this node has not known it before")),
+            None if self.witness.is_up() => Err(denied(&asking, "it has no ticket from gpmd")),
+            None => Err(denied(&asking, "no gpmd answers in this home").with_help("run `gpmd start`")),
         };
         match found {
             Ok(node) if node.name == asking.name && node.life() == asking.life() => {
@@ -67,10 +67,16 @@ impl Vouch {
                 Ok(())
             }
             Ok(node) => Err(denied(&asking, &format!("gpmd knows it as `{}`", node.name))),
-            // It went away while it was asked.
+            // gpmd went away during the request.
             Err(error) if error.code() == Code::GpmdNotRunning && self.knows(&asking) => Ok(()),
             Err(error) if error.code() == Code::ConnectionDenied => Err(error),
-            Err(error) => Err(denied(&asking, error.message())),
+            Err(error) => {
+                let denied = denied(&asking, error.message());
+                Err(match error.help() {
+                    Some(help) => denied.with_help(help.to_owned()),
+                    None => denied,
+                })
+            }
         }
     }
 
@@ -88,8 +94,5 @@ impl Vouch {
 }
 
 fn denied(asking: &NodeInfo, why: &str) -> Error {
-    Error::new(
-        Code::ConnectionDenied,
-        format!("nothing shows that the node that dials is `{}`: {why}", asking.name),
-    )
+    Error::new(Code::ConnectionDenied, format!("the identity of `{}` cannot be verified: {why}", asking.name))
 }

@@ -1,14 +1,15 @@
-//! A remote `add` on a fresh instance, beside the barest capnp-rpc `add` over the same kind of socket.
+//! The time of a remote `add` on a fresh instance, compared with a minimal capnp-rpc `add` over the same kind
+//! of socket.
 //!
-//! In: nothing; it starts a gpmd, a node and a bare server as processes of their own. Out: medians in
-//! microseconds, their ratios, and where the time goes, all from one run, interleaved so that a noisy
-//! machine is noisy for all. `cargo bench -p gvm-host --bench remote_add [CALLS]`.
+//! In: the number of calls. Out: medians in microseconds, their ratios, and where the time is spent, all from
+//! one run. Must not know: how a node runs a call. The measurements are interleaved, so that noise on the
+//! machine affects all of them. Run it with `cargo bench -p gvm-cli --bench remote_add [CALLS]`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a benchmark prints, and stops at the first surprise"
+    reason = "a benchmark prints, and stops at the first error"
 )]
 
 #[allow(
@@ -45,7 +46,7 @@ use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Calls between two changes of what is measured.
+/// The number of calls before the next measurement takes its turn.
 const ROUND: usize = 500;
 
 const ADD: &str = r#"(module (func (export "add") (param i32 i32) (result i32)
@@ -77,7 +78,7 @@ fn runtime() -> tokio::runtime::LocalRuntime {
     tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap()
 }
 
-/// The usual way to use capnp-rpc: buffered halves of the socket, flushed message by message.
+/// The usual way to use capnp-rpc: both halves of the socket are buffered and flushed after each message.
 fn usual(
     transport: Transport,
     side: capnp_rpc::rpc_twoparty_capnp::Side,
@@ -105,7 +106,7 @@ fn serve(path: &Path, ours: bool) {
     });
 }
 
-/// A bare server in a process of its own, and a thread here that calls it on request.
+/// A minimal server in a separate process, and a thread here that calls it on request.
 struct Bare {
     _server: Process,
     ask: std::sync::mpsc::Sender<(usize, std::sync::mpsc::Sender<Vec<Duration>>)>,

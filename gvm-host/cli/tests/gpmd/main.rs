@@ -1,4 +1,7 @@
-//! gpmd met from outside: real processes, private homes, crashes.
+//! Tests of the `gpmd` program, with real processes, private homes and crashes.
+//!
+//! In: the built program. Out: what it prints and what `gvm_host::gpmd` reads from it. Must not know: the
+//! internals of the daemon.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -26,7 +29,7 @@ use tokio::sync::mpsc;
 const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 const UPLOADED: &str = "Module Uploaded Successfully!\n";
 
-/// A private home; its gpmd is stopped with it whatever happens.
+/// A private home. Its gpmd is stopped when the test ends, even by a panic.
 struct Bed {
     folder: tempfile::TempDir,
 }
@@ -113,7 +116,7 @@ fn assert_fails(output: &Output, code: Code) {
     assert_left(output, code, 1);
 }
 
-/// A word of the command line that cannot be read: wrong usage, as of `gvm`.
+/// Wrong usage: an argument on the command line cannot be read.
 #[track_caller]
 fn assert_misused(output: &Output, code: Code) {
     assert_left(output, code, 2);
@@ -130,7 +133,7 @@ fn assert_left(output: &Output, code: Code, status: i32) {
 fn wait_for(mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
-        assert!(started.elapsed() < Duration::from_secs(10), "it does not come about");
+        assert!(started.elapsed() < Duration::from_secs(10), "it did not happen within 10 s");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -152,7 +155,7 @@ fn applicant(name: &str, id: u128) -> Applicant {
     }
 }
 
-/// The index as gpmd announced it; none while it is to be read from the home.
+/// The index that gpmd announced last. `None` while it must be read from the home.
 type Heard = Rc<RefCell<Option<Arc<Index>>>>;
 
 async fn connect(home: &Home, applicant: Applicant) -> Result<(Link, mpsc::Receiver<Event>), Error> {
@@ -273,7 +276,7 @@ fn a_port_that_is_taken_is_said_with_the_way_out() {
         }
     }
     assert!(!other.home().gpmd_record().exists());
-    // The way out, and the same port again after a crash.
+    // The fix works, and after a crash the same port is free again.
     let port = status.address.rsplit(':').next().unwrap();
     other.start();
     bed.kill_hard();

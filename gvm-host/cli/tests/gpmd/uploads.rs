@@ -1,4 +1,6 @@
-//! Uploads that are cut short: by gpmd's end, by its death, by a sender that stops.
+//! Uploads that are interrupted: gpmd stops, gpmd is killed, the sender stops.
+//!
+//! In: a private home and its gpmd. Out: what is stored. Must not know: the internals of the daemon.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,9 +14,9 @@ use crate::{Bed, command, started};
 /// Larger than several pieces.
 const BYTES: usize = 4 << 20;
 
-/// A module of many bytes, as text would give it.
+/// A large binary module.
 fn module() -> Vec<u8> {
-    // A custom section that says nothing.
+    // A custom section without content.
     let mut bytes = b"\0asm\x01\0\0\0\0".to_vec();
     let mut length = BYTES + 2;
     while length > 0x7f {
@@ -27,7 +29,7 @@ fn module() -> Vec<u8> {
     bytes
 }
 
-/// Uploads, and calls `stop` once some of it has gone.
+/// Uploads a module, and calls `stop` once after the first piece.
 fn upload(home: &Home, version: u64, stop: &mut dyn FnMut()) -> Result<Uploaded> {
     let control = Control::connect(home)?;
     let mut stopped = false;
@@ -39,7 +41,7 @@ fn upload(home: &Home, version: u64, stop: &mut dyn FnMut()) -> Result<Uploaded>
     })
 }
 
-/// What is on its way when gpmd is told to end is stored whole; what would begin is refused.
+/// An upload that has begun when gpmd is asked to stop is stored completely. A new upload is refused.
 #[test]
 fn the_end_lets_uploads_end_whole() {
     let bed = Bed::new();
@@ -48,7 +50,7 @@ fn the_end_lets_uploads_end_whole() {
     let stopper = server.stopper();
     let (ready, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
     let (uploaded, refused) = std::thread::scope(|scope| {
-        // Another command, which gpmd has greeted before it was told to end.
+        // Another command, which has connected before gpmd was asked to stop.
         let late = scope.spawn(|| {
             let control = Control::connect(&home).unwrap();
             ready.wait();
@@ -57,7 +59,7 @@ fn the_end_lets_uploads_end_whole() {
             loop {
                 let version = semver::Version::new(9, 9, 9);
                 match control.upload(&"late".parse().unwrap(), &version, b"(module)", &mut |_| {}) {
-                    // It has not heard yet.
+                    // gpmd has not received the request yet.
                     Ok(_) => assert!(begun.elapsed() < Duration::from_secs(4), "it goes on as before"),
                     Err(error) => return error,
                 }
@@ -81,7 +83,7 @@ fn the_end_lets_uploads_end_whole() {
     assert!(upload(&home, 0, &mut || {}).is_ok_and(|again| !again.created), "it is there already");
 }
 
-/// A sender that stops in the middle is found out, loses its place, and leaves nothing behind.
+/// A sender that stops in the middle loses its place and leaves nothing behind.
 #[test]
 fn silent_senders_do_not_keep_their_places() {
     let bed = Bed::new();
@@ -95,7 +97,7 @@ fn silent_senders_do_not_keep_their_places() {
                 scope.spawn(move || {
                     upload(home, number, &mut || {
                         all.wait();
-                        // Nothing of it runs meanwhile, as in a process that was stopped.
+                        // Its thread does nothing meanwhile, like a process that was stopped.
                         go_on.wait();
                     })
                 })
@@ -110,9 +112,9 @@ fn silent_senders_do_not_keep_their_places() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let took = begun.elapsed();
-        assert!(took > Duration::from_secs(4), "a nap is no death: {took:?}");
+        assert!(took > Duration::from_secs(4), "a short pause does not end an upload: {took:?}");
         go_on.wait();
-        // Those that were not found out yet go on as if nothing had been.
+        // Senders whose silence was not noticed yet continue as usual.
         let ended = stuck.into_iter().map(|stuck| stuck.join().unwrap());
         assert!(ended.filter(Result::is_err).count() > 0);
     });

@@ -1,8 +1,8 @@
-//! A gpmd and a node as processes of their own, and a node in this process that is connected with it.
+//! A gpmd and a node as separate processes, and a node in this process that is connected to it.
 //!
-//! In: a module. Out: the two nodes; what runs ends with the pair. Shared by tests and benchmarks. Must
-//! not know: what is called.
-#![allow(dead_code, reason = "each of its users takes what it needs")]
+//! In: a module. Out: the two nodes. Must not know: which functions are called. The processes end with the
+//! pair. Shared by tests and benchmarks.
+#![allow(dead_code, reason = "each user of this module needs only a part of it")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use gvm_host::gpmd::control::Control;
 use gvm_host::{Compiler, Engine, EngineConfig, inspect};
 use gvm_host::{Config, Handle, workers};
 
-/// A process that ends with its guard.
+/// A process that is killed when the guard is dropped.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -35,7 +35,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts them, with one module in their home: text or binary.
+    /// Starts them with one module in their home, as text or binary.
     pub fn start(module: &str, text: &[u8]) -> Pair {
         let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
         let home = Home::open(folder.path().join("home")).unwrap();
@@ -61,17 +61,17 @@ impl Pair {
     }
 }
 
-/// A name that is one.
+/// Returns a valid name.
 pub fn name(name: &str) -> Name {
     name.parse().unwrap()
 }
 
-/// The text of a guest of the tests.
+/// Returns the text of a guest in `tests/guests/wat`.
 pub fn guest(file: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/wat").join(file)).unwrap()
 }
 
-/// Tries until it succeeds.
+/// Tries again until `attempt` succeeds, for at most 30 seconds.
 pub fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
