@@ -1,16 +1,16 @@
 @0xb1f0c62a7d53e884;
-# A coded error with its outcome class. `code` is the number of a `Code`; a number that a reader does not know
-# is INTERNAL to it.
+# A coded error with its outcome class. `code` is the number of a `Code`; a reader treats a number that it does not
+# know as INTERNAL.
 
 struct Error {
   code @0 :UInt16;
   effect @1 :Effect;
   message @2 :Text;
-  context @3 :Text;                # backtrace, signature, pointer lines; null where none
+  context @3 :Text;                # backtrace, signature, pointer lines; null if none
   hasExit @4 :Bool;
-  exit @5 :Int32;                  # the guest's status, where hasExit
-  help @6 :Text;                   # what the reader can do, one line; null where none
-  reason @7 :UInt16;               # a number of `Reason`; 0 where none
+  exit @5 :Int32;                  # the guest's status, if hasExit
+  help @6 :Text;                   # what the reader can do, one line; null if none
+  reason @7 :UInt16;               # a number of `Reason`; 0 if none
 }
 
 # BEGIN GENERATED from schema/codes.toml

@@ -1,6 +1,6 @@
 @0xd3a97c15e08b6f42;
-# The port mapper daemon: the registry of the device's nodes and the keeper of its modules.
-# Authority is what you hold: the door gives nothing but `greet`.
+# The port mapper daemon: the registry of the device's nodes, and the store of its modules.
+# Authority comes from the capabilities that a client holds: the first one only has `greet`.
 
 using Error = import "error.capnp".Error;
 using Hello = import "hello.capnp".Hello;
@@ -12,28 +12,27 @@ interface RegistryDoor {
 }
 
 interface Registry {
-  # The registration lives until it, or the connection, is dropped. The answer carries the name and
-  # id as they now stand. A name of none asks for a default one (`node-` and digits). `secret` is the
-  # node's own, 16 bytes: with it, and not without, the same life of the node registers again while its
-  # earlier connection seems to live.
+  # The registration lasts until it, or the connection, is dropped. The answer has the node as registered. A null
+  # name asks for a default name (`node-` and digits). `secret` has 16 bytes, which the node chose: the same
+  # incarnation of the node needs it to register again while its earlier connection seems to be open.
   register @0 (node :NodeInfo, secret :Data) -> Registered;
   discover @1 () -> (nodes :List(NodeInfo));
   lookUp @2 (name :Text) -> LookedUp;
-  # The subscriber has the index before this answers, and again before any change is acknowledged
-  # to whoever made it.
+  # The subscriber gets the index before this answers, and every change of it before the change is acknowledged
+  # to its author.
   subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
-  # A sign of life.
+  # Tests whether the other side is alive.
   ping @4 () -> ();
 }
 
 # Dropping it unregisters.
 interface Registration {
-  # A ticket by which another node learns from gpmd that it is this one that dials it: 16 bytes, good once,
-  # soon, and for that life of that node.
+  # Returns a ticket. The node that is dialled gives it to gpmd, to learn that this node dials it. It has 16 bytes
+  # and is valid once, for a short time, for that incarnation of that node.
   introduce @0 (to :NodeInfo) -> (ticket :Data);
-  # Which node was given this ticket, to introduce itself to this one.
+  # Returns the node that got this ticket to identify itself to this node.
   identify @1 (ticket :Data) -> LookedUp;
-  # Answers when the registration has ended though its connection has not.
+  # Answers when the registration has ended, although its connection has not.
   ended @2 () -> ();
 }
 
@@ -41,13 +40,13 @@ interface Registration {
 interface Subscription {}
 
 interface IndexSubscriber {
-  # The index in the home (`ghost.modules.json`) now stands at this revision or a later one; the
-  # answer says that the subscriber has read it. The file itself does not cross: it may be larger
-  # than a control message, and subscribers read it without gpmd too.
+  # The index in the home (`ghost.modules.json`) now has this revision or a later one. The subscriber answers after
+  # it has read the index. The file itself does not cross: it may be larger than a control message, and subscribers
+  # also read it without gpmd.
   changed @0 (revision :UInt64) -> ();
-  # gpmd is about to leave in order.
+  # gpmd is shutting down in order.
   goodbye @1 (reason :Text) -> ();
-  # A sign of life. Who gives none for some seconds is no longer registered.
+  # Tests whether the other side is alive. A node that is silent for some seconds is unregistered.
   ping @2 () -> ();
 }
 
@@ -58,27 +57,27 @@ interface ControlDoor {
 
 interface Control {
   status @0 () -> (status :Status);
-  # Answers once nodes are told and uploads have ended; the connection closes when gpmd is gone.
+  # Answers after nodes have been told and uploads have ended; the connection closes when gpmd has ended.
   shutDown @1 (reason :Text) -> ();
-  # Announces a module; its bytes follow through the upload. A client that gives `alive` and no sign of
-  # life for some seconds while it uploads is cut off.
+  # Announces a module; its bytes follow through the upload. A client that passes `alive` is disconnected if it is
+  # silent for some seconds while it uploads.
   upload @2 (name :Text, version :Text, size :UInt64, alive :Alive) -> UploadBegun;
-  # Version null: every version of the name.
+  # A null version removes every version of the name.
   remove @3 (name :Text, version :Text) -> Removed;
-  # Version null: back to the highest.
+  # A null version removes the pin, so that the highest version is used.
   pin @4 (name :Text, version :Text) -> Pinned;
 }
 
-# Of a client that can be asked for a sign of life.
+# A client that can be pinged.
 interface Alive {
   ping @0 () -> ();
 }
 
 interface Upload {
-  # A piece of the module and where it belongs. What goes wrong is told by `finish`.
+  # Writes a piece of the module at an offset. `finish` reports errors.
   write @0 (offset :UInt64, data :Data) -> stream;
-  # Answers once the module is durable and every subscriber has the new index. Dropping the upload
-  # before that leaves nothing behind.
+  # Answers when the module is durable and every subscriber has the new index. Dropping the upload before that
+  # discards it.
   finish @1 () -> Uploaded;
 }
 
@@ -91,7 +90,7 @@ struct Status {
   nodes @5 :List(NodeInfo);
   modules @6 :UInt32;
   since @7 :Int64;
-  socket @8 :Text;                 # as `address`, for who shares the home and the device
+  socket @8 :Text;                 # like `address`, for processes of the same home and device
   commandSocket @9 :Text;
 }
 
@@ -158,8 +157,8 @@ struct Pinned {
 struct Uploaded {
   union {
     ok :group {
-      module @0 :Text;             # the version's entry as `ghost.modules.json` holds it
-      created @1 :Bool;            # false where the same bytes stood there already
+      module @0 :Text;             # the version's entry, as in `ghost.modules.json`
+      created @1 :Bool;            # false if the same content already existed
     }
     error @2 :Error;
   }

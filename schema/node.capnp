@@ -1,6 +1,6 @@
 @0xf29e40b7c8d1563a;
-# Node to node. Connecting gives each side a session of the other; a running call is its promise:
-# dropping the promise cancels the call.
+# Node to node. When two nodes connect, each gets a session on the other. A running call is its promise: dropping
+# the promise cancels the call.
 
 using Error = import "error.capnp".Error;
 using Hello = import "hello.capnp".Hello;
@@ -11,17 +11,17 @@ using Number = import "value.capnp".Number;
 
 # Bootstrap of a node's address.
 interface NodeDoor {
-  # The ticket is gpmd's word for who greets (`Registration.introduce`); null where gpmd is away.
+  # gpmd identifies the greeting node by the ticket (`Registration.introduce`); null while gpmd is away.
   greet @0 (hello :Hello, ticket :Data) -> NodeGreeting;
 }
 
 interface ConnectDoor {
-  # The asking side brings its own session and streams, and what that session may do; the answer
-  # follows the accept policy, and may take a minute where a person is asked.
+  # The caller passes a session on itself, that session's rights, and its streams. The accept policy decides the
+  # answer, which may take a minute if a person must decide.
   connect @0 (session :Session, streams :Streams, grant :Grant) -> Connected;
 }
 
-# What a session may do. Fields that are null or 0 do not narrow; an empty list allows no call.
+# The rights of a session. Fields that are null or 0 set no limit; an empty list allows no call.
 struct Grant {
   calls @0 :List(Text);            # patterns of targets that may be called, `math.*`
   expires @1 :Int64;               # milliseconds since 1970
@@ -29,40 +29,39 @@ struct Grant {
 
 interface Session {
   run @0 (call :Call) -> (outcome :Outcome);
-  # The signature of a function, or of none for a module's main.
+  # Returns the signature of a function; no signature for a module's main.
   describe @1 (target :Target) -> Described;
   ping @2 () -> ();
-  # The last word of the side that leaves: `disconnected`, `shut down`, `revoked`,
-  # `expired`.
+  # The other side is about to close the connection: `disconnected`, `shut down`, `revoked`, `expired`.
   goodbye @3 (reason :Text) -> ();
-  # Brings a module to life under a name that the caller chose. It lives until it is dropped, or with
-  # this session.
+  # Creates a live instance of a module, with a name that the caller chose. It lives until it is dropped, or until
+  # this session ends.
   spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
 }
 
-# Streams of the calls that its owner has running on the other side, keyed by call id.
+# The streams of the calls that its owner runs on the other side, by call id.
 interface Streams {
-  # Acknowledged once taken: what is not acknowledged is at most one chunk. `broken` says that this stream
-  # takes no more; the other one goes on.
+  # Answers when the chunk has been taken: at most one chunk is unacknowledged. `broken` says that this stream takes
+  # no more; the other stream continues.
   output @0 (call :Data, chunk :Chunk) -> (broken :Broken);
-  # Waits for at least one byte; no bytes mean the end, or what `broken` says.
+  # Waits for at least one byte. No bytes mean the end, or the error in `broken`.
   input @1 (call :Data, most :UInt32) -> (data :Data, broken :Broken);
-  # A ticket for a bulk connection to its owner, over which the owner's blobs can be fetched: 16 bytes,
-  # good once and soon.
+  # Returns a ticket for a bulk connection to its owner, over which the owner's blobs can be fetched. It has 16 bytes
+  # and is valid once, for a short time.
   bulk @2 () -> (ticket :Data);
 }
 
-# Bytes that can be fetched over the bulk connection: of arguments while their call runs, of a result
-# once, soon after its call.
+# Bytes that can be fetched over the bulk connection: arguments while their call runs, a result once, soon after its
+# call.
 struct Blob {
-  id @0 :UInt64;                   # of its owner's side of this session
+  id @0 :UInt64;                   # chosen by its owner, valid in this session
   bytes @1 :UInt64;
   element @2 :Number;              # what the bytes are: packed, little-endian; text is u8
 }
 
-# Values too large for the connection that the calls share.
+# Values that are too large for the connection that the calls share.
 struct Large {
   shape :union {                   # a message whose root is a `Shape`
     inline @0 :Data;
@@ -81,13 +80,13 @@ enum Stream {
   stderr @1;
 }
 
-# Why a stream takes or gives no more.
+# Why a stream is broken.
 enum Broken {
   no @0;                           # it works
   io @1;
   full @2;                         # no room on the device
-  pipe @3;                         # nobody reads it any more
-  isFolder @4;                     # what is read is a folder
+  pipe @3;                         # it has no reader
+  isFolder @4;                     # the input is a folder
   closed @5;                       # it was closed before the program began
 }
 
@@ -95,14 +94,14 @@ struct Target {
   union {
     module :group {
       name @0 :Text;
-      version @1 :Text;            # null for the chosen one
+      version @1 :Text;            # null for the pinned or highest version
     }
-    bytes @2 :Data;                # a module that comes along
+    bytes @2 :Data;                # a module that comes with the call
     instance @3 :Text;             # a live instance by its name
-    blob @6 :Blob;                 # a module that comes along over the bulk connection
-    # Room: hash, once modules are exchanged between devices.
+    blob @6 :Blob;                 # a module that comes over the bulk connection
+    # Reserved: a hash, when modules are exchanged between devices.
   }
-  interface @4 :Text;              # null where the function is found without
+  interface @4 :Text;              # null if the function's name is enough
   function @5 :Text;               # null for the module's main
 }
 
@@ -111,8 +110,8 @@ struct Call {
   target @1 :Target;
   args :union {
     values @2 :List(Value);
-    text @3 :Text;                 # WAVE, read against the signature where the call runs
-    argv @4 :List(Text);           # of a module's main
+    text @3 :Text;                 # WAVE, parsed with the signature where the call runs
+    argv @4 :List(Text);           # for a module's main
     large @12 :Large;              # values or text
   }
   limits @5 :Limits;
@@ -124,7 +123,7 @@ struct Call {
   above @11 :Data;                 # the calls above this one, 16 bytes each, outermost first
 }
 
-# They narrow the limits of the node that runs the call and never widen them; 0 does not narrow.
+# They can only narrow the limits of the node that runs the call; 0 sets no limit.
 struct Limits {
   timeout @0 :UInt64;              # nanoseconds
   memory @1 :UInt64;               # bytes
@@ -134,14 +133,14 @@ struct Limits {
 
 struct Outcome {
   union {
-    none @0 :Void;                 # a function without result, or a main that ended well
+    none @0 :Void;                 # a function without result, or a main that succeeded
     value @1 :Value;
     error @2 :Error;
     large @6 :Large;               # one value
   }
-  type @3 :Type;                   # of the value, where wanted
-  output @4 :List(Chunk);          # what was written and not streamed yet
-  nanoseconds @5 :UInt64;          # that the call took where it ran
+  type @3 :Type;                   # of the value, if wanted
+  output @4 :List(Chunk);          # output that was not streamed yet
+  nanoseconds @5 :UInt64;          # how long the call took where it ran
 }
 
 # Answers.
@@ -151,7 +150,7 @@ struct NodeGreeting {
     ok :group {
       hello @0 :Hello;
       door @1 :ConnectDoor;
-      asks @3 :Bool;               # whether a person will be asked
+      asks @3 :Bool;               # whether a person must decide
     }
     error @2 :Error;
   }
@@ -177,7 +176,7 @@ struct Done {
 
 struct InstanceInfo {
   name @0 :Text;
-  module @1 :Text;                 # what it was made from
+  module @1 :Text;                 # the module that it was created from
 }
 
 struct Described {

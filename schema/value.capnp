@@ -1,5 +1,5 @@
 @0xc7a6f1b0d2e94a31;
-# Values and types as they cross a socket. A value is positional; names stand in its type.
+# Values and types as they cross a socket. A value is positional; its type has the names.
 # Evolution: add fields and union members at the end, never renumber, never reuse (schema/README.md).
 
 struct Value {
@@ -26,23 +26,23 @@ struct Value {
     tuple @17 :List(Value);
     variant :group {
       case @18 :UInt32;
-      payload @19 :Value;          # null where the case has none
+      payload @19 :Value;          # null if the case has none
     }
     enum @20 :UInt32;
     none @21 :Void;                # option
     some @22 :Value;
-    ok :group {                    # result; null where that side has no type
+    ok :group {                    # result; null if that case has no type
       payload @23 :Value;
     }
     err :group {
       payload @24 :Value;
     }
-    flags @25 :List(UInt32);       # 32 labels a word, the first label in bit 0
-    part :group {                  # one of the parts of the large value that it stands in
+    flags @25 :List(UInt32);       # 32 labels per word, the first label in bit 0
+    part :group {                  # one of the parts of the large value that contains it
       index @26 :UInt32;
-      text @27 :Bool;              # a string; else a list of numbers
+      text @27 :Bool;              # whether it is a string; otherwise a list of numbers
     }
-    # Room, taken by number only when built: @28 resource (a capability), @29 stream, @30 future.
+    # Planned: @28 resource (a capability), @29 stream, @30 future. The numbers are free until then.
   }
 }
 
@@ -59,7 +59,7 @@ enum Number {
   f64 @9;
 }
 
-# The root of a large value's own message: where its parts belong.
+# The root of a large value's own message. It refers to the parts by index.
 struct Shape {
   union {
     values @0 :List(Value);
@@ -85,15 +85,15 @@ struct Type {
     list @13 :Type;
     record @14 :List(Field);
     tuple @15 :List(Type);
-    variant @16 :List(Field);      # cases; a null type where a case has no payload
+    variant @16 :List(Field);      # cases; a null type if a case has no payload
     enum @17 :List(Text);
     option @18 :Type;
     result :group {
-      ok @19 :Type;                # null where that side has no type
+      ok @19 :Type;                # null if that case has no type
       err @20 :Type;
     }
     flags @21 :List(Text);
-    unsupported @22 :Text;         # the WIT or core name of what cannot cross
+    unsupported @22 :Text;         # the WIT or core name of a type that cannot cross
   }
 }
 
@@ -104,5 +104,5 @@ struct Field {
 
 struct FuncType {
   params @0 :List(Field);
-  result @1 :Type;                 # null where there is none
+  result @1 :Type;                 # null if there is none
 }

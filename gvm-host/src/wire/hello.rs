@@ -56,7 +56,7 @@ impl Hello {
             return Err(Error::new(
                 Code::VersionMismatch,
                 format!(
-                    "the other side (version {}) speaks protocol {}, and this side (version {}) speaks {PROTOCOL}",
+                    "the other side (version {}) speaks protocol {}, this side (version {}) speaks {PROTOCOL}",
                     self.version,
                     self.protocol,
                     env!("CARGO_PKG_VERSION"),
