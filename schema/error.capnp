@@ -1,6 +1,6 @@
 @0xb1f0c62a7d53e884;
-# A coded error with its outcome class. `code` is the number of a `Code`; a reader treats a number that it does not
-# know as INTERNAL.
+# A coded error with its outcome class. `code` is the number of a `Code`; a reader treats a number that it
+# does not know as INTERNAL.
 
 struct Error {
   code @0 :UInt16;

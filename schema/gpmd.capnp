@@ -12,14 +12,14 @@ interface RegistryDoor {
 }
 
 interface Registry {
-  # The registration lasts until it, or the connection, is dropped. The answer has the node as registered. A null
-  # name asks for a default name (`node-` and digits). `secret` has 16 bytes, which the node chose: the same
-  # incarnation of the node needs it to register again while its earlier connection seems to be open.
+  # The registration lasts until it, or the connection, is dropped. The answer has the node as registered. A
+  # null name asks for a default name (`node-` and digits). `secret` has 16 bytes, which the node chose: the
+  # same incarnation of the node needs it to register again while its earlier connection seems to be open.
   register @0 (node :NodeInfo, secret :Data) -> Registered;
   discover @1 () -> (nodes :List(NodeInfo));
   lookUp @2 (name :Text) -> LookedUp;
-  # The subscriber gets the index before this answers, and every change of it before the change is acknowledged
-  # to its author.
+  # The subscriber gets the index before this answers, and every change of it before the change is
+  # acknowledged to its author.
   subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
   # Tests whether the other side is alive.
   ping @4 () -> ();
@@ -27,8 +27,8 @@ interface Registry {
 
 # Dropping it unregisters.
 interface Registration {
-  # Returns a ticket. The node that is dialled gives it to gpmd, to learn that this node dials it. It has 16 bytes
-  # and is valid once, for a short time, for that incarnation of that node.
+  # Returns a ticket. The node that is dialled gives it to gpmd, to learn that this node dials it. It has 16
+  # bytes and is valid once, for a short time, for that incarnation of that node.
   introduce @0 (to :NodeInfo) -> (ticket :Data);
   # Returns the node that got this ticket to identify itself to this node.
   identify @1 (ticket :Data) -> LookedUp;
@@ -40,9 +40,9 @@ interface Registration {
 interface Subscription {}
 
 interface IndexSubscriber {
-  # The index in the home (`ghost.modules.json`) now has this revision or a later one. The subscriber answers after
-  # it has read the index. The file itself does not cross: it may be larger than a control message, and subscribers
-  # also read it without gpmd.
+  # The index in the home (`ghost.modules.json`) now has this revision or a later one. The subscriber answers
+  # after it has read the index. The file itself does not cross: it may be larger than a control message, and
+  # subscribers also read it without gpmd.
   changed @0 (revision :UInt64) -> ();
   # gpmd is shutting down in order.
   goodbye @1 (reason :Text) -> ();
@@ -59,8 +59,8 @@ interface Control {
   status @0 () -> (status :Status);
   # Answers after nodes have been told and uploads have ended; the connection closes when gpmd has ended.
   shutDown @1 (reason :Text) -> ();
-  # Announces a module; its bytes follow through the upload. A client that passes `alive` is disconnected if it is
-  # silent for some seconds while it uploads.
+  # Announces a module; its bytes follow through the upload. A client that passes `alive` is disconnected if
+  # it is silent for some seconds while it uploads.
   upload @2 (name :Text, version :Text, size :UInt64, alive :Alive) -> UploadBegun;
   # A null version removes every version of the name.
   remove @3 (name :Text, version :Text) -> Removed;

@@ -1,6 +1,6 @@
 @0xe4d8b9a35f1c7720;
-# The greeting that opens every connection. Nothing else is sent before both sides agree on the protocol and the
-# caller has said which node it expects.
+# The greeting that opens every connection. Nothing else is sent before both sides agree on the protocol and
+# the caller has said which node it expects.
 
 # The protocol's number. A side refuses any other number with VERSION_MISMATCH.
 const protocol :UInt16 = 1;

@@ -1,6 +1,6 @@
 @0xf29e40b7c8d1563a;
-# Node to node. When two nodes connect, each gets a session on the other. A running call is its promise: dropping
-# the promise cancels the call.
+# Node to node. When two nodes connect, each gets a session on the other. A running call is its promise:
+# dropping the promise cancels the call.
 
 using Error = import "error.capnp".Error;
 using Hello = import "hello.capnp".Hello;
@@ -16,8 +16,8 @@ interface NodeDoor {
 }
 
 interface ConnectDoor {
-  # The caller passes a session on itself, that session's rights, and its streams. The accept policy decides the
-  # answer, which may take a minute if a person must decide.
+  # The caller passes a session on itself, that session's rights, and its streams. The accept policy decides
+  # the answer, which may take a minute if a person must decide.
   connect @0 (session :Session, streams :Streams, grant :Grant) -> Connected;
 }
 
@@ -34,8 +34,8 @@ interface Session {
   ping @2 () -> ();
   # The other side is about to close the connection: `disconnected`, `shut down`, `revoked`, `expired`.
   goodbye @3 (reason :Text) -> ();
-  # Creates a live instance of a module, with a name that the caller chose. It lives until it is dropped, or until
-  # this session ends.
+  # Creates a live instance of a module, with a name that the caller chose. It lives until it is dropped, or
+  # until this session ends.
   spawn @4 (name :Text, target :Target, limits :Limits) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
@@ -43,18 +43,18 @@ interface Session {
 
 # The streams of the calls that its owner runs on the other side, by call id.
 interface Streams {
-  # Answers when the chunk has been taken: at most one chunk is unacknowledged. `broken` says that this stream takes
-  # no more; the other stream continues.
+  # Answers when the chunk has been taken: at most one chunk is unacknowledged. `broken` says that this stream
+  # takes no more; the other stream continues.
   output @0 (call :Data, chunk :Chunk) -> (broken :Broken);
   # Waits for at least one byte. No bytes mean the end, or the error in `broken`.
   input @1 (call :Data, most :UInt32) -> (data :Data, broken :Broken);
-  # Returns a ticket for a bulk connection to its owner, over which the owner's blobs can be fetched. It has 16 bytes
-  # and is valid once, for a short time.
+  # Returns a ticket for a bulk connection to its owner, over which the owner's blobs can be fetched. It has
+  # 16 bytes and is valid once, for a short time.
   bulk @2 () -> (ticket :Data);
 }
 
-# Bytes that can be fetched over the bulk connection: arguments while their call runs, a result once, soon after its
-# call.
+# Bytes that can be fetched over the bulk connection: arguments while their call runs, a result once, soon
+# after its call.
 struct Blob {
   id @0 :UInt64;                   # chosen by its owner, valid in this session
   bytes @1 :UInt64;
