@@ -1,7 +1,7 @@
 //! What crosses a socket, and how.
 //!
 //! In: sockets, and the types of `base` and `call`. Out: connections that speak Cap'n Proto, and the same
-//! types decoded again. Must not know: the registry, the module store, nodes, the engine.
+//! types decoded again. Must not know: the registry, the module store, the engine, how a node runs.
 //!
 //! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix` and
 //!   `tcp` are the two kinds; `tls` authenticates the other end where the kernel cannot.
