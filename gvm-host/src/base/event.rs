@@ -24,8 +24,8 @@ pub enum Event {
     /// A node asks to connect, and the accept policy is to ask a person. `Handle::answer` answers, by the
     /// question's id; where nobody does (`Handle::answering`), the node is denied.
     Asked { id: u64, name: Name },
-    /// A question is no longer open: `allowed`, `denied`, or why there was no answer.
-    AskEnded { id: u64, name: Name, why: String },
+    /// A question is no longer open. `allowed` is the answer of a person, if there was one.
+    AskEnded { id: u64, name: Name, allowed: Option<bool>, why: String },
     /// This node asked to connect, and waits for the person there to answer.
     Waiting { name: Name },
     /// This node is being shut down, and waits for so many calls to end; `Handle::hurry` takes them back.
@@ -107,7 +107,7 @@ mod tests {
             Event::GpmdBack,
             Event::GpmdRefused { why: "x".into() },
             Event::Asked { id: 1, name: name.clone() },
-            Event::AskEnded { id: 1, name: name.clone(), why: "x".into() },
+            Event::AskEnded { id: 1, name: name.clone(), allowed: None, why: "x".into() },
             Event::Waiting { name },
             Event::Leaving { calls: 2 },
         ];

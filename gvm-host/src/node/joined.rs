@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::live::Directory;
 use crate::base::event::Event;
 use crate::base::id::NodeInfo;
-use crate::peer::connected::{LOST, Peer};
+use crate::peer::connected::{Ended, Peer};
 use crate::peer::table::Table;
 use crate::peer::term::End;
 
@@ -44,21 +44,21 @@ pub fn join(
     let gone = {
         let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
         let info = peer.info.clone();
-        Rc::new(move |why: String| {
+        Rc::new(move |ended: Ended| {
             if table.borrow_mut().remove(&name, added.token) {
                 directory.forget_node(&name);
                 if let Met::Dialled(lost) | Met::Again(lost) = &met
-                    && why == LOST
+                    && ended == Ended::Lost
                     && lost.try_send(info.clone()).is_err()
                 {
                     tracing::warn!(node = %name, "not reconnecting: too many connections were lost at once");
                 }
-                let _ = events.send(Event::Down { name: name.clone(), why });
+                let _ = events.send(Event::Down { name: name.clone(), why: ended.to_string() });
             }
         })
     };
     let said_goodbye = gone.clone();
-    peer.on_goodbye(move |why| said_goodbye(why));
+    peer.on_goodbye(move |reason| said_goodbye(Ended::Goodbye(reason)));
     if let Some(lasts) = peer.lasts() {
         let (peer, gone, closed) = (Rc::downgrade(&peer), gone.clone(), peer.closed());
         // The task ends with the connection.
@@ -66,7 +66,7 @@ pub fn join(
             let expired = tokio::time::timeout(lasts, closed).await.is_err();
             if let Some(peer) = peer.upgrade().filter(|_| expired) {
                 peer.end(End::Expired);
-                gone(End::Expired.words().to_owned());
+                gone(Ended::Goodbye(End::Expired.words().to_owned()));
                 peer.leave(End::Expired.words()).await;
             }
         });

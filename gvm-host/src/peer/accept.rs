@@ -1,8 +1,8 @@
-//! Who may connect.
+//! The accept policy: which nodes may connect.
 //!
-//! In: what a person chose, whom they turned away, the name of a node that asks. Out: yes, a denial in
-//! words, or that a person is to be asked. Pure. Must not know: how the asking node was authenticated,
-//! which is done before; how a person is asked (`questions.rs`).
+//! In: the policy, the names whose sessions were revoked, the name of a node that wants to connect. Out: yes,
+//! a denial, or that a person must decide. Pure. Must not know: how the node was authenticated, which happens
+//! before; how a person is asked (`questions.rs`).
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub enum Accept {
     All,
     None,
     Only(BTreeSet<Name>),
-    /// Whom a person allows, each time.
+    /// A person decides each time.
     Ask,
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Accept {
     }
 }
 
-/// What is to become of a node that asks.
+/// The decision about a node that wants to connect.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     Yes,
@@ -45,7 +45,7 @@ pub enum Verdict {
     No(Error),
 }
 
-/// The policy, and whose session was revoked since.
+/// The policy, and the nodes whose sessions were revoked.
 #[derive(Debug, Default)]
 pub struct Gatekeeper {
     policy: Accept,
@@ -57,16 +57,15 @@ impl Gatekeeper {
         Gatekeeper { policy, revoked: BTreeSet::new() }
     }
 
-    /// Whether the node of this name may connect to `me`.
+    /// Decides whether the node with this name may connect to `me`.
     pub fn judge(&self, asking: &Name, me: &Name) -> Verdict {
         let yes = match &self.policy {
-            // Being asked, a person decides anew.
+            // A person decides again, also about a node that was revoked.
             Accept::Ask => return Verdict::Ask,
             _ if self.revoked.contains(asking) => {
-                return Verdict::No(denied(format!(
-                    "`{me}` has revoked the session of `{asking}`: its person admits it again with \
-                     Node.connect({asking}) there"
-                )));
+                let denied = denied(format!("`{me}` has revoked the session of `{asking}`"));
+                let help = format!("ask the person at `{me}` to run `Node.connect({asking})` there");
+                return Verdict::No(denied.with_help(help));
             }
             Accept::All => true,
             Accept::None => false,
@@ -75,23 +74,25 @@ impl Gatekeeper {
         match yes {
             true => Verdict::Yes,
             false => {
-                Verdict::No(denied(format!("`{me}` does not accept `{asking}`: its --accept policy decides")))
+                let denied = denied(format!("`{me}` does not accept connections from `{asking}`"));
+                let help = format!("start `{me}` with an `--accept` policy that allows `{asking}`");
+                Verdict::No(denied.with_help(help))
             }
         }
     }
 
-    /// From now on the node of this name may not come back by itself.
+    /// Denies the node with this name from now on, unless a person decides otherwise.
     pub fn revoke(&mut self, name: &Name) {
         self.revoked.insert(name.clone());
     }
 
-    /// A person wants the node of this name after all.
+    /// Cancels [`Gatekeeper::revoke`], because a person here connects to the node with this name.
     pub fn readmit(&mut self, name: &Name) {
         self.revoked.remove(name);
     }
 }
 
-/// The error of whoever may not connect.
+/// The error of a node that may not connect.
 pub fn denied(sentence: String) -> Error {
     Error::new(Code::ConnectionDenied, sentence)
 }
@@ -120,12 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn the_revoked_do_not_come_back_by_themselves() {
+    fn a_revoked_node_is_denied_until_it_is_readmitted() {
         let (a, me) = (name("a"), name("me"));
         for policy in ["all", "a,b"] {
             let mut keeper = keeper(policy);
             keeper.revoke(&a);
-            let Verdict::No(denied) = keeper.judge(&a, &me) else { panic!("{policy} accepts the revoked") };
+            let Verdict::No(denied) = keeper.judge(&a, &me) else {
+                panic!("{policy} accepts a revoked node")
+            };
             assert_eq!(denied.code(), Code::ConnectionDenied);
             assert_eq!(keeper.judge(&name("b"), &me), Verdict::Yes);
             keeper.readmit(&a);
@@ -133,6 +136,6 @@ mod tests {
         }
         let mut asks = keeper("ask");
         asks.revoke(&a);
-        assert_eq!(asks.judge(&a, &me), Verdict::Ask, "a person decides anew");
+        assert_eq!(asks.judge(&a, &me), Verdict::Ask, "a person decides again");
     }
 }

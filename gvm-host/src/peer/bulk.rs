@@ -1,9 +1,9 @@
-//! One session's large values: what this side holds ready for the other, and how it fetches what the
-//! other holds.
+//! The large values of one session: holds them for the other side, and fetches those that the other side
+//! holds.
 //!
-//! In: calls and results, whole or with what of them crosses on its own. Out: the other. The bulk
-//! connection is dialled when it is first needed, and what is fetched is bounded before memory is given
-//! to it. Must not know: what is called.
+//! In: calls and outcomes, complete or with references to their large parts. Out: the other form. The bulk
+//! connection is dialled when it is first needed. Sizes are checked before memory is allocated. Must not
+//! know: how calls run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -30,17 +30,17 @@ use crate::wire::large::{self, Blob, Content, Large, Shape};
 use crate::wire::tls::Tls;
 use crate::wire::transport::Transport;
 
-/// How long a ticket is good.
+/// How long a ticket is valid.
 const TICKET: Duration = Duration::from_secs(10);
 
-/// Tickets that wait to be used, of all sessions of a node.
+/// The most unused tickets over all sessions of a node.
 const TICKETS: usize = 256;
 
-/// What one side of a session holds ready for the other. `Send + Sync`: the bulk thread reads it.
+/// The contents that one side of a session holds for the other. `Send + Sync`: the bulk thread reads it.
 #[derive(Default)]
 pub struct Shelf {
     held: Mutex<Held>,
-    /// The session is no more: nothing is given any longer.
+    /// Cancelled when the session ends: nothing is served after that.
     closed: CancellationToken,
 }
 
@@ -48,12 +48,12 @@ pub struct Shelf {
 struct Held {
     next: u64,
     contents: HashMap<u64, Content>,
-    /// Results that wait to be fetched, and their bytes together.
+    /// The size of each result that waits to be fetched, and their total.
     kept: HashMap<u64, u64>,
     kept_bytes: u64,
 }
 
-/// What is held for as long as this lives.
+/// Contents that are held until this is dropped.
 pub struct Lent {
     shelf: Arc<Shelf>,
     ids: Vec<u64>,
@@ -64,7 +64,7 @@ impl Shelf {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets everything go, and ends the bulk connection over which it is given.
+    /// Drops all contents, and ends the bulk connection that serves them.
     fn close(&self) {
         self.closed.cancel();
         let held = std::mem::take(&mut *self.held());
@@ -89,17 +89,16 @@ impl Shelf {
         (blobs, Lent { shelf: self.clone(), ids })
     }
 
-    /// Holds contents until they are fetched, but not long.
+    /// Holds contents until they are fetched, for [`limits::KEPT_FOR`] at most.
     fn keep(self: &Arc<Shelf>, contents: Vec<Content>) -> Result<Vec<Blob>> {
         let bytes: u64 = contents.iter().map(|content| content.bytes().len() as u64).sum();
         if self.held().kept_bytes + bytes > limits::KEPT {
+            let waiting = limits::bytes(self.held().kept_bytes);
             return Err(Error::new(
                 Code::Overloaded,
-                format!(
-                    "results of {} wait to be fetched already: fetch them before asking for more",
-                    bytesize::ByteSize(self.held().kept_bytes).display().iec()
-                ),
-            ));
+                format!("the node cannot hold this result: {waiting} of results already wait to be fetched"),
+            )
+            .with_help("make fewer calls with large results at once"));
         }
         let blobs = self.add(contents);
         let mut held = self.held();
@@ -143,7 +142,7 @@ impl bulk::Holder for Shelf {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Giving much memory back takes milliseconds that this thread has not.
+        // Freeing much memory takes milliseconds, too long for this thread.
         let (shelf, ids) = (self.shelf.clone(), std::mem::take(&mut self.ids));
         match threads::bulk() {
             Ok(thread) => drop(thread.spawn(async move { shelf.remove(&ids) })),
@@ -152,7 +151,7 @@ impl Drop for Lent {
     }
 }
 
-/// The tickets that a node has given out and not taken back yet. Belongs to the RPC thread.
+/// The tickets that a node has issued and that are still unused. Belongs to the RPC thread.
 #[derive(Default)]
 pub struct Tickets(RefCell<HashMap<Ticket, (std::sync::Weak<Shelf>, Instant)>>);
 
@@ -161,19 +160,19 @@ impl Tickets {
         let mut tickets = self.0.borrow_mut();
         tickets.retain(|_, (_, since)| since.elapsed() < TICKET);
         if tickets.len() >= TICKETS {
-            return Err(Error::new(Code::Overloaded, "too many bulk connections are being opened"));
+            return Err(Error::new(Code::Overloaded, "too many bulk connections are opened at once"));
         }
         let ticket = *Uuid::new_v4().as_bytes();
         tickets.insert(ticket, (Arc::downgrade(shelf), Instant::now()));
         Ok(ticket)
     }
 
-    /// Serves a connection that came with a ticket; one that is not good ends it.
+    /// Serves a connection that presented a ticket; closes it if the ticket is invalid.
     pub fn take(&self, ticket: Ticket, transport: Transport) {
         let Some((shelf, since)) = self.0.borrow_mut().remove(&ticket) else { return };
         let Some(shelf) = shelf.upgrade().filter(|_| since.elapsed() < TICKET) else { return };
         if let Ok(thread) = threads::bulk() {
-            // Ends with the connection, or with the session.
+            // The task ends with the connection, or with the session.
             thread.spawn(async move {
                 let served = shelf.closed.run_until_cancelled(bulk::serve(transport, &*shelf)).await;
                 if let Some(Err(error)) = served {
@@ -184,11 +183,11 @@ impl Tickets {
     }
 }
 
-/// One session's large values, of both directions. Belongs to the RPC thread.
+/// The large values of one session, in both directions. Belongs to the RPC thread.
 pub struct Bulk {
     shelf: Arc<Shelf>,
     tickets: Rc<Tickets>,
-    /// Where the other side's tickets come from.
+    /// Issues the other side's tickets.
     theirs: streams::Client,
     other: NodeInfo,
     tls: Tls,
@@ -203,7 +202,7 @@ impl Drop for Bulk {
     }
 }
 
-/// Bytes that are expected; they count until this is dropped.
+/// Bytes that are being fetched; they count until this is dropped.
 struct Arriving(Rc<Cell<u64>>, u64);
 
 impl Drop for Arriving {
@@ -213,7 +212,7 @@ impl Drop for Arriving {
 }
 
 impl Bulk {
-    /// Of a session with this node.
+    /// Creates the large values of a session with the node `other`.
     pub fn new(
         shelf: Arc<Shelf>,
         tickets: Rc<Tickets>,
@@ -226,11 +225,10 @@ impl Bulk {
         Bulk { shelf, tickets, theirs, other, tls, workers, fetcher, arriving }
     }
 
-    /// Takes what is large out of a call that is to be sent. What was taken out is held ready until the
-    /// guard is dropped.
+    /// Moves the large parts out of a call before it is sent. They are held until the guard is dropped.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` where it is too large to cross.
+    /// `LIMIT_EXCEEDED` if they are too large to cross.
     pub async fn lend(&self, call: &mut Call) -> Result<(Apart, Option<Lent>)> {
         let args = match &mut call.args {
             Args::Values(values) if wire::value::exceeds(values, limits::BULK_FROM) => {
@@ -259,7 +257,7 @@ impl Bulk {
         Ok((Apart { args: Some(described(shape, blobs)), module }, Some(all)))
     }
 
-    /// The same of a target alone.
+    /// Does the same for a target.
     pub fn lend_module(&self, target: &Target) -> (Option<Blob>, Option<Lent>) {
         match &target.module {
             ModuleRef::Bytes(bytes) if bytes.len() as u64 > limits::BULK_FROM => {
@@ -270,11 +268,11 @@ impl Bulk {
         }
     }
 
-    /// Fetches what a call that came left out.
+    /// Fetches the large parts of a received call.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`, `OVERLOADED` before memory is given; `NODE_DOWN`; `BAD_ARGUMENTS` for what is no
-    /// value.
+    /// `LIMIT_EXCEEDED`, `OVERLOADED` before memory is allocated; `NODE_DOWN`; `BAD_ARGUMENTS` if a part is
+    /// invalid.
     pub async fn complete(&self, call: &mut Call, apart: Apart) -> Result<()> {
         self.complete_module(&mut call.target, apart.module).await?;
         if let Some(large) = apart.args {
@@ -283,26 +281,31 @@ impl Bulk {
         Ok(())
     }
 
-    /// The same of a target alone.
+    /// Does the same for a target.
     ///
     /// # Errors
-    /// As of [`Bulk::complete`].
+    /// Those of [`Bulk::complete`].
     pub async fn complete_module(&self, target: &mut Target, apart: Option<Blob>) -> Result<()> {
         let Some(blob) = apart else { return Ok(()) };
         check_size("a module", blob.bytes, limits::MODULE_BYTES)?;
         match self.fetch(&[blob]).await?.pop() {
             Some(List::U8(bytes)) => target.module = ModuleRef::Bytes(bytes.into()),
-            _ => return Err(Error::new(Code::BadArguments, "the module that came along has no bytes")),
+            _ => {
+                return Err(Error::new(
+                    Code::BadArguments,
+                    "the module that came with the call has no bytes",
+                ));
+            }
         }
         Ok(())
     }
 
-    /// Takes a large result out of an outcome that is to be sent, and holds it ready for a while. A result
-    /// too large to cross becomes an error: the guest has run.
+    /// Moves a large result out of an outcome before it is sent, and holds it for a while. A result that is
+    /// too large to cross becomes an error, with the effect that the guest ran.
     pub async fn keep(&self, outcome: &mut Outcome) -> Option<Large> {
         let large = |value: &mut Value| wire::value::exceeds(std::slice::from_ref(value), limits::BULK_FROM);
         let result = outcome.result.as_mut().ok()?.take_if(large)?;
-        let kept = match self.away(move || take_apart("results", vec![result])).await {
+        let kept = match self.away(move || take_apart("a result", vec![result])).await {
             Ok(apart) => {
                 let (shape, contents) = contents(apart);
                 self.shelf.keep(contents).map(|blobs| described(shape, blobs))
@@ -312,21 +315,21 @@ impl Bulk {
         kept.map_err(|error| outcome.result = Err(error.with_effect(Effect::RanAndFailed))).ok()
     }
 
-    /// Fetches the result that an outcome which came left out.
+    /// Fetches the large result of a received outcome.
     ///
     /// # Errors
-    /// As of [`Bulk::complete`].
+    /// Those of [`Bulk::complete`].
     pub async fn result(&self, large: Large) -> Result<Value> {
-        match self.fetch_large("results", large).await? {
+        match self.fetch_large("a result", large).await? {
             Args::Values(mut values) if values.len() == 1 => Ok(values.remove(0)),
-            _ => Err(Error::new(Code::BadArguments, "a result from the other side is not one value")),
+            _ => Err(Error::new(Code::BadArguments, "the other side sent a result that is not one value")),
         }
     }
 
-    /// A ticket for the other side.
+    /// Issues a ticket for the other side.
     ///
     /// # Errors
-    /// `OVERLOADED`.
+    /// `OVERLOADED` if too many tickets are unused.
     pub fn ticket(&self) -> Result<Ticket> {
         self.tickets.issue(&self.shelf)
     }
@@ -339,25 +342,30 @@ impl Bulk {
         self.away(move || large.arrived(fetched)).await
     }
 
-    /// Fetches blobs, all at once.
+    /// Fetches blobs concurrently.
     async fn fetch(&self, blobs: &[Blob]) -> Result<Vec<List>> {
         let bytes = blobs.iter().map(|blob| blob.bytes).sum();
         let all = self.arriving.get() + bytes;
         if all > limits::ARRIVING {
+            let arriving = limits::bytes(self.arriving.get());
             return Err(Error::new(
                 Code::Overloaded,
                 format!(
-                    "{} of large values are under way between these nodes already: wait and try again",
-                    bytesize::ByteSize(self.arriving.get()).display().iec()
+                    "{arriving} of large values are already being transferred from `{}`",
+                    self.other.name
                 ),
-            ));
+            )
+            .with_help("make fewer calls with large values at once"));
         }
         self.arriving.set(all);
         let _counted = Arriving(self.arriving.clone(), bytes);
         let fetcher = self.fetcher().await?;
         let lost = || {
             let name = &self.other.name;
-            Error::new(Code::NodeDown, format!("node `{name}` went, or gave the value up, while it crossed"))
+            Error::new(
+                Code::NodeDown,
+                format!("node `{name}` disconnected or discarded the value during the transfer"),
+            )
         };
         let fetching = blobs.iter().map(|blob| async {
             let room = large::room(blob.element, blob.bytes as usize)?;
@@ -366,7 +374,7 @@ impl Bulk {
         futures::future::try_join_all(fetching).await
     }
 
-    /// The bulk connection, dialled where there is none.
+    /// Returns the bulk connection; dials it if there is none.
     async fn fetcher(&self) -> Result<Fetcher> {
         let mut open = self.fetcher.lock().await;
         if let Some(fetcher) = open.as_ref().filter(|fetcher| fetcher.is_open()) {
@@ -376,14 +384,16 @@ impl Bulk {
         let gone = |error| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let answer = self.theirs.bulk_request().send().promise.await.map_err(gone)?;
         let ticket = answer.get().and_then(|answer| answer.get_ticket()).map_err(gone)?;
-        let ticket = Ticket::try_from(ticket)
-            .map_err(|_| Error::new(Code::VersionMismatch, format!("{noun} gave no ticket")))?;
+        let ticket = Ticket::try_from(ticket).map_err(|_| {
+            Error::new(Code::VersionMismatch, format!("{noun} did not send a valid ticket"))
+                .with_help(wire::error::SAME_RELEASE)
+        })?;
         let (other, tls) = (self.other.clone(), self.tls.clone());
         let opening = threads::bulk()?.spawn(async move {
             let transport = handshake::reach(&other, &tls).await?;
             Fetcher::open(transport, ticket).await.map_err(|error| {
                 let why =
-                    format!("node `{}` did not open the connection for large values: {error}", other.name);
+                    format!("cannot open the connection for large values to node `{}`: {error}", other.name);
                 Error::new(Code::NodeDown, why)
             })
         });
@@ -391,7 +401,7 @@ impl Bulk {
         Ok(open.insert(fetcher).clone())
     }
 
-    /// Does work that may take long away from this thread.
+    /// Runs work that may take long on the workers, not on this thread.
     async fn away<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let done = self.workers.spawn_blocking(work).await;
         done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
@@ -403,7 +413,7 @@ fn take_apart(what: &str, values: Vec<Value>) -> Result<large::Apart> {
     Ok(large::take_apart(values))
 }
 
-/// The shape where it is small, and all that is held ready: the parts, then a shape that is not.
+/// Returns the shape if it is small, and the contents to hold: the parts, then the shape if it is large.
 fn contents(apart: large::Apart) -> (Option<Vec<u8>>, Vec<Content>) {
     let large::Apart { shape, mut parts } = apart;
     if shape.len() < limits::PART_FROM {
@@ -413,7 +423,7 @@ fn contents(apart: large::Apart) -> (Option<Vec<u8>>, Vec<Content>) {
     (None, parts)
 }
 
-/// What is said of contents that are held ready under these names.
+/// Returns the reference to contents that are held as these blobs.
 fn described(shape: Option<Vec<u8>>, mut blobs: Vec<Blob>) -> Large {
     let shape = match (shape, blobs.last().copied()) {
         (None, Some(blob)) => {

@@ -1,7 +1,7 @@
-//! The streams of the calls that this node has running on one peer.
+//! The streams of the calls that this node runs on one peer.
 //!
-//! In: what the peer says of them by call id. Out: the pipes of whoever made each call. An id means
-//! something only inside its session, and only while its call runs. Must not know: what the calls do.
+//! In: the peer's requests, by call id. Out: reads and writes on the pipes of each call. An id is valid only
+//! inside its session, and only while its call runs. Must not know: what the calls do.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::call::streams::{Closed, Input, Output};
 use crate::wire;
 use crate::wire::bulk::Ticket;
 
-/// One session's running calls. Clones share them; belongs to one thread.
+/// The running calls of one session. Clones share them; belongs to one thread.
 #[derive(Clone, Default)]
 pub struct Calls(Rc<RefCell<HashMap<Uuid, Pipes>>>);
 
@@ -26,14 +26,14 @@ struct Pipes {
     input: Option<Input>,
 }
 
-/// A running call's entry; dropping it ends what the peer may say of the call.
+/// The entry of a running call; after it is dropped, requests of the peer for this call fail.
 pub struct Open {
     calls: Calls,
     id: Uuid,
 }
 
 impl Calls {
-    /// Makes a call's streams known for as long as the guard lives.
+    /// Registers the streams of a call until the guard is dropped.
     pub fn open(&self, id: Uuid, output: Output, input: Option<Input>) -> Open {
         self.0.borrow_mut().insert(id, Pipes { output, input });
         Open { calls: self.clone(), id }
@@ -41,7 +41,7 @@ impl Calls {
 
     fn get(&self, id: Uuid) -> Result<Pipes, Failure> {
         let pipes = self.0.borrow().get(&id).cloned();
-        pipes.ok_or_else(|| Failure::failed(format!("no call {id} runs here for this session")))
+        pipes.ok_or_else(|| Failure::failed(format!("this session has no running call {id}")))
     }
 }
 
@@ -51,10 +51,10 @@ impl Drop for Open {
     }
 }
 
-/// The capability by which the peer reaches them.
+/// The capability through which the peer reaches the streams.
 pub struct StreamsServer {
     pub calls: Calls,
-    /// The tickets for what this side holds ready.
+    /// Issues tickets for the contents that this side holds.
     pub ticket: Box<dyn Fn() -> crate::base::error::Result<Ticket>>,
 }
 
@@ -71,7 +71,7 @@ impl streams::Server for StreamsServer {
         let params = params.get()?;
         let id = wire::call::read_id(params.get_call()).map_err(failed)?;
         let chunk = wire::call::read_chunk(params.get_chunk()?).map_err(failed)?;
-        // Answering late is how a slow reader here slows the guest there.
+        // The late answer is how a slow reader here slows the guest there.
         match self.calls.get(id)?.output.push(chunk).await {
             Ok(()) => Ok(()),
             Err(Closed::Failed(broken)) => {

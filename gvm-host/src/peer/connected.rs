@@ -1,9 +1,11 @@
-//! A connected node, for as long as it is.
+//! A connected node, from the handshake to the end of its connection.
 //!
-//! In: what meeting gave each side of the other. Out: the other's capabilities, how its connection ends and
-//! why, an orderly end of one's own. Must not know: how the two met (`door.rs`), what is called.
+//! In: the sessions that the handshake exchanged. Out: the other side's capabilities, when and why its
+//! connection ends, an orderly end from this side. Must not know: how the nodes connected (`handshake.rs`),
+//! what is called.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,24 +20,39 @@ use crate::base::id::NodeInfo;
 use crate::call::rights::SessionRights;
 use crate::wire::rpc::Connection;
 
-/// Why a connection ended that neither side meant to end.
-pub const LOST: &str = "connection lost";
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Neither side ended it on purpose.
+    Lost,
+    /// One side said goodbye, with this reason.
+    Goodbye(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ended::Lost => "connection lost",
+            Ended::Goodbye(reason) => reason,
+        })
+    }
+}
 
 /// A connected node. Belongs to the RPC thread.
 pub struct Peer {
     pub info: NodeInfo,
     pub session: session::Client,
     pub calls: Calls,
-    /// What this node may do there.
+    /// The rights of this node there.
     pub grant: SessionRights,
-    /// What the peer holds here.
+    /// The peer's session here.
     pub(super) given: Given,
     pub bulk: Rc<Bulk>,
     pub(super) connection: RefCell<Option<Connection>>,
     pub(super) farewell: Rc<Farewell>,
 }
 
-/// What a peer holds of this node.
+/// The session that this node has given to a peer.
 pub(super) struct Given {
     pub(super) term: Term,
     pub(super) service: Arc<dyn Service>,
@@ -44,12 +61,12 @@ pub(super) struct Given {
 
 type Hear = Box<dyn FnOnce(String)>;
 
-/// How the other side leaves.
+/// How the connection ends.
 #[derive(Default)]
 pub(super) struct Farewell {
-    /// The last word of either side.
+    /// The reason of the side that said goodbye first.
     said: RefCell<Option<String>>,
-    /// Told of its goodbye, before that is answered.
+    /// Called when the other side says goodbye, before the answer.
     hear: RefCell<Option<Hear>>,
 }
 
@@ -64,37 +81,38 @@ impl Farewell {
 }
 
 impl Peer {
-    /// Has `hear` told when the other side says goodbye, before it is answered: once its own request to
-    /// leave is done, this side knows.
+    /// Calls `hear` when the other side says goodbye, before the answer. So this side knows by the time the
+    /// other side's request completes.
     pub fn on_goodbye(&self, hear: impl FnOnce(String) + 'static) {
         self.farewell.hear.replace(Some(Box::new(hear)));
     }
 
-    /// Waits until the connection has ended; says why.
-    pub fn closed(&self) -> impl Future<Output = String> + use<> {
+    /// Waits until the connection has ended, and returns why.
+    pub fn closed(&self) -> impl Future<Output = Ended> + use<> {
         let closed = self.connection.borrow().as_ref().map(Connection::closed);
         let farewell = self.farewell.clone();
         async move {
             if let Some(closed) = closed {
                 closed.await;
             }
-            farewell.said.borrow().clone().unwrap_or_else(|| LOST.to_owned())
+            farewell.said.borrow().clone().map_or(Ended::Lost, Ended::Goodbye)
         }
     }
 
-    /// Ends what the peer holds here: its calls stop and are told why, its instances are freed. The
-    /// connection stands until [`Peer::leave`].
+    /// Ends the peer's session here: its calls stop with an error that says why, and its instances are freed.
+    /// The connection stays open until [`Peer::leave`].
     pub fn end(&self, why: End) {
         self.given.term.end(why);
         self.given.service.clear();
     }
 
-    /// How long the peer's session here lasts, from its beginning.
+    /// Returns how long the peer's session here lasts, from its beginning; none if it has no time limit.
     pub fn lasts(&self) -> Option<Duration> {
         self.given.lasts
     }
 
-    /// Says goodbye and ends the connection in order, within two seconds.
+    /// Says goodbye, which may take a second, and shuts the connection down in order
+    /// ([`Connection::finish`]).
     pub async fn leave(&self, reason: &str) {
         self.farewell.said.borrow_mut().get_or_insert_with(|| reason.to_owned());
         let mut request = self.session.goodbye_request();

@@ -1,7 +1,8 @@
-//! How two nodes meet: greeting, the accept policy, and the exchange of sessions.
+//! How two nodes connect: greeting, accept policy, exchange of sessions.
 //!
-//! In: a connection, dialled or accepted. Out: a [`Peer`] on both sides, or a denial. Before the policy
-//! has said yes the other side holds nothing but the door. Must not know: how gpmd found the address.
+//! In: a node to dial, or an accepted connection. Out: a [`Peer`] on both sides, or a denial. Until the
+//! policy accepts the other side, that side can only greet and ask to connect. Must not know: how gpmd found
+//! the address.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -32,41 +33,41 @@ use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::tls::Tls;
-use crate::wire::transport::{Transport, dial, dial_words};
+use crate::wire::transport::{Transport, dial, dial_help, dial_words};
 
-/// How long the other side may take for one step of meeting.
+/// How long the other side may take for one step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
 
-/// Gives a ticket for a node that is dialled.
+/// Returns a ticket to present to the node that is dialled; none while gpmd is away.
 pub type Introduce = dyn Fn(NodeInfo) -> LocalBoxFuture<'static, Option<Secret>>;
 
-/// Holds what a node that dials says of itself against its ticket.
+/// Checks the identity that a dialling node claims against its ticket.
 pub type Identify = dyn Fn(NodeInfo, Option<Secret>) -> LocalBoxFuture<'static, Result<()>>;
 
-/// What every connection of a node shares.
+/// What all connections of a node share.
 pub struct Ours {
     pub home: HomeId,
     pub tls: Tls,
     pub me: NodeInfo,
     pub gatekeeper: RefCell<Gatekeeper>,
     pub questions: Questions,
-    /// What peers may call; all of it where there are none.
+    /// What peers may call; no rules allow everything.
     pub rules: Vec<Rule>,
-    /// How long a session that this node gives lasts, if it ends by itself.
+    /// How long the sessions of peers last; none for no time limit.
     pub session_time: Option<Duration>,
-    /// What runs for peers and on them.
+    /// Counts the calls that run for peers and on them.
     pub running: Running,
     /// Runs the calls of each session.
     pub serve: Box<Serve>,
     pub workers: Workers,
     pub tickets: Rc<Tickets>,
-    /// Told of each peer that was accepted here.
+    /// Called with each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
-    /// gpmd's word for this node, for the one that is dialled; none while gpmd is away.
+    /// Gets a ticket by which the dialled node can identify this one.
     pub introduce: Box<Introduce>,
-    /// Whether a node that dials is the one that it says it is.
+    /// Checks that a dialling node is the node that it claims to be.
     pub identify: Box<Identify>,
-    /// Whether this very life of a node is connected already.
+    /// Whether this node, in this incarnation, is already connected.
     pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
 
@@ -79,7 +80,7 @@ impl Ours {
         Hello { node: Some(self.me.clone()), ..Hello::of(self.home) }
     }
 
-    /// The session that a peer gets of this node, what it may do, and what ends it.
+    /// Creates a peer's session on this node, with its rights and the means to end it.
     fn session(
         &self,
         peer: &Name,
@@ -106,27 +107,27 @@ impl Ours {
         (session, grant, given)
     }
 
-    /// Whether a node that asks may connect.
+    /// Decides whether a node may connect.
     fn judge(&self, asking: &NodeInfo) -> Verdict {
-        // It may have been dialled from here at the same time.
+        // This node may have dialled it at the same time.
         if (self.connected)(asking) {
             return Verdict::Yes;
         }
         self.gatekeeper.borrow().judge(&asking.name, &self.me.name)
     }
 
-    /// What a session with this node, whose streams these are, has of large values.
+    /// Creates the large values of a session with `other`; `theirs` are its streams.
     fn bulk(&self, theirs: streams::Client, other: &NodeInfo) -> Rc<Bulk> {
         let (shelf, tickets) = (Arc::<Shelf>::default(), self.tickets.clone());
         let (tls, workers) = (self.tls.clone(), self.workers.clone());
         Rc::new(Bulk::new(shelf, tickets, theirs, other.clone(), tls, workers))
     }
 
-    /// Dials a node and asks to be connected. `waiting` is told where a person is asked there, who may take
-    /// a minute. Dropping the future takes the question back.
+    /// Dials a node and asks to connect. Calls `waiting` if a person must decide there, which may take a
+    /// minute. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// `NODE_DOWN` where nobody answers, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
+    /// `NODE_DOWN` if the node does not answer, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
         let transport = reach(node, &self.tls).await?;
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
@@ -147,8 +148,10 @@ impl Ours {
     async fn meet(&self, connection: &Connection, node: &NodeInfo, waiting: impl Fn()) -> Result<Met> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
-        let unknown =
-            |_| Error::new(Code::VersionMismatch, format!("{noun} answered what this version does not know"));
+        let unknown = |_| {
+            let sentence = format!("{noun} sent an answer that this version does not know");
+            Error::new(Code::VersionMismatch, sentence).with_help(wire::error::SAME_RELEASE)
+        };
         let mut greet = connection.first::<node_door::Client>().greet_request();
         let expected = Life { id: node.id, incarnation: node.incarnation };
         let hello = Hello { expected: Some(expected), ..self.hello() };
@@ -157,7 +160,7 @@ impl Ours {
             greet.get().set_ticket(ticket.bytes());
         }
         let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
-        let (door, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
+        let (greeted, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
                 wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
                 (ok.get_door().map_err(gone)?, ok.get_asks())
@@ -166,9 +169,9 @@ impl Ours {
         };
         let calls = Calls::default();
         let farewell = Rc::<Farewell>::default();
-        // Our session writes output to the peer's streams, which come with its answer.
+        // Our session writes output to the peer's streams, which arrive with its answer.
         let (theirs, promised) = promised_streams();
-        let mut ask = door.connect_request();
+        let mut ask = greeted.connect_request();
         let bulk = self.bulk(promised.clone(), node);
         let (session, granted, given) = self.session(&node.name, promised, bulk.clone(), farewell.clone());
         ask.get().set_session(session);
@@ -190,7 +193,7 @@ impl Ours {
         }
     }
 
-    /// Takes a connection that somebody dialled. Returns when it has become a peer's or has ended.
+    /// Handles an accepted connection. Returns when the connection belongs to a peer or has ended.
     pub async fn take(self: &Rc<Self>, transport: Transport) {
         let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
             Ok(Ok(Purpose::Calls(transport))) => transport,
@@ -200,18 +203,18 @@ impl Ours {
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
         let asking = Rc::<Cell<bool>>::default();
-        let door = Door {
+        let greeter = Greeter {
             ours: self.clone(),
             connection: Rc::downgrade(&held),
             met: met.clone(),
             asking: asking.clone(),
         };
-        let door: node_door::Client = capnp_rpc::new_client(door);
+        let greeter: node_door::Client = capnp_rpc::new_client(greeter);
         let connection =
-            Connection::start(transport, Side::Accepted, MessageLimits::SESSION, Some(door.client));
+            Connection::start(transport, Side::Accepted, MessageLimits::SESSION, Some(greeter.client));
         let closed = connection.closed();
         held.replace(Some(connection));
-        // Whoever has not been accepted by then is cut off: dropping `held` ends the connection.
+        // A node that was not accepted in time is disconnected: dropping `held` ends the connection.
         let mut ended = std::pin::pin!(async {
             tokio::select! { _ = closed => (), () = met.notified() => () }
         });
@@ -222,7 +225,7 @@ impl Ours {
     }
 }
 
-/// What meeting came to, on the side that asked.
+/// The result of the handshake on the dialling side.
 struct Met {
     session: session::Client,
     calls: Calls,
@@ -232,26 +235,31 @@ struct Met {
     farewell: Rc<Farewell>,
 }
 
-/// Bounds how long the other side may take.
+/// Limits how long the other side may take to answer.
 async fn in_time<T>(node: &NodeInfo, most: Duration, answer: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(most, answer).await.map_err(|_| {
         let most = humantime::format_duration(most);
         Error::new(Code::NodeDown, format!("node `{}` did not answer within {most}", node.name))
+            .with_help(find_out_why(&node.name))
     })
 }
 
-/// What the clock will say then, in milliseconds since 1970.
+fn find_out_why(node: &Name) -> String {
+    format!("run `gvm doctor {node}` to find out why")
+}
+
+/// Returns the time this long from now, in milliseconds since 1970.
 fn in_ms(time: Duration) -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(now.checked_add(time)?.as_millis()).ok()
 }
 
-/// Dials a node's places one after the other.
+/// Dials the addresses of a node one after the other.
 ///
 /// # Errors
-/// `NODE_DOWN` where none answers, `AUTH_FAILED` where who answers is not of this home.
+/// `NODE_DOWN` if no address answers, `AUTH_FAILED` if a process answers that does not belong to this home.
 pub async fn reach(node: &NodeInfo, tls: &Tls) -> Result<Transport> {
-    let (mut tried, mut code) = (Vec::new(), Code::NodeDown);
+    let (mut tried, mut code, mut help) = (Vec::new(), Code::NodeDown, find_out_why(&node.name));
     for address in &node.addresses {
         match dial(&address.parse()?, Some(tls)).await {
             Ok(transport) => return Ok(transport),
@@ -259,36 +267,40 @@ pub async fn reach(node: &NodeInfo, tls: &Tls) -> Result<Transport> {
                 if error.kind() == std::io::ErrorKind::PermissionDenied {
                     code = Code::AuthFailed;
                 }
+                if let Some(known) = dial_help(&error) {
+                    help = known.to_owned();
+                }
                 tried.push(format!("{address} ({})", dial_words(&error)));
             }
         }
     }
-    Err(Error::new(code, format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "))))
+    let sentence = format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "));
+    Err(Error::new(code, sentence).with_help(help))
 }
 
-/// Finds out when a peer goes silent.
+/// Ends the connection when the peer goes silent.
 fn watch(connection: &Connection, session: &session::Client) {
     let session = session.clone();
     connection.watch(move || session.ping_request().send().promise);
 }
 
-/// The capability by which a peer reaches the streams of our calls.
+/// Creates the capability through which a peer reaches the streams of our calls.
 fn our_streams(calls: &Calls, bulk: &Rc<Bulk>) -> streams::Client {
     let bulk = bulk.clone();
     capnp_rpc::new_client(StreamsServer { calls: calls.clone(), ticket: Box::new(move || bulk.ticket()) })
 }
 
-/// A streams capability whose other end is not known yet.
+/// Returns a streams capability, and the sender that resolves it.
 fn promised_streams() -> (tokio::sync::oneshot::Sender<streams::Client>, streams::Client) {
     let (sender, receiver) = tokio::sync::oneshot::channel::<streams::Client>();
     let client = capnp_rpc::new_future_client(async move {
-        receiver.await.map_err(|_| Failure::disconnected("the connection was not made".into()))
+        receiver.await.map_err(|_| Failure::disconnected("the connection was not established".into()))
     });
     (sender, client)
 }
 
-/// What a node's address offers to whoever dials it.
-struct Door {
+/// The first capability of an accepted connection: it only answers greetings.
+struct Greeter {
     ours: Rc<Ours>,
     connection: Weak<RefCell<Option<Connection>>>,
     met: Rc<tokio::sync::Notify>,
@@ -296,7 +308,7 @@ struct Door {
     asking: Rc<Cell<bool>>,
 }
 
-impl node_door::Server for Door {
+impl node_door::Server for Greeter {
     async fn greet(
         self: Rc<Self>,
         params: node_door::GreetParams,
@@ -308,10 +320,10 @@ impl node_door::Server for Door {
         let asking = hello.and_then(|hello| {
             hello.admit(self.ours.home)?;
             hello.meant_for(self.ours.life())?;
-            hello.node.ok_or_else(|| Error::new(Code::AuthFailed, "only nodes connect to a node"))
+            hello.node.ok_or_else(|| Error::new(Code::AuthFailed, "only a node can connect to a node"))
         });
         let identified = match asking {
-            // What it says of itself is judged by its name from here on.
+            // The policy uses the name, so the name must be proved first.
             Ok(asking) => (self.ours.identify)(asking.clone(), ticket).await.map(|()| asking),
             refused => refused,
         };
@@ -320,7 +332,7 @@ impl node_door::Server for Door {
                 let mut ok = results.get().init_ok();
                 wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());
                 ok.set_asks(self.ours.judge(&asking) == Verdict::Ask && self.ours.questions.waits());
-                ok.set_door(capnp_rpc::new_client(AskingDoor { door: self.clone(), asking }));
+                ok.set_door(capnp_rpc::new_client(Connector { greeter: self.clone(), asking }));
             }
             Err(error) => wire::error::write(&error, results.get().init_error()),
         }
@@ -328,38 +340,38 @@ impl node_door::Server for Door {
     }
 }
 
-/// What a node that has greeted may do: ask to be connected.
-struct AskingDoor {
-    door: Rc<Door>,
+/// The capability of a node that has greeted: it can only ask to connect.
+struct Connector {
+    greeter: Rc<Greeter>,
     asking: NodeInfo,
 }
 
-impl connect_door::Server for AskingDoor {
+impl connect_door::Server for Connector {
     async fn connect(
         self: Rc<Self>,
         params: connect_door::ConnectParams,
         mut results: connect_door::ConnectResults,
     ) -> Result<(), Failure> {
         contained(async move {
-            let ours = &self.door.ours;
+            let ours = &self.greeter.ours;
             let accepted = match ours.judge(&self.asking) {
                 Verdict::Yes => Ok(()),
                 Verdict::No(denied) => Err(denied),
                 Verdict::Ask => {
-                    self.door.asking.set(true);
+                    self.greeter.asking.set(true);
                     ours.questions.ask(&self.asking.name).await
                 }
             };
-            // The node may have begun to leave while a person thought about it.
+            // This node may have started to shut down while a person decided.
             if let Err(denied) = accepted.and_then(|()| ours.running.begin(&ours.me.name).map(drop)) {
                 wire::error::write(&denied, results.get().init_error());
                 return Ok(());
             }
             let params = params.get()?;
             let (session, streams) = (params.get_session()?, params.get_streams()?);
-            let held = self.door.connection.upgrade().and_then(|held| held.borrow_mut().take());
+            let held = self.greeter.connection.upgrade().and_then(|held| held.borrow_mut().take());
             let Some(connection) = held else {
-                return Err(Failure::failed("this connection has been used".into()));
+                return Err(Failure::failed("this connection already belongs to a peer or has ended".into()));
             };
             let calls = Calls::default();
             let farewell = Rc::<Farewell>::default();
@@ -371,7 +383,7 @@ impl connect_door::Server for AskingDoor {
             ok.set_session(session_here);
             wire::grant::write(&granted, ok.reborrow().init_grant());
             ok.set_streams(our_streams(&calls, &bulk));
-            self.door.met.notify_one();
+            self.greeter.met.notify_one();
             watch(&connection, &session);
             (ours.joined)(Rc::new(Peer {
                 info: self.asking.clone(),

@@ -1,8 +1,8 @@
-//! Connected nodes: how one is dialled, accepted, called and lost.
+//! Connected nodes: dials, accepts, calls and loses them.
 //!
-//! In: names and calls from this node, connections from others. Out: outcomes, events. One file per
-//! capability; what they carry is converted in `wire/`. Must not know: how calls run here
-//! (`node/runner.rs`), who asked for them.
+//! In: nodes to dial and calls from this node, connections from others. Out: outcomes, events. There is one
+//! file per capability; `wire/` converts their messages. Must not know: how calls run here
+//! (`node/runner.rs`), who makes them.
 
 pub mod accept;
 pub mod bulk;

@@ -1,7 +1,8 @@
-//! Asking a person whether a node may connect.
+//! Asks a person whether a node may connect.
 //!
-//! In: nodes that ask, a person's answers. Out: events that tell what is asked and what came of it; yes, or
-//! a denial. Where nobody answers, every node is denied at once. Must not know: how a person is asked.
+//! In: nodes that want to connect, a person's answers. Out: events when a question is asked and when it ends;
+//! yes, or a denial. If no person is there to answer, every node is denied at once. Must not know: how a
+//! person is asked.
 //!
 //! Belongs to the node's thread.
 
@@ -19,22 +20,22 @@ use crate::base::error::{Code, Error, Reason, Result};
 use crate::base::event::Event;
 use crate::base::id::Name;
 
-/// How long a person has to answer. A minute: they may be typing, or a call may run.
+/// How long a person has to answer: a minute, because they may be typing or waiting for a call.
 pub const ANSWER: Duration = Duration::from_secs(60);
 
-/// Nodes that wait for an answer at once; more are denied.
+/// The most nodes that wait for an answer at once; more are denied.
 const MOST: usize = 16;
 
-/// Who of this process answers questions. Clones count together; `Send + Sync`.
+/// Counts the parts of this process that answer questions. Clones share one count; `Send + Sync`.
 #[derive(Clone, Debug, Default)]
 pub struct Answerers(Arc<AtomicUsize>);
 
-/// Somebody who answers as long as this lives.
+/// One answerer; it counts until this is dropped.
 #[derive(Debug)]
 pub struct Answering(Answerers);
 
 impl Answerers {
-    /// One more.
+    /// Adds one answerer.
     pub fn join(&self) -> Answering {
         self.0.fetch_add(1, Ordering::Relaxed);
         Answering(self.clone())
@@ -51,7 +52,7 @@ impl Drop for Answering {
     }
 }
 
-/// What is being asked.
+/// The open questions.
 pub struct Questions {
     me: Name,
     open: RefCell<BTreeMap<u64, (Name, oneshot::Sender<bool>)>>,
@@ -62,7 +63,7 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Questions of the node `me`.
+    /// Creates the questions of the node `me`.
     pub fn new(me: Name, events: broadcast::Sender<Event>, answerers: Answerers) -> Questions {
         let open = RefCell::default();
         Questions { me, open, last: Cell::new(0), events, answerers, patience: ANSWER }
@@ -73,43 +74,45 @@ impl Questions {
         self.answerers.any()
     }
 
-    /// Asks whether the node of this name may connect. Dropping the future takes the question back.
+    /// Asks whether the node with this name may connect. Dropping the future cancels the question.
     ///
     /// # Errors
     /// `CONNECTION_DENIED`.
     pub async fn ask(&self, asking: &Name) -> Result<()> {
         let me = &self.me;
         if self.open.borrow().values().any(|(name, _)| name == asking) {
-            return Err(denied(format!("`{me}` is being asked about `{asking}` already")));
+            return Err(denied(format!("the person at `{me}` is already being asked about `{asking}`")));
         }
         if self.open.borrow().len() >= MOST {
-            return Err(denied(format!(
-                "{MOST} nodes wait for the person at `{me}` already: try again later"
-            )));
+            return Err(denied(format!("{MOST} nodes already wait for an answer of the person at `{me}`"))
+                .with_help("wait and try again"));
         }
         let id = self.last.get() + 1;
         self.last.set(id);
         let (reply, answer) = oneshot::channel();
         self.open.borrow_mut().insert(id, (asking.clone(), reply));
         let _ = self.events.send(Event::Asked { id, name: asking.clone() });
-        let mut open = Open { questions: self, id, name: asking, why: "the node took its question back" };
+        let mut open =
+            Open { questions: self, id, name: asking, allowed: None, why: "the node cancelled its request" };
         if !self.answerers.any() {
-            open.why = "nobody is there to answer";
-            let denied =
-                denied(format!("`{me}` asks a person whom to accept, and nobody is there to answer"));
-            return Err(denied.with_reason(Reason::Unanswered));
+            open.why = "no one is there to answer";
+            let denied = denied(format!(
+                "`{me}` asks a person before it accepts a node, and no one is there to answer"
+            ));
+            let help = format!("start `{me}` at a terminal, or with another `--accept` policy");
+            return Err(denied.with_reason(Reason::Unanswered).with_help(help));
         }
         match timeout(self.patience, answer).await {
             Ok(Ok(true)) => {
-                open.why = "allowed";
+                (open.allowed, open.why) = (Some(true), "allowed");
                 Ok(())
             }
             Ok(_) => {
-                open.why = "denied";
+                (open.allowed, open.why) = (Some(false), "denied");
                 Err(denied(format!("the person at `{me}` denied `{asking}`")))
             }
             Err(_) => {
-                open.why = "nobody answered in time";
+                open.why = "no one answered in time";
                 let most = humantime::format_duration(self.patience);
                 let denied = denied(format!("the person at `{me}` did not answer within {most}"));
                 Err(denied.with_reason(Reason::Unanswered))
@@ -117,32 +120,35 @@ impl Questions {
         }
     }
 
-    /// A person's answer.
+    /// Answers an open question.
     ///
     /// # Errors
-    /// `NODE_NOT_FOUND` where the question is no longer open.
+    /// `NODE_NOT_FOUND` if the question is no longer open.
     pub fn answer(&self, id: u64, yes: bool) -> Result<()> {
         let open = self.open.borrow_mut().remove(&id);
         let answered = open.is_some_and(|(_, reply)| reply.send(yes).is_ok());
         match answered {
             true => Ok(()),
-            false => Err(Error::new(Code::NodeNotFound, "the node that asked does not wait any more")),
+            false => Err(Error::new(Code::NodeNotFound, "the node no longer waits for an answer")),
         }
     }
 }
 
-/// A question; it is no more once this is dropped.
+/// An open question; it ends when this is dropped.
 struct Open<'a> {
     questions: &'a Questions,
     id: u64,
     name: &'a Name,
+    /// The person's answer, if there is one.
+    allowed: Option<bool>,
     why: &'static str,
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.questions.open.borrow_mut().remove(&self.id);
-        let ended = Event::AskEnded { id: self.id, name: self.name.clone(), why: self.why.to_owned() };
+        let (name, why) = (self.name.clone(), self.why.to_owned());
+        let ended = Event::AskEnded { id: self.id, name, allowed: self.allowed, why };
         let _ = self.questions.events.send(ended);
     }
 }
@@ -187,7 +193,7 @@ mod tests {
                         panic!("not asked")
                     };
                     assert_eq!(asking, name("a"));
-                    assert!(questions.ask(&asking).await.is_err(), "one question a name");
+                    assert!(questions.ask(&asking).await.is_err(), "one question per name");
                     questions.answer(id, yes).unwrap();
                     assert_eq!(questions.answer(id, yes).unwrap_err().code(), Code::NodeNotFound);
                 };
@@ -199,23 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn nobody_answers() {
+    fn no_one_answers() {
         run(async {
             let (mut questions, mut heard, answerers) = questions();
             let denied = questions.ask(&name("a")).await.unwrap_err();
             assert_eq!(denied.code(), Code::ConnectionDenied);
-            assert_eq!(why(&mut heard), "nobody is there to answer");
+            assert_eq!(why(&mut heard), "no one is there to answer");
             let _here = answerers.join();
             questions.patience = Duration::from_millis(20);
             let denied = questions.ask(&name("a")).await.unwrap_err();
             assert!(denied.message().contains("within 20ms"), "{denied}");
-            assert_eq!(why(&mut heard), "nobody answered in time");
+            assert_eq!(why(&mut heard), "no one answered in time");
             {
                 let asker = name("a");
                 let mut asked = std::pin::pin!(questions.ask(&asker));
                 assert!(futures::poll!(asked.as_mut()).is_pending());
             }
-            assert_eq!(why(&mut heard), "the node took its question back");
+            assert_eq!(why(&mut heard), "the node cancelled its request");
         });
     }
 

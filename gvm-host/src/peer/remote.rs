@@ -1,8 +1,8 @@
-//! A call on another node, from this side.
+//! Runs a call on another node.
 //!
-//! In: a call and its pipes. Out: its outcome, with the output pushed before it. Dropping the future
-//! takes the call back: capnp tells the other side, whose guest stops. Must not know: how the other
-//! side runs it.
+//! In: a call and its pipes. Out: its outcome, after its output has been pushed. Dropping the future cancels
+//! the call: capnp tells the other side, and its guest stops. Must not know: how the other side runs the
+//! call.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::call::{Call, Outcome, Target};
 use crate::wire;
 use crate::wire::large::Large;
 
-/// A connection that went: nobody knows how far it came.
+/// The error of a lost connection: the request may have had effects.
 fn lost(node: &Name, error: capnp::Error) -> Error {
     wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
 }
 
-/// The same while a call ran, which a person should know.
+/// The same error while a call ran; its context says so to a person.
 fn cut_off(node: &Name, error: capnp::Error) -> Error {
     lost(node, error).with_context("  it is unknown whether the call ran to its end")
 }
 
-/// Runs a call there.
+/// Runs a call on the peer.
 pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Input>) -> Outcome {
     let node = &peer.info.name;
     let (apart, lent) = match peer.bulk.lend(&mut call).await {
@@ -48,7 +48,7 @@ pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Inp
                 .map_err(|error| error.with_effect(Effect::Unknown))?;
         for chunk in rest {
             match output.push(chunk).await {
-                // Whoever shows the output knows that it is lost; the other stream goes on.
+                // The reader of this stream knows that its output is lost; the other stream continues.
                 Ok(()) | Err(Closed::Failed(_)) => {}
                 Err(Closed::Limit(limit)) => {
                     let error = Error::new(Code::LimitExceeded, limit.to_string());
@@ -64,22 +64,22 @@ pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Inp
     read().await.unwrap_or_else(Outcome::failed)
 }
 
-/// The result of a call that has run there.
+/// Fetches the large result of a call that has run there.
 async fn result(peer: &Peer, large: Large) -> Result<Value> {
     let fetched = tokio::select! {
         fetched = peer.bulk.result(large) => fetched,
         why = peer.closed() => {
             let node = &peer.info.name;
-            Err(Error::new(Code::NodeDown, format!("node `{node}` went while its result crossed: {why}")))
+            Err(Error::new(Code::NodeDown, format!("node `{node}` left before its result arrived: {why}")))
         }
     };
     fetched.map_err(|error| error.with_effect(Effect::RanAndFailed))
 }
 
-/// The signature of a function there, in this time; none for a main.
+/// Returns the signature of a function there, within the given time; none for a main.
 ///
 /// # Errors
-/// As of preparing the call there; `NODE_DOWN`, `TIMEOUT`.
+/// The errors of preparing the call there; `NODE_DOWN`, `TIMEOUT`.
 pub async fn describe(peer: &Peer, target: &Target, most: Duration) -> Result<Option<FuncType>> {
     let node = &peer.info.name;
     let gone = |error| lost(node, error).with_effect(Effect::NotStarted);
@@ -88,8 +88,7 @@ pub async fn describe(peer: &Peer, target: &Target, most: Duration) -> Result<Op
     wire::call::write_target(target, apart, request.get().init_target());
     request.get().set_deadline(wire::call::nanos(Some(most)));
     let response = request.send().promise.await.map_err(gone)?;
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    let unknown = |_| wire::error::unknown("an answer");
     match response.get().map_err(gone)?.which().map_err(unknown)? {
         described::Ok(ok) => match ok.has_type() {
             true => wire::value::read_func(ok.get_type().map_err(gone)?).map(Some),
@@ -99,10 +98,10 @@ pub async fn describe(peer: &Peer, target: &Target, most: Duration) -> Result<Op
     }
 }
 
-/// Brings a module to life there, under a name of our choosing.
+/// Creates a live instance of a module there, with the given name.
 ///
 /// # Errors
-/// As of preparing a call there, `LIMIT_EXCEEDED`, `NODE_DOWN`, `TIMEOUT`.
+/// The errors of preparing a call there; `LIMIT_EXCEEDED`, `NODE_DOWN`, `TIMEOUT`.
 pub async fn spawn(peer: &Peer, name: &Name, target: &Target, limits: Limits) -> Result<()> {
     let node = &peer.info.name;
     let (apart, _lent) = peer.bulk.lend_module(target);
@@ -115,7 +114,7 @@ pub async fn spawn(peer: &Peer, name: &Name, target: &Target, limits: Limits) ->
     read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
 }
 
-/// Lets an instance there go.
+/// Drops a live instance there.
 ///
 /// # Errors
 /// `INSTANCE_NOT_FOUND`, `NODE_DOWN`.
@@ -129,8 +128,7 @@ pub async fn drop_instance(peer: &Peer, name: &Name) -> Result<()> {
 
 fn read_done(node: &Name, answer: Result<done::Reader<'_>, capnp::Error>) -> Result<()> {
     let gone = |error| lost(node, error);
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "the other side answered what this version does not know");
+    let unknown = |_| wire::error::unknown("an answer");
     match answer.map_err(gone)?.which().map_err(unknown)? {
         done::Ok(()) => Ok(()),
         done::Error(error) => Err(wire::error::read(error.map_err(gone)?)),

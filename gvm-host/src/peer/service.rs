@@ -1,7 +1,7 @@
-//! What a session needs of the node that runs its calls.
+//! The trait through which a session reaches the node that runs its calls.
 //!
-//! In: calls of one peer, by its rights. Out: their outcomes, as futures that may run on any thread; dropping
-//! one stops what it does. Must not know: how calls run, what a module is.
+//! In: the calls of one peer, with its rights. Out: their outcomes, as futures that may run on any thread;
+//! dropping a future stops its work. Must not know: how calls run, the engine.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
 
-/// A call under way. Dropping it stops the guest.
+/// A running call. Dropping it stops the guest.
 pub type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// An answer under way. Dropping it stops the work.
+/// A pending answer. Dropping it stops the work.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 /// A call that is ready to be polled.
@@ -28,28 +28,28 @@ pub struct Started {
     pub is_fast: bool,
 }
 
-/// One peer's calls as this node runs them: its rights and its live instances belong to it. Shared by the
-/// session and what ends it; `Send + Sync`.
+/// Runs the calls of one peer; has the peer's rights and live instances. Shared by the session and the code
+/// that ends it; `Send + Sync`.
 pub trait Service: Send + Sync {
-    /// The node's own limits, which a call's narrow.
+    /// Returns the node's own limits. The limits of a call can only narrow them.
     fn limits(&self) -> Limits;
 
-    /// What the peer may call.
+    /// Returns what the peer may call.
     fn rights(&self) -> &Rights;
 
-    /// Makes a call ready to run. It begins with the first poll.
+    /// Prepares a call. It begins with the first poll.
     fn run(&self, call: Call, stdio: Stdio) -> Started;
 
-    /// The module and the signature that a target means, in the time since `began`; no signature for a main.
+    /// Returns the module and the signature of a target, in the time since `began`; no signature for a main.
     fn describe(&self, target: Target, limits: Limits, began: Instant) -> Asked<(Hash, Option<FuncType>)>;
 
-    /// Reserves the place of a live instance of this name. Dropping the last clone gives the place up.
+    /// Reserves the place of a live instance with this name. Dropping the last clone frees the place.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`; `BAD_ARGUMENTS` for a name that is in use.
     fn reserve(&self, name: Name) -> Result<Arc<dyn Reserve>>;
 
-    /// The live instances and what each was made from, sorted by name.
+    /// Returns the live instances and the module of each, sorted by name.
     fn instances(&self) -> Vec<(Name, String)>;
 
     /// Frees a live instance.
@@ -58,7 +58,7 @@ pub trait Service: Send + Sync {
     /// `INSTANCE_NOT_FOUND`.
     fn drop_instance(&self, name: &Name) -> Result<()>;
 
-    /// Frees every live instance: the session has ended.
+    /// Frees every live instance, because the session has ended.
     fn clear(&self);
 }
 
@@ -67,10 +67,10 @@ pub type Keep = Box<dyn FnOnce() -> Result<()> + Send>;
 
 /// The place of a live instance that is being made.
 pub trait Reserve: Send + Sync {
-    /// Makes the instance, in the time since `began`. It is kept only when the answer is called; until then it
-    /// ends with the future, or with the answer.
+    /// Makes the instance, in the time since `began`. The instance is kept only when the caller calls the answer.
+    /// Until then it is dropped with the future or the answer.
     fn make(&self, target: Target, limits: Limits, began: Instant) -> Asked<Keep>;
 }
 
-/// Gives each session its service, by what its peer may call.
+/// Creates the service of a session from the rights of its peer.
 pub type Serve = dyn Fn(Rights) -> Arc<dyn Service>;

@@ -1,8 +1,8 @@
-//! What a connected node may do here: the session capability.
+//! The session capability: what a connected node can do here.
 //!
-//! In: calls from the other side. Out: their outcomes, their output as it is written. The call is the
-//! promise: when it is dropped (taken back, or its connection lost), the guest stops. Must not know:
-//! how the peer was accepted.
+//! In: calls from the other side. Out: their outcomes, and their output while it is written. A call lives as
+//! long as its promise: when that is dropped (call cancelled, or connection lost), the guest stops. Must not
+//! know: how the peer was accepted.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,25 +30,25 @@ use crate::wire::gate::Gate;
 use crate::wire::large::{Blob, Large};
 use crate::wire::rpc::contained;
 
-/// One peer's session.
+/// The session of one peer.
 pub struct SessionServer {
-    /// Runs the peer's calls, and holds what it has brought to life here.
+    /// Runs the peer's calls, and holds its live instances.
     pub service: Arc<dyn Service>,
-    /// How long all of this lasts.
+    /// Ends with the session.
     pub term: Term,
     pub workers: Workers,
-    /// Where the peer takes the output of its calls and gives their input.
+    /// Receives the output of the peer's calls and supplies their input.
     pub streams: streams::Client,
-    /// What is too large to stand in calls and outcomes.
+    /// The values that are too large for calls and outcomes.
     pub bulk: Rc<Bulk>,
     pub gate: Gate,
-    /// Told when the peer says goodbye, with its reason.
+    /// Called with the reason when the peer says goodbye.
     pub goodbye: Box<dyn Fn(String)>,
 }
 
 impl SessionServer {
-    /// Runs a call and hands over what it writes. Returns the outcome, what of its result crosses on its
-    /// own, and the output not yet handed over, which goes with it.
+    /// Runs a call and sends what it writes. Returns the outcome, the reference to a result that crosses
+    /// separately, and the output that was not sent yet and goes with the outcome.
     async fn serve(
         &self,
         mut call: Call,
@@ -73,7 +73,7 @@ impl SessionServer {
         (outcome, large, output)
     }
 
-    /// The same of a call that is whole.
+    /// Does the same for a call that is complete.
     async fn run(&self, call: Call, has_input: bool) -> (Outcome, Vec<Chunk>) {
         let id = call.id;
         let all = self.service.limits().narrow(call.limits);
@@ -87,11 +87,11 @@ impl SessionServer {
         (outcome, pipes.0.take())
     }
 
-    /// Polls the run once on this thread, which saves two thread hops; what waits or runs into its
-    /// epoch tick moves to the workers.
+    /// Polls the run once on this thread, which saves two thread hops. A run that waits or reaches its epoch
+    /// tick moves to the workers.
     async fn run_here_first(&self, mut run: Run, id: Uuid, pipes: &(Output, Option<Input>)) -> Outcome {
         let first = std::future::poll_fn(|cx: &mut Context<'_>| {
-            // Timers and blocking tasks bind to the runtime that is current at their first poll.
+            // Timers and blocking tasks use the runtime that is current at their first poll.
             let _entered = self.workers.enter();
             Poll::Ready(run.as_mut().poll(cx))
         })
@@ -102,13 +102,13 @@ impl SessionServer {
         }
     }
 
-    /// Runs away from this thread; the end of the session stops it, which the guest feels within a tick.
+    /// Runs the call on the workers. The end of the session stops the guest within an epoch tick.
     async fn run_on_workers(&self, run: Run, id: Uuid, pipes: &(Output, Option<Input>)) -> Outcome {
         let ran = self.term.within(self.attend(run, id, pipes)).await;
         ran.unwrap_or_else(Outcome::failed)
     }
 
-    /// Has the call run on the workers and serves its streams meanwhile.
+    /// Runs the call on the workers and serves its streams meanwhile.
     async fn attend(&self, run: Run, id: Uuid, (output, input): &(Output, Option<Input>)) -> Outcome {
         let mut run = AbortOnDropHandle::new(self.workers.spawn(run));
         let wants = async || match input {
@@ -119,12 +119,12 @@ impl SessionServer {
         loop {
             tokio::select! {
                 ended = &mut run => return ended.unwrap_or_else(|error| {
-                    let error = Error::internal(format!("the run ended badly: {error}"));
+                    let error = Error::internal(format!("the task of the call failed: {error}"));
                     Outcome::failed(error.with_effect(Effect::Unknown))
                 }),
                 chunks = output.next() => {
                     for chunk in chunks {
-                        // The guest hears that nobody takes this output; what it does then is its own.
+                        // The guest gets an error for this stream and decides itself what to do.
                         let stream = chunk.stream;
                         let sent = self.send_output(id, chunk).await;
                         if let Some(broken) = sent.unwrap_or(Some(Broken::Pipe)) {
@@ -149,8 +149,8 @@ impl SessionServer {
         }
     }
 
-    /// Does work on a target that may take long away from this thread, once the target is whole. Dropping the
-    /// future, or the end of the session, stops it.
+    /// Completes a target, then runs work on it that may take long on the workers. Dropping the future, or the end
+    /// of the session, stops the work.
     async fn on_workers<T: Send + 'static, W: Future<Output = Result<T>> + Send + 'static>(
         &self,
         read: Result<(Target, Option<Blob>)>,
@@ -166,7 +166,7 @@ impl SessionServer {
         self.term.within(done).await?
     }
 
-    /// A target with the bytes that it left out.
+    /// Returns a target with the module bytes that crossed separately.
     async fn whole(&self, read: Result<(Target, Option<Blob>)>) -> Result<Target> {
         let (mut target, apart) = read?;
         self.may_enter(&target)?;
@@ -174,16 +174,16 @@ impl SessionServer {
         Ok(target)
     }
 
-    /// Refuses what may not be called at all before anything more of it crosses.
+    /// Refuses a call that the peer has no right to make, before its large parts cross.
     fn may_enter(&self, target: &Target) -> Result<()> {
         match &target.module {
-            // By its module's rights, which the instance knows.
+            // The rights apply to its module, which is known only where the instance is found.
             ModuleRef::Instance(_) => Ok(()),
             module => self.service.rights().enter(module.name(), target.function.as_deref()),
         }
     }
 
-    /// Hands over what the guest wrote; says why the other side takes no more of that stream.
+    /// Sends what the guest wrote; returns why the other side takes no more of that stream.
     async fn send_output(&self, id: Uuid, chunk: Chunk) -> Result<Option<Broken>, capnp::Error> {
         for part in chunk.data.chunks(limits::OUTPUT_IN_FLIGHT) {
             let mut request = self.streams.output_request();

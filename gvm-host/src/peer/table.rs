@@ -1,8 +1,8 @@
-//! The nodes that this one is connected with.
+//! The table of connected nodes.
 //!
-//! In: connections as they come and go. Out: who is connected, and by what. Two nodes that dial each
-//! other at the same time have two connections for a while; the peer is down when the last one is.
-//! Pure. Must not know: what a connection is.
+//! In: connections as they begin and end. Out: the connected nodes and their connections. Two nodes that dial
+//! each other at the same time have two connections for a while; the peer is down when its last connection
+//! has ended. Pure. Must not know: what a connection is.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ struct Entry<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u64);
 
-/// What adding a connection did.
+/// The effect of adding a connection.
 pub struct Added<T> {
     pub token: Token,
     /// Whether the peer was not connected before.
     pub first: bool,
-    /// Connections of an earlier life of that node, which are no more.
+    /// Connections of an earlier incarnation of that node, which were removed.
     pub ghosts: Vec<T>,
 }
 
@@ -39,7 +39,7 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Adds a connection with this node.
+    /// Adds a connection to this node.
     pub fn add(&mut self, info: NodeInfo, line: T) -> Added<T> {
         let token = Token(self.next);
         self.next += 1;
@@ -58,17 +58,17 @@ impl<T> Table<T> {
         }
     }
 
-    /// A connection with the node of this name.
+    /// Returns a connection to the node with this name.
     pub fn get(&self, name: &Name) -> Option<&T> {
         self.peers.get(name).and_then(|entry| entry.lines.first()).map(|(_, line)| line)
     }
 
-    /// The names of the peers.
+    /// Returns the names of the peers.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.peers.keys()
     }
 
-    /// Removes one connection. Says whether the peer is gone with it.
+    /// Removes one connection. Returns whether it was the peer's last.
     pub fn remove(&mut self, name: &Name, token: Token) -> bool {
         let Some(entry) = self.peers.get_mut(name) else { return false };
         let before = entry.lines.len();
@@ -86,12 +86,12 @@ impl<T> Table<T> {
         entry.into_iter().flat_map(|entry| entry.lines).map(|(_, line)| line).collect()
     }
 
-    /// Who is connected, sorted by name.
+    /// Returns the connected nodes, sorted by name.
     pub fn peers(&self) -> impl Iterator<Item = &NodeInfo> {
         self.peers.values().map(|entry| &entry.info)
     }
 
-    /// Removes everybody.
+    /// Removes all peers.
     pub fn clear(&mut self) -> Vec<T> {
         let peers = std::mem::take(&mut self.peers);
         peers.into_values().flat_map(|entry| entry.lines).map(|(_, line)| line).collect()
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_lives_as_long_as_its_last_connection() {
+    fn a_peer_stays_until_its_last_connection_ends() {
         let mut table = Table::default();
         let name: Name = "b".parse().unwrap();
         let one = table.add(node("b", 1), "one");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_life_replaces_its_ghost() {
+    fn a_new_incarnation_replaces_the_old() {
         let mut table = Table::default();
         let name: Name = "b".parse().unwrap();
         let old = table.add(node("b", 1), "old");

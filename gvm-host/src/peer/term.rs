@@ -1,7 +1,7 @@
-//! How long a session lasts, from the side that gave it.
+//! The term of a session: whether it still lasts, on the side that gave it.
 //!
-//! In: that it ends, and why. Out: the end of the calls that run in it, each told why; a count of what runs
-//! over all sessions of a node. Must not know: what a session may do, how its connection ends.
+//! In: the end of the session, and why. Out: the end of its calls, each with an error that says why; a count
+//! of what runs in all sessions of a node. Must not know: the rights of a session, how its connection ends.
 //!
 //! Belongs to the node's thread.
 
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 
-/// Why a session ended, as the other side is told.
+/// Why a session ended; the other side is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Revoked,
@@ -22,7 +22,7 @@ pub enum End {
 }
 
 impl End {
-    /// The reason as goodbyes and events have it.
+    /// Returns the reason as it appears in goodbyes and events.
     pub const fn words(self) -> &'static str {
         match self {
             End::Revoked => "revoked",
@@ -33,17 +33,16 @@ impl End {
 
     fn error(self, me: &Name) -> Error {
         match self {
-            End::Revoked => Error::new(Code::NotPermitted, format!("`{me}` has revoked this session")),
-            End::Expired => Error::new(
-                Code::NotPermitted,
-                format!("this session of `{me}` has expired: Node.connect({me}) asks for another"),
-            ),
-            End::ShutDown => Error::new(Code::NodeDown, format!("node `{me}` is being shut down")),
+            End::Revoked => Error::new(Code::NotPermitted, format!("`{me}` has revoked this session"))
+                .with_help(format!("ask the person at `{me}` to connect to your node")),
+            End::Expired => Error::new(Code::NotPermitted, format!("this session on `{me}` has expired"))
+                .with_help(format!("run `Node.connect({me})` to get a new session")),
+            End::ShutDown => Error::new(Code::NodeDown, format!("node `{me}` is shutting down")),
         }
     }
 }
 
-/// One session's term. Clones share it.
+/// The term of one session. Clones share it.
 #[derive(Clone)]
 pub struct Term(Rc<Inner>);
 
@@ -55,12 +54,12 @@ struct Inner {
 }
 
 impl Term {
-    /// A term that has begun, of a session of `me`, whose calls count in `running`.
+    /// Creates the term of a session on `me`; `running` counts its calls.
     pub fn new(me: Name, running: Running) -> Term {
         Term(Rc::new(Inner { me, ended: Cell::default(), told: Notify::new(), running }))
     }
 
-    /// Ends it: calls in it stop, later ones do not begin. The first reason stands.
+    /// Ends the term: running calls stop, and new calls are refused. Only the first reason counts.
     pub fn end(&self, why: End) {
         if self.0.ended.get().is_none() {
             self.0.ended.set(Some(why));
@@ -68,10 +67,10 @@ impl Term {
         }
     }
 
-    /// Lets a call begin, which runs as long as the guard lives.
+    /// Begins a call; it counts as running until the guard is dropped.
     ///
     /// # Errors
-    /// `NOT_PERMITTED`, `NODE_DOWN` where the session has ended or its node is about to.
+    /// `NOT_PERMITTED`, `NODE_DOWN` if the session has ended or the node is shutting down.
     pub fn begin(&self) -> Result<Runs> {
         match self.0.ended.get() {
             Some(why) => Err(why.error(&self.0.me)),
@@ -79,10 +78,10 @@ impl Term {
         }
     }
 
-    /// Does work until it is done, or the term ends: then the work is dropped.
+    /// Runs work until it is done, or until the term ends; then the work is dropped.
     ///
     /// # Errors
-    /// Why the term ended, of a call that may have run.
+    /// Why the term ended, with the effect `RanAndFailed`.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         let told = self.0.told.notified();
         match self.0.ended.get() {
@@ -98,7 +97,7 @@ impl Term {
     }
 }
 
-/// What runs for peers, and on them, over all sessions of a node. Clones count together.
+/// Counts what runs for peers and on peers, in all sessions of a node. Clones share one count.
 #[derive(Clone, Default)]
 pub struct Running(Rc<Count>);
 
@@ -109,14 +108,14 @@ struct Count {
     idle: Notify,
 }
 
-/// Something that runs.
+/// One running call; it counts until this is dropped.
 pub struct Runs(Running);
 
 impl Running {
-    /// Lets something begin on the node of this name.
+    /// Begins a call; `me` is the name of this node.
     ///
     /// # Errors
-    /// `NODE_DOWN` once the node lets nothing begin any more.
+    /// `NODE_DOWN` after [`Running::close`].
     pub fn begin(&self, me: &Name) -> Result<Runs> {
         if self.0.closing.get() {
             return Err(End::ShutDown.error(me));
@@ -125,12 +124,12 @@ impl Running {
         Ok(Runs(self.clone()))
     }
 
-    /// From now on nothing begins.
+    /// Refuses everything that begins from now on.
     pub fn close(&self) {
         self.0.closing.set(true);
     }
 
-    /// How many run.
+    /// Returns how many calls run.
     pub fn count(&self) -> usize {
         self.0.count.get()
     }
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_reaches_what_runs_and_what_would_begin() {
+    fn the_end_stops_running_calls_and_refuses_new_ones() {
         run(async {
             let term = Term::new(me(), Running::default());
             assert_eq!(term.within(async { 3 }).await.unwrap(), 3);
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_waits_for_what_runs() {
+    fn closing_waits_for_running_calls() {
         run(async {
             let running = Running::default();
             let term = Term::new(me(), running.clone());

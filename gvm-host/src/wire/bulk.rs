@@ -1,12 +1,12 @@
-//! The bulk connection: bytes that would hold up the calls, on a connection of their own.
+//! The bulk connection: a separate connection for bytes that would delay the calls.
 //!
-//! In: ids of what the other side holds ready; at its other end, what is held. Out: the bytes, in the
-//! order in which they were asked for. Must not know: what the bytes are of, sessions.
+//! In: ids of contents that the other side holds; on the serving side, the contents. Out: their bytes, in the
+//! order of the requests. Must not know: the calls and sessions that the bytes belong to.
 //!
-//! The side that dials says `MAGIC` and a ticket, hears one byte, and from then on asks for ids (8
-//! bytes, little-endian, as all numbers here). Each answer is a length and that many bytes, or `GONE`.
-//! The two ends of a session ask each over a bulk connection of its own. Everything here is `Send` and
-//! belongs on the bulk thread.
+//! The dialling side sends `MAGIC` and a ticket, receives one byte, and then requests ids (8 bytes,
+//! little-endian, like all numbers here). Each answer is a length and that many bytes, or `GONE`. Each end of
+//! a session requests over a bulk connection of its own. Everything here is `Send` and belongs on the bulk
+//! thread.
 
 use std::io::{self, Cursor};
 use std::time::Duration;
@@ -19,39 +19,40 @@ use super::large::{self, Blob, Content};
 use super::transport::Transport;
 use crate::base::value::List;
 
-/// How a bulk connection begins. No message of Cap'n Proto does: it would have some 540 million segments.
+/// The first bytes of a bulk connection. No Cap'n Proto message begins so: it would have about 540 million
+/// segments.
 const MAGIC: [u8; 8] = *b"GVM bulk";
 
-/// What is said once a ticket was good.
+/// The answer to a valid ticket.
 const READY: u8 = 1;
 
-/// The length of what is not held any more.
+/// The length that answers a request for content that is no longer held.
 const GONE: u64 = u64::MAX;
 
-/// How long the other side may take for one step of the opening.
+/// How long the other side may take for one step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
 
-/// How long no byte may move while some are expected.
+/// How long a transfer may make no progress.
 const STALLED: Duration = Duration::from_secs(20);
 
-/// What is asked for and has not come yet.
+/// The most requests without an answer.
 const WAITING: usize = 64;
 
-/// What opens one bulk connection.
+/// Opens one bulk connection, once.
 pub type Ticket = [u8; 16];
 
-/// What somebody dialled for.
+/// The purpose of an accepted connection.
 pub enum Purpose {
-    /// To speak Cap'n Proto.
+    /// It speaks Cap'n Proto.
     Calls(Transport),
-    /// To fetch what the ticket's session holds.
+    /// It fetches what the ticket's session holds.
     Bulk(Ticket, Transport),
 }
 
-/// Finds out what a connection that was just accepted is for, by its first bytes.
+/// Determines the purpose of a connection that was just accepted from its first bytes.
 ///
 /// # Errors
-/// The connection's.
+/// Errors of the connection.
 pub async fn purpose(transport: Transport) -> io::Result<Purpose> {
     let Transport { mut reader, writer, peer } = transport;
     let mut first = MAGIC;
@@ -65,18 +66,18 @@ pub async fn purpose(transport: Transport) -> io::Result<Purpose> {
     Ok(Purpose::Bulk(ticket, Transport { reader, writer, peer }))
 }
 
-/// What one side of a session holds ready for the other.
+/// The contents that one side of a session holds for the other.
 pub trait Holder: Send + Sync {
-    /// What is held under an id.
+    /// Returns the content with this id.
     fn get(&self, id: u64) -> Option<Content>;
-    /// Told once it was sent whole.
+    /// Called when the content has been sent completely.
     fn sent(&self, id: u64);
 }
 
-/// Sends what is asked for until the other side goes.
+/// Sends requested contents until the other side disconnects.
 ///
 /// # Errors
-/// The connection's; `TimedOut` where the other side takes nothing.
+/// Errors of the connection; `TimedOut` if the other side stops reading.
 pub async fn serve(transport: Transport, held: &impl Holder) -> io::Result<()> {
     let Transport { mut reader, mut writer, .. } = transport;
     writer.write_u8(READY).await?;
@@ -110,16 +111,16 @@ struct Wanted {
     done: oneshot::Sender<List>,
 }
 
-/// The side that asks. Cheap to clone, `Send`; the connection ends with the last clone.
+/// The requesting side. Cheap to clone, `Send`; the connection ends with the last clone.
 #[derive(Clone)]
 pub struct Fetcher(mpsc::Sender<Wanted>);
 
 impl Fetcher {
-    /// Opens a bulk connection over a connection that was just dialled. To be called on the runtime of
-    /// the bulk thread.
+    /// Opens a bulk connection over a connection that was just dialled. Must be called on the runtime of the
+    /// bulk thread.
     ///
     /// # Errors
-    /// The connection's; `UnexpectedEof` where the ticket is not good (any more).
+    /// Errors of the connection; `UnexpectedEof` if the ticket is invalid or has expired.
     pub async fn open(mut transport: Transport, ticket: Ticket) -> io::Result<Fetcher> {
         timeout(STEP, async {
             transport.writer.write_all(&MAGIC).await?;
@@ -141,13 +142,13 @@ impl Fetcher {
         Ok(Fetcher(ask))
     }
 
-    /// Whether it can still be asked.
+    /// Whether the connection is still open.
     pub fn is_open(&self) -> bool {
         !self.0.is_closed()
     }
 
-    /// Fetches one blob into the room made for it. None where the other side does not hold it any more, or
-    /// the connection is lost. May be dropped: the bytes are then read and forgotten.
+    /// Fetches one blob into the list allocated for it. Returns `None` if the other side no longer holds it
+    /// or the connection is lost. The future may be dropped: the bytes are then read and discarded.
     pub async fn fetch(&self, blob: Blob, room: List) -> Option<List> {
         let (done, arrived) = oneshot::channel();
         self.0.send(Wanted { blob, room, done }).await.ok()?;
@@ -179,7 +180,10 @@ async fn fetch_all(transport: Transport, mut wanted: mpsc::Receiver<Wanted>) -> 
                     read_all(&mut reader, large::bytes_of(&mut room)).await?;
                     let _ = done.send(room);
                 }
-                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "another length than was said")),
+                _ => {
+                    let why = "the length differs from the announced length";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
             }
         }
         Ok(())
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_arrives() {
+    fn held_contents_arrive() {
         run(async {
             let (fetcher, held) = open().await;
             let (large, empty, gone, small) = tokio::join!(
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn another_length_ends_the_connection() {
+    fn a_wrong_length_ends_the_connection() {
         run(async {
             let (fetcher, _) = open().await;
             assert_eq!(fetch(&fetcher, 3, 9).await, None);
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gave_up_costs_nobody_else_anything() {
+    fn a_dropped_request_does_not_affect_others() {
         run(async {
             let (fetcher, _) = open().await;
             let given_up = timeout(Duration::ZERO, fetch(&fetcher, 1, 3_000_000)).await;
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn other_connections_are_left_as_they_were() {
+    fn other_connections_lose_no_bytes() {
         run(async {
             let (mut near, far) = Transport::pair(1 << 10);
             near.writer.write_all(b"\0\0\0\0\x01\0\0\0rest").await.unwrap();

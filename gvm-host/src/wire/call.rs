@@ -1,7 +1,7 @@
 //! Calls and outcomes to and from `schema/node.capnp`.
 //!
-//! In: our call or outcome, or a peer's bytes. Out: the other, checked. Must not know: sessions,
-//! where the call runs.
+//! In: our call or outcome, or a peer's bytes. Out: the other form; a peer's bytes are checked. Must not
+//! know: sessions, where the call runs.
 
 use std::time::Duration;
 
@@ -19,44 +19,44 @@ use crate::base::limits::{self, Limits};
 use crate::call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 
 fn unreadable(error: capnp::Error) -> Error {
-    Error::new(Code::BadArguments, format!("a call from the other side cannot be read: {error}"))
+    Error::new(Code::BadArguments, format!("cannot read a message from the other side: {error}"))
 }
 
 fn text(reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<String> {
     let text = reader.map_err(unreadable)?;
-    text.to_string().map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
+    text.to_string().map_err(|_| Error::new(Code::BadArguments, "the other side sent text that is not UTF-8"))
 }
 
 fn optional(has: bool, reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<Option<String>> {
     has.then(|| text(reader)).transpose()
 }
 
-/// Reads a call's id.
+/// Reads the id of a call.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` where it is not 16 bytes.
+/// `BAD_ARGUMENTS` if it is not 16 bytes long.
 pub fn read_id(from: capnp::Result<capnp::data::Reader<'_>>) -> Result<Uuid> {
     Uuid::from_slice(from.map_err(unreadable)?)
-        .map_err(|_| Error::new(Code::BadArguments, "an id from the other side is not 16 bytes"))
+        .map_err(|_| Error::new(Code::BadArguments, "the other side sent an id that is not 16 bytes long"))
 }
 
-/// What of a call crosses on its own, over the bulk connection.
+/// The parts of a call that cross separately, over the bulk connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Apart {
-    /// Stands for the arguments where it is there.
+    /// Replaces the arguments if present.
     pub args: Option<Large>,
-    /// Stands for a module's bytes where it is there.
+    /// Replaces the bytes of a module if present.
     pub module: Option<Blob>,
 }
 
 impl Apart {
-    /// Whether all stands in the call itself.
+    /// Whether the call itself contains everything.
     pub fn is_empty(&self) -> bool {
         self.args.is_none() && self.module.is_none()
     }
 }
 
-/// Refuses what is larger than may cross, before memory is spent on it.
+/// Checks a size against its limit before any memory is allocated. `what` is a noun: `arguments`, `a module`.
 ///
 /// # Errors
 /// `LIMIT_EXCEEDED` with both sizes.
@@ -67,11 +67,11 @@ pub fn check_size(what: &str, size: u64, most: u64) -> Result<()> {
     let (size, most) = limits::beyond(size, most);
     Err(Error::new(
         Code::LimitExceeded,
-        format!("{what} of {size} are more than the {most} that may cross to another node at once"),
+        format!("cannot transfer {what} of {size} between nodes: the limit is {most}"),
     ))
 }
 
-/// Why a stream takes or gives no more, if it is broken at all.
+/// Returns why a stream is broken, in the wire's form; `No` if it works.
 pub fn write_broken(from: Option<Broken>) -> WireBroken {
     match from {
         None => WireBroken::No,
@@ -83,7 +83,7 @@ pub fn write_broken(from: Option<Broken>) -> WireBroken {
     }
 }
 
-/// The same from the wire; a reason that this version does not know is still one.
+/// Reads why a stream is broken; a reason that this version does not know is `Io`.
 pub fn read_broken(from: Result<WireBroken, capnp::NotInSchema>) -> Option<Broken> {
     match from {
         Ok(WireBroken::No) => None,
@@ -95,7 +95,7 @@ pub fn read_broken(from: Result<WireBroken, capnp::NotInSchema>) -> Option<Broke
     }
 }
 
-/// Writes a call; what crosses on its own is in `apart`.
+/// Writes a call; the parts in `apart` cross separately.
 pub fn write(from: &Call, apart: &Apart, has_input: bool, mut to: call::Builder<'_>) {
     to.set_id(from.id.as_bytes());
     write_target(&from.target, apart.module, to.reborrow().init_target());
@@ -129,8 +129,8 @@ fn write_blob(from: Blob, mut to: blob::Builder<'_>) {
 }
 
 fn read_blob(from: blob::Reader<'_>) -> Result<Blob> {
-    let unknown = |_| Error::new(Code::VersionMismatch, "bytes of a kind that this version does not know");
-    Ok(Blob { id: from.get_id(), bytes: from.get_bytes(), element: from.get_element().map_err(unknown)? })
+    let element = from.get_element().map_err(|_| error::unknown("an element type"))?;
+    Ok(Blob { id: from.get_id(), bytes: from.get_bytes(), element })
 }
 
 fn write_large(from: &Large, mut to: large::Builder<'_>) {
@@ -145,9 +145,7 @@ fn write_large(from: &Large, mut to: large::Builder<'_>) {
 }
 
 fn read_large(from: large::Reader<'_>) -> Result<Large> {
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "a large value of a kind that this version does not know");
-    let shape = match from.get_shape().which().map_err(unknown)? {
+    let shape = match from.get_shape().which().map_err(|_| error::unknown("a kind of large value"))? {
         large::shape::Inline(bytes) => Shape::Inline(bytes.map_err(unreadable)?.to_vec()),
         large::shape::Blob(blob) => Shape::Blob(read_blob(blob.map_err(unreadable)?)?),
     };
@@ -155,32 +153,32 @@ fn read_large(from: large::Reader<'_>) -> Result<Large> {
     if parts.len() as usize > limits::PARTS {
         return Err(Error::new(
             Code::LimitExceeded,
-            format!("a value in {} parts: {} are the most", parts.len(), limits::PARTS),
+            format!("a value has {} large parts: the limit is {}", parts.len(), limits::PARTS),
         ));
     }
     Ok(Large { shape, parts: parts.iter().map(read_blob).collect::<Result<_>>()? })
 }
 
-/// A time that remains, as a deadline crosses; 0 for none.
+/// Returns the remaining time as it crosses: in nanoseconds, 0 for none.
 pub fn nanos(time: Option<Duration>) -> u64 {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    // No time left is a nanosecond: 0 would be no limit.
+    // If no time is left, write one nanosecond: 0 means no limit.
     time.map_or(0, |time| nanos(time).max(1))
 }
 
-/// The same from the wire.
+/// Reads a deadline; 0 means none.
 pub fn read_deadline(nanos: u64) -> Option<Duration> {
     Some(nanos).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
 }
 
-/// Writes limits but for the time, which crosses as a deadline.
+/// Writes limits except the time, which crosses as a deadline.
 pub fn write_limits(from: Limits, mut to: wire_limits::Builder<'_>) {
     to.set_memory(from.memory.map_or(0, |bytes| bytes.max(1)));
     to.set_output(from.output.map_or(0, |bytes| bytes.max(1)));
     to.set_fuel(from.fuel.map_or(0, |fuel| fuel.max(1)));
 }
 
-/// Writes a target; `apart` are the bytes of a module that cross on their own.
+/// Writes a target; `apart` refers to the bytes of a module that cross separately.
 pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<'_>) {
     match (&from.module, apart) {
         (_, Some(blob)) => write_blob(blob, to.reborrow().init_blob()),
@@ -202,15 +200,13 @@ pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<
     }
 }
 
-/// Reads a target, and where its bytes are found if they cross on their own.
+/// Reads a target, and the blob with its bytes if they cross separately.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
+/// `BAD_ARGUMENTS`, `SYNTAX` if it is invalid.
 pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
     let mut apart = None;
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "the call has a target that this version does not know");
-    let module = match from.which().map_err(unknown)? {
+    let module = match from.which().map_err(|_| error::unknown("a kind of target"))? {
         target::Module(module) => ModuleRef::Stored {
             name: text(module.get_name())?.parse()?,
             version: optional(module.has_version(), module.get_version())?
@@ -232,7 +228,7 @@ pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
     Ok((target, apart))
 }
 
-/// Reads limits, and the deadline that crossed beside them; 0 does not narrow.
+/// Reads limits and the deadline that crossed with them; 0 means no limit.
 pub fn read_limits(from: wire_limits::Reader<'_>, deadline: u64) -> Limits {
     let some = |number: u64| (number > 0).then_some(number);
     Limits {
@@ -243,15 +239,13 @@ pub fn read_limits(from: wire_limits::Reader<'_>, deadline: u64) -> Limits {
     }
 }
 
-/// Reads a call, what of it crosses on its own, and whether its caller has standard input for it.
+/// Reads a call, its parts that cross separately, and whether its caller has standard input for it.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS`, `SYNTAX` for what is none.
+/// `BAD_ARGUMENTS`, `SYNTAX` if it is invalid; `VERSION_MISMATCH`.
 pub fn read(from: call::Reader<'_>) -> Result<(Call, Apart, bool)> {
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "the call has arguments that this version does not know");
     let mut apart = None;
-    let args = match from.get_args().which().map_err(unknown)? {
+    let args = match from.get_args().which().map_err(|_| error::unknown("a kind of arguments"))? {
         call::args::Values(values) => Args::Values(value::read_all(values.map_err(unreadable)?)?),
         call::args::Text(args) => Args::Text(text(args)?),
         call::args::Argv(argv) => {
@@ -274,15 +268,15 @@ pub fn read(from: call::Reader<'_>) -> Result<(Call, Apart, bool)> {
     Ok((call, Apart { args: apart, module }, from.get_has_input()))
 }
 
-/// The calls above; no more of them than may stand there, and one more to be refused for.
+/// Reads the ids of the calls above: at most one more than the limit, so that the limit is noticed.
 fn read_above(from: call::Reader<'_>) -> Result<Vec<Uuid>> {
     let bytes = from.get_above().map_err(unreadable)?;
     let ids = bytes.chunks(16).take(limits::CALL_DEPTH + 1);
     ids.map(|id| read_id(Ok(id))).collect()
 }
 
-/// Writes an outcome and the output that was not streamed before it. `apart` stands for a result that
-/// crosses on its own.
+/// Writes an outcome and the output that was not streamed before it. `apart` replaces a result that crosses
+/// separately.
 pub fn write_outcome(from: &Outcome, apart: Option<&Large>, output: &[Chunk], mut to: outcome::Builder<'_>) {
     match (&from.result, apart) {
         (Ok(_), Some(large)) => write_large(large, to.reborrow().init_large()),
@@ -302,16 +296,14 @@ pub fn write_outcome(from: &Outcome, apart: Option<&Large>, output: &[Chunk], mu
     to.set_nanoseconds(u64::try_from(from.elapsed.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// Reads an outcome, where its result is found if that crosses on its own, and the output that came with
+/// Reads an outcome, the reference to its result if that crosses separately, and the output that came with
 /// it.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is none.
+/// `BAD_ARGUMENTS` if it is invalid; `VERSION_MISMATCH`.
 pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Option<Large>, Vec<Chunk>)> {
     let mut apart = None;
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "the call ended in a way that this version does not know");
-    let result = match from.which().map_err(unknown)? {
+    let result = match from.which().map_err(|_| error::unknown("a kind of outcome"))? {
         outcome::None(()) => Ok(None),
         outcome::Value(result) => Ok(Some(value::read(result.map_err(unreadable)?)?)),
         outcome::Error(failed) => Err(error::read(failed.map_err(unreadable)?)),
@@ -344,9 +336,14 @@ pub fn write_chunk(from: &Chunk, mut to: chunk::Builder<'_>) {
 /// Reads a piece of output.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is none.
+/// `BAD_ARGUMENTS` if it is invalid.
 pub fn read_chunk(from: chunk::Reader<'_>) -> Result<Chunk> {
-    let unknown = |_| Error::new(Code::BadArguments, "output of a stream that this version does not know");
+    let unknown = |_| {
+        Error::new(
+            Code::BadArguments,
+            "the other side sent output of a stream that this version does not know",
+        )
+    };
     Ok(Chunk {
         stream: match from.get_stream().map_err(unknown)? {
             WireStream::Stdout => Stream::Stdout,

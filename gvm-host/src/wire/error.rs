@@ -1,8 +1,8 @@
-//! The one error, to and from the wire, and what capnp itself reports.
+//! Errors to and from the wire, and the errors of capnp itself.
 //!
-//! In: our [`Error`], a peer's `Error`, or capnp's. Out: the same in the other form. Must not know:
-//! which request failed. What a peer sent never panics: a code or class of a later version reads
-//! as `INTERNAL` or `unknown`.
+//! In: our [`Error`], a peer's `Error`, or capnp's. Out: the error in the other form. Must not know: which
+//! request failed. Bytes from a peer never cause a panic: a code or class of a later version is read as
+//! `INTERNAL` or `unknown`.
 
 use capnp::ErrorKind;
 
@@ -10,13 +10,16 @@ use super::schema::error_capnp::{Effect as WireEffect, error};
 use crate::base::error::{Code, Effect, Error, Reason};
 use crate::base::inert;
 
-/// The longest message or context taken from a peer, in bytes; the rest is cut off.
+/// The longest message, context or help accepted from a peer, in bytes; the rest is cut off.
 const MOST: usize = 64 << 10;
 
-/// The longest reason for leaving that is taken from the other side, in characters.
+/// The longest goodbye reason accepted from the other side, in characters.
 const REASON: usize = 100;
 
-/// Writes an error. Its source stays here: it is for this side's log.
+/// The help for sides that do not understand each other.
+pub const SAME_RELEASE: &str = "install the same release on both sides";
+
+/// Writes an error. Its source does not cross: it is for this side's log.
 pub fn write(from: &Error, mut to: error::Builder<'_>) {
     to.set_code(from.code().number());
     to.set_effect(match from.effect() {
@@ -38,7 +41,7 @@ pub fn write(from: &Error, mut to: error::Builder<'_>) {
     }
 }
 
-/// Reads an error that a peer sent. What cannot be read is left out.
+/// Reads an error that a peer sent. Fields that cannot be read are left out.
 pub fn read(from: error::Reader<'_>) -> Error {
     let text = |text: capnp::Result<capnp::text::Reader<'_>>| {
         text.map(|text| cut(&String::from_utf8_lossy(text.as_bytes())).to_owned()).unwrap_or_default()
@@ -65,7 +68,7 @@ pub fn read(from: error::Reader<'_>) -> Error {
     error
 }
 
-/// The lines of a peer's context, indented as ours are: none of them looks like a message of its own.
+/// Indents the lines of a peer's context like our own, so that none of them looks like a separate message.
 fn indented(context: &str) -> String {
     let line = |line: &str| match line.starts_with("  ") || line.is_empty() {
         true => line.to_owned(),
@@ -74,9 +77,14 @@ fn indented(context: &str) -> String {
     context.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What capnp reports of a request to `noun` (`gpmd`, `node-8399`), as our error. A connection that
-/// is gone is `gone` (`GPMD_NOT_RUNNING`, `NODE_DOWN`). Whether the request had effects is for the
-/// caller to say.
+/// The error of a message that has something newer than this version: `what`, a noun with its article.
+pub fn unknown(what: &str) -> Error {
+    let sentence = format!("the other side sent {what} that this version does not know");
+    Error::new(Code::VersionMismatch, sentence).with_help(SAME_RELEASE)
+}
+
+/// Converts capnp's error of a request to `noun` (`gpmd`, `node-8399`). A lost connection has the code `gone`
+/// (`GPMD_NOT_RUNNING`, `NODE_DOWN`). The caller adds whether the request may have had effects.
 pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
     let (code, sentence) = match error.kind {
         ErrorKind::Disconnected | ErrorKind::PrematureEndOfFile => {
@@ -84,27 +92,27 @@ pub fn from_capnp(error: capnp::Error, noun: &str, gone: Code) -> Error {
         }
         ErrorKind::Overloaded => (Code::Overloaded, format!("{noun} is overloaded")),
         ErrorKind::Unimplemented => (Code::VersionMismatch, format!("{noun} does not support this request")),
-        ErrorKind::Failed => (Code::Internal, format!("{noun} could not answer: {}", cut(&error.extra))),
-        _ => (Code::Internal, format!("{noun} sent a message that cannot be read: {error}")),
+        ErrorKind::Failed => (Code::Internal, format!("{noun} failed to answer: {}", cut(&error.extra))),
+        _ => (Code::Internal, format!("cannot read a message from {noun}: {error}")),
     };
     let coded = Error::new(code, sentence).with_source(error);
     match code {
         Code::Overloaded => coded.with_help("wait and try again"),
-        Code::VersionMismatch => coded.with_help("install the same release on both sides"),
+        Code::VersionMismatch => coded.with_help(SAME_RELEASE),
         _ => coded,
     }
 }
 
-/// The reason that the other side gives for leaving: one line, of at most 100 characters.
+/// Reads the other side's goodbye reason: one line of at most 100 characters.
 ///
 /// # Errors
-/// What capnp says of a message that cannot be read.
+/// capnp's, if the message cannot be read.
 pub fn reason(from: capnp::Result<capnp::text::Reader<'_>>) -> capnp::Result<String> {
     let text = String::from_utf8_lossy(from?.as_bytes()).chars().take(REASON).collect::<String>();
     Ok(inert::line(&text).into_owned())
 }
 
-/// The text, or as much of it as may cross.
+/// Cuts a text to the length that may cross.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MOST)]
 }
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_takes_its_noun() {
+    fn a_lost_connection_has_its_noun() {
         let error = from_capnp(capnp::Error::disconnected("x".into()), "node-1", Code::NodeDown);
         assert_eq!(error.to_string(), "NODE_DOWN: the connection to node-1 is gone");
     }

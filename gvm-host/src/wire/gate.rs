@@ -1,47 +1,47 @@
-//! How much may be under way at once.
+//! A limit on how much runs at once.
 //!
-//! In: who asks to enter. Out: places, or `OVERLOADED`. Pure. Must not know: what enters.
+//! In: requests to enter. Out: passes, or `OVERLOADED`. Pure. Must not know: what the passes are used for.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::base::error::{Code, Error, Result};
 
-/// How much may be under way at once. Clones count together; belongs to one thread.
+/// A limit on how much runs at once. Clones share one count; belongs to one thread.
 #[derive(Clone, Debug)]
 pub struct Gate {
     free: Rc<Cell<usize>>,
     most: usize,
 }
 
-/// A place behind a [`Gate`], free again when dropped.
+/// One of the places of a [`Gate`]; dropping it frees the place.
 #[derive(Debug)]
 pub struct Pass(Rc<Cell<usize>>);
 
 impl Gate {
-    /// A gate that lets this many in.
+    /// Creates a gate with this many places.
     pub fn new(most: usize) -> Gate {
         Gate { free: Rc::new(Cell::new(most)), most }
     }
 
-    /// Takes a place, at once or not at all.
+    /// Takes a place without waiting. `what` is a plural noun for the message.
     ///
     /// # Errors
-    /// `OVERLOADED`, naming what there are too many of.
+    /// `OVERLOADED` if every place is taken.
     pub fn enter(&self, what: &str) -> Result<Pass> {
         match self.free.get().checked_sub(1) {
             Some(free) => {
                 self.free.set(free);
                 Ok(Pass(self.free.clone()))
             }
-            None => Err(Error::new(
-                Code::Overloaded,
-                format!("{} {what} at once are the most: wait and try again", self.most),
-            )),
+            None => {
+                let sentence = format!("too many {what}: the limit is {} at a time", self.most);
+                Err(Error::new(Code::Overloaded, sentence).with_help("wait and try again"))
+            }
         }
     }
 
-    /// How many are in.
+    /// Returns how many places are taken.
     pub fn inside(&self) -> usize {
         self.most - self.free.get()
     }

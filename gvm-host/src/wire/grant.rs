@@ -1,13 +1,13 @@
-//! What a session was given, to and from the wire.
+//! The rights of a session to and from the wire.
 //!
-//! In: rights and when they end. Out: the same in the other form; what a peer sent is bounded. Must not
-//! know: who gave it, how it is enforced.
+//! In: rights and when they expire, or a peer's bytes. Out: the other form; the size of a peer's grant is
+//! bounded. Must not know: who granted the rights, how they are enforced.
 
 use super::schema::node_capnp::grant;
 use crate::base::inert;
 use crate::call::rights::SessionRights;
 
-/// Patterns that are read from a peer; a person wrote each of them on a command line.
+/// The most patterns read from a peer; a person wrote each of them on a command line.
 const PATTERNS: usize = 1000;
 
 /// Writes a grant.
@@ -21,10 +21,10 @@ pub fn write(from: &SessionRights, mut to: grant::Builder<'_>) {
     to.set_expires(from.expires_ms.unwrap_or(0));
 }
 
-/// Reads what a peer says that it granted.
+/// Reads the rights that a peer granted.
 ///
 /// # Errors
-/// What capnp says of a message that cannot be read.
+/// capnp's, if the message cannot be read.
 pub fn read(from: grant::Reader<'_>) -> capnp::Result<SessionRights> {
     let calls = match from.has_calls() {
         true => {

@@ -1,10 +1,11 @@
-//! The greeting that opens every connection, to and from the wire, and who may pass.
+//! The greeting that opens every connection, to and from the wire, and the checks on it.
 //!
-//! In: what a peer said of itself. Out: names, ids and addresses known to be well formed, or the
-//! coded error that turns the peer away. Must not know: what is offered behind the greeting.
+//! In: what a peer states about itself. Out: well-formed names, ids and addresses, or the coded error that
+//! refuses the peer. Must not know: what is offered after the greeting.
 
 use uuid::Uuid;
 
+use super::error::SAME_RELEASE;
 use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
 use crate::base::error::{Code, Error, Result};
@@ -12,30 +13,30 @@ use crate::base::home::HomeId;
 use crate::base::id::{Applicant, Life, Name, NodeInfo};
 use crate::base::inert;
 
-/// The longest program version taken from a peer, in bytes.
+/// The longest program version accepted from a peer, in bytes.
 const MAX_VERSION: usize = 64;
 
-/// `unix:` and the longest path there is.
+/// The longest address: `unix:` and the longest path.
 const MAX_ADDRESS: usize = 5 + 4096;
 
-/// The most places of one node that are read: a few kinds, a few networks each.
+/// The most addresses read for one node: a few kinds, on a few networks each.
 const MAX_ADDRESSES: u32 = 16;
 
-/// What one side says of itself and of whom it expects.
+/// What one side states about itself and about the side that it expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub protocol: u16,
-    /// Of the program, for people.
+    /// The version of the program, for people.
     pub version: String,
     pub home: HomeId,
-    /// Who speaks; none for gpmd and its commands.
+    /// The node that speaks; none for gpmd and its commands.
     pub node: Option<NodeInfo>,
-    /// Who should answer; none for gpmd.
+    /// The node that should answer; none for gpmd.
     pub expected: Option<Life>,
 }
 
 impl Hello {
-    /// The greeting of a process of this home and this version.
+    /// Returns the greeting of a process of this home and this version.
     pub fn of(home: HomeId) -> Hello {
         Hello {
             protocol: PROTOCOL,
@@ -46,40 +47,42 @@ impl Hello {
         }
     }
 
-    /// Whether the side that said this may go on with a process of `home`. Both sides ask.
+    /// Checks that the sender of this greeting fits a process of `home`. Both sides make this check.
     ///
     /// # Errors
-    /// `VERSION_MISMATCH` where the protocols differ, `AUTH_FAILED` for another home.
+    /// `VERSION_MISMATCH` if the protocols differ, `AUTH_FAILED` if the homes differ.
     pub fn admit(&self, home: HomeId) -> Result<()> {
         if self.protocol != PROTOCOL {
             return Err(Error::new(
                 Code::VersionMismatch,
                 format!(
-                    "the other side ({}) speaks protocol {}, this one ({}) speaks {PROTOCOL}: upgrade the older",
+                    "the other side (version {}) speaks protocol {}, this side (version {}) speaks {PROTOCOL}",
                     self.version,
                     self.protocol,
                     env!("CARGO_PKG_VERSION"),
                 ),
-            ));
+            )
+            .with_help(SAME_RELEASE));
         }
         if self.home != home {
             return Err(Error::new(
                 Code::AuthFailed,
-                "the other side belongs to another home, or home.id was changed while it ran: start both \
-                 sides with the same home (GHOST_HOME, --home)",
-            ));
+                "the other side uses another home, or `home.id` changed while one side was running",
+            )
+            .with_help("start both sides again with the same home (`--home`, `GHOST_HOME`)"));
         }
         Ok(())
     }
 
-    /// Whether this greeting is meant for this life of this node.
+    /// Checks that this greeting is meant for this life of this node.
     ///
     /// # Errors
-    /// `NODE_DOWN` where it expects another: the node that was looked up is no longer here.
+    /// `NODE_DOWN` if it expects another: the node that was looked up is no longer here.
     pub fn meant_for(&self, life: Life) -> Result<()> {
         match self.expected {
             Some(expected) if expected != life => {
-                Err(Error::new(Code::NodeDown, "another node listens there by now: look the name up again"))
+                Err(Error::new(Code::NodeDown, "another node now uses the address that was dialled")
+                    .with_help("connect again, so that the name is looked up again"))
             }
             _ => Ok(()),
         }
@@ -102,12 +105,12 @@ pub fn write(from: &Hello, mut to: hello::Builder<'_>) {
 /// Reads a greeting.
 ///
 /// # Errors
-/// `VERSION_MISMATCH` where the protocol is another, whatever else was said; `AUTH_FAILED` where
-/// what was said makes no sense.
+/// `VERSION_MISMATCH` if the protocols differ, whatever the rest contains; `AUTH_FAILED` if the greeting is
+/// malformed.
 pub fn read(from: hello::Reader<'_>) -> Result<Hello> {
     let protocol = from.get_protocol();
     if protocol != PROTOCOL {
-        // The rest may be laid out differently.
+        // Another protocol may use another layout, so nothing else is read.
         let home = HomeId([0; 16]);
         let other = Hello { protocol, version: "unknown".into(), home, node: None, expected: None };
         other.admit(home)?;
@@ -137,11 +140,11 @@ pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
 /// Reads a node.
 ///
 /// # Errors
-/// `AUTH_FAILED` where its name, id or address is malformed.
+/// `AUTH_FAILED` if its name, id or address is malformed.
 pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
     let applicant = read_applicant(from)?;
     let Some(name) = applicant.name else {
-        return Err(malformed("a node without a name"));
+        return Err(malformed("the node has no name"));
     };
     Ok(NodeInfo {
         name,
@@ -165,7 +168,7 @@ pub fn write_applicant(from: &Applicant, mut to: node_info::Builder<'_>) {
 /// Reads a node that wants to be registered.
 ///
 /// # Errors
-/// `AUTH_FAILED` where its name, id or address is malformed.
+/// `AUTH_FAILED` if its name, id or address is malformed.
 pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
     let name = text(from.get_name(), "name", crate::base::id::MAX_NAME)?;
     let name = match name.as_str() {
@@ -175,7 +178,7 @@ pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
     Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)? })
 }
 
-/// The first stands alone too, for versions that know one.
+/// Writes the first address twice: versions that know only one address read it from the field `address`.
 fn write_addresses(from: &[String], mut to: node_info::Builder<'_>) {
     if let Some(first) = from.first() {
         to.set_address(first);
@@ -193,7 +196,7 @@ fn read_addresses(from: node_info::Reader<'_>) -> Result<Vec<String>> {
     let more = from.get_addresses().map_err(unreadable)?;
     for index in 0..more.len().min(MAX_ADDRESSES) {
         let address = text(more.get(index), "address", MAX_ADDRESS)?;
-        // What this version cannot dial, a later one may have said.
+        // A later version may send kinds of addresses that this version cannot dial.
         if address.parse::<Address>().is_ok() && !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -213,14 +216,15 @@ fn read_life(from: node_info::Reader<'_>) -> Result<Life> {
 
 fn sixteen(data: capnp::Result<&[u8]>, what: &str) -> Result<[u8; 16]> {
     let data = data.map_err(unreadable)?;
-    data.try_into().map_err(|_| malformed(&format!("{} bytes as its {what} instead of 16", data.len())))
+    data.try_into().map_err(|_| malformed(&format!("its {what} has {} bytes instead of 16", data.len())))
 }
 
 fn text(text: capnp::Result<capnp::text::Reader<'_>>, what: &str, most: usize) -> Result<String> {
     let text = text.map_err(unreadable)?;
     match text.to_str() {
         Ok(text) if text.len() <= most => Ok(inert::line(text).into_owned()),
-        _ => Err(malformed(&format!("a {what} that is none"))),
+        Ok(_) => Err(malformed(&format!("its {what} is longer than {most} bytes"))),
+        Err(_) => Err(malformed(&format!("its {what} is not UTF-8"))),
     }
 }
 
@@ -229,7 +233,7 @@ fn unreadable(error: capnp::Error) -> Error {
 }
 
 fn malformed(what: &str) -> Error {
-    Error::new(Code::AuthFailed, format!("the other side did not introduce itself: {what}"))
+    Error::new(Code::AuthFailed, format!("the other side sent an invalid identity: {what}"))
 }
 
 #[cfg(test)]
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_turned_away() {
+    fn strangers_are_refused() {
         let ours = HomeId([1; 16]);
         assert!(Hello::of(ours).admit(ours).is_ok());
         assert_eq!(Hello::of(ours).admit(HomeId([2; 16])).unwrap_err().code(), Code::AuthFailed);

@@ -1,39 +1,40 @@
-//! Large values, taken apart and put together: a small message that is their shape, and their large
-//! parts, each the bytes of one packed list or text.
+//! Splits and rebuilds large values: a small message with their shape, and their large parts, each the bytes
+//! of one packed list or text.
 //!
-//! In: arguments or a result; or a shape and the parts that arrived. Out: the other. Nothing is copied
-//! when a value is taken apart but what is small; whoever puts it together hands over what arrived, which
-//! becomes the value. Must not know: how the parts cross (`bulk`), sessions. Everything here may take
-//! long and is `Send`: it belongs on the workers, not on a thread that calls wait for.
+//! In: arguments or a result; or a shape and the parts that arrived. Out: the other. Splitting copies only
+//! what is small; rebuilding moves the parts that arrived into the value. Must not know: how the parts cross
+//! (`bulk`), sessions. Everything here may take long and is `Send`: it belongs on the workers, not on a
+//! thread that calls wait for.
 
 use std::sync::Arc;
 
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
 
+use super::error::unknown;
 use super::schema::value_capnp::{Number, shape};
 use super::value::{self, Parts};
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::{List, Value};
 use crate::call::Args;
 
-/// How deep a shape may nest, in pointers: as deep as a session's own messages.
+/// How deep a shape may nest, in pointers: as deep as the messages of a session.
 const NESTING: i32 = 512;
 
-/// Words that a shape may be read in beyond its own, for what is small.
+/// Words that reading a shape may take beyond its own length; short shapes need them.
 const SLACK: usize = 1024;
 
-/// Bytes that cross on their own, held by whoever may be asked for them. Cheap to clone.
+/// Bytes that cross separately, held until the other side fetches them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// One packed list or text of a value, by the way to it.
+    /// One packed list or text of a value; `way` is the path of indexes to it.
     Part { root: Arc<Vec<Value>>, way: Box<[u32]> },
-    /// A module, or a shape that is large itself.
+    /// A module, or a shape that is itself large.
     Bytes(Arc<[u8]>),
 }
 
 impl Content {
-    /// The bytes as they cross.
+    /// Returns the bytes as they cross.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Content::Bytes(bytes) => bytes,
@@ -45,7 +46,7 @@ impl Content {
         }
     }
 
-    /// What the bytes are.
+    /// Returns the element type of the bytes.
     pub fn element(&self) -> Number {
         match self {
             Content::Bytes(_) => Number::U8,
@@ -57,7 +58,7 @@ impl Content {
     }
 }
 
-/// The value that stands at the end of a way.
+/// Returns the value at the end of a path.
 fn part<'a>(root: &'a [Value], way: &[u32]) -> Option<&'a Value> {
     let (first, rest) = way.split_first()?;
     rest.iter().try_fold(root.get(*first as usize)?, |value, index| match value {
@@ -71,7 +72,7 @@ fn part<'a>(root: &'a [Value], way: &[u32]) -> Option<&'a Value> {
     })
 }
 
-/// A list's elements as they lie in memory, and of what kind they are.
+/// Returns the element type of a list, and its elements as they lie in memory.
 pub(super) fn packed(list: &List) -> (Number, &[u8]) {
     match list {
         List::S8(v) => (Number::S8, bytemuck::cast_slice(v)),
@@ -88,15 +89,18 @@ pub(super) fn packed(list: &List) -> (Number, &[u8]) {
     }
 }
 
-/// Room for a part of so many bytes, to be filled through [`bytes_of`]. The system gives the memory as it
-/// is filled, not before.
+/// Allocates a list of this many bytes, to be filled through [`bytes_of`]. The system provides the memory
+/// while the list is filled, not before.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` where the bytes are no whole number of elements.
+/// `BAD_ARGUMENTS` if the bytes are not a whole number of elements.
 pub fn room(element: Number, bytes: usize) -> Result<List> {
     fn zeroed<T: bytemuck::Pod>(bytes: usize) -> Result<Vec<T>> {
         if !bytes.is_multiple_of(size_of::<T>()) {
-            return Err(Error::new(Code::BadArguments, "a list of numbers from the other side is cut short"));
+            return Err(Error::new(
+                Code::BadArguments,
+                "the other side sent a list of numbers that is cut short",
+            ));
         }
         Ok(bytemuck::allocation::zeroed_vec(bytes / size_of::<T>()))
     }
@@ -114,7 +118,7 @@ pub fn room(element: Number, bytes: usize) -> Result<List> {
     })
 }
 
-/// The memory of a packed list.
+/// Returns the memory of a packed list.
 pub fn bytes_of(list: &mut List) -> &mut [u8] {
     match list {
         List::S8(v) => bytemuck::cast_slice_mut(v),
@@ -131,7 +135,7 @@ pub fn bytes_of(list: &mut List) -> &mut [u8] {
     }
 }
 
-/// What a side of a session calls some content of its own that the other side may fetch.
+/// A reference to content that one side of a session holds and the other side may fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blob {
     pub id: u64,
@@ -139,14 +143,14 @@ pub struct Blob {
     pub element: Number,
 }
 
-/// Where a shape is found.
+/// Where a shape is: in the message, or in a blob of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     Inline(Vec<u8>),
     Blob(Blob),
 }
 
-/// What is said of a large value in a call or an outcome.
+/// Replaces a large value in a call or an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Large {
     pub shape: Shape,
@@ -154,7 +158,7 @@ pub struct Large {
 }
 
 impl Large {
-    /// All that has to be fetched: the parts, and the shape last where it is large too.
+    /// Returns everything that has to be fetched: the parts, then the shape if it is large too.
     pub fn blobs(&self) -> Vec<Blob> {
         let shape = match self.shape {
             Shape::Inline(_) => None,
@@ -163,29 +167,29 @@ impl Large {
         self.parts.iter().copied().chain(shape).collect()
     }
 
-    /// Puts the value together from all that was fetched, in the order of [`Large::blobs`].
+    /// Rebuilds the value from the fetched blobs, in the order of [`Large::blobs`].
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS` where shape and parts do not belong together.
+    /// `BAD_ARGUMENTS` if shape and parts do not match; `VERSION_MISMATCH`.
     pub fn arrived(self, mut fetched: Vec<List>) -> Result<Args> {
         match self.shape {
             Shape::Inline(shape) => put_together(&shape, fetched),
             Shape::Blob(_) => match fetched.pop() {
                 Some(List::U8(shape)) => put_together(&shape, fetched),
-                _ => Err(Error::new(Code::BadArguments, "a large value from the other side has no shape")),
+                _ => Err(Error::new(Code::BadArguments, "the other side sent a large value without a shape")),
             },
         }
     }
 }
 
-/// A large value, taken apart.
+/// A large value, split into its shape and its parts.
 pub struct Apart {
     /// A message whose root is a `Shape`.
     pub shape: Vec<u8>,
     pub parts: Vec<Content>,
 }
 
-/// Takes values apart.
+/// Splits values.
 pub fn take_apart(values: Vec<Value>) -> Apart {
     let mut message = Builder::new_default();
     let mut parts = Parts::collected();
@@ -196,29 +200,27 @@ pub fn take_apart(values: Vec<Value>) -> Apart {
     Apart { shape: serialize::write_message_to_words(&message), parts }
 }
 
-/// The same of arguments that are text.
+/// Splits arguments that are text: the shape contains all of it.
 pub fn take_text_apart(text: &str) -> Apart {
     let mut message = Builder::new_default();
     message.init_root::<shape::Builder<'_>>().set_text(text);
     Apart { shape: serialize::write_message_to_words(&message), parts: Vec::new() }
 }
 
-/// Puts together what was taken apart.
+/// Rebuilds a value from its shape and its parts.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` where shape and parts do not belong together.
+/// `BAD_ARGUMENTS` if shape and parts do not match; `VERSION_MISMATCH`.
 pub fn put_together(shape: &[u8], parts: Vec<List>) -> Result<Args> {
     let unreadable = |error: capnp::Error| {
-        Error::new(Code::BadArguments, format!("a large value from the other side cannot be read: {error}"))
+        Error::new(Code::BadArguments, format!("cannot read a large value from the other side: {error}"))
     };
-    // Every word of an honest message is read once.
+    // A well-formed message needs each of its words to be read only once.
     let words = shape.len() / size_of::<u64>() + SLACK;
     let options = ReaderOptions { traversal_limit_in_words: Some(words), nesting_limit: NESTING };
     let message = serialize::read_message_from_flat_slice(&mut &*shape, options).map_err(unreadable)?;
     let shape = message.get_root::<shape::Reader<'_>>().map_err(unreadable)?;
-    let unknown =
-        |_| Error::new(Code::VersionMismatch, "a large value of a kind that this version does not know");
-    match shape.which().map_err(unknown)? {
+    match shape.which().map_err(|_| unknown("a kind of large value"))? {
         shape::Values(values) => {
             let mut parts = parts.into_iter().map(Some).collect::<Vec<_>>();
             value::read_all_with(values.map_err(unreadable)?, &mut parts).map(Args::Values)
@@ -226,7 +228,7 @@ pub fn put_together(shape: &[u8], parts: Vec<List>) -> Result<Args> {
         shape::Text(text) => {
             let text = text.map_err(unreadable)?.to_string();
             text.map(Args::Text)
-                .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
+                .map_err(|_| Error::new(Code::BadArguments, "the other side sent text that is not UTF-8"))
         }
     }
 }
@@ -235,7 +237,7 @@ pub fn put_together(shape: &[u8], parts: Vec<List>) -> Result<Args> {
 mod tests {
     use super::*;
 
-    /// As it crosses: the bytes of each part into room of its kind.
+    /// Copies the bytes of each part into a list of its element type, as a transfer does.
     fn cross(apart: &Apart) -> Vec<List> {
         let arrive = |content: &Content| {
             let mut list = room(content.element(), content.bytes().len()).unwrap();
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_apart_is_put_together() {
+    fn rebuilds_what_was_split() {
         for length in [0, 10, 100_000] {
             let apart = take_apart(large(length));
             assert_eq!(apart.parts.len(), if length > 1000 { 4 } else { 0 });
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_belong_are_refused() {
+    fn parts_that_do_not_match_are_refused() {
         let apart = take_apart(large(100_000));
         let refused = |parts| put_together(&apart.shape, parts).unwrap_err().code();
         assert_eq!(refused(Vec::new()), Code::BadArguments);
@@ -286,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_part_is_used_once() {
-        // Two places that name the same part.
+        // Two values refer to the same part.
         let mut message = Builder::new_default();
         let mut list = message.init_root::<shape::Builder<'_>>().init_values(2);
         for index in 0..2 {

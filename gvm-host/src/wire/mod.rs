@@ -1,16 +1,15 @@
 //! What crosses a socket, and how.
 //!
-//! In: sockets, and our own types. Out: connections that speak Cap'n Proto, and our own types
-//! again. Must not know: what a registry, a module store or a node does with them.
+//! In: sockets, and the types of `base` and `call`. Out: connections that speak Cap'n Proto, and the same
+//! types decoded again. Must not know: the registry, the module store, the engine, how a node runs.
 //!
-//! - `transport`: listen and dial; a reader, a writer and who is at the other end. `unix`, `tcp`: the
-//!   two kinds there are; `tls`: who may pass where the kernel cannot vouch for the other end.
-//! - `writer`: one write for many small messages.
-//! - `rpc`: one connection's life; limits; panics kept inside one method. `pulse`, `watch`: whether the
-//!   other side still lives. `gate`: how much may be under way at once.
-//! - `bulk`: a second connection that carries large values alone; `large`: such values taken apart and
-//!   put together.
-//! - `call`, `error`, `grant`, `hello`, `value`: our types to and from `schema/`.
+//! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix` and
+//!   `tcp` are the two kinds; `tls` authenticates the other end where the kernel cannot.
+//! - `writer`: joins many small messages into one write.
+//! - `rpc`: the life of one connection; message limits; panics contained in one method. `pulse`, `watch`:
+//!   whether the other side is alive. `gate`: how much may run at once.
+//! - `bulk`: a second connection that carries only large values; `large`: splits and rebuilds such values.
+//! - `call`, `error`, `grant`, `hello`, `value`: convert our types to and from `schema/`.
 
 pub mod bulk;
 pub mod call;

@@ -1,10 +1,10 @@
-//! Whether the other side of a connection still lives.
+//! Decides whether the other side of a connection is alive.
 //!
-//! In: the bytes that come, and those that go once they had to wait; the time. Out: when to ask the
-//! other side for a sign of life, and when to give it up. Must not know: how it is asked.
+//! In: received bytes, sent bytes that had to wait, the time. Out: when to ping the other side, and when to
+//! give it up. Must not know: how a ping is sent.
 //!
-//! What counts is beats that passed without a sign, not the time alone: after this process was stopped,
-//! starved or put to sleep, the other side gets its chance to be heard first.
+//! It counts beats without a sign of life, not time alone: after this process was stopped, starved or
+//! suspended, the other side first gets the chance to be heard.
 
 use std::cell::Cell;
 use std::io;
@@ -15,17 +15,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Between two looks at whether anything was heard: an idle connection costs a small message in this
-/// time, a silent one is known within some of it.
+/// The time between two checks for signs of life: an idle connection costs one small message per beat, and a
+/// silent one is noticed after a few beats.
 pub const BEAT: Duration = Duration::from_millis(1500);
 
-/// Beats without a sign, each of them asked for, after which the other side is given up: 6 to 8 s.
+/// Beats with an unanswered ping after which the other side is given up: 6 to 8 s.
 const MOST_MISSED: u32 = 3;
 
-/// A beat that comes this much late was held up here, and says nothing about the other side.
+/// A beat that is this late was delayed on this side, and says nothing about the other side.
 const LATE: Duration = Duration::from_secs(1);
 
-/// How often the other side was heard. Clones count together; belongs to one thread.
+/// A counter of signs of life. Clones share one count; belongs to one thread.
 #[derive(Clone, Debug, Default)]
 pub struct Signs(Rc<Cell<u64>>);
 
@@ -34,7 +34,7 @@ impl Signs {
         self.0.set(self.0.get().wrapping_add(1));
     }
 
-    /// How many there were so far.
+    /// Returns how many signs there were so far.
     pub fn count(&self) -> u64 {
         self.0.get()
     }
@@ -43,11 +43,11 @@ impl Signs {
 /// What to do at a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beat {
-    /// It was heard.
+    /// There was a sign of life.
     Alive,
-    /// It was not: ask, unless it is being asked.
+    /// There was none: send a ping, unless one is pending.
     Ask,
-    /// It was asked often enough.
+    /// Too many beats passed without a sign.
     Dead,
 }
 
@@ -59,7 +59,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// One beat: how many signs there were so far, and how long ago the last beat was.
+    /// Handles one beat, given the count of signs so far and the time since the last beat.
     pub fn beat(&mut self, signs: u64, since_last: Duration) -> Beat {
         if signs != self.signs {
             self.signs = signs;
@@ -74,21 +74,21 @@ impl Pulse {
     }
 }
 
-/// A reader that notes what comes.
+/// A reader that counts received data as a sign of life.
 pub struct HeardReader {
     inner: Box<dyn AsyncRead + Unpin>,
     signs: Signs,
 }
 
-/// A writer that notes when the other side takes what had to wait. What merely fits into a buffer of
-/// this side's kernel is no sign of life.
+/// A writer that counts a sign of life when the other side reads data that had to wait. Data that merely fits
+/// into a buffer of this side's kernel is not a sign of life.
 pub struct HeardWriter {
     inner: Box<dyn AsyncWrite + Unpin>,
     signs: Signs,
     waited: bool,
 }
 
-/// Both, noting in the same place.
+/// Wraps both halves of a connection; they share one counter.
 pub fn listen(
     reader: Box<dyn AsyncRead + Unpin>,
     writer: Box<dyn AsyncWrite + Unpin>,
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_death_after_some_beats_that_were_asked_for() {
+    fn a_silent_side_is_dead_after_some_pings() {
         let mut pulse = Pulse::default();
         assert_eq!(pulse.beat(1, BEAT), Beat::Alive);
         for _ in 0..MOST_MISSED {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_forgives_what_was_missed() {
+    fn a_sign_resets_the_missed_beats() {
         let mut pulse = Pulse::default();
         for round in 0..10 {
             assert_eq!(pulse.beat(round, BEAT), if round == 0 { Beat::Ask } else { Beat::Alive });
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn beats_that_were_late_here_do_not_count() {
+    fn late_beats_do_not_count() {
         let mut pulse = Pulse::default();
         for _ in 0..MOST_MISSED {
             assert_eq!(pulse.beat(0, BEAT), Beat::Ask);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_other_side_does_is_a_sign() {
+    fn only_activity_of_the_other_side_is_a_sign() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (near, mut far) = tokio::io::duplex(10);
@@ -192,7 +192,7 @@ mod tests {
             assert_eq!(signs.count(), 0, "it fits into the buffer");
             let mut taken = [0; 15];
             let (written, read) = tokio::join!(writer.write_all(&[0; 5]), far.read_exact(&mut taken));
-            assert!(written.is_ok() && read.is_ok() && signs.count() > 0, "it was taken");
+            assert!(written.is_ok() && read.is_ok() && signs.count() > 0, "it was read");
             let before = signs.count();
             far.write_all(b"x").await.unwrap();
             reader.read_u8().await.unwrap();

@@ -1,8 +1,7 @@
-//! One connection's life: from a transport to capabilities, until either side goes.
+//! The life of one connection: from a transport to capabilities, until either side disconnects.
 //!
-//! In: a [`Transport`] and the capability to offer. Out: the other side's first capability, word
-//! of when and why the connection ended, an orderly end. Must not know: which interfaces are
-//! spoken.
+//! In: a [`Transport`] and the capability to offer. Out: the other side's first capability, when and why the
+//! connection ended, an orderly shutdown. Must not know: which interfaces the capabilities have.
 //!
 //! Everything here belongs to one thread and is called on its `LocalRuntime` or `LocalSet`.
 
@@ -27,27 +26,27 @@ use super::watch::Watcher;
 use super::writer::{Pump, coalesce};
 use crate::base::error::Result;
 
-/// How long an orderly end may take to bring the last bytes to the other side.
+/// How long an orderly shutdown may take to send the last bytes.
 const FINISH: Duration = Duration::from_secs(1);
 
-/// How long the other side's last words are read for once nothing can be written to it any more.
+/// How long this side keeps reading after a write has failed.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How long the end of a connection may take whose other side is silent: nothing more will arrive.
+/// How long closing a connection with a silent other side may take: nothing more will arrive.
 const GIVE_UP: Duration = Duration::from_millis(100);
 
-/// Bytes read ahead: some hundred small messages in one system call.
+/// Bytes read ahead: some hundred small messages per system call.
 const READ_AHEAD: usize = 64 << 10;
 
-/// A capability as one side offers it to the other, of whichever interface.
+/// A capability of any interface that one side offers to the other.
 pub type Offered = capnp::capability::Client;
 
-/// A capability that answers every request with `OVERLOADED`.
+/// Returns a capability that answers every request with `OVERLOADED`.
 pub fn overloaded() -> Offered {
     capnp_rpc::new_broken_cap(capnp::Error::overloaded("too many connections".into()))
 }
 
-/// What one message may hold. A larger one ends its connection.
+/// The limits of one message. A message that exceeds them ends its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageLimits {
     words: usize,
@@ -55,13 +54,13 @@ pub struct MessageLimits {
 }
 
 impl MessageLimits {
-    /// For gpmd's sockets: 8 MiB a message. The largest thing said there is a list of nodes (some
-    /// 200 bytes each); upload chunks are far smaller. A frame of 72 bytes can make its reader
-    /// reserve all of it, so it is kept small. Nothing there nests.
+    /// For gpmd's sockets: 8 MiB per message. The largest message is a list of nodes (some 200 bytes each);
+    /// upload chunks are far smaller. A frame of 72 bytes can make its reader reserve the full limit, so the
+    /// limit is small. Nothing in these messages nests deeply.
     pub const CONTROL: MessageLimits = MessageLimits { words: 1 << 20, nesting: 32 };
 
-    /// For sessions between nodes: 8 MiB a message, and values nested as deep as WIT types can be written.
-    /// The largest thing said there are the arguments of a main (2 MiB); large values cross elsewhere.
+    /// For sessions between nodes: 8 MiB per message, and values nested as deep as WIT types allow. The
+    /// largest message has the arguments of a main (2 MiB); large values cross on the bulk connection.
     pub const SESSION: MessageLimits = MessageLimits { words: 1 << 20, nesting: 512 };
 
     fn options(self) -> ReaderOptions {
@@ -79,18 +78,18 @@ pub enum Side {
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// We ended it.
+    /// This side ended it.
     Ours,
-    /// The other side ended it, or its process is gone.
+    /// The other side ended it, or its process has ended.
     Theirs,
-    /// What it sent could not be read, or the connection failed under us.
+    /// A message could not be read, or the connection failed.
     Broken(String),
-    /// The other side gave no sign of life, though it was asked for one.
+    /// The other side did not answer pings.
     Silent,
 }
 
-/// A running connection. Dropping it ends it in order, within a bounded time, on this thread's
-/// runtime; capabilities that came over it fail from then on.
+/// A running connection. Dropping it shuts it down in order, within a bounded time, on this thread's runtime;
+/// capabilities that came over it fail from then on.
 pub struct Connection {
     first: Option<Offered>,
     peer: OtherEnd,
@@ -99,7 +98,7 @@ pub struct Connection {
     closed: watch::Receiver<Option<Closed>>,
 }
 
-/// How a connection is asked to end, and as what.
+/// The request to end a connection, and the reason.
 #[derive(Default)]
 struct Stop {
     asked: Notify,
@@ -107,7 +106,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// Asks; the first reason stands.
+    /// Requests the end; only the first reason counts.
     fn ask(&self, why: Closed) {
         self.verdict.borrow_mut().get_or_insert(why);
         self.asked.notify_one();
@@ -119,7 +118,7 @@ impl Stop {
 }
 
 impl Connection {
-    /// Starts to speak. `offered` is what the other side's [`Connection::first`] gives.
+    /// Starts to speak. The other side's [`Connection::first`] returns `offered`.
     pub fn start(
         transport: Transport,
         side: Side,
@@ -146,8 +145,7 @@ impl Connection {
         Connection { first, peer: transport.peer, stop, signs, closed }
     }
 
-    /// What the other side offers, on the side that dialled; a capability that always fails on the
-    /// other one.
+    /// Returns what the other side offers. On the accepting side, returns a capability that always fails.
     pub fn first<C: FromClientHook>(&self) -> C {
         match &self.first {
             Some(client) => C::new(client.hook.clone()),
@@ -158,13 +156,13 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end.
+    /// Returns who is at the other end.
     pub fn peer(&self) -> &OtherEnd {
         &self.peer
     }
 
-    /// Ends the connection as [`Closed::Silent`] once the other side gives no sign of life; see
-    /// [`Watcher::watch`]. To be called once.
+    /// Ends the connection as [`Closed::Silent`] when the other side shows no sign of life; see
+    /// [`Watcher::watch`]. Call it once.
     pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) {
         let (watched, closed) = (self.watcher().watch(ask), self.closed());
         tokio::task::spawn_local(async move {
@@ -173,20 +171,20 @@ impl Connection {
         });
     }
 
-    /// What can do the same later, from elsewhere, without holding the connection.
+    /// Returns an object that can do the same later, and does not keep the connection alive.
     pub fn watcher(&self) -> Watcher {
         let stop = self.stop.clone();
         Watcher::new(self.signs.clone(), move || stop.ask(Closed::Silent))
     }
 
-    /// Waits until the connection has ended, and says why. May be called often; the future does not
-    /// hold the connection.
+    /// Waits until the connection has ended, and returns why. May be called several times; the future does
+    /// not keep the connection alive.
     pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
         ended(self.closed.clone())
     }
 
-    /// Ends the connection in order: what was sent before arrives, calls under way fail on both
-    /// sides. Takes a second at the very most.
+    /// Shuts the connection down in order: everything sent before arrives, and pending calls fail on both
+    /// sides. Takes three seconds at most.
     pub async fn finish(self) {
         self.stop.ask(Closed::Ours);
         self.closed().await;
@@ -206,12 +204,12 @@ async fn ended(mut closed: watch::Receiver<Option<Closed>>) -> Closed {
     }
 }
 
-/// Runs the connection to its end. Panics inside capnp-rpc cost this connection alone.
+/// Runs the connection to its end. A panic inside capnp-rpc ends only this connection.
 async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Stop) -> Closed {
     let mut disconnect = AssertUnwindSafe(system.get_disconnector()).catch_unwind();
     let mut rpc = Box::pin(AssertUnwindSafe(system).catch_unwind());
     let why = {
-        // Fused: where it has ended, for nobody reads any more, there is nothing of it to wait for below.
+        // Fused: it may have ended already because a write failed; then there is nothing to wait for below.
         let mut pumping = std::pin::pin!(pump.run().fuse());
         let mut why = tokio::select! {
             biased;
@@ -220,7 +218,7 @@ async fn drive(system: RpcSystem<VatSide>, mut pump: Pump, stop: &Stop) -> Close
             () = stop.asked.notified() => None,
         };
         if why.is_none() {
-            // Calls that wait here fail now; they would wait for ever if `rpc` were just dropped.
+            // Pending calls fail now; if `rpc` were just dropped, they would wait forever.
             why = Some(stop.verdict());
             let ending = async {
                 let _ = futures::join!(&mut disconnect, &mut rpc);
@@ -246,27 +244,27 @@ fn reason(ended: std::thread::Result<Result<(), capnp::Error>>) -> Closed {
     match ended {
         Ok(Ok(())) => Closed::Theirs,
         Ok(Err(error)) => Closed::Broken(error.to_string()),
-        Err(panic) => Closed::Broken(format!("a fault of ours: {}", said(&*panic))),
+        Err(panic) => Closed::Broken(format!("internal error: {}", said(&*panic))),
     }
 }
 
-/// Runs a server's method so that a panic in it costs the one call alone: its caller gets the
-/// exception, every other call and the connection go on.
+/// Runs a server's method so that a panic in it fails only this call: its caller gets an exception; other
+/// calls and the connection continue.
 ///
 /// # Errors
-/// The method's own, or a failure that begins with `INTERNAL`.
+/// The method's, or a failure whose text begins with `INTERNAL`.
 pub async fn contained<T>(method: impl Future<Output = Result<T, capnp::Error>>) -> Result<T, capnp::Error> {
     match AssertUnwindSafe(method).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
             let said = said(&*panic);
             tracing::error!(panic = said, "a method panicked");
-            Err(capnp::Error::failed(format!("INTERNAL: a fault in the other side: {said}")))
+            Err(capnp::Error::failed(format!("INTERNAL: the other side panicked: {said}")))
         }
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(said), _) => said,
@@ -282,7 +280,7 @@ mod tests {
     use super::super::schema::gpmd_capnp::index_subscriber;
     use super::*;
 
-    /// Answers even revisions, waits for ever on 1, panics on 3, counts what it heard.
+    /// Answers even revisions, waits forever on 1, panics on 3, and counts the requests.
     #[derive(Default)]
     struct Listener {
         heard: Rc<Cell<u64>>,
@@ -328,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_costs_one_call() {
+    fn a_panic_fails_one_call() {
         run(async {
             let (client, _server, heard) = start(MessageLimits::CONTROL);
             let listener = client.first();
@@ -340,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_peer_fails_what_waits_and_is_told() {
+    fn a_lost_peer_fails_pending_calls() {
         run(async {
             let (client, server, _) = start(MessageLimits::CONTROL);
             let listener = client.first();
@@ -355,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_end_fails_what_waits_and_is_told_to_the_peer() {
+    fn our_own_end_fails_pending_calls_and_reaches_the_peer() {
         run(async {
             let (client, server, _) = start(MessageLimits::CONTROL);
             let listener = client.first();
@@ -372,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_given_before_an_orderly_end_arrive() {
+    fn answers_sent_before_an_orderly_end_arrive() {
         run(async {
             let (client, server, heard) = start(MessageLimits::CONTROL);
             let listener = client.first::<index_subscriber::Client>();

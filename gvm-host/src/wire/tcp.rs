@@ -1,10 +1,10 @@
-//! TCP ports: listening on one, dialling another.
+//! TCP: listens on a port and dials another.
 //!
-//! In: a socket address and the home's key. Out: transports whose other end has proved that it holds
-//! the same key. Must not know: what is said over them.
+//! In: a socket address and the home's key. Out: transports whose other end has proved that it holds the same
+//! key. Must not know: the messages that cross them.
 //!
-//! Whoever dials may be anybody: until the handshake is done it costs a socket and some kilobytes, for
-//! a bounded time, and holds up nobody else.
+//! Anyone may dial. Until the handshake is complete, a connection costs one socket and some kilobytes, for a
+//! bounded time, and does not delay other connections.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -21,34 +21,35 @@ use super::tls::Tls;
 use super::transport::Transport;
 use crate::base::error::{Code, Error, Result};
 
-/// How long dialling may take, its handshake included: a few round trips across the world.
+/// How long dialling may take, handshake included: a few round trips across the world.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// How long one who dialled us may take for its side of the handshake.
+/// How long an accepted connection may take for its side of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes under way on one port. One takes a millisecond: it takes malice to have so many.
+/// The most handshakes at once on one port. One takes a millisecond, so only an attacker causes so many.
 const HANDSHAKES: usize = 64;
 
-/// Connections that the kernel keeps until we take them: a busy moment, or a flood.
+/// The most connections that the kernel queues until we accept them, for busy moments and floods.
 const WAITING: u32 = 1024;
 
-/// Between two questions of the kernel to a host that says nothing; after three it is gone.
+/// The time between two keepalive probes of the kernel to a silent host; after three the connection is
+/// closed.
 #[cfg(target_os = "linux")]
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Between two log lines about strangers.
+/// The time between two log lines about refused connections.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Connects to a port of this home.
 ///
 /// # Errors
-/// `PermissionDenied`, holding an `AUTH_FAILED`, where somebody else listens there; `TimedOut`; the
-/// socket's.
+/// `PermissionDenied` with an `AUTH_FAILED` inside if the listener does not hold this home's key; `TimedOut`;
+/// errors of the socket.
 pub(super) async fn dial(at: SocketAddr, tls: &Tls) -> io::Result<Transport> {
     let connecting = async {
         let stream = TcpStream::connect(at).await?;
-        // The kernel may connect a free local port with itself.
+        // The kernel may connect a free local port to itself.
         if stream.local_addr()? == at {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -58,7 +59,7 @@ pub(super) async fn dial(at: SocketAddr, tls: &Tls) -> io::Result<Transport> {
     timeout(DIAL, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Small messages go at once; a host that went away without a word is noticed even where nobody asks.
+/// Sends small messages without delay, and lets the kernel notice a host that disappeared silently.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;
@@ -74,51 +75,53 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 type Arrival = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
 
-/// A listening port. Belongs to one thread; dropping it closes the port and what has not proved itself.
+/// A listening port. Belongs to one thread; dropping it closes the port and the unfinished handshakes.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: Tls,
-    /// Handshakes under way, the oldest first.
+    /// Unfinished handshakes, oldest first.
     arriving: RefCell<Vec<Arrival>>,
-    said: Cell<Option<Instant>>,
+    /// When the last warning was logged.
+    warned: Cell<Option<Instant>>,
 }
 
 impl Listener {
-    /// Listens at `at`; port 0 takes a free one. To be called on a tokio runtime.
+    /// Listens on `at`; port 0 takes a free port. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// `PORT_IN_USE`; `SYNTAX` where the device has no such address; `INTERNAL`.
+    /// `PORT_IN_USE`; `SYNTAX` if the device has no such address; `INTERNAL`.
     pub(super) fn bind(at: SocketAddr, tls: Tls) -> Result<Listener> {
         let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => Error::new(
-                Code::PortInUse,
-                format!("port {} of {} is taken by another process", at.port(), at.ip()),
-            ),
-            io::ErrorKind::AddrNotAvailable => {
-                Error::new(Code::Syntax, format!("this device has no address {}", at.ip()))
+            io::ErrorKind::AddrInUse => {
+                Error::new(Code::PortInUse, format!("another process uses port {} of {}", at.port(), at.ip()))
+                    .with_help("choose another port, or end that process")
             }
-            _ => Error::io(format_args!("cannot listen at tcp:{at}"), error),
+            io::ErrorKind::AddrNotAvailable => {
+                Error::new(Code::Syntax, format!("this device has no address `{}`", at.ip()))
+                    .with_help("choose an address of this device, such as 127.0.0.1")
+            }
+            _ => Error::io(format_args!("cannot listen on tcp:{at}"), error),
         };
         let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
-        // The port of a process that ended a moment ago is free.
+        // Allows the port of a process that has just ended.
         socket.set_reuseaddr(true).map_err(fail)?;
         socket.bind(at).map_err(fail)?;
         let socket = socket.listen(WAITING).map_err(fail)?;
         let address = reachable(socket.local_addr().map_err(fail)?);
-        Ok(Listener { socket, address, tls, arriving: RefCell::default(), said: Cell::new(None) })
+        Ok(Listener { socket, address, tls, arriving: RefCell::default(), warned: Cell::new(None) })
     }
 
-    /// Where it can be dialled; of one that listens at every address, by the one that others see.
+    /// Returns where it can be dialled. If it listens on every address, returns the one that others see.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits for the next one who has proved that it is of this home. Whoever does not is cut off here,
-    /// and the waiting goes on. May be dropped and called again: no handshake is lost.
+    /// Waits for the next connection that has proved that it belongs to this home. Other connections are
+    /// closed, and the wait continues. May be dropped and called again: no handshake is lost.
     ///
     /// # Errors
-    /// `OVERLOADED` where the process has no more descriptors.
+    /// `OVERLOADED` if the process has no free descriptors.
     pub(super) async fn accept(&self) -> Result<Transport> {
         poll_fn(|cx| self.poll(cx)).await
     }
@@ -127,10 +130,10 @@ impl Listener {
         let mut arriving = self.arriving.borrow_mut();
         match self.socket.poll_accept(cx) {
             Poll::Ready(Ok((stream, from))) => {
-                // The oldest gives way: an honest one is done long before it is the oldest of so many.
+                // Close the oldest: a regular handshake is complete long before it is the oldest of so many.
                 if arriving.len() >= HANDSHAKES {
                     drop(arriving.remove(0));
-                    self.say("too many connections that have not proved themselves: the oldest is cut off");
+                    self.log_refusal("too many unfinished handshakes; this one is the oldest");
                 }
                 arriving.push(Box::pin(greet(stream, from, self.tls.clone())));
                 cx.waker().wake_by_ref();
@@ -138,7 +141,7 @@ impl Listener {
             Poll::Ready(Err(error)) => {
                 return Poll::Ready(Err(Error::new(
                     Code::Overloaded,
-                    format!("cannot take a connection: {error}"),
+                    format!("cannot accept a connection: {error}"),
                 )
                 .with_source(error)));
             }
@@ -152,7 +155,7 @@ impl Listener {
                     drop(arriving.remove(next));
                     match done {
                         Ok(transport) => return Poll::Ready(Ok(transport)),
-                        Err(error) => self.say(&error.to_string()),
+                        Err(error) => self.log_refusal(&error.to_string()),
                     }
                 }
             }
@@ -160,24 +163,24 @@ impl Listener {
         Poll::Pending
     }
 
-    /// Logs about strangers, who must not be able to fill the log.
-    fn say(&self, what: &str) {
-        if self.said.get().is_some_and(|last| last.elapsed() < QUIET) {
-            tracing::debug!(port = self.address.port(), "turned away: {what}");
+    /// Logs a refused connection. Limits the rate of warnings, so that strangers cannot fill the log.
+    fn log_refusal(&self, why: &str) {
+        if self.warned.get().is_some_and(|last| last.elapsed() < QUIET) {
+            tracing::debug!(port = self.address.port(), "refused a connection: {why}");
         } else {
-            self.said.set(Some(Instant::now()));
-            tracing::warn!(port = self.address.port(), "turned away: {what}");
+            self.warned.set(Some(Instant::now()));
+            tracing::warn!(port = self.address.port(), "refused a connection: {why}");
         }
     }
 }
 
-/// An address that can be dialled. One that stands for all of this device's becomes the one from which this
-/// device would speak to others, or the loopback where it speaks to nobody.
+/// Returns an address that can be dialled. Replaces an unspecified address by the one from which this device
+/// speaks to others, or by the loopback address if it has no network.
 fn reachable(at: SocketAddr) -> SocketAddr {
     if !at.ip().is_unspecified() {
         return at;
     }
-    // Addresses set aside for documentation: nothing is sent, the system only chooses its own side.
+    // Addresses reserved for documentation: nothing is sent, the system only chooses the local address.
     let (loopback, elsewhere): (IpAddr, IpAddr) = match at {
         SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
         SocketAddr::V6(_) => {
@@ -195,6 +198,8 @@ fn reachable(at: SocketAddr) -> SocketAddr {
 async fn greet(stream: TcpStream, from: SocketAddr, tls: Tls) -> io::Result<Transport> {
     prepare(&stream)?;
     let greeted = timeout(HANDSHAKE, tls.accept(stream, from)).await;
-    greeted
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("{from} said too little"))))
+    greeted.unwrap_or_else(|_| {
+        let why = format!("{from} did not complete the handshake in time");
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    })
 }

@@ -1,11 +1,11 @@
-//! Who may pass over TCP: mutual TLS 1.3 between holders of one home's device key.
+//! Authentication over TCP: mutual TLS 1.3 between holders of one home's device key.
 //!
-//! In: the home's key, a connected socket. Out: a private connection to a process that holds the same
-//! key, or `AUTH_FAILED`. Must not know: what is said over it.
+//! In: the home's key, a connected socket. Out: a private connection to a process that holds the same key, or
+//! `AUTH_FAILED`. Must not know: the messages that cross it.
 //!
-//! Both sides show the home's certificate and accept exactly the home's own public key: no names, no
-//! dates, no authorities. Today a home trusts itself alone. Nothing in the clear tells more than that
-//! this is TLS: no server name, one constant protocol name, no tickets to recognise a caller by.
+//! Both sides present the home's certificate and accept only the home's own public key; names, dates and
+//! authorities do not count. A home trusts only itself. The unencrypted bytes show only that this is TLS: no
+//! server name, a constant protocol name, no session tickets that identify a caller.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +30,10 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::key::DeviceKey;
 
-/// The protocol's name as both sides say it in the clear: the same for every port.
+/// The protocol name (ALPN), which both sides send unencrypted: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
 
-/// What a home's processes need to recognise each other. Cheap to clone; `Send + Sync`.
+/// The TLS configuration by which a home's processes recognise each other. Cheap to clone; `Send + Sync`.
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
@@ -41,21 +41,21 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Of the home's device key, which is made where there is none.
+    /// Creates the configuration from the home's device key; creates the key if there is none.
     ///
     /// # Errors
-    /// `HOME_INSECURE` where others may read the key; `STORAGE_FULL`, `INTERNAL`.
+    /// `HOME_INSECURE` if other users can read the key; `STORAGE_FULL`, `INTERNAL`.
     pub fn open(home: &Home) -> Result<Tls> {
         Tls::new(&DeviceKey::open(home)?)
     }
 
-    /// Of this key.
+    /// Creates the configuration from this key.
     ///
     /// # Errors
-    /// `INTERNAL` where the key does not serve.
+    /// `INTERNAL` if TLS cannot use the key.
     pub fn new(key: &DeviceKey) -> Result<Tls> {
         let fail = |error: rustls::Error| {
-            Error::internal(format!("the device key does not serve for TLS: {error}")).with_source(error)
+            Error::internal(format!("cannot use the device key for TLS: {error}")).with_source(error)
         };
         let provider = Arc::new(ring::default_provider());
         let pinned = Arc::new(Pinned::new(key.public(), &provider));
@@ -87,23 +87,23 @@ impl Tls {
         })
     }
 
-    /// Proves who we are to whoever listens at `at`, and has it proved. Takes as long as the other side
-    /// does: the caller bounds it.
+    /// Runs the client's side of the handshake with the listener at `at`. It has no time limit of its own:
+    /// the caller sets one.
     ///
     /// # Errors
-    /// `PermissionDenied`, holding an `AUTH_FAILED`, where the other side is not of this home; the
-    /// socket's.
+    /// `PermissionDenied` with an `AUTH_FAILED` inside if the other side does not hold this home's key;
+    /// errors of the socket.
     pub(super) async fn connect(&self, stream: TcpStream, at: SocketAddr) -> io::Result<Transport> {
-        // Not sent; the type wants one.
+        // The API requires a name; it is not sent.
         let name = ServerName::IpAddress(at.ip().into());
         let stream = self.connector.connect(name, stream).await.map_err(|error| refused(error, at))?;
         Ok(transport(stream, at))
     }
 
-    /// As [`Tls::connect`], of a connection that `from` dialled.
+    /// Runs the server's side of the handshake, on a connection that `from` dialled.
     ///
     /// # Errors
-    /// As of [`Tls::connect`].
+    /// Those of [`Tls::connect`].
     pub(super) async fn accept(&self, stream: TcpStream, from: SocketAddr) -> io::Result<Transport> {
         let stream = self.acceptor.accept(stream).await.map_err(|error| refused(error, from))?;
         Ok(transport(stream, from))
@@ -118,22 +118,21 @@ where
     Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::Home { at } }
 }
 
-/// A handshake that TLS itself ended is a refusal; one that the network ended is not.
+/// Converts a handshake error that TLS reported into `AUTH_FAILED`. Network errors stay as they are.
 fn refused(error: io::Error, at: SocketAddr) -> io::Error {
     let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return error;
     };
-    let why = match why {
-        rustls::Error::InvalidCertificate(_) => "it holds another".to_owned(),
-        rustls::Error::AlertReceived(_) => format!("it refused ours ({why})"),
-        rustls::Error::InvalidMessage(_) => "it does not speak TLS, and is no program of ours".to_owned(),
-        why => why.to_string(),
+    let same_home = "start both sides again with the same home";
+    let (why, help) = match why {
+        rustls::Error::InvalidCertificate(_) => ("it has another key".to_owned(), same_home),
+        rustls::Error::AlertReceived(_) => (format!("it refused the key of this side ({why})"), same_home),
+        rustls::Error::InvalidMessage(_) => ("it does not speak TLS".to_owned(), "check the address"),
+        why => (why.to_string(), same_home),
     };
-    let sentence = format!(
-        "the other side ({at}) did not prove that it holds this home's key: {why}; both sides must run with the \
-         same home, and a key that was changed counts from their next start"
-    );
-    io::Error::new(io::ErrorKind::PermissionDenied, Error::new(Code::AuthFailed, sentence).with_source(error))
+    let sentence = format!("the other side ({at}) did not prove that it holds this home's key: {why}");
+    let refused = Error::new(Code::AuthFailed, sentence).with_help(help).with_source(error);
+    io::Error::new(io::ErrorKind::PermissionDenied, refused)
 }
 
 /// Accepts one public key.
@@ -148,7 +147,8 @@ impl Pinned {
         Pinned { key: key.into(), algorithms: provider.signature_verification_algorithms }
     }
 
-    /// Whether this certificate carries the key. Public data: the comparison may take its time.
+    /// Checks that this certificate has the pinned key. The data is public, so the comparison need not take
+    /// constant time.
     fn check(&self, shown: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         let certificate = ParsedCertificate::try_from(shown)?;
         match certificate.subject_public_key_info() == self.key {
@@ -158,7 +158,7 @@ impl Pinned {
     }
 }
 
-/// What both sides of a handshake ask of the other's signature, word for word.
+/// The signature checks, which are the same for both sides of a handshake.
 macro_rules! signed_as_pinned {
     () => {
         fn verify_tls12_signature(
@@ -167,7 +167,7 @@ macro_rules! signed_as_pinned {
             _: &CertificateDer<'_>,
             _: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Err(rustls::Error::General("TLS 1.2 is not spoken here".into()))
+            Err(rustls::Error::General("TLS 1.2 is not supported".into()))
         }
 
         fn verify_tls13_signature(

@@ -1,7 +1,8 @@
-//! Connections between processes: a reader, a writer and who is at the other end.
+//! Connections between processes: a reader, a writer and the identity of the other end.
 //!
-//! In: an address. Out: a [`Transport`] whose other end is known to be ours. Must not know: what is
-//! said over it; how the other end was recognised (`unix`, `tcp`, `tls`).
+//! In: an address, and for TCP the home's TLS configuration. Out: a [`Transport`] whose other end belongs to
+//! our user or holds our key. Must not know: the messages that cross it; how the other end is authenticated
+//! (`unix`, `tls`).
 
 use std::fmt;
 use std::io;
@@ -15,7 +16,7 @@ use super::tls::Tls;
 use super::{tcp, unix};
 use crate::base::error::{Code, Error, Result};
 
-/// One connection. May be handed to the thread that serves it from then on.
+/// One connection. `Send`, so it can move to the thread that serves it.
 pub struct Transport {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
@@ -26,15 +27,16 @@ pub struct Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherEnd {
-    /// A process of our own user on this device, as the kernel says; its id where it says that too.
+    /// A process of our own user on this device, according to the kernel; its process id if the kernel
+    /// reports it.
     Local { pid: Option<i32> },
-    /// A process that holds this home's device key, as TLS proved; where it is.
+    /// A process at this address that has proved by TLS that it holds this home's device key.
     Home { at: SocketAddr },
     /// This process itself.
     InMemory,
 }
 
-/// Where something can be dialled: `unix:PATH`, or `tcp:HOST:PORT` with a numeric host.
+/// An address to dial: `unix:PATH`, or `tcp:HOST:PORT` with a numeric host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -63,23 +65,18 @@ impl FromStr for Address {
             _ => None,
         };
         address.ok_or_else(|| {
-            Error::new(
-                Code::Syntax,
-                format!(
-                    "{text:?} is no address that this version can dial: addresses look like unix:/PATH or \
-                     tcp:127.0.0.1:5989"
-                ),
-            )
+            Error::new(Code::Syntax, format!("`{text}` is not an address that this version can dial"))
+                .with_help("write an address such as `unix:/PATH` or `tcp:127.0.0.1:5989`")
         })
     }
 }
 
 impl Address {
-    /// What a person types for a place to dial: an address, or `HOST[:PORT]`, where a name is looked up
-    /// once. Blocks as long as the system's resolver does.
+    /// Parses what a person types: an address, or `HOST[:PORT]`. A host name is looked up once. Blocks as
+    /// long as the system's resolver does.
     ///
     /// # Errors
-    /// `SYNTAX` where it is none of these, or the name is not known.
+    /// `SYNTAX` if it is neither, or the name cannot be resolved.
     pub fn typed(text: &str, port: u16) -> Result<Address> {
         match text.split_once(':') {
             Some(("unix", _)) => text.parse(),
@@ -89,11 +86,11 @@ impl Address {
     }
 }
 
-/// `ADDR[:PORT]`, with the port that is meant where none is said. Blocks as long as the system's
-/// resolver does where ADDR is a name.
+/// Parses `ADDR[:PORT]`; `port` is the default. If ADDR is a name, blocks as long as the system's resolver
+/// does.
 ///
 /// # Errors
-/// `SYNTAX` where it is neither an address nor a name that is known.
+/// `SYNTAX` if ADDR is neither an IP address nor a name that can be resolved.
 pub fn host_and_port(text: &str, port: u16) -> Result<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(at) = text.parse() {
@@ -107,14 +104,15 @@ pub fn host_and_port(text: &str, port: u16) -> Result<SocketAddr> {
         false => (text, port).to_socket_addrs(),
     };
     let unknown = |why: String| {
-        Error::new(Code::Syntax, format!("{text:?} is no address ({why}): expected ADDR or ADDR:PORT"))
+        Error::new(Code::Syntax, format!("`{text}` is not an address: {why}"))
+            .with_help("write it as `ADDR` or `ADDR:PORT`")
     };
     let mut found = found.map_err(|error| unknown(error.to_string()))?;
-    found.next().ok_or_else(|| unknown("the name has none".into()))
+    found.next().ok_or_else(|| unknown("the name has no address".into()))
 }
 
 impl Transport {
-    /// Two ends in one process, with this many bytes in flight each way.
+    /// Returns two connected ends in one process. Each direction buffers this many bytes.
     pub fn pair(capacity: usize) -> (Transport, Transport) {
         let (left, right) = tokio::io::duplex(capacity);
         (Transport::in_memory(left), Transport::in_memory(right))
@@ -126,34 +124,42 @@ impl Transport {
     }
 }
 
-/// Connects to an address, within some seconds. To be called on a tokio runtime.
+/// Connects to an address, within some seconds. Must be called on a tokio runtime.
 ///
 /// # Errors
-/// The operating system's, with the caller's noun to be put to it: `NotFound` and
-/// `ConnectionRefused` mean that nobody listens there, `TimedOut` that whoever does takes no one.
-/// `PermissionDenied`, holding an `AUTH_FAILED`, where the other end is not of this home, or we have no
-/// key (`tls`) to show at a TCP address.
+/// The operating system's; the caller adds a noun. `NotFound` and `ConnectionRefused` mean that no process
+/// listens there, `TimedOut` that the listener does not accept connections. `PermissionDenied` with an
+/// `AUTH_FAILED` inside if the other end does not belong to this home, or if `tls` is missing for a TCP
+/// address.
 pub async fn dial(address: &Address, tls: Option<&Tls>) -> io::Result<Transport> {
     match (address, tls) {
         (Address::Unix(path), _) => unix::dial(path).await,
         (Address::Tcp(at), Some(tls)) => tcp::dial(*at, tls).await,
         (Address::Tcp(at), None) => {
-            let error =
-                Error::new(Code::AuthFailed, format!("tcp:{at} cannot be dialled without the home's key"));
+            let error = Error::new(Code::AuthFailed, format!("cannot dial tcp:{at} without the home's key"));
             Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
         }
     }
 }
 
-/// What an error of [`dial`] says, without the code of a coded one.
+fn coded(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// Returns the message of an error of [`dial`], without the code of a coded one.
 pub fn dial_words(error: &io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    match coded(error) {
         Some(error) => error.message().to_owned(),
         None => error.to_string(),
     }
 }
 
-/// Something that listens, a socket file or a port. Belongs to one thread; dropping it ends it.
+/// Returns the help of an error of [`dial`], if it has one.
+pub fn dial_help(error: &io::Error) -> Option<&str> {
+    coded(error).and_then(Error::help)
+}
+
+/// A listening socket file or port. Belongs to one thread; dropping it closes it.
 #[non_exhaustive]
 pub enum Listener {
     Unix(unix::Listener),
@@ -161,30 +167,30 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, in a folder that belongs to us alone. A file that a crashed process left
-    /// there is replaced. To be called on a tokio runtime.
+    /// Listens on the socket file `path`, in a folder that only our user can enter. Replaces a file that a
+    /// crashed process left behind. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// `PORT_IN_USE` where somebody listens there already; `STORAGE_FULL`, `INTERNAL`.
+    /// `PORT_IN_USE` if another process already listens there; `STORAGE_FULL`, `INTERNAL`.
     pub fn bind(path: &Path) -> Result<Listener> {
         unix::Listener::bind(path).map(Listener::Unix)
     }
 
-    /// Listens on a TCP port, for holders of the same key alone; port 0 takes a free one. To be called
-    /// on a tokio runtime.
+    /// Listens on a TCP port and accepts only holders of the same key; port 0 takes a free port. Must be
+    /// called on a tokio runtime.
     ///
     /// # Errors
-    /// `PORT_IN_USE`; `SYNTAX` where the device has no such address; `INTERNAL`.
+    /// `PORT_IN_USE`; `SYNTAX` if the device has no such address; `INTERNAL`.
     pub fn bind_tcp(at: SocketAddr, tls: Tls) -> Result<Listener> {
         tcp::Listener::bind(at, tls).map(Listener::Tcp)
     }
 
-    /// Waits for the next connection whose other end is known to be ours. May be dropped and called
-    /// again: nobody is lost.
+    /// Waits for the next connection whose other end belongs to our user or holds our key. May be dropped and
+    /// called again: no connection is lost.
     ///
     /// # Errors
-    /// `AUTH_FAILED` where another user reached a socket file; `OVERLOADED` where the process has no
-    /// more descriptors. The listener goes on.
+    /// `AUTH_FAILED` if another user reached a socket file; `OVERLOADED` if the process has no free
+    /// descriptors. The listener keeps working after an error.
     pub async fn accept(&self) -> Result<Transport> {
         match self {
             Listener::Unix(listener) => listener.accept().await,
@@ -192,7 +198,7 @@ impl Listener {
         }
     }
 
-    /// Where it can be dialled.
+    /// Returns where it can be dialled.
     pub fn address(&self) -> Address {
         match self {
             Listener::Unix(listener) => Address::Unix(listener.path().into()),
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_types() {
+    fn typed_addresses() {
         let typed = |text| Address::typed(text, 5989).map(|address| address.to_string());
         assert_eq!(typed("127.0.0.1").unwrap(), "tcp:127.0.0.1:5989");
         assert_eq!(typed("tcp:127.0.0.1:7").unwrap(), "tcp:127.0.0.1:7");

@@ -1,10 +1,10 @@
-//! Unix sockets: files in folders of mode 0700, where the kernel vouches for the user at the other end.
+//! Unix sockets: files in folders of mode 0700; the kernel reports the user at the other end.
 //!
-//! In: a path in the home. Out: transports whose other end is a process of our own user. Must not know:
-//! what is said over them.
+//! In: the path of a socket file. Out: transports whose other end is a process of our own user. Must not
+//! know: the messages that cross them.
 //!
-//! A socket's name holds about 100 bytes; ours are reached through the open folder
-//! (`/proc/self/fd/N/name`), so a home may lie as deep as it likes.
+//! A socket name has about 100 bytes at most. On Linux we reach sockets through the open folder
+//! (`/proc/self/fd/N/name`), so the path of a home may be longer.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,26 +20,26 @@ use tokio::time::Instant;
 use super::transport::{OtherEnd, Transport};
 use crate::base::error::{Code, Error, Result};
 
-/// How long the kernel's queue of a listener may stay full before dialling gives up. A daemon that
-/// lives takes connections within milliseconds.
+/// How long a listener's queue in the kernel may stay full before dialling gives up. A healthy daemon accepts
+/// connections within milliseconds.
 const DIAL: Duration = Duration::from_secs(5);
 
-/// The longest name the kernel takes for a socket, where there is no way around it.
+/// The longest socket name that the kernel accepts, on systems without `/proc/self/fd`.
 #[cfg(not(target_os = "linux"))]
 const MAX_SOCKET_NAME: usize = 100;
 
-/// Takes a connected socket once the kernel has said that our own user is at its other end.
+/// Converts a connected socket into a transport if the kernel reports our own user at the other end.
 ///
 /// # Errors
-/// `AUTH_FAILED` for anybody else.
+/// `AUTH_FAILED` for any other user.
 fn known(stream: UnixStream) -> Result<Transport> {
-    let peer = stream
-        .peer_cred()
-        .map_err(|error| Error::new(Code::AuthFailed, format!("the peer is not known: {error}")))?;
+    let peer = stream.peer_cred().map_err(|error| {
+        Error::new(Code::AuthFailed, format!("cannot identify the other process: {error}"))
+    })?;
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(Error::new(
             Code::AuthFailed,
-            format!("the process at the other end belongs to another user ({})", peer.uid()),
+            format!("the other process belongs to another user (uid {})", peer.uid()),
         ));
     }
     let pid = peer.pid();
@@ -50,8 +50,8 @@ fn known(stream: UnixStream) -> Result<Transport> {
 /// Connects to a socket file.
 ///
 /// # Errors
-/// The operating system's; `PermissionDenied`, holding an `AUTH_FAILED`, where the other end is another
-/// user's.
+/// The operating system's; `PermissionDenied` with an `AUTH_FAILED` inside if the other end belongs to
+/// another user.
 pub(super) async fn dial(path: &Path) -> io::Result<Transport> {
     let deadline = Instant::now() + DIAL;
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn dial(path: &Path) -> io::Result<Transport> {
             Ok(stream) => {
                 return known(stream).map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error));
             }
-            // The listener's queue is full: it is alive and busy.
+            // The listener's queue is full: the listener exists and is busy.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
                     return Err(io::ErrorKind::TimedOut.into());
@@ -76,7 +76,7 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// A listening socket file. Dropping it removes the file, if it is still this one.
+/// A listening socket file. Dropping it removes the file, unless another listener has replaced it.
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
@@ -84,15 +84,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, in a folder that belongs to us alone. A file that a crashed process left
-    /// there is replaced. To be called on a tokio runtime.
+    /// Listens on the socket file `path`, in a folder that only our user can enter. Replaces a file that a
+    /// crashed process left behind. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// `PORT_IN_USE` where somebody listens there already; `STORAGE_FULL`, `INTERNAL`.
+    /// `PORT_IN_USE` if another process already listens there; `STORAGE_FULL`, `INTERNAL`.
     pub(super) fn bind(path: &Path) -> Result<Listener> {
-        let fail = |error| Error::io(format_args!("cannot listen at {}", path.display()), error);
+        let fail = |error| Error::io(format_args!("cannot listen on {}", path.display()), error);
         let (folder, short) = short_name(path).map_err(fail)?;
-        // Two processes that both find a stale file must not remove each other's new one.
+        // Two processes that both find a stale file must not remove each other's new file.
         rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
             .map_err(|error| fail(error.into()))?;
         let socket = match std::os::unix::net::UnixListener::bind(&short) {
@@ -100,7 +100,7 @@ impl Listener {
                 if answers(&short) {
                     return Err(Error::new(
                         Code::PortInUse,
-                        format!("another process listens at {}", path.display()),
+                        format!("another process already listens on {}", path.display()),
                     ));
                 }
                 fs::remove_file(&short).map_err(fail)?;
@@ -119,22 +119,20 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection. Whoever is not of our user is turned away here, with
-    /// `AUTH_FAILED`; the listener goes on.
+    /// Waits for the next connection.
     ///
     /// # Errors
-    /// `AUTH_FAILED`; `OVERLOADED` where the process has no more descriptors; `INTERNAL`.
+    /// `AUTH_FAILED` if it comes from another user; `OVERLOADED` if the process has no free descriptors. The
+    /// listener keeps working after an error.
     pub(super) async fn accept(&self) -> Result<Transport> {
         match self.socket.accept().await {
             Ok((stream, _)) => known(stream),
-            Err(error) => {
-                Err(Error::new(Code::Overloaded, format!("cannot take a connection: {error}"))
-                    .with_source(error))
-            }
+            Err(error) => Err(Error::new(Code::Overloaded, format!("cannot accept a connection: {error}"))
+                .with_source(error)),
         }
     }
 
-    /// Where it can be dialled.
+    /// Returns where it can be dialled.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -149,7 +147,7 @@ impl Drop for Listener {
     }
 }
 
-/// Removes a socket file at which nobody listens; anything else is left alone.
+/// Removes a socket file that has no listener. Leaves any other file alone.
 pub fn remove_stale(path: &Path) {
     let Ok((folder, short)) = short_name(path) else { return };
     if rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).is_ok()
@@ -160,9 +158,9 @@ pub fn remove_stale(path: &Path) {
     }
 }
 
-/// Whether somebody listens at a socket file that exists.
+/// Whether a socket file has a listener.
 fn answers(path: &Path) -> bool {
-    // A full queue is a listener too, if a busy one.
+    // A full queue also means that there is a listener.
     !matches!(knock(path), Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT))
 }
 
@@ -173,11 +171,12 @@ fn knock(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// The process that listens at a socket file, without a word to it; none where the system does not tell.
+/// Returns the id of the process that listens on a socket file, without sending anything to it; `None` if the
+/// system does not report it.
 ///
 /// # Errors
-/// The operating system's: `NotFound` and `ConnectionRefused` where nobody listens there, `WouldBlock` where
-/// whoever does takes no more.
+/// The operating system's: `NotFound` and `ConnectionRefused` if no process listens there, `WouldBlock` if
+/// its queue is full.
 pub fn listener(path: &Path) -> io::Result<Option<u32>> {
     let (_folder, short) = short_name(path)?;
     let socket = knock(&short)?;
@@ -189,7 +188,7 @@ pub fn listener(path: &Path) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// The open folder of a path, and a short name of the path that holds while the folder is open.
+/// Returns the open folder of a path, and a short name for the path that is valid while the folder is open.
 #[cfg(target_os = "linux")]
 fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
     let (folder, name) = split(path)?;
@@ -204,7 +203,7 @@ fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
     if path.as_os_str().len() > MAX_SOCKET_NAME {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the path is too long for a socket on this system: choose a shorter home",
+            "the path is too long for a socket on this system; choose a home with a shorter path",
         ));
     }
     Ok((File::open(folder)?, path.into()))
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_a_stale_file_and_no_live_one() {
+    fn replaces_only_a_stale_file() {
         run(async {
             let folder = tempfile::tempdir().unwrap();
             let path = deep(folder.path());

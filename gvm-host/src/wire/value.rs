@@ -1,13 +1,14 @@
 //! Values and types to and from `schema/value.capnp`.
 //!
-//! In: our values, or a peer's bytes. Out: the other. A peer's bytes are checked as they are read:
-//! text is UTF-8, characters are characters, nesting is bounded; whether the value fits its type is
-//! for whoever has the type. Must not know: calls, sessions.
+//! In: our values, or a peer's bytes. Out: the other. A peer's bytes are checked as they are read: text must
+//! be UTF-8, characters must be Unicode scalar values, nesting is bounded. The caller checks that a value
+//! fits its type. Must not know: calls, sessions.
 
 use std::sync::Arc;
 
 use capnp::struct_list;
 
+use super::error::unknown;
 use super::large;
 use super::schema::value_capnp::{field, func_type, type_, value};
 use crate::base::error::{Code, Error, Result};
@@ -21,41 +22,41 @@ compile_error!("packed numbers cross as they lie in memory, which must be little
 const DEPTH: u32 = 128;
 
 fn too_deep() -> Error {
-    Error::new(Code::BadArguments, format!("a value nests deeper than {DEPTH}"))
+    Error::new(Code::BadArguments, format!("a value nests deeper than {DEPTH} levels"))
 }
 
 fn unreadable(error: capnp::Error) -> Error {
-    Error::new(Code::BadArguments, format!("a value from the other side cannot be read: {error}"))
+    Error::new(Code::BadArguments, format!("cannot read a value from the other side: {error}"))
 }
 
 fn text(reader: capnp::Result<capnp::text::Reader<'_>>) -> Result<&str> {
     reader
         .map_err(unreadable)?
         .to_str()
-        .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8"))
+        .map_err(|_| Error::new(Code::BadArguments, "the other side sent text that is not UTF-8"))
 }
 
-/// The large parts of a value, as they are met while it is written.
+/// The large parts of a value, collected while it is written.
 pub struct Parts {
-    /// Whether they are left out, to cross on their own.
+    /// Whether large parts are left out, to cross separately.
     apart: bool,
-    /// Where the value that is being written stands.
+    /// The path of indexes to the value that is being written.
     way: Vec<u32>,
     ways: Vec<Box<[u32]>>,
 }
 
 impl Parts {
-    /// Everything is written where it stands.
+    /// Leaves nothing out.
     pub fn inline() -> Parts {
         Parts { apart: false, way: Vec::new(), ways: Vec::new() }
     }
 
-    /// What is large is left out, and its place noted.
+    /// Leaves large parts out and records their paths.
     pub fn collected() -> Parts {
         Parts { apart: true, ..Parts::inline() }
     }
 
-    /// The places of what was left out, in the order of their index.
+    /// Returns the paths of the parts that were left out, in the order of their index.
     pub fn ways(self) -> Vec<Box<[u32]>> {
         self.ways
     }
@@ -66,7 +67,7 @@ impl Parts {
         self.way.pop();
     }
 
-    /// Leaves a part of this size out where it is large; says whether it did.
+    /// Leaves out a part of this size if it is large; returns whether it did.
     fn take(&mut self, bytes: usize, text: bool, to: &mut value::Builder<'_>) -> bool {
         if !self.apart || bytes < limits::PART_FROM || self.ways.len() >= limits::PARTS {
             return false;
@@ -141,7 +142,7 @@ pub fn write(from: &Value, mut to: value::Builder<'_>, parts: &mut Parts) {
     }
 }
 
-/// Writes values into a list of their number.
+/// Writes values into a list of the same length.
 pub fn write_all(from: &[Value], mut to: struct_list::Builder<'_, value::Owned>, parts: &mut Parts) {
     for (index, value) in from.iter().enumerate() {
         parts.at(index, |parts| write(value, to.reborrow().get(index as u32), parts));
@@ -151,7 +152,7 @@ pub fn write_all(from: &[Value], mut to: struct_list::Builder<'_, value::Owned>,
 /// Reads a value.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is no value.
+/// `BAD_ARGUMENTS` if it is invalid; `VERSION_MISMATCH`.
 pub fn read(from: value::Reader<'_>) -> Result<Value> {
     read_at(from, DEPTH, &mut [])
 }
@@ -159,15 +160,15 @@ pub fn read(from: value::Reader<'_>) -> Result<Value> {
 /// Reads the values of a list.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is no value.
+/// `BAD_ARGUMENTS` if one is invalid; `VERSION_MISMATCH`.
 pub fn read_all(from: struct_list::Reader<'_, value::Owned>) -> Result<Vec<Value>> {
     read_all_at(from, DEPTH, &mut [])
 }
 
-/// The same, where parts of the values came on their own. Each is taken once.
+/// Reads the values of a list whose large parts came separately. Each part is used once.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is no value, or names a part that is not there.
+/// `BAD_ARGUMENTS` if a value is invalid or refers to a missing part; `VERSION_MISMATCH`.
 pub fn read_all_with(
     from: struct_list::Reader<'_, value::Owned>,
     parts: &mut [Option<List>],
@@ -181,12 +182,7 @@ fn read_at(from: value::Reader<'_>, depth: u32, parts: &mut [Option<List>]) -> R
         true => Ok(Some(Box::new(read_at(payload.map_err(unreadable)?, depth, parts)?))),
         false => Ok::<_, Error>(None),
     };
-    let which = from.which().map_err(|_| {
-        Error::new(
-            Code::VersionMismatch,
-            "the other side sent a kind of value that this version does not know",
-        )
-    })?;
+    let which = from.which().map_err(|_| unknown("a kind of value"))?;
     Ok(match which {
         value::Bool(v) => Value::Bool(v),
         value::S8(v) => Value::S8(v),
@@ -200,7 +196,10 @@ fn read_at(from: value::Reader<'_>, depth: u32, parts: &mut [Option<List>]) -> R
         value::F32(v) => Value::F32(v),
         value::F64(v) => Value::F64(v),
         value::Char(v) => Value::Char(char::from_u32(v).ok_or_else(|| {
-            Error::new(Code::BadArguments, format!("{v:#x} from the other side is no character"))
+            Error::new(
+                Code::BadArguments,
+                format!("the other side sent a character {v:#x}, which does not exist"),
+            )
         })?),
         value::String(v) => Value::String(text(v)?.to_owned()),
         value::Numbers(v) => Value::List(read_numbers(v)?),
@@ -223,11 +222,9 @@ fn read_part(from: value::part::Reader<'_>, parts: &mut [Option<List>]) -> Resul
     match (part, from.get_text()) {
         (Some(List::U8(text)), true) => String::from_utf8(text)
             .map(Value::String)
-            .map_err(|_| Error::new(Code::BadArguments, "a text from the other side is not UTF-8")),
+            .map_err(|_| Error::new(Code::BadArguments, "the other side sent text that is not UTF-8")),
         (Some(list), false) => Ok(Value::List(list)),
-        _ => {
-            Err(Error::new(Code::BadArguments, "a value from the other side names a part that is not there"))
-        }
+        _ => Err(Error::new(Code::BadArguments, "the other side sent a value that refers to a missing part")),
     }
 }
 
@@ -241,12 +238,7 @@ fn read_all_at(
 
 fn read_numbers(from: value::numbers::Reader<'_>) -> Result<List> {
     let data = from.get_data().map_err(unreadable)?;
-    let element = from.get_element().map_err(|_| {
-        Error::new(
-            Code::VersionMismatch,
-            "the other side sent a kind of number that this version does not know",
-        )
-    })?;
+    let element = from.get_element().map_err(|_| unknown("a kind of number"))?;
     let mut list = large::room(element, data.len())?;
     large::bytes_of(&mut list).copy_from_slice(data);
     Ok(list)
@@ -319,7 +311,7 @@ fn write_names(from: &[Arc<str>], mut to: capnp::text_list::Builder<'_>) {
 /// Reads a type.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is no type.
+/// `BAD_ARGUMENTS` if it is invalid; `VERSION_MISMATCH`.
 pub fn read_type(from: type_::Reader<'_>) -> Result<Type> {
     read_type_at(from, DEPTH)
 }
@@ -330,12 +322,7 @@ fn read_type_at(from: type_::Reader<'_>, depth: u32) -> Result<Type> {
         true => Ok(Some(read_type_at(side.map_err(unreadable)?, depth)?)),
         false => Ok::<_, Error>(None),
     };
-    let which = from.which().map_err(|_| {
-        Error::new(
-            Code::VersionMismatch,
-            "the other side sent a kind of type that this version does not know",
-        )
-    })?;
+    let which = from.which().map_err(|_| unknown("a kind of type"))?;
     Ok(match which {
         type_::Bool(()) => Type::Bool,
         type_::S8(()) => Type::S8,
@@ -397,7 +384,7 @@ pub fn write_func(from: &FuncType, mut to: func_type::Builder<'_>) {
 /// Reads a signature.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` for what is none.
+/// `BAD_ARGUMENTS` if it is invalid; `VERSION_MISMATCH`.
 pub fn read_func(from: func_type::Reader<'_>) -> Result<FuncType> {
     let params = read_fields(from.get_params().map_err(unreadable)?, DEPTH)?;
     let result = match from.has_result() {
@@ -407,7 +394,7 @@ pub fn read_func(from: func_type::Reader<'_>) -> Result<FuncType> {
     Ok(FuncType { params, result })
 }
 
-/// Whether values take more than this in a message. Looks no further than it must.
+/// Whether values take more than `most` bytes in a message. Stops counting as soon as they do.
 pub fn exceeds(values: &[Value], most: u64) -> bool {
     fn within<'a>(values: impl IntoIterator<Item = &'a Value>, left: &mut u64) -> bool {
         values.into_iter().all(|value| match value {
@@ -432,11 +419,12 @@ pub fn exceeds(values: &[Value], most: u64) -> bool {
     !within(values, &mut most.clone())
 }
 
-/// A value struct: three words of data and pointers, and its share of the list that holds it.
+/// The size of a value struct in bytes: three words of data and pointers, and its share of the list that
+/// holds it.
 const STRUCT: u64 = 32;
 
-/// How many bytes a value takes in a message, roughly: enough to refuse what is too large before it
-/// is written.
+/// Estimates how many bytes a value takes in a message. This is exact enough to refuse values that are too
+/// large before they are written.
 pub fn size(value: &Value) -> u64 {
     let all = |values: &[Value]| STRUCT + values.iter().map(size).sum::<u64>();
     let boxed = |value: &Option<Box<Value>>| STRUCT + value.as_deref().map_or(0, size);

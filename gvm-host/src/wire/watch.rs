@@ -1,7 +1,7 @@
-//! Watching over a connection: whether its other side still lives.
+//! Watches whether the other side of a connection is alive.
 //!
-//! In: signs of life, a way to ask for one. Out: the end of the connection of a side that is silent. Must
-//! not know: what is said over it, how a beat is judged (`pulse.rs`).
+//! In: signs of life, a way to ping. Out: the end of a connection whose other side is silent. Must not know:
+//! the messages that cross it, how a beat is judged (`pulse.rs`).
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::pulse::{BEAT, Beat, Pulse, Signs};
 
-/// Watches over a connection without holding it. Cheap to clone; belongs to one thread.
+/// Watches a connection without keeping it alive. Cheap to clone; belongs to one thread.
 #[derive(Clone)]
 pub struct Watcher {
     signs: Signs,
@@ -18,14 +18,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Of a connection that shows these signs and can be given up so.
+    /// Creates a watcher of the connection that has these signs of life; `give_up` ends it.
     pub(super) fn new(signs: Signs, give_up: impl Fn() + 'static) -> Watcher {
         Watcher { signs, give_up: Rc::new(give_up) }
     }
 
-    /// Gives the connection up once the other side gives no sign of life for some seconds, though `ask` asks
-    /// it for one; whatever it sends is one. `ask` is called when nothing was heard for a while, one at a
-    /// time. Ends when the guard is dropped.
+    /// Ends the connection when the other side has shown no sign of life for some seconds, although `ask`
+    /// pinged it. Everything that it sends is a sign of life. `ask` is called after a silent beat; one ping
+    /// runs at a time. Dropping the guard stops the watch.
     pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) -> AbortOnDropHandle<()> {
         let Watcher { signs, give_up } = self.clone();
         AbortOnDropHandle::new(tokio::task::spawn_local(async move {
@@ -35,7 +35,7 @@ impl Watcher {
     }
 }
 
-/// Returns once the other side has been silent for too long.
+/// Returns when the other side has been silent for too long.
 async fn silence<F: Future>(signs: Signs, ask: impl Fn() -> F) {
     let mut beats = interval_at(Instant::now() + BEAT, BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,7 +52,7 @@ async fn silence<F: Future>(signs: Signs, ask: impl Fn() -> F) {
                     Beat::Dead => return,
                 }
             }
-            // The answer itself says nothing that its bytes have not said.
+            // The answer needs no handling: its bytes have already counted as a sign of life.
             _ = async { match asking.as_mut() {
                 Some(asking) => asking.await,
                 None => std::future::pending().await,

@@ -1,8 +1,8 @@
-//! One write to the socket for many small messages.
+//! Joins many small messages into one write to the socket.
 //!
-//! In: the bytes that capnp-rpc writes and flushes message by message. Out: the same bytes, all
-//! that gathered since the socket last took some in one write. Must not know: where a message
-//! ends. (Pipelined calls over a Unix socket: 63 thousand a second without it, 102 with it.)
+//! In: the bytes that capnp-rpc writes and flushes message by message. Out: the same bytes; each write to the
+//! socket has everything that was gathered since the last one. Must not know: where a message ends.
+//! (Pipelined calls over a Unix socket: 63,000 per second without it, 102,000 with it.)
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Bytes held before the writer has to wait: enough to gather hundreds of small messages, little
-/// enough that a slow reader is felt soon. One larger message passes all the same, piece by piece.
+/// Bytes held before the writer has to wait: enough for hundreds of small messages, and few enough that a
+/// slow reader soon slows the writer. A larger message passes piece by piece.
 const MOST: usize = 256 << 10;
 
-/// Makes the two halves: what capnp-rpc writes to, and what carries it to the socket. Nothing moves
+/// Creates the two halves: capnp-rpc writes to [`Gather`], and [`Pump`] sends to the socket. Nothing is sent
 /// unless [`Pump::run`] is polled. Both belong to one thread.
 pub fn coalesce(socket: Box<dyn AsyncWrite + Unpin>) -> (Gather, Pump) {
     let shared = Rc::new(RefCell::new(Shared::default()));
@@ -48,7 +48,7 @@ impl Shared {
     }
 }
 
-/// What is written to. Closing or dropping it lets the pump end once all is on its way.
+/// The writing half. Closing or dropping it lets the pump end after everything has been sent.
 pub struct Gather(Rc<RefCell<Shared>>);
 
 impl futures::io::AsyncWrite for Gather {
@@ -71,7 +71,7 @@ impl futures::io::AsyncWrite for Gather {
         Poll::Ready(Ok(taken))
     }
 
-    /// Says done at once: the pump sends without being asked.
+    /// Returns at once: the pump sends without a flush.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0.borrow().failed {
             Some(kind) => Poll::Ready(Err(kind.into())),
@@ -95,18 +95,18 @@ impl Drop for Gather {
     }
 }
 
-/// What carries the bytes to the socket.
+/// The half that sends the bytes to the socket.
 pub struct Pump {
     shared: Rc<RefCell<Shared>>,
     socket: Box<dyn AsyncWrite + Unpin>,
 }
 
 impl Pump {
-    /// Carries until the other half is closed and all it wrote is sent. Not to be dropped half way
-    /// and run again: bytes under way would be lost.
+    /// Sends until the other half is closed and everything that it wrote is sent. Do not drop this future
+    /// before it ends and call it again: the bytes of an unfinished write would be lost.
     ///
     /// # Errors
-    /// The socket's; the other half has them too from then on.
+    /// Errors of the socket; writes to the other half then fail too.
     pub async fn run(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
         while self.next(&mut out).await {
@@ -125,10 +125,10 @@ impl Pump {
         Ok(())
     }
 
-    /// Tells the other end that no more follows, within a time.
+    /// Tells the other end, within a time limit, that no more data follows.
     ///
     /// # Errors
-    /// The socket's, `TimedOut`.
+    /// Errors of the socket; `TimedOut`.
     pub async fn finish(mut self, within: Duration) -> io::Result<()> {
         match tokio::time::timeout(within, self.socket.shutdown()).await {
             Ok(result) => result,
@@ -136,7 +136,7 @@ impl Pump {
         }
     }
 
-    /// Waits for bytes and takes them all; false once there will be none.
+    /// Waits for bytes and takes them all; returns false if no more will come.
     async fn next(&self, out: &mut Vec<u8>) -> bool {
         out.clear();
         poll_fn(|cx| {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_holds_the_writer_back() {
+    fn a_reader_that_stops_blocks_the_writer() {
         run(async {
             let (near, _far) = tokio::io::duplex(10);
             let (mut gather, mut pump) = coalesce(Box::new(near));

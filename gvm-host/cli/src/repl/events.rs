@@ -60,13 +60,13 @@ impl Questions {
                 self.waiting.push_back((*id, name.clone()));
                 (self.waiting.len() == 1).then(|| self.open()).flatten()
             }
-            Event::AskEnded { id, name, why } => {
+            Event::AskEnded { id, name, allowed, why } => {
                 let place = self.waiting.iter().position(|(open, _)| open == id);
                 self.answered = self.answered.filter(|answered| answered != id);
-                let ended = match (place, why.as_str()) {
-                    (_, "allowed") => None,
-                    (_, "denied") => Some(format!("[{name} is denied]")),
-                    (place, _) => place.map(|_| format!("[{name} does not wait any more: {why}]")),
+                let ended = match (place, *allowed) {
+                    (_, Some(true)) => None,
+                    (_, Some(false)) => Some(format!("[{name} is denied]")),
+                    (place, None) => place.map(|_| format!("[{name} does not wait any more: {why}]")),
                 };
                 if let Some(place) = place {
                     self.waiting.remove(place);
@@ -122,7 +122,12 @@ mod tests {
     }
 
     fn ended(id: u64, name: &str, why: &str) -> Event {
-        Event::AskEnded { id, name: name.parse().unwrap(), why: why.into() }
+        let allowed = match why {
+            "allowed" => Some(true),
+            "denied" => Some(false),
+            _ => None,
+        };
+        Event::AskEnded { id, name: name.parse().unwrap(), allowed, why: why.into() }
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Processes of the home that say that they are another node: gpmd and nodes do not take their word.
+//! Processes of the home that claim to be another node: gpmd and nodes do not believe them.
 //!
-//! In: ids and incarnations, which everybody can discover. Out: refusals, and nodes that are still found.
+//! In: ids and incarnations, which every node can discover. Out: refusals; the real nodes are still found.
+//! Must not know: the secrets of the claimed nodes.
 
 use gvm_host::Accept;
 use gvm_host::Home;
@@ -46,7 +47,7 @@ impl Network {
         Handle::start(config.name(name).accept(accept)).await.unwrap()
     }
 
-    /// A registration of this life, as a process of the home could ask for it.
+    /// Registers this life, as any process of the home could.
     async fn register(&self, name: &str, life: Life) -> Result<Link> {
         let name = (!name.is_empty()).then(|| name.parse::<gvm_host::Name>().unwrap());
         let applicant = Applicant { name, life, addresses: vec!["unix:/evil.sock".into()] };
@@ -54,7 +55,7 @@ impl Network {
         Link::connect(&self.home, reach, applicant, Box::new(|_| {})).await.map(|(link, _)| link)
     }
 
-    /// Greets a node as one that says that it is another.
+    /// Greets a node and claims to be another.
     async fn greet(&self, node: &NodeInfo, claims: NodeInfo, ticket: Option<Secret>) -> Result<()> {
         let transport = dial(&node.address.parse().unwrap(), None).await.unwrap();
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
@@ -76,7 +77,7 @@ fn denied(greeted: Result<()>) {
 }
 
 #[test]
-fn the_name_of_another_opens_nothing() {
+fn a_claimed_name_is_refused() {
     let network = Network::new();
     run(async {
         let study = network.node("study", "all").await;
@@ -95,15 +96,14 @@ fn the_name_of_another_opens_nothing() {
                 let ticket = evil.witness().introduce(&target).await.unwrap();
                 denied(network.greet(&target, claim.clone(), Some(ticket)).await);
             }
-            // Itself it may be: what the accept policy says of that comes after.
+            // With its own identity it may greet; the accept policy comes later.
             let ticket = evil.witness().introduce(&target).await.unwrap();
             network.greet(&target, me.clone(), Some(ticket)).await.unwrap();
-            // A ticket is good once, and for one node.
+            // A ticket is valid once, and for one node.
             denied(network.greet(&target, me.clone(), Some(ticket)).await);
             let ticket = evil.witness().introduce(&study_info).await.unwrap();
             denied(network.greet(&target, me.clone(), Some(ticket)).await);
-            // The node that the name belongs to comes in, before and after; once it is connected nobody else
-            // is taken for it.
+            // The real node can connect, before and after. While it is connected, the claims are refused too.
             study.connect(victim.name().clone()).await.unwrap();
             assert_eq!(victim.list().await.unwrap().len(), 1);
         }
@@ -113,7 +113,7 @@ fn the_name_of_another_opens_nothing() {
 }
 
 #[test]
-fn the_registration_of_another_is_its_own() {
+fn a_registration_cannot_be_taken_over() {
     let network = Network::new();
     run(async {
         let study = network.node("study", "all").await;
@@ -125,7 +125,7 @@ fn the_registration_of_another_is_its_own() {
         }
         let taken = network.register("study", Life { incarnation: life.incarnation + 1, ..life }).await;
         assert_eq!(taken.err().map(|error| error.code()), Some(Code::NodeNameTaken));
-        // It is found where it is, and nobody else.
+        // Discovery still returns the real nodes, with their addresses.
         let found = near.discover().await.unwrap();
         let found: Vec<_> = found.iter().map(|node| (node.name.as_str(), node.address.as_str())).collect();
         assert_eq!(found, [("near", &*near.info().address), ("study", &*study.info().address)]);
@@ -135,7 +135,7 @@ fn the_registration_of_another_is_its_own() {
     });
 }
 
-/// Asks gpmd to register a life with a secret, over a connection of its own.
+/// Registers a life with a secret at gpmd, over a separate connection.
 async fn by_hand(home: &Home, secret: Secret) -> (Connection, registration::Client) {
     let transport = dial(&Address::Unix(home.gpmd_socket()), None).await.unwrap();
     let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
@@ -155,9 +155,9 @@ async fn by_hand(home: &Home, secret: Secret) -> (Connection, registration::Clie
     (connection, ok.get_registration().unwrap())
 }
 
-/// A node whose earlier connection seems to live gets back at once by its secret; the earlier one is told.
+/// A node whose earlier connection still seems open registers again by its secret; the earlier one is told.
 #[test]
-fn who_has_the_secret_comes_back() {
+fn a_node_with_its_secret_registers_again() {
     let network = Network::new();
     run(async {
         let secret = Secret::random();
@@ -167,7 +167,7 @@ fn who_has_the_secret_comes_back() {
         assert!(tokio::time::timeout(soon, &mut ended).await.is_err(), "it lasts");
         let (_second, later) = by_hand(&network.home, secret).await;
         tokio::time::timeout(std::time::Duration::from_secs(5), ended).await.unwrap().unwrap();
-        // The earlier registration vouches for nobody any more; dropping it ends nothing.
+        // The earlier registration issues no tickets any longer; dropping it ends nothing.
         let mut introduce = earlier.introduce_request();
         let near = network.node("near", "all").await;
         hello::write_node(near.info(), introduce.get().init_to());

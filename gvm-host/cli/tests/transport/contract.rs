@@ -1,4 +1,7 @@
-//! What every kind of transport does alike.
+//! The contract that every kind of transport keeps.
+//!
+//! In: a rig of each kind. Out: the same tests for each. Must not know: how a kind authenticates the other
+//! end.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +19,7 @@ use crate::rig::{HANG, Kind, Rig, ask, echo, run};
 
 const SOON: Duration = Duration::from_secs(2);
 
-/// Every test of the contract, over every kind.
+/// Runs every test of the contract over every kind.
 macro_rules! contract {
     (@ $module:ident $kind:ident: $($test:ident)*) => {
         mod $module {
@@ -38,10 +41,10 @@ contract! {
     a_bulk_connection_carries_bytes
     an_orderly_end_loses_nothing
     an_abrupt_end_is_seen
-    half_a_connection_is_none
-    garbage_ends_its_connection_alone
-    one_who_says_nothing_holds_up_nobody
-    a_silent_side_is_found_out
+    a_half_closed_connection_ends
+    garbage_ends_only_its_connection
+    a_silent_dialler_does_not_delay_others
+    a_silent_side_is_noticed
 }
 
 async fn greets_and_calls(kind: Kind) {
@@ -116,7 +119,7 @@ async fn an_orderly_end_loses_nothing(kind: Kind) {
     let (near, far) = rig.talk().await;
     let streams = rig.greet(&near).await;
     let calls: Vec<_> = (0..2000).map(|_| ask(&streams, b"x", 1000)).collect();
-    // The last one's answer follows those of all others.
+    // Its answer arrives after those of all earlier calls.
     echo(&streams, b"last", 4).await.unwrap();
     far.finish().await;
     for call in calls {
@@ -140,7 +143,7 @@ async fn an_abrupt_end_is_seen(kind: Kind) {
     assert_ne!(timeout(SOON, closed).await.unwrap(), Closed::Ours);
 }
 
-async fn half_a_connection_is_none(kind: Kind) {
+async fn a_half_closed_connection_ends(kind: Kind) {
     let rig = Rig::new(kind);
     let (mut near, far) = rig.pair().await;
     let far = rig.serve(far);
@@ -150,7 +153,7 @@ async fn half_a_connection_is_none(kind: Kind) {
     timeout(SOON, near.reader.read_to_end(&mut rest)).await.unwrap().unwrap();
 }
 
-async fn garbage_ends_its_connection_alone(kind: Kind) {
+async fn garbage_ends_only_its_connection(kind: Kind) {
     let rig = Rig::new(kind);
     let (near, _far) = rig.talk().await;
     let streams = rig.greet(&near).await;
@@ -165,15 +168,15 @@ async fn garbage_ends_its_connection_alone(kind: Kind) {
     assert_eq!(echo(&streams, b"a", 1).await.unwrap(), b"a");
 }
 
-/// Some dial and say nothing, not even what the handshake wants, or say it byte by byte.
-async fn one_who_says_nothing_holds_up_nobody(kind: Kind) {
+/// Some dial and send nothing, not even the handshake, or send it byte by byte.
+async fn a_silent_dialler_does_not_delay_others(kind: Kind) {
     let rig = Rig::new(kind);
     let Some(listener) = &rig.listener else { return };
     let address = listener.address();
     let begun = Instant::now();
     match &address {
         Address::Tcp(at) => {
-            // More than there may be handshakes at once, and one that goes on for ever.
+            // More handshakes than are allowed at once, and one that never completes.
             let silent = (0..200).map(|_| tokio::net::TcpStream::connect(at));
             let silent = futures::future::try_join_all(silent).await.unwrap();
             let mut slow = tokio::net::TcpStream::connect(at).await.unwrap();
@@ -190,14 +193,14 @@ async fn one_who_says_nothing_holds_up_nobody(kind: Kind) {
                 });
                 timeout(SOON, listener.accept()).await.unwrap().unwrap();
                 dialled.await.unwrap().unwrap();
-                // Nobody else ever passes.
+                // No other connection is accepted.
                 assert!(timeout(Duration::from_secs(7), listener.accept()).await.is_err());
             };
             let (cut_off, ()) = tokio::join!(dripping, honest);
             assert!(cut_off < Duration::from_secs(7), "{cut_off:?}");
             let mut said = Vec::new();
             for mut stream in silent {
-                let _ = timeout(SOON, stream.read_to_end(&mut said)).await.expect("it is cut off");
+                let _ = timeout(SOON, stream.read_to_end(&mut said)).await.expect("it is closed");
             }
             assert!(said.is_empty());
         }
@@ -210,9 +213,9 @@ async fn one_who_says_nothing_holds_up_nobody(kind: Kind) {
     }
 }
 
-async fn a_silent_side_is_found_out(kind: Kind) {
+async fn a_silent_side_is_noticed(kind: Kind) {
     let rig = Rig::new(kind);
-    // Two that answer each other, and one whose other side takes everything and says nothing.
+    // One connection whose sides answer, and one whose other side reads everything and sends nothing.
     let (alive, other) = rig.talk().await;
     let streams = rig.greet(&alive).await;
     alive.watch(move || {

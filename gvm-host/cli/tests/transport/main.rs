@@ -1,8 +1,12 @@
-//! Connections met from outside: one contract for every kind of transport, who may pass, and what is
-//! noticed of a side that falls silent.
+//! Tests of connections through the library's API.
+//!
+//! In: the library, and its programs as real processes. Out: one contract for every kind of transport; tests
+//! of authentication, sessions, silent sides and exhausted capacity. Must not know: how transports
+//! work.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod capacity;
 mod claims;
 mod contract;
 mod gone;
@@ -10,7 +14,6 @@ mod nodes;
 #[path = "../pair/mod.rs"]
 mod pair;
 mod rig;
-mod room;
 mod security;
 mod sessions;
 mod silence;

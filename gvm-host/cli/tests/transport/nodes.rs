@@ -1,4 +1,7 @@
-//! Nodes that reach each other by sockets and by ports.
+//! Nodes that reach each other through sockets and through ports.
+//!
+//! In: nodes in this process. Out: calls that arrive by either way; the addresses that nodes report. Must not
+//! know: the messages that cross.
 
 use gvm_host::Code;
 use gvm_host::Home;
@@ -19,7 +22,7 @@ pub fn engine(home: &Home) -> Engine {
 }
 
 #[test]
-fn the_port_serves_where_the_socket_does_not() {
+fn the_port_works_without_the_socket() {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::open(folder.path().join("home")).unwrap();
     let Start::Started(server) = Server::start(server::Config::new(home.clone())).unwrap() else {
@@ -34,7 +37,7 @@ fn the_port_serves_where_the_socket_does_not() {
         let config = |name: &str| {
             Config::new(home.clone(), engine.clone()).name(name.parse::<gvm_host::Name>().unwrap())
         };
-        // One finds gpmd by its port, the other by its socket.
+        // One node reaches gpmd through its port, the other through its socket.
         let by_port = config("a").gpmd(server.record().address.parse::<gvm_host::net::Address>().unwrap());
         let a = Handle::start(by_port).await.unwrap();
         let b = Handle::start(config("b")).await.unwrap();
@@ -52,7 +55,7 @@ fn the_port_serves_where_the_socket_does_not() {
         let outcome = a.run(Some(b.name().clone()), call, Stdio::new(&Limits::default())).await;
         assert_eq!(outcome.result.unwrap(), Some(Value::S32(68)));
 
-        // A node that listens everywhere says where it can be dialled.
+        // A node that listens on all addresses reports one that can be dialled.
         let everywhere = config("everywhere").listen("0.0.0.0:0".parse().unwrap());
         let everywhere = Handle::start(everywhere).await.unwrap();
         let places = everywhere.info().addresses.clone();
@@ -61,7 +64,7 @@ fn the_port_serves_where_the_socket_does_not() {
         a.connect(everywhere.name().clone()).await.unwrap();
         everywhere.shut_down().await;
 
-        // A port that is taken is said, for a node too.
+        // A port that is in use is an error for a node too.
         let taken = b.info().addresses[1]["tcp:".len()..].parse().unwrap();
         let refused = Handle::start(config("c").listen(taken)).await;
         assert_eq!(refused.err().unwrap().code(), Code::PortInUse);

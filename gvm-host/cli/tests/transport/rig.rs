@@ -1,4 +1,7 @@
-//! Two ends of a connection, of whichever kind, and something simple to say over it.
+//! The two ends of a connection of any kind, and an echo service.
+//!
+//! In: a kind of transport. Out: connected ends, and a service that repeats what it gets. Must not know: the
+//! tests.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -22,7 +25,7 @@ pub enum Kind {
     Tls,
 }
 
-/// What a kind of transport needs to exist.
+/// The home, the key and the listener that a kind of transport needs.
 pub struct Rig {
     pub home: Home,
     pub tls: Tls,
@@ -47,7 +50,7 @@ impl Rig {
         self.folder.path().join("x.sock")
     }
 
-    /// The end that dialled, and the one that accepted.
+    /// Returns the end that dialled, and the one that accepted.
     pub async fn pair(&self) -> (Transport, Transport) {
         let Some(listener) = &self.listener else { return Transport::pair(64 << 10) };
         let address = listener.address();
@@ -55,18 +58,18 @@ impl Rig {
         (near.unwrap(), far.unwrap())
     }
 
-    /// Both ends of a conversation: echoes behind a greeting.
+    /// Returns both ends of a connection; the accepting end serves the echo after a greeting.
     pub async fn talk(&self) -> (Connection, Connection) {
         let (near, far) = self.pair().await;
         (Connection::start(near, Side::Dialled, MessageLimits::SESSION, None), self.serve(far))
     }
 
     pub fn serve(&self, transport: Transport) -> Connection {
-        let door: node_door::Client = capnp_rpc::new_client(Door(self.home.id()));
-        Connection::start(transport, Side::Accepted, MessageLimits::SESSION, Some(door.client))
+        let greeter: node_door::Client = capnp_rpc::new_client(Greeter(self.home.id()));
+        Connection::start(transport, Side::Accepted, MessageLimits::SESSION, Some(greeter.client))
     }
 
-    /// Greets, and gets the echo.
+    /// Greets, and returns the echo service.
     pub async fn greet(&self, connection: &Connection) -> streams::Client {
         let mut greet = connection.first::<node_door::Client>().greet_request();
         hello::write(&Hello::of(self.home.id()), greet.get().init_hello());
@@ -79,9 +82,9 @@ impl Rig {
     }
 }
 
-struct Door(gvm_host::HomeId);
+struct Greeter(gvm_host::HomeId);
 
-impl node_door::Server for Door {
+impl node_door::Server for Greeter {
     async fn greet(
         self: Rc<Self>,
         params: node_door::GreetParams,
@@ -90,14 +93,14 @@ impl node_door::Server for Door {
         hello::read(params.get()?.get_hello()?).unwrap().admit(self.0).unwrap();
         let mut ok = results.get().init_ok();
         hello::write(&Hello::of(self.0), ok.reborrow().init_hello());
-        ok.set_door(capnp_rpc::new_client(Asking));
+        ok.set_door(capnp_rpc::new_client(Connector));
         Ok(())
     }
 }
 
-struct Asking;
+struct Connector;
 
-impl connect_door::Server for Asking {
+impl connect_door::Server for Connector {
     async fn connect(
         self: Rc<Self>,
         _: connect_door::ConnectParams,
@@ -110,11 +113,11 @@ impl connect_door::Server for Asking {
 
 struct Echo;
 
-/// The call that is never answered.
+/// A call that is never answered.
 pub const HANG: &[u8] = b"hang";
 
 impl streams::Server for Echo {
-    /// As many bytes as were asked for, repeating what came.
+    /// Returns as many bytes as requested, repeating the call's.
     async fn input(
         self: Rc<Self>,
         params: streams::InputParams,
@@ -131,7 +134,7 @@ impl streams::Server for Echo {
     }
 }
 
-/// Asks for an echo of `call`; sent once this returns.
+/// Requests an echo of `call`; the request has been sent when this returns.
 pub fn ask(
     streams: &streams::Client,
     call: &[u8],
@@ -143,13 +146,13 @@ pub fn ask(
     request.send().promise
 }
 
-/// Has `call` echoed.
+/// Returns the echo of `call`.
 pub async fn echo(streams: &streams::Client, call: &[u8], most: usize) -> Result<Vec<u8>, capnp::Error> {
     let answer = ask(streams, call, most).await?;
     Ok(answer.get()?.get_data()?.to_vec())
 }
 
-/// Runs a test on a thread's own runtime; nothing hangs.
+/// Runs a test on a runtime of this thread, with a time limit.
 pub fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,7 @@
-//! Who may pass on a port, and what everybody else learns: nothing.
+//! Ports accept only holders of the home's key; all others learn nothing.
+//!
+//! In: TLS clients and raw sockets without the key, and relays that record the bytes. Out: refused handshakes
+//! without a single secret in them. Must not know: the other side of the handshake.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -23,7 +26,7 @@ use tokio::time::timeout;
 
 use crate::rig::{Kind, Rig, echo, run};
 
-/// Believes whatever it is shown.
+/// Accepts every certificate.
 #[derive(Debug)]
 struct Gullible;
 
@@ -62,11 +65,11 @@ impl ServerCertVerifier for Gullible {
     }
 }
 
-/// How a stranger tries.
+/// How a stranger tries to connect.
 #[derive(Clone, Copy, Debug)]
 enum Try {
     OtherKey,
-    /// Shows the home's certificate, which is no secret, and signs with another key.
+    /// Presents the home's certificate, which is not secret, and signs with another key.
     BorrowedCertificate,
     NoCertificate,
     Tls12,
@@ -116,7 +119,7 @@ fn stranger(home: &Home, how: Try) -> ClientConfig {
     config
 }
 
-/// What a stranger is told before it is cut off, certificates included.
+/// Returns everything that a stranger receives before it is disconnected, certificates included.
 async fn told(at: SocketAddr, config: ClientConfig) -> Vec<u8> {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(at).await.unwrap();
@@ -126,7 +129,7 @@ async fn told(at: SocketAddr, config: ClientConfig) -> Vec<u8> {
             for shown in stream.get_ref().1.peer_certificates().into_iter().flatten() {
                 told.extend_from_slice(shown);
             }
-            // What capnp-rpc would say first, and then whatever is answered.
+            // Send as much as capnp-rpc would, and read any answer.
             let _ = stream.write_all(&[0; 64]).await;
             let mut said = Vec::new();
             let read = stream.read_to_end(&mut said).await;
@@ -134,7 +137,7 @@ async fn told(at: SocketAddr, config: ClientConfig) -> Vec<u8> {
         }
         told
     };
-    timeout(Duration::from_secs(8), trying).await.expect("it is cut off")
+    timeout(Duration::from_secs(8), trying).await.expect("it is disconnected")
 }
 
 #[track_caller]
@@ -146,7 +149,7 @@ fn tells_nothing(said: &[u8], secrets: &[&[u8]]) {
 }
 
 #[test]
-fn strangers_do_not_pass() {
+fn strangers_are_refused() {
     run(async {
         let rig = Rig::new(Kind::Tls);
         let listener = rig.listener.as_ref().unwrap();
@@ -164,7 +167,7 @@ fn strangers_do_not_pass() {
 }
 
 #[test]
-fn another_home_is_told_apart_by_both_sides() {
+fn both_sides_refuse_another_home() {
     run(async {
         let (rig, other) = (Rig::new(Kind::Tls), Rig::new(Kind::Tls));
         let listener = rig.listener.as_ref().unwrap();
@@ -183,7 +186,7 @@ fn another_home_is_told_apart_by_both_sides() {
 }
 
 #[test]
-fn who_dials_something_else_is_told() {
+fn dialling_another_protocol_is_refused() {
     run(async {
         let rig = Rig::new(Kind::Tls);
         let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -198,7 +201,7 @@ fn who_dials_something_else_is_told() {
     });
 }
 
-/// A gpmd with a node and a module whose names would be noticed.
+/// A gpmd with a node and a module whose names are easy to find in recorded bytes.
 struct Known {
     home: Home,
     server: Server,
@@ -269,14 +272,14 @@ fn strangers_learn_nothing_of_gpmd() {
                 stream.write_all(bytes).await.unwrap();
                 let mut said = Vec::new();
                 let _ = timeout(Duration::from_secs(8), stream.read_to_end(&mut said)).await.unwrap();
-                // A TLS alert at the most.
+                // At most a TLS alert.
                 assert!(said.len() <= 7, "{said:?}");
             }
         }
     });
 }
 
-/// Passes everything on to `to` and keeps a copy.
+/// Forwards everything to `to` and keeps a copy.
 async fn eavesdrop(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     async fn copy(
         mut from: tokio::net::tcp::OwnedReadHalf,

@@ -1,4 +1,7 @@
-//! Sessions as a program sees them: it answers who may connect, and hears how its peers go.
+//! Sessions through the library's API: a program decides who may connect, and hears why its peers left.
+//!
+//! In: nodes in this process. Out: events, rights, and the errors of calls whose session ends. Must not know:
+//! how nodes connect.
 
 use gvm_host::Accept;
 use gvm_host::Home;
@@ -15,7 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::nodes::engine;
 
-/// `spin` says so before it does.
+/// `spin` writes a dot before it loops forever.
 const MODULE: &[u8] = br#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -38,7 +41,7 @@ fn function(name: &str) -> Target {
     }
 }
 
-/// A home with a gpmd that has the module.
+/// Creates a home with a gpmd that has the module.
 fn stocked() -> (tempfile::TempDir, Home, Server) {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::open(folder.path().join("home")).unwrap();
@@ -51,7 +54,7 @@ fn stocked() -> (tempfile::TempDir, Home, Server) {
     (folder, home, server)
 }
 
-/// What the revoking node has running on the revoked one ends too, and so do its calls if it is shut down.
+/// Revoking a session also ends the revoking node's calls on the peer; so does shutting the node down.
 #[test]
 fn the_end_of_a_session_ends_both_directions() {
     let (_folder, home, _server) = stocked();
@@ -92,7 +95,7 @@ fn the_end_of_a_session_ends_both_directions() {
 }
 
 #[test]
-fn a_program_answers_who_may_connect() {
+fn a_program_decides_who_may_connect() {
     let (_folder, home, _server) = stocked();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
@@ -104,7 +107,7 @@ fn a_program_answers_who_may_connect() {
         let (mut near_events, mut far_events) = (near.events(), far.events());
         let name = far.name().clone();
         let denied = near.connect(name.clone()).await.unwrap_err();
-        assert_eq!(denied.code(), Code::ConnectionDenied, "nobody answers yet");
+        assert_eq!(denied.code(), Code::ConnectionDenied, "no one answers yet");
         let Event::Asked { id, .. } = next(&mut far_events).await else { panic!("not asked") };
         assert!(matches!(next(&mut far_events).await, Event::AskEnded { id: ended, .. } if ended == id));
         assert_eq!(far.answer(id, true).await.unwrap_err().code(), Code::NodeNotFound);
@@ -117,7 +120,8 @@ fn a_program_answers_who_may_connect() {
                 assert_eq!(name.as_str(), "near");
                 far.answer(id, yes).await.unwrap();
                 let why = if yes { "allowed" } else { "denied" }.to_owned();
-                assert_eq!(next(&mut far_events).await, Event::AskEnded { id, name, why });
+                let allowed = Some(yes);
+                assert_eq!(next(&mut far_events).await, Event::AskEnded { id, name, allowed, why });
             };
             let (connected, ()) = tokio::join!(near.connect(name.clone()), answer);
             assert_eq!(connected.is_ok(), yes);
@@ -125,7 +129,7 @@ fn a_program_answers_who_may_connect() {
         assert_eq!(next(&mut far_events).await, Event::Connected { name: near.name().clone() });
         drop(answering);
 
-        // Who is connected knows its rights, and learns nothing beyond them.
+        // A connected node knows its rights, and learns nothing beyond them.
         assert_eq!(near.rights(name.clone()).await.unwrap().calls, Some(vec!["m.yes".to_owned()]));
         assert_eq!(far.rights(near.name().clone()).await.unwrap().calls, None);
         assert!(near.describe(Some(name.clone()), function("yes")).await.is_ok());
@@ -138,7 +142,7 @@ fn a_program_answers_who_may_connect() {
 
         far.revoke(near.name().clone()).await.unwrap();
         assert_eq!(next(&mut near_events).await, Event::Down { name: name.clone(), why: "revoked".into() });
-        assert!(near.instance(&instance).is_none(), "it went with the session");
+        assert!(near.instance(&instance).is_none(), "it ended with the session");
         assert_eq!(near.rights(name).await.unwrap_err().code(), Code::NodeNotConnected);
         far.shut_down().await;
         near.shut_down().await;

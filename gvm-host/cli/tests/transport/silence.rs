@@ -1,4 +1,7 @@
-//! Real processes that are stopped: noticed within seconds, and not before.
+//! Stopped processes are noticed within seconds, and not too early.
+//!
+//! In: `gvm` and `gpmd` as processes, and signals. Out: events and the errors of running calls. Must not
+//! know: how silence is detected.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,8 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::nodes::engine;
 
-/// Silence is found out by then, as the two sides of a cut cable must.
-const FOUND_OUT: Duration = Duration::from_secs(10);
+/// How long it may take to notice a silent process. A cut cable must be noticed as fast, on both sides.
+const NOTICED: Duration = Duration::from_secs(10);
 
 struct Process(Child);
 
@@ -47,7 +50,7 @@ fn retry<T>(mut get: impl FnMut() -> Option<T>) -> T {
         if let Some(got) = get() {
             return got;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come about");
+        assert!(begun.elapsed() < Duration::from_secs(30), "it did not happen in time");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -87,7 +90,7 @@ fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
             async move { near.run(Some(name), call, GuestStdio::new(&Limits::default())).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // A nap is no death, and neither is a guest that keeps its node busy.
+        // A short stop is tolerated, and so is a guest that keeps its node busy.
         far.signal(Signal::STOP);
         assert_eq!(next(&mut events, Duration::from_secs(3)).await, None);
         far.signal(Signal::CONT);
@@ -96,33 +99,33 @@ fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
 
         far.signal(Signal::STOP);
         let begun = Instant::now();
-        let down = next(&mut events, FOUND_OUT).await;
+        let down = next(&mut events, NOTICED).await;
         assert_eq!(down, Some(Event::Down { name: name.clone(), why: "connection lost".into() }));
         let error = spinning.await.unwrap().result.unwrap_err();
         assert_eq!((error.code(), error.effect()), (Code::NodeDown, Effect::Unknown));
         while near.discover().await.unwrap().len() > 1 {
-            assert!(begun.elapsed() < FOUND_OUT);
+            assert!(begun.elapsed() < NOTICED);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let took = begun.elapsed();
         assert!(took > Duration::from_secs(4), "{took:?}");
 
-        // It comes back as who it was.
+        // It comes back with the same identity.
         far.signal(Signal::CONT);
         let begun = Instant::now();
         while near.connect(name.clone()).await.is_err() {
-            assert!(begun.elapsed() < FOUND_OUT);
+            assert!(begun.elapsed() < NOTICED);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
 
         gpmd.signal(Signal::STOP);
-        assert_eq!(next(&mut events, FOUND_OUT).await, Some(Event::GpmdLost));
-        assert_eq!(near.list().await.unwrap().len(), 1, "nodes keep each other");
+        assert_eq!(next(&mut events, NOTICED).await, Some(Event::GpmdLost));
+        assert_eq!(near.list().await.unwrap().len(), 1, "nodes stay connected");
         gpmd.signal(Signal::CONT);
-        assert_eq!(next(&mut events, FOUND_OUT).await, Some(Event::GpmdBack));
+        assert_eq!(next(&mut events, NOTICED).await, Some(Event::GpmdBack));
         let begun = Instant::now();
         while near.discover().await.unwrap().len() < 2 {
-            assert!(begun.elapsed() < FOUND_OUT);
+            assert!(begun.elapsed() < NOTICED);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         near.shut_down().await;

@@ -1,7 +1,7 @@
-//! Where there is no room: for another call, for another compiler.
+//! Exhausted capacity: too many calls, too many compilers.
 //!
-//! In: more instances, and more modules, than a process has room for. Out: refusals that cost nothing, and
-//! compilers that end with whoever asked. Must not know: how room is kept.
+//! In: more instances, and more modules, than a process has capacity for. Out: refusals without effects;
+//! compilers that end with their callers. Must not know: how capacity is allocated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,10 +39,10 @@ const COUNTER: &[u8] =
     b"(module (global $n (mut i32) (i32.const 0)) (func (export \"increment\") (result i32)
     (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))";
 
-/// Every live instance that has run keeps a stack; there are stacks for so many. A call that gets none has not
-/// begun, and leaves its instance as it is.
+/// Every live instance that has run keeps a stack, and the number of stacks is limited. A call that gets no
+/// stack does not begin, and leaves its instance as it is.
 #[test]
-fn a_call_without_room_costs_no_instance() {
+fn a_refused_call_leaves_its_instance_alone() {
     let (_folder, home, _server) = home();
     let counter = inspect::to_binary(COUNTER).unwrap();
     let control = Control::connect(&home).unwrap();
@@ -57,7 +57,7 @@ fn a_call_without_room_costs_no_instance() {
         function: None,
     };
     workers().unwrap().block_on(async {
-        // Owners of as many as one may have.
+        // Each owner has as many instances as it may have.
         let per_owner = limits::INSTANCES_PER_OWNER;
         let owners = limits::POOL as usize / per_owner + 2;
         let owners: Vec<Caller> = (0..owners).map(|_| Caller::default()).collect();
@@ -89,17 +89,17 @@ fn a_call_without_room_costs_no_instance() {
                 }
             }
         }
-        // As many instances as there are stacks cannot all be made where there are fewer places than that.
-        assert!(!refused.is_empty(), "all {} found room", all.len());
+        // There are more instances than stacks, so some calls are refused.
+        assert!(!refused.is_empty(), "all {} got a stack", all.len());
         owners[0].held.clear();
         owners[1].held.clear();
         for (owner, name) in refused.iter().take(per_owner) {
-            assert_eq!(increment(owner, name).await.unwrap(), Some(Value::S32(1)), "{name} has its state");
+            assert_eq!(increment(owner, name).await.unwrap(), Some(Value::S32(1)), "{name} kept its state");
         }
     });
 }
 
-/// A module that takes a compiler some seconds; no two are the same.
+/// Returns a module that takes some seconds to compile; each number gives another module.
 fn slow(number: usize) -> Arc<[u8]> {
     let body = "local.get 0 local.get 0 i32.mul i32.const 7 i32.add local.set 0 ".repeat(400);
     let functions: String =
@@ -108,7 +108,7 @@ fn slow(number: usize) -> Arc<[u8]> {
     inspect::to_binary(text.as_bytes()).unwrap().into()
 }
 
-/// The compilers that run for this home now, by their processes.
+/// Counts the compiler processes that run for this home now.
 fn compilers(home: &Home) -> usize {
     let home = home.path().to_str().unwrap();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -126,7 +126,7 @@ fn number(bytes: Arc<[u8]>) -> Call {
 }
 
 #[test]
-fn compilers_are_few_and_end_with_who_asked() {
+fn compilers_are_limited_and_end_with_their_callers() {
     let (_folder, home, _server) = home();
     workers().unwrap().block_on(async {
         let start = async |name: &str| {
@@ -164,7 +164,7 @@ fn compilers_are_few_and_end_with_who_asked() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        // One that has lost patience takes nothing from another that waits for the same.
+        // A cancelled call does not stop another call that waits for the same module.
         let bytes = slow(1000);
         let (impatient, patient) = (near.clone(), near.clone());
         let (first, second) = (number(bytes.clone()), number(bytes));
