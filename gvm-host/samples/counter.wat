@@ -1,4 +1,4 @@
-;; counter: a module with state. A call of its own finds it at 0; a live instance (`Node.spawn(counter)`) keeps it.
+;; counter: a module with state. Each call starts at 0; a live instance (`Node.spawn(counter)`) keeps the count.
 (module
   (global $count (mut i32) (i32.const 0))
 

@@ -3,7 +3,7 @@
   (core module $guest
     (memory (export "memory") 1)
     (data (i32.const 16) "Hello, ")
-    ;; Where the next allocation lies: a guest that lives for one call never frees.
+    ;; The address of the next allocation. An instance runs one call, so it never frees memory.
     (global $next (mut i32) (i32.const 1024))
 
     (func $realloc (export "realloc") (param $old i32) (param $old-size i32) (param $align i32) (param $size i32)

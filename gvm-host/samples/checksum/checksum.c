@@ -1,4 +1,4 @@
-/* The CRC-32 of ISO 3309. In: words on the command line, or a number. Out: their checksums. */
+/* The CRC-32 of ISO 3309. In: arguments of the command line, or a number. Out: their checksums. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +14,7 @@ static uint32_t crc(const void *data, size_t length) {
     return ~sum;
 }
 
-/* Of the eight bytes of a number, the least first. */
+/* The checksum of the eight bytes of a number, in little-endian order. */
 __attribute__((export_name("of-number"))) int64_t of_number(int64_t number) {
     return crc(&number, sizeof number);
 }

@@ -1,9 +1,9 @@
-// Colours. In: their texts, or two of them. Out: their parts, or what lies between.
+// Colours. In: the text of a colour, or two colours. Out: its red, green and blue, or the colours between them.
 
 export function parse(text) {
   const parts = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text);
   if (!parts) {
-    throw `${text} is no colour: #rrggbb is one`;
+    throw `${text} is not a colour: write #rrggbb`;
   }
   const [red, green, blue] = parts.slice(1).map((part) => parseInt(part, 16));
   return { red, green, blue };

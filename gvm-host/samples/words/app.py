@@ -1,4 +1,4 @@
-"""Words of a text. In: text. Out: how often each word stands there, and the longest."""
+"""Words of a text. In: text. Out: how often each word occurs, and the longest word."""
 
 import re
 from collections import Counter
