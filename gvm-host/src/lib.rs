@@ -6,12 +6,13 @@
 //!   another node. A call ends in one [`Outcome`]: a [`Value`] or an [`Error`]. A handle is cheap to clone and
 //!   `Send + Sync`. Dropping one of its futures stops the work, wherever it runs.
 //! - [`Engine`] compiles and runs modules. [`Compiler`] names the program that compiles them.
-//! - [`daemon::server::Server`] runs a home's gpmd in this process. [`gpmd::control::Control`] connects to a gpmd in
-//!   any process, and uploads, lists and removes modules.
+//! - [`daemon::server::Server`] runs a home's gpmd in this process. [`gpmd::control::Control`] connects to a
+//!   gpmd in any process, and uploads, lists and removes modules.
 //! - [`parse`] parses calls as people type them. [`wave`] and [`json`] write values.
 //!
 //! [`limits`] has every limit with its reason; [`Grants`] says what a guest may use. `ARCHITECTURE.md` shows the
-//! layers and the path of a call; `docs/errors.md` explains each error code. `gvm-host/examples` has whole programs.
+//! layers and the path of a call; `docs/errors.md` explains each error code. `gvm-host/examples` has whole
+//! programs.
 //!
 //! # A network in one program
 //!

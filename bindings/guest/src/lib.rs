@@ -45,8 +45,8 @@ pub fn run(node: &str, call: &str) -> Result<Option<String>, Error> {
     nodes::run(node, call)
 }
 
-/// Runs calls one after the other, each on the next node: first this one, then the connected nodes, then again from
-/// the beginning. Returns their results in the order of the calls.
+/// Runs calls one after the other, each on the next node: first this one, then the connected nodes, then again
+/// from the beginning. Returns their results in the order of the calls.
 ///
 /// # Errors
 /// The first error of a call. The calls after it do not run.

@@ -11,7 +11,8 @@ thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` and returns its result, or `None` if it panics. After a panic, do not use what `work` was changing.
+/// Runs `work` and returns its result, or `None` if it panics. After a panic, do not use what `work` was
+/// changing.
 pub fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

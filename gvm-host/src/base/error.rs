@@ -1,8 +1,8 @@
 //! One error for the whole product.
 //!
-//! In: a code, a message, help, and whether the call may have had effects. Out: one value that the screen, the wire,
-//! `--json` and Python show. Must not know: wasmtime, capnp, the terminal. Each of those converts to and from this
-//! type in one place.
+//! In: a code, a message, help, and whether the call may have had effects. Out: one value that the screen, the
+//! wire, `--json` and Python show. Must not know: wasmtime, capnp, the terminal. Each of those converts to and
+//! from this type in one place.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,8 +52,8 @@ impl Effect {
     }
 }
 
-/// The cause of an error, where a program treats one cause of a code differently from others. The numbers are those
-/// of the wire and never change.
+/// The cause of an error, where a program treats one cause of a code differently from others. The numbers are
+/// those of the wire and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u16)]
@@ -259,8 +259,8 @@ impl Error {
         self.0.exit
     }
 
-    /// Creates an error from one of the operating system. `what` says what failed, as in "cannot read `x`". Adds help
-    /// if access is denied.
+    /// Creates an error from one of the operating system. `what` says what failed, as in "cannot read `x`".
+    /// Adds help if access is denied.
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Error {
         use std::io::ErrorKind;
         let code = if is_full(&error) { Code::StorageFull } else { Code::Internal };

@@ -156,8 +156,8 @@ pub struct Life {
     pub incarnation: u64,
 }
 
-/// A secret of one node. The node proves its identity to gpmd with it; gpmd also issues secrets that a node shows to
-/// other nodes. Never printed.
+/// A secret of one node. The node proves its identity to gpmd with it; gpmd also issues secrets that a node
+/// shows to other nodes. Never printed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Secret([u8; 16]);
 

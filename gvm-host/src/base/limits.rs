@@ -10,7 +10,8 @@ use std::time::Duration;
 pub const MEMORY: u64 = 256 << 20;
 /// Default for what one call may write, in bytes of standard output and error together.
 pub const OUTPUT: u64 = 16 << 20;
-/// Output, in bytes, that waits for its reader; a guest that writes more has to wait. The size of a pipe in Linux.
+/// Output, in bytes, that waits for its reader; a guest that writes more has to wait. The size of a pipe in
+/// Linux.
 pub const OUTPUT_IN_FLIGHT: usize = 64 << 10;
 /// Standard input, in bytes, that is requested from its source at a time.
 pub const INPUT_CHUNK: usize = 64 << 10;
@@ -26,15 +27,15 @@ pub const TABLES: usize = 256;
 pub const INSTANCES_PER_OWNER: usize = 64;
 /// Resource handles that a component may hold at once.
 pub const HANDLES: usize = 10_000;
-/// Host memory, in bytes, that the results of one call, or the arguments of one host call, may take: more than the
-/// largest value between nodes ([`VALUE_BYTES`]), and little enough for one process.
+/// Host memory, in bytes, that the results of one call, or the arguments of one host call, may take: more than
+/// the largest value between nodes ([`VALUE_BYTES`]), and little enough for one process.
 pub const HOSTCALL_FUEL: usize = 160 << 20;
 /// Wasm stack of one guest, wasmtime's own default.
 pub const WASM_STACK: usize = 512 << 10;
 /// Host stack of a guest: the wasm stack and space for host calls above it.
 pub const FIBRE_STACK: usize = 2 << 20;
-/// The period of the epoch ticker: how long a busy guest runs before it yields. To stop a guest takes at most this
-/// long. It costs a tight loop 3 %.
+/// The period of the epoch ticker: how long a busy guest runs before it yields. To stop a guest takes at most
+/// this long. It costs a tight loop 3 %.
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long the ticker runs after the last call. Then it sleeps, so that an idle node uses no processor time.
 pub const TICKER_LINGER: Duration = Duration::from_secs(2);
@@ -64,8 +65,8 @@ pub const COMPILED_BYTES: u64 = 4 << 30;
 /// The largest module file: it is validated and compiled in memory. The largest seen in use (a Python interpreter
 /// with its libraries) are about 50 MB.
 pub const MODULE_BYTES: u64 = 256 << 20;
-/// A function that usually runs shorter than this is polled on the thread where its call arrived, because a switch
-/// to another thread costs 14–33 µs.
+/// A function that usually runs shorter than this is polled on the thread where its call arrived, because a
+/// switch to another thread costs 14–33 µs.
 pub const INLINE_BELOW: Duration = Duration::from_micros(60);
 /// How deep calls may nest as arguments of calls in one line: the same depth as values in WAVE. The parser
 /// recurses; a level takes under 1 KiB of stack, and a host call has 512 KiB or more.

@@ -1,7 +1,7 @@
 //! The lowest layer: every other folder may import it, and it imports none of them.
 //!
-//! In: plain values, files, what the system reports. Out: the same, checked or converted. Must not know: calls, modules, sockets,
-//! wasmtime, the terminal.
+//! In: plain values, files, what the system reports. Out: the same, checked or converted. Must not know: calls,
+//! modules, sockets, wasmtime, the terminal.
 
 pub mod code;
 pub mod contain;

@@ -1,7 +1,7 @@
 //! Suggests names for misspelled ones.
 //!
 //! In: the name that was asked for, the names that exist. Out: up to three similar names, the most similar first.
-//! Pure. Must not know: what the names stand for.
+//! Pure. Must not know: what has these names.
 
 /// The least similarity, from 0 to 1, of a name that is suggested.
 const LIKE: f64 = 0.6;

@@ -1,7 +1,8 @@
 //! Makes the output of guests harmless for a terminal.
 //!
-//! In: bytes in pieces that may be cut anywhere. Out: text that cannot move the cursor, change colours, rename the
-//! window or make the terminal answer. `inert` defines which characters can. Pure. Must not know: where it is shown.
+//! In: bytes in pieces that may be cut anywhere. Out: text that cannot move the cursor, change colours, rename
+//! the window or make the terminal answer. `inert` defines which characters can. Pure. Must not know: where it
+//! is shown.
 
 use crate::base::inert;
 

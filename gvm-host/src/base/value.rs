@@ -1,11 +1,11 @@
 //! The value and the type that the whole product uses: every WIT value type, with packed lists of numbers.
 //!
-//! In: a value from a parser, a peer, Python or a guest, and a type. Out: whether the value fits the type, and the type
-//! as WIT. Must not know: WAVE text, JSON, the wire, wasm memory. `wave`, `json`, `wire` and `engine` convert from
-//! and to this type.
+//! In: a value from a parser, a peer, Python or a guest, and a type. Out: whether the value fits the type, and
+//! the type as WIT. Must not know: WAVE text, JSON, the wire, wasm memory. `wave`, `json`, `wire` and `engine`
+//! convert from and to this type.
 //!
-//! A value is positional: a record is its fields in order, a case is its number. Only the [`Type`] has names, so that
-//! values stay small and are quick to send.
+//! A value is positional: a record is its fields in order, a case is its number. Only the [`Type`] has names,
+//! so that values stay small and are quick to send.
 
 use std::fmt;
 use std::sync::Arc;

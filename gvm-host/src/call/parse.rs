@@ -18,8 +18,8 @@ use cursor::{Cursor, error_at, moved_to, wave_end};
 
 const UNCLOSED: &str = "this parenthesis is not closed";
 
-/// The places of a call's arguments in a line. All places compare equal, so that two calls with the same meaning are
-/// equal wherever they are in a line.
+/// The places of a call's arguments in a line. All places compare equal, so that two calls with the same
+/// meaning are equal wherever they are in a line.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The place of each argument.
@@ -92,7 +92,8 @@ pub struct Expr {
 }
 
 impl Expr {
-    /// Moves all places by this many bytes; `None` clears them, because the parsed text is not a part of the line.
+    /// Moves all places by this many bytes; `None` clears them, because the parsed text is not a part of the
+    /// line.
     fn moved(&mut self, by: Option<usize>) {
         self.places = by.map_or_else(Places::default, |by| Places {
             args: self.places.args.iter().map(|place| place.start + by..place.end + by).collect(),
@@ -428,7 +429,8 @@ impl Cursor<'_> {
         })?;
         self.at = end;
         let mut text = self.line[start..end].trim_end().to_owned();
-        // If an argument is missing, its text is the comma, which the parser of values then reports in this place.
+        // If an argument is missing, its text is the comma, which the parser of values then reports in this
+        // place.
         if text.is_empty() && self.rest().starts_with(',') {
             text.push(',');
         }

@@ -54,8 +54,8 @@ impl Pattern {
         self.after(beginning).contains(&true)
     }
 
-    /// Returns the positions in the pattern that the text can lead to: one for each of its characters, and the end.
-    /// It takes at most the product of both lengths.
+    /// Returns the positions in the pattern that the text can lead to: one for each of its characters, and the
+    /// end. It takes at most the product of both lengths.
     fn after(&self, text: &str) -> Vec<bool> {
         let pattern: Vec<char> = self.0.chars().map(alike).collect();
         // A star also matches nothing.
@@ -131,8 +131,8 @@ impl Rights {
         self.0.as_ref().map(|bounds| bounds.patterns.iter().map(Pattern::to_string).collect())
     }
 
-    /// Checks whether anything of this module may be called, before the module is loaded. `asked` is the function of
-    /// the call. A module that was sent with the call has no name: it needs the right to everything.
+    /// Checks whether anything of this module may be called, before the module is loaded. `asked` is the
+    /// function of the call. A module that was sent with the call has no name: it needs the right to everything.
     ///
     /// # Errors
     /// `NOT_PERMITTED`.

@@ -113,8 +113,8 @@ impl Output {
         chunks
     }
 
-    /// Waits until something has been written, and takes it. It never ends by itself: wait for the end of the call
-    /// at the same time.
+    /// Waits until something has been written, and takes it. It never ends by itself: wait for the end of the
+    /// call at the same time.
     pub async fn next(&self) -> Vec<Chunk> {
         loop {
             let written = self.0.written.notified();

@@ -1,12 +1,12 @@
 //! The WebAssembly features that the engine runs, and the common names of those that it does not run.
 //!
-//! In: a test whether a module is valid with a set of features. Out: the features that it needs and the engine does not
-//! run. Pure. Must not know: what a module imports or exports.
+//! In: a test whether a module is valid with a set of features. Out: the features that it needs and the engine
+//! does not run. Pure. Must not know: what a module imports or exports.
 
 use wasmparser::WasmFeatures;
 
-/// Returns the features that wasmtime 48 enables by default, with the cargo features that we build it with. We build
-/// it without component async.
+/// Returns the features that wasmtime 48 enables by default, with the cargo features that we build it with. We
+/// build it without component async.
 pub(super) fn ours() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
     features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);

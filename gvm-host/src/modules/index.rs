@@ -1,7 +1,7 @@
 //! The index of a home's modules, which `ghost.modules.json` stores.
 //!
-//! In: names, versions and what uploaded modules contain. Out: the hash of the module that a name means. Pure. Must
-//! not know: files, sockets, the clock.
+//! In: names, versions and what uploaded modules contain. Out: the hash of the module that a name means. Pure.
+//! Must not know: files, sockets, the clock.
 
 use std::collections::BTreeMap;
 

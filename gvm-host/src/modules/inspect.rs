@@ -123,8 +123,8 @@ fn unreadable_text(error: &wat::Error) -> Error {
 /// Validates a binary completely and returns what it contains.
 ///
 /// # Errors
-/// `MODULE_INVALID`, with the offset in the file if there is one. If the module needs a feature that the engine does
-/// not run, the message names it.
+/// `MODULE_INVALID`, with the offset in the file if there is one. If the module needs a feature that the engine
+/// does not run, the message names it.
 pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
     let Looked { mut info, shallow } = taken(binary, Bodies::Checked)?;
     if info.kind == Kind::Component && shallow {
@@ -133,8 +133,8 @@ pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
     Ok(info)
 }
 
-/// Checks that the engine can run a binary, and returns the imports without which it cannot run. Leaves the bodies of
-/// functions to the compiler, so it takes a fraction of the time of [`inspect`].
+/// Checks that the engine can run a binary, and returns the imports without which it cannot run. Leaves the
+/// bodies of functions to the compiler, so it takes a fraction of the time of [`inspect`].
 ///
 /// # Errors
 /// Those of [`inspect`].
@@ -298,8 +298,8 @@ fn is_main(kind: Kind, exports: &[Export]) -> bool {
     })
 }
 
-/// Returns the world of a valid component as WIT; `None` if the decoder or the printer fails. The component may run all
-/// the same.
+/// Returns the world of a valid component as WIT; `None` if the decoder or the printer fails. The component may
+/// run all the same.
 ///
 /// Both panic on some valid components. In 0.254: `wit_parser::decoding`'s `convert_function`, on a function that
 /// is exported or imported by an interface's name (`unreachable!`); `wit_component::WitPrinter`'s

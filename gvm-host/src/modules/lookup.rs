@@ -1,7 +1,7 @@
 //! Finds the exported function that a name means.
 //!
-//! In: the name that a person typed, the functions of a module. Out: one of them, or an error with similar ones. Pure.
-//! Must not know: how functions are called.
+//! In: the name that a person typed, the functions of a module. Out: one of them, or an error with similar
+//! ones. Pure. Must not know: how functions are called.
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::inert;

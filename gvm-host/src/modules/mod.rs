@@ -1,10 +1,10 @@
 //! Modules as files: what they contain, export and import, and where a home stores them.
 //!
-//! In: bytes, names, versions. Out: what a module contains, the index, the bytes of stored modules, checked. Must not
-//! know: calls, how a module is run, connections.
+//! In: bytes, names, versions. Out: what a module contains, the index, the bytes of stored modules, checked.
+//! Must not know: calls, how a module is run, connections.
 //!
-//! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features` and `nesting`
-//!   find whether the engine can run it. `offered` has the imports that every node offers.
+//! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features` and
+//!   `nesting` find whether the engine can run it. `offered` has the imports that every node offers.
 //! - `index`: the names and versions; pure. `store`: the index and the modules on disk.
 
 mod features;

@@ -1,7 +1,7 @@
 //! The names of a component's types, to shorten signatures for people.
 //!
-//! In: named types, and signatures with every type in full. Out: signatures with names in place of long types, and
-//! the types of these names. Pure. Must not know: how types are read from a module.
+//! In: named types, and signatures with every type in full. Out: signatures with names in place of long types,
+//! and the types of these names. Pure. Must not know: how types are read from a module.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,8 +12,8 @@ use crate::base::value::Type;
 /// The most characters of a signature that is shown with its types in full, which shows best what to type.
 const SPELLED: usize = 72;
 
-/// The most names of one module that are kept, the most that are considered, and the most bytes of the type of one
-/// name, so that a hostile module cannot bloat the index.
+/// The most names of one module that are kept, the most that are considered, and the most bytes of the type of
+/// one name, so that a hostile module cannot bloat the index.
 const MOST: usize = 200;
 const CONSIDERED: usize = 2000;
 const LONGEST: usize = 4000;
@@ -21,8 +21,8 @@ const LONGEST: usize = 4000;
 /// How WIT begins the kinds of types that have names.
 const KINDS: [&str; 4] = ["record {", "variant {", "enum {", "flags {"];
 
-/// Formats a value in at most this many bytes; the error is its beginning. A small type may take megabytes as text,
-/// because it can contain the same type many times.
+/// Formats a value in at most this many bytes; the error is its beginning. A small type may take megabytes as
+/// text, because it can contain the same type many times.
 pub fn at_most(most: usize, what: &impl std::fmt::Display) -> Result<String, String> {
     struct Bounded(String, usize);
     impl std::fmt::Write for Bounded {
@@ -83,7 +83,8 @@ impl TypeNames {
         }
     }
 
-    /// Returns the types of the names that [`TypeNames::shown`] uses for these texts, sorted: `point: record { … }`.
+    /// Returns the types of the names that [`TypeNames::shown`] uses for these texts, sorted:
+    /// `point: record { … }`.
     pub fn explained<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut used = BTreeMap::new();
         for text in texts.filter(|text| text.chars().count() > SPELLED) {

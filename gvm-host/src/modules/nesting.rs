@@ -1,18 +1,18 @@
 //! Checks how deep the types of components and instances nest, without recursion.
 //!
-//! In: a section of types of a component, not validated yet. Out: nothing, or where the types nest too deep. Pure.
-//! Must not know: what the types mean.
+//! In: a section of types of a component, not validated yet. Out: nothing, or where the types nest too deep.
+//! Pure. Must not know: what the types mean.
 //!
-//! `wasmparser` reads such types recursively (`ComponentType::from_reader`) and has no limit of its own, so hostile
-//! bytes could overflow the stack.
+//! `wasmparser` reads such types recursively (`ComponentType::from_reader`) and has no limit of its own, so
+//! hostile bytes could overflow the stack.
 
 use wasmparser::{
     BinaryReader, BinaryReaderError, ComponentAlias, ComponentExternName, ComponentType,
     ComponentTypeDeclaration, ComponentTypeRef, CoreType,
 };
 
-/// How deep types, and components in each other, may nest. Toolchains use four levels: a component's instance whose
-/// types are instances.
+/// How deep types, and components in each other, may nest. Toolchains use four levels: a component's instance
+/// whose types are instances.
 pub(super) const DEEPEST: usize = 100;
 
 const COMPONENT: u8 = 0x41;

@@ -1,15 +1,15 @@
 //! The names of the imports that every node offers.
 //!
-//! In: the imports of a module. Out: those that no node offers, before anything is compiled. Pure. Must not know: the
-//! linker, grants. The names are those that `Linkers` links; a test compares the two.
+//! In: the imports of a module. Out: those that no node offers, before anything is compiled. Pure. Must not
+//! know: the linker, grants. The names are those that `Linkers` links; a test compares the two.
 
 use crate::base::error::{Code, Error, Result};
 
 /// How many imports an error names.
 const SHOWN: usize = 8;
 
-/// What every node offers to components, with or without grants: packages, their versions, their interfaces. The same
-/// as `Linkers` links.
+/// What every node offers to components, with or without grants: packages, their versions, their interfaces.
+/// The same as `Linkers` links.
 const INTERFACES: [(&str, &str, &[&str]); 7] = [
     (
         "wasi:cli",

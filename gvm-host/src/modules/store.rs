@@ -4,9 +4,9 @@
 //! bytes of modules, checked. Must not know: connections, how a module is run. One process writes (gpmd);
 //! any process can read.
 //!
-//! The store creates a module's file before it adds the module to the index, and removes the file after it removes
-//! the module from the index. So the index never names a file that does not exist, even after a crash. When the
-//! store opens, it removes the files that a crash left behind.
+//! The store creates a module's file before it adds the module to the index, and removes the file after it
+//! removes the module from the index. So the index never names a file that does not exist, even after a crash.
+//! When the store opens, it removes the files that a crash left behind.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -26,8 +26,8 @@ use crate::base::id::{Hash, Name};
 use crate::base::limits;
 use crate::modules::inspect::{self, ModuleInfo};
 
-/// The age from which an unfinished file in the home folder counts as left over. Other processes write small files
-/// there too.
+/// The age from which an unfinished file in the home folder counts as left over. Other processes write small
+/// files there too.
 const LEFT_OVER: Duration = Duration::from_secs(600);
 
 /// The writer's side, for gpmd. `Send + Sync`. Changes wait for the disk, so make them on threads

@@ -1,7 +1,7 @@
 //! Finds whether the engine accepts a valid module, without compiling it: it runs the first step of the compiler.
 //!
-//! In: the bytes of a valid module. Out: nothing, or why the engine refuses it. Must not know: which imports nodes
-//! offer. `wasmtime-environ` is the part of wasmtime that contains this first step.
+//! In: the bytes of a valid module. Out: nothing, or why the engine refuses it. Must not know: which imports
+//! nodes offer. `wasmtime-environ` is the part of wasmtime that contains this first step.
 
 use wasmtime_environ::component::{ComponentTypesBuilder, Translator};
 use wasmtime_environ::wasmparser::{Parser, Validator};

@@ -1,4 +1,4 @@
-//! Areas of shapes, computed here or on other nodes. In: shapes. Out: their areas, and the rectangle around them.
+//! Areas of shapes, computed here or on other nodes. In: shapes. Out: areas, and the rectangle around shapes.
 
 gvm_guest::module!(
     "package samples:shapes;
@@ -13,7 +13,7 @@ gvm_guest::module!(
         export area: func(of: shape) -> f64;
         /// Returns the smallest rectangle around all shapes; none if there are no shapes.
         export bounds: func(of: list<shape>) -> option<rectangle>;
-        /// Returns the sum of all areas. Computes them on this node and the connected nodes in turn. Needs --grant nodes.
+        /// Returns the sum of all areas, computed on this node and the connected nodes. Needs --grant nodes.
         export total-area: func(of: list<shape>) -> result<f64, string>;
     }"
 );

@@ -1,8 +1,8 @@
 //! Values as text in WAVE, the notation of the component model, which `wasmtime run --invoke` also uses.
 //!
-//! In: text and a type, or a value and its type. Out: a value, or a [`Misread`] that points at the place; or text.
-//! `wasm-wave` parses the grammar; this folder checks the types. Must not know: wasmtime, the terminal, where the
-//! text comes from.
+//! In: text and a type, or a value and its type. Out: a value, or a [`Misread`] that points at the place; or
+//! text. `wasm-wave` parses the grammar; this folder checks the types. Must not know: wasmtime, the terminal,
+//! where the text comes from.
 
 pub mod letters;
 mod read;

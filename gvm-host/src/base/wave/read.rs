@@ -212,8 +212,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// Returns an error if the text is a case with a payload and the type is not a variant: `sme(1)` is a misspelled
-    /// `some(1)`.
+    /// Returns an error if the text is a case with a payload and the type is not a variant: `sme(1)` is a
+    /// misspelled `some(1)`.
     fn case_of(&self, node: &Node, ty: &Type, meant: &str) -> Result<()> {
         if node.ty() != NodeType::VariantWithPayload || matches!(ty, Type::Variant(_)) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Writes values as WAVE text, exactly as `wasm-wave` does.
 //!
-//! In: a value and its type. Out: text that parses as the same value (any NaN as `nan`). Must not know: how text is
-//! parsed.
+//! In: a value and its type. Out: text that parses as the same value (any NaN as `nan`). Must not know: how
+//! text is parsed.
 
 use std::fmt::{self, Write};
 

@@ -109,8 +109,8 @@ impl<'a> Cursor<'a> {
         Err(self.error("this quote is not closed"))
     }
 
-    /// Parses a version after `@`: in quotes, or three numbers, or any version that no function follows. A function
-    /// after a prerelease could be a part of the version: `1.0.0-rc.1.add` is a version too.
+    /// Parses a version after `@`: in quotes, or three numbers, or any version that no function follows. A
+    /// function after a prerelease could be a part of the version: `1.0.0-rc.1.add` is a version too.
     pub(super) fn version(&mut self) -> Result<semver::Version> {
         let start = self.at;
         let text = if self.rest().starts_with('"') {
