@@ -1,17 +1,18 @@
-//! The Ghost Virtual Machine as a library: nodes that run WebAssembly for each other, and the daemon that
-//! knows them. The programs `gvm` and `gpmd` and the Python package are built on it.
+//! The Ghost Virtual Machine as a library: nodes that run WebAssembly for each other, and the daemon where they
+//! register. The programs `gvm` and `gpmd` and the Python package are built on it.
 //!
-//! - [`Home`] is the folder that belongs to one person: keys, modules, sockets.
+//! - [`Home`] is the folder of one person on one device: keys, modules, sockets.
 //! - [`Handle`] is a running node. It discovers and connects to other nodes, and it runs a [`Call`] here or on
 //!   another node. A call ends in one [`Outcome`]: a [`Value`] or an [`Error`]. A handle is cheap to clone and
 //!   `Send + Sync`. Dropping one of its futures stops the work, wherever it runs.
 //! - [`Engine`] compiles and runs modules. [`Compiler`] names the program that compiles them.
-//! - [`daemon::server::Server`] is a home's gpmd in this process. [`gpmd::control::Control`] asks a gpmd in any
-//!   process: it uploads, lists and removes modules.
-//! - [`parse`] reads calls as people type them. [`wave`] and [`json`] write values.
+//! - [`daemon::server::Server`] runs a home's gpmd in this process. [`gpmd::control::Control`] connects to a
+//!   gpmd in any process, and uploads, lists and removes modules.
+//! - [`parse`] parses calls as people type them. [`wave`] and [`json`] write values.
 //!
-//! [`limits`] has every limit with its reason, [`Grants`] what a guest may use. `ARCHITECTURE.md` shows the
-//! layers and the path of a call; `docs/errors.md` explains each error code. `gvm-host/examples` has whole programs.
+//! [`limits`] has every limit with its reason; [`Grants`] says what a guest may use. `ARCHITECTURE.md` shows the
+//! layers and the path of a call; `docs/errors.md` explains each error code. `gvm-host/examples` has whole
+//! programs.
 //!
 //! # A network in one program
 //!
@@ -27,7 +28,7 @@
 //!     (i32.add (local.get 0) (local.get 1))))"#;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // Modules are compiled in a child process: this program, started with a word of its own.
+//!     // Modules are compiled in a child process: this program, started with a special argument.
 //!     let mut args = std::env::args_os();
 //!     if args.nth(1).is_some_and(|word| word == compiler::WORD) {
 //!         std::process::exit(compiler::child_main(&args.collect::<Vec<_>>()));
@@ -105,7 +106,7 @@ pub use peer::questions::Answering;
 
 pub use wire::value::size as size_in_message;
 
-/// Helpers for text that people read: quoting, suggestions, text from guests and peers made harmless.
+/// Helpers for text that people read: quotes for a shell, suggestions, escapes for text from guests and peers.
 pub mod text {
     pub use crate::base::{inert, near, quote, sanitize};
 }
@@ -115,7 +116,7 @@ pub mod system {
     pub use crate::base::{durable, process};
 }
 
-/// Addresses and connections, for programs that look for what is wrong with them.
+/// Addresses and connections, for programs that diagnose problems with them.
 pub mod net {
     pub use crate::wire::tls::Tls;
     pub use crate::wire::transport::{
@@ -124,7 +125,7 @@ pub mod net {
     pub use crate::wire::unix::listener;
 }
 
-/// For this repository's own tests and benchmarks: it may change in any version.
+/// For the tests and benchmarks of this repository. It may change in any version.
 #[doc(hidden)]
 pub mod internals {
     pub mod engine {

@@ -33,7 +33,7 @@ fn lines_within_brackets_are_one_statement() {
     let err = script(&bed, "values.echo-u8(1)\nvalues.echo-u8((2)\nvalues.echo-u8(3)\n").fails("SYNTAX");
     assert!(err.contains("in line 2 of the script"), "{err}");
     let err = script(&bed, "values.echo-string(\"a)\nvalues.echo-u8(3)\n").fails("SYNTAX");
-    assert!(err.contains("this quotation has no end") && err.contains("in line 1"), "{err}");
+    assert!(err.contains("this quote is not closed") && err.contains("in line 1"), "{err}");
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn too_few_descriptors() {
         command.arg("-c").arg(format!("ulimit -n 12; exec {GVM} {words}"));
         Running::start(&mut command).finish()
     };
-    first(&checks(&few("doctor --json")), "process", "may hold 12 files", "ulimit -n 1024");
+    first(&checks(&few("doctor --json")), "process", "may open only 12 files", "ulimit -n 1024");
     assert!(few("eval 'Node.list()'").fails("OVERLOADED").contains("ulimit -n 1024"));
 }
 

@@ -82,10 +82,10 @@ fn homes() {
     assert_eq!(files(&bed.home()), BTreeSet::new(), "the doctor makes nothing");
     bed.gpmd(["wasm", "list"]).ok();
     mode(&bed.home(), 0o755);
-    fails(&bed, &[], "home", "others may enter", &format!("chmod 700 {}", bed.home().display()));
+    fails(&bed, &[], "home", "other users can enter", &format!("chmod 700 {}", bed.home().display()));
     mode(&bed.home(), 0o700);
     fs::write(bed.home().join("home.id"), "nonsense").unwrap();
-    fails(&bed, &[], "home", "home.id does not hold", "home.id");
+    fails(&bed, &[], "home", "home.id` does not contain", "home.id");
     bed.move_home(bed.folder().join("other"));
     bed.start_gpmd();
     let before = files(&bed.home());
@@ -123,7 +123,7 @@ fn settings() {
             "line 1: listen: 192.0.2.7 cannot be listened at",
             "config.toml",
         ),
-        ("name = \"My Node\"", "settings", "line 1: name: \"My Node\" is no name", "config.toml"),
+        ("name = \"My Node\"", "settings", "line 1: name: `My Node` is not a valid name", "config.toml"),
         ("[gpmd]\nlisten = \"here\"", "settings", "line 2: gpmd.listen", "config.toml"),
         ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, is no folder", "config.toml"),
     ] {
@@ -140,11 +140,11 @@ fn keys() {
     let key = bed.home().join("device.key");
     let own = fs::read(&key).unwrap();
     mode(&key, 0o644);
-    follow(&fails(&bed, &[], "key", "others may read", "chmod 600"));
+    follow(&fails(&bed, &[], "key", "other users can read", "chmod 600"));
     is_well(&bed, &[]);
     for damaged in [&b"nonsense"[..], b"", b"\xff\xfe\0", &own[..own.len() / 2]] {
         fs::write(&key, damaged).unwrap();
-        fails(&bed, &[], "key", "holds no Ed25519 key", "rm ");
+        fails(&bed, &[], "key", "does not contain an Ed25519 key", "rm ");
     }
     fs::remove_file(&key).unwrap();
     fails(&bed, &[], "key", "is gone while gpmd runs", "gpmd kill, then gpmd start");

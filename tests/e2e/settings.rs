@@ -57,7 +57,7 @@ fn mistakes_in_the_file_are_told_by_their_line() {
     let bed = Bed::stocked();
     for (text, words) in [
         ("timeout = \"soon\"", ["config.toml, line 1: timeout: \"soon\" is no time", "2s, 500ms"]),
-        ("\n\naccept = \"Not A Name\"", ["line 3: accept", "is no name"]),
+        ("\n\naccept = \"Not A Name\"", ["line 3: accept", "`Not A Name` is not a valid name"]),
         ("dir = [\"a::b::c::d\"]", ["line 1: dir", "is not `ro`"]),
         ("grant = [\"everything\"]", ["line 1: grant", "`nodes` can"]),
         ("max-memory = 64", ["line 1", "string"]),

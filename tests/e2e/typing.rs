@@ -267,7 +267,7 @@ fn what_was_meant_is_suggested() {
     says("values.left.sde()", "FUNCTION_NOT_FOUND", "did you mean `side`?");
     says("values.echo-enum(gren)", "BAD_ARGUMENTS", "did you mean `green`?");
     says("values.echo-option(sme(1))", "BAD_ARGUMENTS", "did you mean `some`?");
-    says("values.echo-string(abc)", "BAD_ARGUMENTS", "a string stands in double quotes");
+    says("values.echo-string(abc)", "BAD_ARGUMENTS", "help: write a string in double quotes");
     says("Modul.list()", "SYNTAX", "did you mean `Module`?");
     let _kitchen = bed.node("kitchen");
     let failed = bed.eval(["Node.connect(kitchen)", "Node.run(kichen, math)"]).fails("NODE_NOT_CONNECTED");

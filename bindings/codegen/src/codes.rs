@@ -1,4 +1,4 @@
-//! All that follows from the list of error codes.
+//! Generates the files with error codes.
 //!
 //! In: `schema/codes.toml`. Out: the Rust enum, the enum of the schema, the Python classes, the list in
 //! `docs/errors.md`. Must not know: what the codes are used for.
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What stands at the beginning of a generated part of a file, and at its end.
+/// The marks at the beginning and at the end of a generated part of a file.
 const BEGIN: &str = "BEGIN GENERATED from schema/codes.toml";
 const END: &str = "END GENERATED";
 
@@ -32,7 +32,7 @@ struct Code {
 }
 
 impl Code {
-    /// `GPMD_NOT_RUNNING` as `GpmdNotRunning`.
+    /// Returns `GPMD_NOT_RUNNING` as `GpmdNotRunning`.
     fn camel(&self) -> String {
         let word = |word: &str| {
             let (first, rest) = word.split_at(1);
@@ -41,7 +41,7 @@ impl Code {
         self.name.split('_').map(word).collect()
     }
 
-    /// `GPMD_NOT_RUNNING` as `gpmdNotRunning`.
+    /// Returns `GPMD_NOT_RUNNING` as `gpmdNotRunning`.
     fn lower_camel(&self) -> String {
         let camel = self.camel();
         let (first, rest) = camel.split_at(1);
@@ -49,7 +49,7 @@ impl Code {
     }
 }
 
-/// Writes every file that follows from the codes.
+/// Writes every file that contains the codes.
 pub fn generate(root: &Path) -> Result<()> {
     let codes = toml::from_str::<File>(&fs::read_to_string(root.join("schema/codes.toml"))?)?.code;
     fs::write(root.join("gvm-host/src/base/code.rs"), rust(&codes)?)?;
@@ -61,7 +61,7 @@ pub fn generate(root: &Path) -> Result<()> {
 /// Replaces the generated part of a file, between the two lines that mark it.
 fn replace(path: &Path, with: &str) -> Result<()> {
     let text = fs::read_to_string(path)?;
-    let marks = || format!("{} has no marks of a generated part", path.display());
+    let marks = || format!("`{}` has no marks of a generated part", path.display());
     let begin = text.find(BEGIN).and_then(|at| Some(at + text[at..].find('\n')? + 1)).ok_or_else(marks)?;
     let end = text.find(END).and_then(|at| text[..at].rfind('\n')).ok_or_else(marks)? + 1;
     fs::write(path, format!("{}{with}{}", &text[..begin], &text[end..]))?;

@@ -1,9 +1,8 @@
-//! Writes what is generated from `schema/`: the Rust of every schema, and all that follows from the list of
-//! error codes.
+//! Generates the files that depend on `schema/`: the Rust code of every schema, and the files with error codes.
 //!
-//! In: `schema/*.capnp`, `schema/codes.toml`, the `capnp` compiler on PATH. Out: `bindings/wire/src`, and the files
-//! that `codes.rs` names. Run it with `cargo run -p gvm-codegen`; CI runs it too and fails where the
-//! committed files differ.
+//! In: `schema/*.capnp`, `schema/codes.toml`, the benchmark's schema, the `capnp` compiler on PATH. Out:
+//! `bindings/wire/src`, the benchmark's code, and the files that `codes.rs` names. Must not know: the rest of the
+//! product. Run it with `cargo run -p gvm-codegen`. CI runs it too, and fails if the committed code differs.
 
 mod codes;
 
@@ -19,7 +18,7 @@ fn main() -> Result<()> {
     generate(&bench, &bench)
 }
 
-/// The Rust of every schema in one folder, into another.
+/// Generates the Rust code of every schema in `schemas` into the folder `into`.
 fn generate(schemas: &Path, into: &Path) -> Result<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(schemas)?
         .collect::<std::result::Result<Vec<_>, _>>()?
@@ -37,8 +36,7 @@ fn generate(schemas: &Path, into: &Path) -> Result<()> {
     files.iter().try_for_each(|file| forget_compiler_version(into, file))
 }
 
-/// Drops the one line that differs from machine to machine, so that the same schema always gives
-/// the same bytes.
+/// Removes the only line that depends on the machine, so that the same schema always generates the same bytes.
 fn forget_compiler_version(into: &Path, schema: &Path) -> Result<()> {
     let stem = schema.file_stem().unwrap_or_default().to_string_lossy();
     let path = into.join(format!("{stem}_capnp.rs"));

@@ -1,5 +1,4 @@
-//! Cap'n Proto code generated from `schema/`; see `bindings/codegen`. Nothing here is written by hand
-//! but this list.
+//! The Cap'n Proto code that `bindings/codegen` generates from `schema/`. Only this file is written by hand.
 
 #![allow(
     clippy::all,
@@ -8,7 +7,7 @@
     rust_2018_idioms,
     unused,
     rustdoc::all,
-    reason = "generated code follows its generator's taste"
+    reason = "the generator does not follow these lints"
 )]
 
 #[rustfmt::skip]

@@ -1,7 +1,7 @@
-//! Panics of libraries that read hostile bytes, contained.
+//! Catches panics of libraries that read hostile bytes.
 //!
-//! In: work that may panic. Out: what it gave, or none. What the panic said goes to the log, and not to the
-//! terminal. Must not know: which library it is.
+//! In: a closure that may panic. Out: its result, or `None`. The panic message goes to the log, not to the
+//! terminal. Must not know: which library panics.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,13 +11,14 @@ thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` gives; none where it panicked. What it was changing must not be used after that.
+/// Runs `work` and returns its result, or `None` if it panics. After a panic, do not use what `work` was
+/// changing.
 pub fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |said| match CONTAINED.get() {
-            true => tracing::debug!("contained: {said}"),
+            true => tracing::debug!("caught a panic: {said}"),
             false => usual(said),
         }));
     });
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_none_and_others_are_told_as_ever() {
+    fn a_panic_returns_none_and_later_panics_are_reported_as_usual() {
         assert_eq!(contained(|| 1), Some(1));
         assert_eq!(contained(|| contained(|| -> u8 { unreachable!("inner") }).is_none()), Some(true));
         assert!(!CONTAINED.get());

@@ -1,6 +1,6 @@
-//! Files that are there whole or not at all, whatever stops the machine.
+//! Writes files atomically and durably: after a crash or a power failure, a file is complete or absent.
 //!
-//! In: a path and its bytes. Out: a file that a crash leaves either as it was or as it should be.
+//! In: a path and its bytes. Out: a file that has either its old content or its new content.
 //! Must not know: what the bytes mean.
 
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::base::error::{Error, Result};
 
-/// What unfinished files begin with; whoever owns the folder removes them at its start.
+/// The prefix of unfinished files. The owner of a folder removes them when it starts.
 pub const UNFINISHED: &str = ".unfinished-";
 
-/// A new unfinished file beside where it will stand. Removed when dropped. Mode 0600.
+/// Creates an unfinished file in the folder where it will be placed. Dropping it removes the file. Mode 0600.
 ///
 /// # Errors
 /// `STORAGE_FULL`, `INTERNAL`.
@@ -23,16 +23,16 @@ pub fn unfinished(folder: &Path) -> Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempfile_in(folder)
-        .map_err(|error| Error::io(format_args!("cannot write in {}", folder.display()), error))
+        .map_err(|error| Error::io(format_args!("cannot write in `{}`", folder.display()), error))
 }
 
-/// Puts `bytes` at `path` in one step that survives a power failure once this returns: temporary
-/// file, fsync, rename, fsync of the folder.
+/// Replaces the file at `path` atomically. The change is durable when this returns: temporary file, fsync,
+/// rename, fsync of the folder.
 ///
 /// # Errors
-/// `STORAGE_FULL`, `INTERNAL`; the file at `path` is as it was, or whole.
+/// `STORAGE_FULL`, `INTERNAL`; the file at `path` then has its old content or all of the new content.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let fail = |error| Error::io(format_args!("cannot write `{}`", path.display()), error);
     let folder = folder_of(path);
     let mut file = unfinished(folder)?;
     file.write_all(bytes).map_err(fail)?;
@@ -40,30 +40,30 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     place(file.into_temp_path(), path)
 }
 
-/// Brings a written file to the disk, before [`place`].
+/// Flushes a written file to the disk. Call it before [`place`].
 ///
 /// # Errors
 /// `STORAGE_FULL`, `INTERNAL`.
 pub fn finish(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().map_err(|error| Error::io(format_args!("cannot write {}", path.display()), error))
+    file.sync_all().map_err(|error| Error::io(format_args!("cannot write `{}`", path.display()), error))
 }
 
-/// Gives a finished file its name, over any file that has it, durably.
+/// Renames a finished file to `path`, replaces any file there, and makes the change durable.
 ///
 /// # Errors
 /// `STORAGE_FULL`, `INTERNAL`.
 pub fn place(file: TempPath, path: &Path) -> Result<()> {
-    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let fail = |error| Error::io(format_args!("cannot write `{}`", path.display()), error);
     file.persist(path).map_err(|error| fail(error.error))?;
     sync_folder(folder_of(path)).map_err(fail)
 }
 
-/// Puts `bytes` at `path` unless a file stands there; says whether it did.
+/// Writes `bytes` to `path` unless a file exists there. Returns whether it wrote the file.
 ///
 /// # Errors
 /// `STORAGE_FULL`, `INTERNAL`.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
-    let fail = |error| Error::io(format_args!("cannot write {}", path.display()), error);
+    let fail = |error| Error::io(format_args!("cannot write `{}`", path.display()), error);
     let folder = folder_of(path);
     let mut file = unfinished(folder)?;
     file.write_all(bytes).map_err(fail)?;
@@ -75,18 +75,18 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// Brings the names in a folder to the disk.
+/// Flushes the names in a folder to the disk.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes what crashed writers left in a folder, where it was last written this long ago: in a folder
-/// that others write in too, what is young may be under way.
+/// Removes the unfinished files of crashed writers from a folder, and returns how many. Keeps files that are
+/// younger than `age`, because another process may still be writing them.
 ///
 /// # Errors
-/// `INTERNAL` where the folder cannot be read; a file that cannot be removed is left.
+/// `INTERNAL` if the folder cannot be read. A file that cannot be removed stays.
 pub fn sweep(folder: &Path, age: Duration) -> Result<usize> {
-    let fail = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
+    let fail = |error| Error::io(format_args!("cannot read `{}`", folder.display()), error);
     let mut swept = 0;
     for entry in fs::read_dir(folder).map_err(fail)? {
         let entry = entry.map_err(fail)?;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_what_a_crash_left() {
+    fn sweep_removes_unfinished_files() {
         let folder = tempfile::tempdir().unwrap();
         let left = unfinished(folder.path()).unwrap().into_temp_path().keep().unwrap();
         fs::write(folder.path().join("kept"), b"").unwrap();

@@ -1,8 +1,8 @@
 //! One error for the whole product.
 //!
-//! In: a code, a message, what the reader can do, and how far the call had come. Out: the same on the screen,
-//! on the wire, in `--json` and in Python. Must not know: wasmtime, capnp, the terminal. Each of those converts
-//! to and from this type in one place.
+//! In: a code, a message, help, and whether the call may have had effects. Out: one value that the screen, the
+//! wire, `--json` and Python show. Must not know: wasmtime, capnp, the terminal. Each of those converts to and
+//! from this type in one place.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::base::inert;
 pub use super::code::{CODES, Code};
 
 impl Code {
-    /// The code with this wire number; a number of a later version is `Internal`.
+    /// Returns the code with this wire number; `Internal` for a number of a later version.
     pub fn from_number(number: u16) -> Code {
         CODES.get(usize::from(number)).copied().unwrap_or(Code::Internal)
     }
 
-    /// The wire number.
+    /// Returns the wire number.
     pub const fn number(self) -> u16 {
         self as u16
     }
@@ -32,17 +32,17 @@ impl fmt::Display for Code {
 /// Whether a failed call may have had effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// The guest did not begin: safe to try again.
+    /// The guest did not start: the call can safely be repeated.
     #[default]
     NotStarted,
-    /// The guest ran, and failed.
+    /// The guest started and failed.
     RanAndFailed,
-    /// The connection went while it ran: it may have done its work, or some of it.
+    /// The connection was lost during the call: the guest may have done all, some or none of its work.
     Unknown,
 }
 
 impl Effect {
-    /// The class as `--json` shows it.
+    /// Returns the name that `--json` uses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Effect::NotStarted => "not-started",
@@ -52,29 +52,29 @@ impl Effect {
     }
 }
 
-/// Why, where a program does something about one cause of a code and not about another. The numbers are those of
-/// the wire and never change.
+/// The cause of an error, where a program treats one cause of a code differently from others. The numbers are
+/// those of the wire and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u16)]
 pub enum Reason {
-    /// `CONNECTION_DENIED`: the node asks a person, and nobody was there, or answered.
+    /// `CONNECTION_DENIED`: the node asks a person, and no person was there or answered.
     Unanswered = 1,
-    /// `INTERNAL`: the folder of compiled code may not hold executable files.
+    /// `INTERNAL`: the file system of the folder of compiled code forbids executable files.
     NotExecutable = 2,
     /// `SYNTAX`: the settings file has an error.
     Settings = 3,
 }
 
 impl Reason {
-    /// The reason with this wire number; none for 0 and for those of later versions.
+    /// Returns the reason with this wire number; `None` for 0 and for numbers of later versions.
     pub fn from_number(number: u16) -> Option<Reason> {
         [Reason::Unanswered, Reason::NotExecutable, Reason::Settings]
             .into_iter()
             .find(|reason| reason.number() == number)
     }
 
-    /// The wire number.
+    /// Returns the wire number.
     pub const fn number(self) -> u16 {
         self as u16
     }
@@ -82,31 +82,31 @@ impl Reason {
 
 /// A coded error. Cheap to move (one pointer), `Send + Sync`.
 ///
-/// Its parts: what happened (`message`), more lines for a person (`context`), and what to do (`help`).
+/// Its parts: what happened (`message`), further lines for a person (`context`), and what to do (`help`).
 pub struct Error(Box<Inner>);
 
 struct Inner {
     code: Code,
     effect: Effect,
     message: Cow<'static, str>,
-    /// More for a person: a backtrace, a signature, a caret line. Shown below the sentence.
+    /// Further lines for a person: a backtrace, a signature, a caret. Shown below the message.
     context: Option<String>,
-    /// What the reader can do, as one line.
+    /// What the reader can do, in one line.
     help: Option<Cow<'static, str>>,
-    /// The shell command that `help` says to run.
+    /// The shell command that `help` suggests.
     command: Option<String>,
     reason: Option<Reason>,
-    /// The guest's status, with `GuestExit`; with other codes the status that a process leaves with.
+    /// With `GuestExit`, the guest's exit status; with other codes, the exit status of this process.
     exit: Option<i32>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The result of whatever can fail with a coded error.
+/// A result whose error has a code.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of a call that never began. The message is one line: what a guest, a module or a peer put
-    /// into it cannot end the line or act on a terminal.
+    /// Creates an error of a call that did not start. The message becomes one line: control characters from a
+    /// guest, a module or a peer are escaped.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
         Error(Box::new(Inner {
             code,
@@ -121,15 +121,15 @@ impl Error {
         }))
     }
 
-    /// The same error with what the reader can do: one line, a sentence in the imperative or a command.
+    /// Adds what the reader can do: one imperative sentence, in one line.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<Cow<'static, str>>) -> Error {
         self.0.help = Some(one_line(help.into()));
         self
     }
 
-    /// The same error with the shell command that fixes it; it becomes the help too. The command stays in this
-    /// process: it does not cross the wire.
+    /// Adds the shell command that fixes the problem, also as help. The help crosses the wire; the command does
+    /// not.
     #[must_use]
     pub fn with_command(mut self, command: impl Into<String>) -> Error {
         let command = command.into();
@@ -138,22 +138,22 @@ impl Error {
         self.with_help(help)
     }
 
-    /// The same error with the reason that programs test.
+    /// Adds the reason, which programs can test.
     #[must_use]
     pub fn with_reason(mut self, reason: Reason) -> Error {
         self.0.reason = Some(reason);
         self
     }
 
-    /// The same error, of a call that had come this far.
+    /// Sets whether the call may have had effects.
     #[must_use]
     pub fn with_effect(mut self, effect: Effect) -> Error {
         self.0.effect = effect;
         self
     }
 
-    /// The same error with lines that help a person; lines already there stay above. Whoever puts a name
-    /// into them passes it through [`inert::line`] first, so that it cannot end its line.
+    /// Adds lines for a person, below those that are there already. The caller passes names in them through
+    /// [`inert::line`] first, so that a name cannot end its line.
     #[must_use]
     pub fn with_context(mut self, context: impl Into<String>) -> Error {
         let context: String = context.into();
@@ -168,21 +168,21 @@ impl Error {
         self
     }
 
-    /// The same error with the guest's exit status.
+    /// Adds an exit status: the guest's, or the one of this process.
     #[must_use]
     pub fn with_exit(mut self, status: i32) -> Error {
         self.0.exit = Some(status);
         self
     }
 
-    /// The same error with what caused it, for logs.
+    /// Adds the cause, for logs.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
     }
 
-    /// The same error for another who waited for the same work; without what caused it.
+    /// Returns a copy, for a second caller that waited for the same work. The copy has no cause.
     #[must_use]
     pub fn again(&self) -> Error {
         let Inner { code, effect, message, context, help, command, reason, exit, source: _ } = &*self.0;
@@ -199,42 +199,42 @@ impl Error {
         }))
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// Whether the call may have had effects.
+    /// Returns whether the call may have had effects.
     pub fn effect(&self) -> Effect {
         self.0.effect
     }
 
-    /// The sentence, without the code.
+    /// Returns the message, without the code.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Backtrace, signature or pointer lines, if there are any.
+    /// Returns the further lines, such as a backtrace, a signature or a caret, if there are any.
     pub fn context(&self) -> Option<&str> {
         self.0.context.as_deref()
     }
 
-    /// What the reader can do about it, where that is known.
+    /// Returns what the reader can do, if that is known.
     pub fn help(&self) -> Option<&str> {
         self.0.help.as_deref()
     }
 
-    /// The shell command that fixes it, where there is one.
+    /// Returns the shell command that fixes the problem, if there is one.
     pub fn command(&self) -> Option<&str> {
         self.0.command.as_deref()
     }
 
-    /// The reason that programs test, where there is one.
+    /// Returns the reason, if there is one.
     pub fn reason(&self) -> Option<Reason> {
         self.0.reason
     }
 
-    /// The error as `--json` gives it: `code`, `message`, `outcome`, and `context`, `help` and `exit` where
+    /// Returns the error as `--json` prints it: `code`, `message`, `outcome`, and `context`, `help` and `exit` if
     /// there are any.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({
@@ -254,12 +254,13 @@ impl Error {
         json
     }
 
-    /// The guest's exit status, with [`Code::GuestExit`].
+    /// Returns the exit status: the guest's with [`Code::GuestExit`], else the one of this process.
     pub fn exit(&self) -> Option<i32> {
         self.0.exit
     }
 
-    /// An input or output error of the operating system, said with the noun it was about.
+    /// Creates an error from one of the operating system. `what` says what failed, as in "cannot read `x`".
+    /// Adds help if access is denied.
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Error {
         use std::io::ErrorKind;
         let code = if is_full(&error) { Code::StorageFull } else { Code::Internal };
@@ -272,20 +273,20 @@ impl Error {
         }
     }
 
-    /// Output that could not be written to a stream: `STORAGE_FULL` where there is no room, else
+    /// Creates an error of output that cannot be written to a stream: `STORAGE_FULL` if there is no space, else
     /// `OUTPUT_LOST`.
     pub fn output(what: impl fmt::Display, error: std::io::Error) -> Error {
         let code = if is_full(&error) { Code::StorageFull } else { Code::OutputLost };
         Error::new(code, format!("cannot write to {what}: {error}")).with_source(error)
     }
 
-    /// A fault of ours.
+    /// Creates an `INTERNAL` error.
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(Code::Internal, message)
     }
 }
 
-/// The text as one line in which nothing acts on a terminal.
+/// Returns the text as one line without control characters.
 fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
     match inert::line(&text) {
         Cow::Borrowed(_) => text,
@@ -293,7 +294,7 @@ fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
     }
 }
 
-/// Whether there is no room left: on the device, for this user, or within the largest file allowed.
+/// Returns whether there is no space: on the disk, in the user's quota, or below the largest allowed file size.
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
@@ -343,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_numbered_by_their_place() {
+    fn codes_are_numbered_by_their_position() {
         for (index, code) in CODES.iter().enumerate() {
             assert_eq!(usize::from(code.number()), index);
             assert_eq!(Code::from_number(code.number()), *code);
@@ -352,13 +353,15 @@ mod tests {
     }
 
     #[test]
-    fn shows_code_sentence_and_context() {
+    fn shows_code_message_context_and_help() {
         let error = Error::new(Code::Trap, "integer division by zero").with_context("  at div");
         assert_eq!(error.to_string(), "TRAP: integer division by zero\n  at div");
+        let error = error.with_help("fix the module");
+        assert_eq!(error.to_string(), "TRAP: integer division by zero\n  at div\nhelp: fix the module");
     }
 
     #[test]
-    fn nothing_in_it_acts_on_a_terminal() {
+    fn control_characters_are_escaped() {
         let error =
             Error::new(Code::Trap, "a\nTRAP: forged\x1b[2K").with_context("  at \x1b]0;x\x07\n  at b");
         assert_eq!(error.to_string(), "TRAP: a\\nTRAP: forged\\u{1b}[2K\n  at \\u{1b}]0;x\\u{7}\n  at b");

@@ -1,39 +1,39 @@
-//! What happens to a node that nobody asked it for.
+//! Events: changes that a node reports without being asked.
 //!
 //! In: what a node notices. Out: one value for every listener, and its JSON form, which the REPL, scripts and
-//! Python share. Must not know: how a node notices, how a person is told.
+//! Python share. Must not know: how a node notices a change, how an event is shown.
 
 use serde_json::{Value as Json, json};
 
 use crate::base::id::Name;
 
-/// What happened to a node without its asking.
+/// A change that a node reports without being asked. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A node connected with this one.
+    /// A node connected to this one.
     Connected { name: Name },
-    /// A connected node is no more, and why.
+    /// The connection to a node ended, and why.
     Down { name: Name, why: String },
-    /// gpmd went away; calls and connections go on without it.
+    /// The connection to gpmd ended. Calls and connections between nodes continue.
     GpmdLost,
-    /// gpmd is back and knows this node again.
+    /// gpmd is back and has registered this node again.
     GpmdBack,
-    /// gpmd is back and does not take this node again; it goes on asking.
+    /// gpmd is back and refuses to register this node again. The node keeps trying.
     GpmdRefused { why: String },
-    /// A node asks to connect, and the accept policy is to ask a person. `Handle::answer` answers, by the
-    /// question's id; where nobody does (`Handle::answering`), the node is denied.
+    /// A node asks to connect, and the accept policy is to ask a person. `Handle::answer` answers the question
+    /// with this id. If nobody listens for questions (`Handle::answering`), the node is denied.
     Asked { id: u64, name: Name },
-    /// A question is no longer open. `allowed` is the answer of a person, if there was one.
+    /// A question is closed. `allowed` is the answer of a person, if there was one.
     AskEnded { id: u64, name: Name, allowed: Option<bool>, why: String },
-    /// This node asked to connect, and waits for the person there to answer.
+    /// This node asked to connect, and waits for a person at the other node to answer.
     Waiting { name: Name },
-    /// This node is being shut down, and waits for so many calls to end; `Handle::hurry` takes them back.
+    /// This node is shutting down and waits for this many calls to end. `Handle::hurry` cancels them.
     Leaving { calls: usize },
 }
 
 impl Event {
-    /// What kind of event it is: the member `event` of its JSON.
+    /// Returns the kind of the event: the member `event` of its JSON.
     pub fn kind(&self) -> &'static str {
         match self {
             Event::Connected { .. } => "connected",
@@ -48,7 +48,7 @@ impl Event {
         }
     }
 
-    /// The other node that it is about, where there is one.
+    /// Returns the other node that the event is about, if there is one.
     pub fn node(&self) -> Option<&Name> {
         match self {
             Event::Connected { name }
@@ -60,7 +60,7 @@ impl Event {
         }
     }
 
-    /// The number that belongs to it and what it counts: `id` of a question, `calls` that are waited for.
+    /// Returns the number of the event with its JSON name: the `id` of a question, or the `calls` that still run.
     pub fn number(&self) -> Option<(&'static str, u64)> {
         match self {
             Event::Asked { id, .. } | Event::AskEnded { id, .. } => Some(("id", *id)),
@@ -69,7 +69,7 @@ impl Event {
         }
     }
 
-    /// Why it happened, where that is known.
+    /// Returns why it happened, if that is known.
     pub fn why(&self) -> Option<&str> {
         match self {
             Event::Down { why, .. } | Event::GpmdRefused { why } | Event::AskEnded { why, .. } => Some(why),
@@ -77,7 +77,7 @@ impl Event {
         }
     }
 
-    /// An event as `--json` gives it. Every event has the member `event`, which no result has.
+    /// Returns the event as `--json` prints it. Every event has the member `event`, which no result has.
     pub fn to_json(&self) -> Json {
         let mut line = json!({ "event": self.kind() });
         if let Some(node) = self.node() {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_can_be_told_from_a_result() {
+    fn every_event_has_a_kind_of_its_own() {
         let name: Name = "a".parse().unwrap();
         let events = [
             Event::Connected { name: name.clone() },

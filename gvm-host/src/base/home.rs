@@ -1,7 +1,7 @@
-//! The home: one person's folder on one device, and where everything stands in it.
+//! The home: one person's folder on one device, and the paths of all files in it.
 //!
-//! In: the path that a flag, the environment or a default chose. Out: a folder that is ours alone,
-//! and the paths in it. Must not know: what the files hold, but for the home's own id.
+//! In: the path that a flag, the environment or a default chose. Out: a folder that only its owner can enter,
+//! and the paths in it. Must not know: what the files contain, except for the home's id.
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -13,24 +13,24 @@ use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
 use crate::base::quote;
 
-/// The home folder. Cheap to clone; holds no open file.
+/// The home folder. Cheap to clone, `Send + Sync`; holds no open file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     root: Arc<Path>,
     id: HomeId,
 }
 
-/// What tells one home from another: 16 random bytes, made when the home is.
+/// Identifies a home: 16 random bytes, created with the home.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HomeId(pub [u8; 16]);
 
 impl Home {
-    /// Opens a home, making it where there is none: folder 0700, id, folders for modules, compiled
-    /// code and the nodes' sockets. Safe to do in several processes at once.
+    /// Opens a home and creates what is missing: the folder (mode 0700), the id, the folders for modules,
+    /// compiled code and the nodes' sockets. Several processes may do this at the same time.
     ///
     /// # Errors
-    /// `HOME_INSECURE` where others may read or write it, or it is another user's; `SYNTAX` where
-    /// the path is not UTF-8; `STORAGE_FULL`, `INTERNAL`.
+    /// `HOME_INSECURE` if other users can enter the folder, or it belongs to another user; `SYNTAX` if the path
+    /// is not UTF-8; `STORAGE_FULL`, `INTERNAL`.
     pub fn open(path: impl AsRef<Path>) -> Result<Home> {
         let root = absolute(path.as_ref())?;
         make_private_folder(&root)?;
@@ -43,10 +43,10 @@ impl Home {
         Ok(home)
     }
 
-    /// A home as it stands, without making anything in it; of no id where it has none yet.
+    /// Opens a home without creating anything. The id is zero if the home has none yet.
     ///
     /// # Errors
-    /// As of [`Home::open`]; `INTERNAL` where there is no such folder.
+    /// Those of [`Home::open`]; `INTERNAL` if there is no such folder.
     pub fn existing(path: &Path) -> Result<Home> {
         let root = absolute(path)?;
         check_private(&root)?;
@@ -55,78 +55,78 @@ impl Home {
         Ok(Home { root: root.into(), id })
     }
 
-    /// The folder itself, absolute, UTF-8.
+    /// Returns the path of the folder: absolute, UTF-8.
     pub fn path(&self) -> &Path {
         &self.root
     }
 
-    /// What tells this home from another.
+    /// Returns the id of this home.
     pub fn id(&self) -> HomeId {
         self.id
     }
 
-    /// gpmd's socket for nodes.
+    /// Returns the path of gpmd's socket for nodes.
     pub fn gpmd_socket(&self) -> PathBuf {
         self.root.join("gpmd.sock")
     }
 
-    /// gpmd's socket for commands.
+    /// Returns the path of gpmd's socket for commands.
     pub fn command_socket(&self) -> PathBuf {
         self.root.join("command.sock")
     }
 
-    /// What the running gpmd says of itself.
+    /// Returns the path of the record that the running gpmd writes: its process, addresses and version.
     pub fn gpmd_record(&self) -> PathBuf {
         self.root.join("gpmd.json")
     }
 
-    /// Locked by the gpmd that runs, for as long as it runs.
+    /// Returns the path of the file that the running gpmd keeps locked.
     pub fn gpmd_lock(&self) -> PathBuf {
         self.root.join("gpmd.lock")
     }
 
-    /// gpmd's log.
+    /// Returns the path of gpmd's log.
     pub fn gpmd_log(&self) -> PathBuf {
         self.root.join("gpmd.log")
     }
 
-    /// The key that makes a process one of this home; see `key.rs`.
+    /// Returns the path of the key that all processes of this home share; see `key.rs`.
     pub fn device_key(&self) -> PathBuf {
         self.root.join("device.key")
     }
 
-    /// The index of modules.
+    /// Returns the path of the index of modules.
     pub fn index(&self) -> PathBuf {
         self.root.join("ghost.modules.json")
     }
 
-    /// The folder of module files, `<sha256>.wasm`.
+    /// Returns the path of the folder of module files, `<sha256>.wasm`.
     pub fn modules(&self) -> PathBuf {
         self.root.join("modules")
     }
 
-    /// The file of the module with this hash.
+    /// Returns the path of the module with this hash.
     pub fn module(&self, hash: crate::base::id::Hash) -> PathBuf {
         self.modules().join(format!("{hash}.wasm"))
     }
 
-    /// The folder of compiled code.
+    /// Returns the path of the folder of compiled code.
     pub fn compiled(&self) -> PathBuf {
         self.root.join("compiled")
     }
 
-    /// The folder of the nodes' sockets.
+    /// Returns the path of the folder of the nodes' sockets.
     pub fn nodes(&self) -> PathBuf {
         self.root.join("nodes")
     }
 
-    /// The socket of one life of a node; no two lives share one.
+    /// Returns the path of a node's socket. Each incarnation of a node has its own.
     pub fn node_socket(&self, id: uuid::Uuid, incarnation: u64) -> PathBuf {
         let (short, _, _, _) = id.as_fields();
         self.nodes().join(format!("{short:08x}-{incarnation:016x}.sock"))
     }
 
-    /// What was typed in the REPL.
+    /// Returns the path of the history of the REPL.
     pub fn history(&self) -> PathBuf {
         self.root.join("history")
     }
@@ -145,19 +145,21 @@ impl fmt::Debug for HomeId {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    let root = std::path::absolute(path)
-        .map_err(|error| Error::io(format_args!("no home at {}", path.display()), error))?;
+    let root = std::path::absolute(path).map_err(|error| {
+        Error::io(format_args!("cannot resolve the path `{}` of the home", path.display()), error)
+    })?;
     if root.to_str().is_none() {
         return Err(Error::new(
             Code::Syntax,
-            format!("the home's path {} is not UTF-8: choose another with --home", root.display()),
-        ));
+            format!("the path `{}` of the home is not UTF-8", root.display()),
+        )
+        .with_help("choose another home with `--home` or `GHOST_HOME`"));
     }
     Ok(root)
 }
 
 fn make_private_folder(path: &Path) -> Result<()> {
-    let fail = |error| Error::io(format_args!("cannot make {}", path.display()), error);
+    let fail = |error| Error::io(format_args!("cannot create the folder `{}`", path.display()), error);
     if path.is_dir() {
         return Ok(());
     }
@@ -172,26 +174,23 @@ fn make_private_folder(path: &Path) -> Result<()> {
 
 fn check_private(path: &Path) -> Result<()> {
     let meta = fs::metadata(path)
-        .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
-    let insecure = |why: &str| {
-        Error::new(Code::HomeInsecure, format!("{why}; anyone who can enter the home can act as you"))
-            .with_command(format!("chmod 700 {}", quote::path(path)))
-    };
+        .map_err(|error| Error::io(format_args!("cannot read `{}`", path.display()), error))?;
+    let insecure = |what: String| Error::new(Code::HomeInsecure, what);
     if !meta.is_dir() {
-        return Err(Error::new(
-            Code::HomeInsecure,
-            format!("{} is no folder: choose another home with --home or GHOST_HOME", path.display()),
-        ));
+        return Err(insecure(format!("`{}` is not a folder", path.display()))
+            .with_help("choose another home with `--home` or `GHOST_HOME`"));
     }
     if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::new(
-            Code::HomeInsecure,
-            format!("{} belongs to another user: choose a home of your own with --home", path.display()),
-        ));
+        return Err(insecure(format!("`{}` belongs to another user", path.display()))
+            .with_help("choose a home of your own with `--home` or `GHOST_HOME`"));
     }
     if meta.mode() & 0o077 != 0 {
         let mode = meta.mode() & 0o777;
-        return Err(insecure(&format!("others may enter {} (mode {mode:03o})", path.display())));
+        let path_and_mode = format!("`{}` (mode {mode:03o})", path.display());
+        return Err(insecure(format!(
+            "other users can enter {path_and_mode}; anyone who can enter the home can act as you"
+        ))
+        .with_command(format!("chmod 700 {}", quote::path(path))));
     }
     Ok(())
 }
@@ -206,14 +205,16 @@ fn read_or_make_id(path: &Path) -> Result<HomeId> {
 
 fn read_id(path: &Path) -> Result<HomeId> {
     let text = fs::read_to_string(path)
-        .map_err(|error| Error::io(format_args!("cannot read {}", path.display()), error))?;
+        .map_err(|error| Error::io(format_args!("cannot read `{}`", path.display()), error))?;
     match uuid::Uuid::try_parse(text.trim()) {
         Ok(id) => Ok(HomeId(*id.as_bytes())),
         Err(_) => Err(Error::internal(format!(
-            "{} does not hold 32 hexadecimal digits: stop what runs in this home and remove \
-             the file, and the next start makes a new one",
+            "`{}` does not contain 32 hexadecimal digits",
             path.display()
-        ))),
+        ))
+        .with_help(
+            "stop gpmd and the nodes of this home, then remove the file; the next start creates a new one",
+        )),
     }
 }
 
@@ -235,17 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_home_that_others_may_enter() {
+    fn refuses_a_home_that_other_users_can_enter() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
         let error = Home::open(folder.path()).unwrap_err();
         assert_eq!(error.code(), Code::HomeInsecure);
-        assert!(error.message().contains("chmod 700"), "{error}");
+        assert!(error.message().contains("other users can enter"), "{error}");
+        assert!(error.command().unwrap().starts_with("chmod 700 "), "{error}");
         assert!(!folder.path().join("home.id").exists());
     }
 
     #[test]
-    fn a_broken_id_is_said() {
+    fn a_broken_id_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("home");
         Home::open(&path).unwrap();

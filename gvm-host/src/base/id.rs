@@ -1,7 +1,7 @@
-//! Names and ids: what a node, a module and a call are called, everywhere alike.
+//! Names and ids of nodes and modules, in the same form everywhere.
 //!
-//! In: text a person typed, bytes a peer sent. Out: names that are known to be well formed. Must
-//! not know: who is registered or stored under them.
+//! In: text that a person typed, bytes that a peer sent. Out: names that are known to be well formed. Must
+//! not know: which nodes and modules exist.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,16 +12,16 @@ use crate::base::error::{Code, Error, Result};
 /// The longest node or module name, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Names that the REPL needs for itself.
+/// Names that the REPL reserves.
 pub const RESERVED: [&str; 4] = ["node", "module", "exit", "help"];
 
-/// A node's or a module's name: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most [`MAX_NAME`] bytes, not
-/// [`RESERVED`]. Cheap to clone.
+/// The name of a node or a module: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most [`MAX_NAME`] bytes, not
+/// [`RESERVED`]. Cheap to clone, `Send + Sync`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,16 +37,14 @@ impl FromStr for Name {
                 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         });
         if !words || text.len() > MAX_NAME {
-            return Err(Error::new(
-                Code::Syntax,
-                format!(
-                    "{text:?} is no name: names are lower-case words of letters and digits joined by \
-                     hyphens, at most {MAX_NAME} characters, such as `node-8399`"
-                ),
-            ));
+            return Err(Error::new(Code::Syntax, format!("`{text}` is not a valid name")).with_help(format!(
+                "start with a lower-case letter; use lower-case letters, digits and single hyphens, at most \
+                 {MAX_NAME} characters, as in `node-8399`"
+            )));
         }
         if RESERVED.contains(&text) {
-            return Err(Error::new(Code::Syntax, format!("`{text}` is reserved: choose another name")));
+            return Err(Error::new(Code::Syntax, format!("the name `{text}` is reserved"))
+                .with_help("choose another name"));
         }
         Ok(Name(text.into()))
     }
@@ -83,26 +81,24 @@ impl<'de> serde::Deserialize<'de> for Name {
     }
 }
 
-/// A module's version as a person types it: semver, `v` in front or not.
+/// Parses a module's version: semver, with an optional `v` in front.
 ///
 /// # Errors
 /// `SYNTAX` for anything else.
 pub fn parse_version(text: &str) -> Result<semver::Version> {
     let bare = text.strip_prefix('v').unwrap_or(text);
     semver::Version::parse(bare).map_err(|error| {
-        Error::new(
-            Code::Syntax,
-            format!("{text:?} is no version ({error}): versions look like 1.2.3 or v1.2.3"),
-        )
+        Error::new(Code::Syntax, format!("`{text}` is not a valid version: {error}"))
+            .with_help("use a semantic version, such as `1.2.3` or `v1.2.3`")
     })
 }
 
-/// The SHA-256 of a module's bytes; its name in every store and cache.
+/// The SHA-256 of a module's bytes, which names the module in every store and cache.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// The hash of these bytes.
+    /// Returns the hash of these bytes.
     pub fn of(bytes: &[u8]) -> Hash {
         use sha2::Digest;
         Hash(sha2::Sha256::digest(bytes).into())
@@ -125,7 +121,7 @@ impl FromStr for Hash {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Hash> {
-        let bad = || Error::new(Code::Syntax, format!("{text:?} is no SHA-256"));
+        let bad = || Error::new(Code::Syntax, format!("`{text}` is not a SHA-256 hash"));
         let mut hash = [0; 32];
         if text.len() != 64 || !text.is_ascii() {
             return Err(bad());
@@ -151,31 +147,32 @@ impl<'de> serde::Deserialize<'de> for Hash {
     }
 }
 
-/// One life of one node: what a greeting expects at a place where another may listen by now.
+/// One life of one node. A greeting names the life that it expects, because another node may listen at the same
+/// address by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Life {
     pub id: uuid::Uuid,
-    /// A process that starts again has another.
+    /// A process that starts again has a new one.
     pub incarnation: u64,
 }
 
-/// What a node alone knows, and shows to gpmd, to be known as itself; and what gpmd gives it to show to others.
-/// Never shown to people.
+/// A secret of one node. The node proves its identity to gpmd with it; gpmd also issues secrets that a node
+/// shows to other nodes. Never printed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Secret([u8; 16]);
 
 impl Secret {
-    /// One that nobody can guess: 122 random bits.
+    /// Creates a secret with 122 random bits.
     pub fn random() -> Secret {
         Secret(*uuid::Uuid::new_v4().as_bytes())
     }
 
-    /// The secret with these bytes, if there are as many as it has.
+    /// Returns the secret with these bytes, or `None` if their number is not 16.
     pub fn read(bytes: &[u8]) -> Option<Secret> {
         bytes.try_into().ok().map(Secret)
     }
 
-    /// For the wire.
+    /// Returns the bytes, for the wire.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -187,26 +184,26 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A node that asks to be registered.
+/// A node that asks gpmd to register it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applicant {
-    /// None leaves the name to the registry.
+    /// `None` lets the registry choose the name.
     pub name: Option<Name>,
     pub life: Life,
-    /// Where it can be dialled, in the order to try them; at least one. `unix:PATH`, `tcp:HOST:PORT`.
+    /// The addresses to dial, in the order to try them; at least one. `unix:PATH`, `tcp:HOST:PORT`.
     pub addresses: Vec<String>,
 }
 
-/// One running node, as the registry lists it and a greeting expects it.
+/// A running node, as the registry lists it and a greeting expects it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct NodeInfo {
     pub name: Name,
     pub id: uuid::Uuid,
-    /// Which life of the node this is: a process that starts again has another.
+    /// The life of the node: a process that starts again has a new incarnation.
     pub incarnation: u64,
-    /// Where to dial it first: `unix:PATH`, `tcp:HOST:PORT`.
+    /// The address to dial first: `unix:PATH`, `tcp:HOST:PORT`.
     pub address: String,
-    /// Every place to dial it, in the order to try them; `address` is the first.
+    /// All addresses to dial, in the order to try them; `address` is the first.
     pub addresses: Vec<String>,
     /// When it registered, in milliseconds since 1970.
     #[serde(rename = "since")]
@@ -214,7 +211,7 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
-    /// Which life of which node this is.
+    /// Returns the node's id and incarnation.
     pub fn life(&self) -> Life {
         Life { id: self.id, incarnation: self.incarnation }
     }
@@ -235,14 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn versions_take_a_v() {
+    fn versions_may_begin_with_v() {
         assert_eq!(parse_version("v0.0.1").unwrap(), parse_version("0.0.1").unwrap());
         assert!(parse_version("vv1.0.0").is_err());
         assert!(parse_version("1.0").is_err());
     }
 
     #[test]
-    fn hashes_read_what_they_write() {
+    fn hashes_parse_what_they_print() {
         let hash = Hash::of(b"ghost");
         assert_eq!(hash.to_string().parse::<Hash>().unwrap(), hash);
         assert!("é".repeat(32).parse::<Hash>().is_err());

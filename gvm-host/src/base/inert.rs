@@ -1,40 +1,40 @@
-//! Untrusted text, made safe to show on a terminal, in a log or in a line of output.
+//! Makes untrusted text safe to show on a terminal, in a log or in a line of output.
 //!
 //! In: names, reasons and messages that a guest, a module or a peer chose. Out: the same text, in which
-//! no character moves the cursor, ends the line, reorders its neighbours or hides. Pure. Must not know:
-//! where the text came from, where it is shown.
+//! no character moves the cursor, ends the line, reorders its neighbours or is invisible. Pure. Must not know:
+//! where the text comes from, where it is shown.
 //!
-//! The characters are those of Unicode's general categories Cc, Zl and Zp, the bidirectional controls of
-//! Unicode Standard Annex 9, and those that are invisible wherever they stand (Unicode Technical
-//! Standard 39). The zero-width joiners stay: several scripts cannot be written without them.
+//! It escapes the characters of Unicode's general categories Cc, Zl and Zp, the bidirectional controls of
+//! Unicode Standard Annex 9, and the characters that are always invisible (Unicode Technical
+//! Standard 39). It keeps the zero-width joiners, because several scripts cannot be written without them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character of untrusted text has to be escaped. Line breaks and tabs are among them.
+/// Returns whether a character of untrusted text must be escaped. This includes line breaks and tabs.
 pub fn acts(c: char) -> bool {
     c.is_control() || hides(c)
 }
 
-/// Whether a character that is no control character reorders text, ends a line, or cannot be seen.
+/// Returns whether a character other than a control character reorders text, ends a line, or is invisible.
 pub fn hides(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text as one line: what acts is written as an escape, `\n` or `\u{1b}`.
+/// Returns the text as one line. Characters for which [`acts`] holds become escapes, such as `\n` or `\u{1b}`.
 pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, acts, |c, out| out.extend(c.escape_default()))
 }
 
-/// The text with its line breaks and tabs, and everything else that acts escaped.
+/// Returns the text with its line breaks and tabs, and all other characters for which [`acts`] holds escaped.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| acts(c) && !matches!(c, '\n' | '\t'), |c, out| out.extend(c.escape_default()))
 }
 
-/// JSON text with everything escaped that JSON leaves as it is and a terminal would obey. It reads back
-/// as the same value.
+/// Escapes the characters in JSON text that JSON permits and a terminal would obey. The result parses as the
+/// same value.
 pub fn json(text: &str) -> Cow<'_, str> {
     escape(
         text,
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_acts_is_escaped() {
+    fn active_characters_are_escaped() {
         assert_eq!(line("\x1b]0;x\x07\r\n\ty"), "\\u{1b}]0;x\\u{7}\\r\\n\\ty");
         assert_eq!(
             line("a\u{202e}b\u{9b}31m\u{2028}\u{feff}\u{7f}"),

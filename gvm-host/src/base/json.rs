@@ -1,7 +1,7 @@
-//! Values as JSON, for `--json` and for programs that read it.
+//! Converts values to JSON, for `--json` and for programs that read it.
 //!
 //! In: a value and its type. Out: one JSON value that loses nothing: integers beyond 2^53 and floats
-//! that JSON lacks become strings, bytes become base64. Must not know: who prints it.
+//! that JSON lacks become strings, bytes become base64. Must not know: where the JSON is printed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,15 +9,19 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::base::value::{List, Type, Value};
 
-/// The greatest integer up to which every JSON reader counts exactly.
+/// The largest integer that every JSON reader represents exactly, together with all smaller ones.
 const EXACT: u64 = 1 << 53;
 
-/// The value as JSON. Integers are numbers, as strings beyond ±2^53; floats are numbers, as strings
-/// where they are not finite; `list<u8>` is `{"base64": …}`; records are objects, tuples and other
-/// lists arrays, flags an array of names; an enum's case is its name, as is a variant's without
-/// payload, else `{"case": payload}`; `none` is null and `some` its payload, in `{"some": …}` where
-/// that could be null itself; results are `{"ok": …}` or `{"err": …}`. A part that is not of its
-/// type, which [`Value::check`] would have found, is null.
+/// Converts a value to JSON:
+///
+/// - Integers are numbers, or strings beyond ±2^53. Floats are numbers, or strings if they are not finite.
+/// - `list<u8>` is `{"base64": …}`. Records are objects. Tuples and other lists are arrays. Flags are an array of
+///   names.
+/// - A case of an enum, or of a variant without payload, is its name; with payload it is `{"case": payload}`.
+/// - `none` is null. `some` is its payload, or `{"some": …}` if the payload is an option itself.
+/// - Results are `{"ok": …}` or `{"err": …}`.
+///
+/// A part that does not fit its type, which [`Value::check`] reports, is null.
 pub fn to_json(value: &Value, ty: &Type) -> Json {
     match (ty, value) {
         (_, Value::Bool(v)) => Json::Bool(*v),
@@ -101,7 +105,7 @@ fn unsigned(number: u64) -> Json {
     if number > EXACT { Json::String(number.to_string()) } else { Json::from(number) }
 }
 
-/// An `f32` by its own shortest digits: 0.1 stays 0.1.
+/// Writes an `f32` with its own shortest digits: 0.1 stays 0.1.
 fn single(number: f32) -> Json {
     double(number.to_string().parse().unwrap_or(f64::from(number)))
 }

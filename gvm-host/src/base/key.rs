@@ -1,8 +1,7 @@
-//! The device key: what makes a process one of this home wherever the kernel cannot vouch for it.
+//! The device key: it proves that a process belongs to this home where the kernel cannot tell, that is on TCP.
 //!
-//! In: a home. Out: the Ed25519 key that all its processes agree on, refused where others may have
-//! read it; a certificate that carries its public half and says nothing else. Must not know: who is
-//! shown the certificate.
+//! In: a home. Out: the Ed25519 key that all its processes share, or an error if other users can read it; a
+//! certificate that contains the public key and nothing else. Must not know: TLS, connections.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,50 +15,54 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::quote;
 
-/// The one name in every certificate: it tells neither home nor device nor user.
+/// The only name in every certificate. It does not reveal the home, the device or the user.
 const NAME: &str = "ghost";
 
-/// A key file is some 200 bytes; whatever is larger is none.
+/// The most bytes read from a key file, which has about 200.
 const MOST_BYTES: u64 = 16 << 10;
 
-/// A home's key. Belongs to whoever opened it; the file stays as it is.
+/// What to do about a key file that is not a key.
+const REPLACE: &str =
+    "stop gpmd and the nodes of this home, then remove it; the next start creates a new key";
+
+/// A home's key, in memory.
 pub struct DeviceKey(KeyPair);
 
 impl DeviceKey {
-    /// Reads the home's key, making it where there is none: PKCS#8 in `device.key`, mode 0600, durable
-    /// before it is used. Several processes that start at once end up with the same key.
+    /// Reads the home's key, and creates it if there is none: PKCS#8 in `device.key`, mode 0600, durable
+    /// before it is used. Several processes that start at the same time get the same key.
     ///
     /// # Errors
-    /// `HOME_INSECURE` where others may read it or it is another user's; `STORAGE_FULL`, `INTERNAL`.
+    /// `HOME_INSECURE` if other users can read it or it belongs to another user; `STORAGE_FULL`, `INTERNAL`.
     pub fn open(home: &Home) -> Result<DeviceKey> {
         let path = home.device_key();
         if !path.exists() {
             let fresh = KeyPair::generate_for(&rcgen::PKCS_ED25519)
-                .map_err(|error| Error::internal(format!("no device key can be made: {error}")))?;
-            // Whoever comes second takes the first one's.
+                .map_err(|error| Error::internal(format!("cannot create the device key: {error}")))?;
+            // If another process has written a key meanwhile, that key is read below.
             durable::write_new(&path, fresh.serialize_pem().as_bytes())?;
         }
         let text = read_secret(&path)?;
         KeyPair::from_pkcs8_pem_and_sign_algo(&text, &rcgen::PKCS_ED25519).map(DeviceKey).map_err(|error| {
             Error::internal(format!(
-                "{} holds no Ed25519 key in PKCS#8 ({error}): stop what runs in this home and remove the \
-                 file, and the next start makes a new one",
+                "`{}` does not contain an Ed25519 key in PKCS#8 form: {error}",
                 path.display()
             ))
+            .with_help(REPLACE)
         })
     }
 
-    /// The public half, as a `SubjectPublicKeyInfo` in DER.
+    /// Returns the public key as a `SubjectPublicKeyInfo` in DER.
     pub fn public(&self) -> Vec<u8> {
         self.0.subject_public_key_info()
     }
 
-    /// The private half, as PKCS#8 in DER.
+    /// Returns the private key as PKCS#8 in DER.
     pub fn private(&self) -> Vec<u8> {
         self.0.serialize_der()
     }
 
-    /// A certificate in DER that the key signed for itself; the same one in every process.
+    /// Returns a certificate in DER that the key signs itself. It is the same in every process.
     ///
     /// # Errors
     /// `INTERNAL`.
@@ -68,33 +71,28 @@ impl DeviceKey {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, NAME);
         params.self_signed(&self.0).map(|certificate| certificate.der().to_vec()).map_err(|error| {
-            Error::internal(format!("no certificate can be made of the device key: {error}"))
+            Error::internal(format!("cannot create a certificate from the device key: {error}"))
         })
     }
 }
 
-/// The text of a file that only its owner, our user, may read.
+/// Reads a file that belongs to this user and that no other user can read.
 fn read_secret(path: &Path) -> Result<String> {
-    let fail = |error| Error::io(format_args!("cannot read {}", path.display()), error);
+    let fail = |error| Error::io(format_args!("cannot read `{}`", path.display()), error);
     let file = File::open(path).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
     if !meta.is_file() {
-        return Err(Error::internal(format!(
-            "{} is no file: stop what runs in this home and remove it, and the next start makes a key",
-            path.display()
-        )));
+        return Err(Error::internal(format!("`{}` is not a file", path.display())).with_help(REPLACE));
     }
     if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::new(
-            Code::HomeInsecure,
-            format!("{} belongs to another user: choose a home of your own with --home", path.display()),
-        ));
+        return Err(Error::new(Code::HomeInsecure, format!("`{}` belongs to another user", path.display()))
+            .with_help("choose a home of your own with `--home` or `GHOST_HOME`"));
     }
     if meta.mode() & 0o077 != 0 {
         return Err(Error::new(
             Code::HomeInsecure,
             format!(
-                "other users can read {} (mode {:03o}); anyone who has this key can act as you",
+                "other users can read `{}` (mode {:03o}); anyone who has this key can act as you",
                 path.display(),
                 meta.mode() & 0o777,
             ),
@@ -103,7 +101,7 @@ fn read_secret(path: &Path) -> Result<String> {
     }
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(fail)?;
-    // What is no text is no key either, and told so by whoever reads it.
+    // Bytes that are not UTF-8 are not a key either: the parser of keys reports them.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -134,18 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_may_read_is_refused() {
+    fn a_key_that_other_users_can_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(folder.path());
         DeviceKey::open(&home).unwrap();
         fs::set_permissions(home.device_key(), fs::Permissions::from_mode(0o640)).unwrap();
         let error = DeviceKey::open(&home).err().unwrap();
         assert_eq!(error.code(), Code::HomeInsecure);
-        assert!(error.message().contains(&format!("chmod 600 {}", home.device_key().display())), "{error}");
+        assert_eq!(
+            error.command(),
+            Some(format!("chmod 600 {}", home.device_key().display()).as_str()),
+            "{error}"
+        );
     }
 
     #[test]
-    fn a_damaged_key_is_said() {
+    fn a_damaged_key_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(folder.path());
         DeviceKey::open(&home).unwrap();

@@ -1,6 +1,7 @@
-//! What every other folder may use, and what uses none of them.
+//! The lowest layer: every other folder may import it, and it imports none of them.
 //!
-//! In and out: plain values. Must not know: calls, modules, sockets, wasm, the terminal.
+//! In: plain values, files, what the system reports. Out: the same, checked or converted. Must not know: calls,
+//! modules, sockets, wasmtime, the terminal.
 
 pub mod code;
 pub mod contain;

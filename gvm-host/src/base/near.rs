@@ -1,15 +1,15 @@
-//! Names that are nearly right.
+//! Suggests names for misspelled ones.
 //!
-//! In: what was asked for and what there is. Out: a few of the latter, nearest first. Must not
-//! know: what the names are of.
+//! In: the name that was asked for, the names that exist. Out: up to three similar names, the most similar first.
+//! Pure. Must not know: what has these names.
 
-/// How like two names are at least, of 1, to be worth a suggestion.
+/// The least similarity, from 0 to 1, of a name that is suggested.
 const LIKE: f64 = 0.6;
 
-/// The most suggestions made.
+/// The most names suggested.
 const MOST: usize = 3;
 
-/// The names nearest to `wanted`, nearest first.
+/// Returns the names most similar to `wanted`, the most similar first.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut near: Vec<(f64, &str)> = names
         .into_iter()
@@ -21,7 +21,7 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Ve
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// `: did you mean `a` or `b`?`, or nothing where nothing is near.
+/// Returns `` : did you mean `a` or `b`? `` to append to a message, or an empty text if no name is similar.
 pub fn suggestion<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let near = nearest(wanted, names);
     let quoted: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
@@ -32,8 +32,8 @@ pub fn suggestion<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// Whether one name is the other with one slip of the fingers. Names that differ in a number alone are not:
-/// they are meant to be told apart.
+/// Returns whether two names differ by one typing error. Names that differ only in their digits do not count,
+/// because such names are different on purpose.
 pub fn is_slip(wanted: &str, name: &str) -> bool {
     let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
     strsim::osa_distance(wanted, name) == 1 && letters(wanted) != letters(name)
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suggests_what_is_near() {
+    fn suggests_similar_names() {
         assert_eq!(suggestion("mth", ["maths", "math"]), ": did you mean `math` or `maths`?");
         assert_eq!(suggestion("xyz", ["math"]), "");
         assert!(is_slip("fra", "far") && is_slip("kichen", "kitchen"));

@@ -1,8 +1,8 @@
-//! What the system tells of processes, this one and others.
+//! What the system reports about processes, this one and others.
 //!
-//! In: process ids, files, what `/proc` says. Out: whether a process lives and runs, what it is called, who
-//! holds a lock, how many descriptors are left. Must not know: why somebody asks. Where the system does not
-//! tell (`/proc` is Linux's), the answer is none.
+//! In: process ids, paths, ports, `/proc`. Out: the state and name of a process, the process that holds a lock or
+//! listens on a port, the numbers of open files. Must not know: nodes, gpmd. On systems without `/proc`
+//! (it is Linux's), most answers are `None` or empty.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,17 +13,17 @@ use rustix::process::{Pid, Resource, getpid, getrlimit, test_kill_process};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 
-/// How a process is.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Runs,
-    /// By a signal: Ctrl-Z, SIGSTOP.
+    /// A signal suspended it: Ctrl-Z, SIGSTOP.
     Stopped,
-    /// A debugger holds it.
+    /// A debugger stopped it.
     Traced,
 }
 
-/// How the process is; none where there is none, or it has ended and waits for its parent.
+/// Returns the state of a process; `None` if there is no such process, or it has ended and is a zombie.
 pub fn state(pid: u32) -> Option<State> {
     let id = Pid::from_raw(i32::try_from(pid).ok()?)?;
     match stat(pid).and_then(|stat| stat.chars().next()) {
@@ -31,17 +31,17 @@ pub fn state(pid: u32) -> Option<State> {
         Some('T') => Some(State::Stopped),
         Some('t') => Some(State::Traced),
         Some(_) => Some(State::Runs),
-        // Without `/proc`: whether it takes signals.
+        // Without `/proc`: a process exists if it can be sent signals.
         None => test_kill_process(id).is_ok().then_some(State::Runs),
     }
 }
 
-/// Whether a process other than this one runs under this id.
+/// Returns whether a process other than this one has this id.
 pub fn lives(pid: u32) -> bool {
     u32::try_from(getpid().as_raw_nonzero().get()).is_ok_and(|own| own != pid) && state(pid).is_some()
 }
 
-/// The process in words: its id, and what it is called where that is known.
+/// Describes a process for a message: its id, and its name if that is known.
 pub fn called(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) => format!("process {pid} ({})", name.trim().escape_default()),
@@ -49,7 +49,7 @@ pub fn called(pid: u32) -> String {
     }
 }
 
-/// How many files and connections a process has open, and how many it may have.
+/// Returns how many files and connections a process has open, and how many it may open.
 pub fn open_files(pid: u32) -> Option<(u64, u64)> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
@@ -58,20 +58,20 @@ pub fn open_files(pid: u32) -> Option<(u64, u64)> {
     Some((u64::try_from(open).ok()?, most.split_whitespace().next()?.parse().ok()?))
 }
 
-/// What the process was started with.
+/// Returns the command line of a process.
 pub fn words(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// The children of a process.
+/// Returns the children of a process.
 pub fn children(pid: u32) -> Vec<u32> {
     let parent = |id: &u32| stat(*id).and_then(|stat| stat.split(' ').nth(1)?.parse::<u32>().ok());
     all().filter(|id| parent(id) == Some(pid)).collect()
 }
 
-/// The process that holds the lock (`flock`) of a file.
+/// Returns the process that holds the lock (`flock`) of a file.
 pub fn holder(path: &Path) -> Option<u32> {
     let meta = fs::metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
@@ -87,7 +87,7 @@ pub fn holder(path: &Path) -> Option<u32> {
     held.filter(|pid| *pid != 0)
 }
 
-/// The process that listens at a TCP port of this device.
+/// Returns the process that listens on a TCP port of this device.
 pub fn listening_at(port: u16) -> Option<u32> {
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| fs::read_to_string(path).ok());
@@ -111,36 +111,32 @@ pub fn listening_at(port: u16) -> Option<u32> {
     if inodes.is_empty() { None } else { all().find(holds) }
 }
 
-/// Every process.
+/// Returns the ids of all processes.
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// What stands behind the name in `/proc/PID/stat`: the state, the parent, and more.
+/// Returns the fields after the name in `/proc/PID/stat`: the state, the parent, and more.
 fn stat(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.to_owned())
 }
 
-/// Refuses to begin where the process may hold fewer files open than it needs: what fails later for want of
-/// one fails in places that have no word for it.
+/// Checks that this process may open as many files as it needs. The check comes first because a later failure to
+/// open a file often has no clear message.
 ///
 /// # Errors
-/// `OVERLOADED` with the numbers and the way out.
+/// `OVERLOADED` with both numbers and a command that raises the limit.
 pub fn enough_descriptors() -> Result<()> {
     let Some(most) = getrlimit(Resource::Nofile).current else { return Ok(()) };
     if most >= limits::DESCRIPTORS {
         return Ok(());
     }
-    Err(Error::new(
-        Code::Overloaded,
-        format!(
-            "this process may hold {most} files and connections open, and needs {least} or more: raise it with \
-             `ulimit -n 1024`, and try again",
-            least = limits::DESCRIPTORS
-        ),
-    ))
+    let least = limits::DESCRIPTORS;
+    let message =
+        format!("this process may open only {most} files and connections, and needs at least {least}");
+    Err(Error::new(Code::Overloaded, message).with_command("ulimit -n 1024"))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -148,10 +144,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processes_are_told() {
+    fn processes_are_reported() {
         let own = std::process::id();
         assert_eq!(state(own), Some(State::Runs));
-        assert!(!lives(own), "of others");
+        assert!(!lives(own), "this process does not count");
         assert!(open_files(own).is_some_and(|(open, most)| open > 2 && open < most));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(lives(child.id()) && children(own).contains(&child.id()));
@@ -162,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_is_told() {
+    fn the_process_that_listens_is_reported() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(listening_at(port), Some(std::process::id()));
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_of_a_lock_is_told() {
+    fn the_holder_of_a_lock_is_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(holder(file.path()), None);
         file.as_file().lock().unwrap();

@@ -1,16 +1,16 @@
-//! A word as a shell takes it.
+//! Quotes text for a shell.
 //!
-//! In: a path or a word that a person is told to type. Out: the same, quoted where a shell would read it
-//! otherwise. Must not know: what it is typed for.
+//! In: a path or a word of a command that a message suggests. Out: the same, in quotes if a shell would otherwise
+//! change it. Pure. Must not know: the command.
 
 use std::path::Path;
 
-/// A path, ready to be typed.
+/// Quotes a path.
 pub fn path(path: &Path) -> String {
     word(&path.to_string_lossy())
 }
 
-/// A word, ready to be typed.
+/// Quotes a word.
 pub fn word(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@%:,=".contains(&byte);
     match !word.is_empty() && word.bytes().all(plain) {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_what_a_shell_reads_back() {
+    fn a_shell_reads_the_same_text() {
         for (given, typed) in [
             ("/home/a/.ghost-network", "/home/a/.ghost-network"),
             ("/my home", "'/my home'"),

@@ -1,11 +1,12 @@
-//! What a guest wrote, made harmless for a terminal.
+//! Makes the output of guests harmless for a terminal.
 //!
-//! In: bytes as they come, cut anywhere. Out: text in which nothing moves the cursor, colours, renames
-//! the window or answers back. Which characters do is `inert`'s to say. Pure. Must not know: where it is shown.
+//! In: bytes in pieces that may be cut anywhere. Out: text that cannot move the cursor, change colours, rename
+//! the window or make the terminal answer. `inert` defines which characters can. Pure. Must not know: where it
+//! is shown.
 
 use crate::base::inert;
 
-/// Turns a stream of bytes into harmless text. One for each stream; it holds a character that is not
+/// Turns a stream of bytes into harmless text. Use one per stream: it keeps the bytes of a character that is not
 /// complete yet.
 #[derive(Debug, Default)]
 pub struct Sanitizer {
@@ -13,7 +14,7 @@ pub struct Sanitizer {
 }
 
 impl Sanitizer {
-    /// The text that is complete with these bytes.
+    /// Takes the next bytes and returns the text that they complete.
     pub fn feed(&mut self, bytes: &[u8]) -> String {
         let mut all = std::mem::take(&mut self.rest);
         all.extend_from_slice(bytes);
@@ -29,7 +30,7 @@ impl Sanitizer {
                     let (valid, after) = left.split_at(error.valid_up_to());
                     harmless(&String::from_utf8_lossy(valid), &mut text);
                     match error.error_len() {
-                        // The beginning of a character: the rest of it is still to come.
+                        // The beginning of a character: its other bytes come later.
                         None => {
                             self.rest = after.to_vec();
                             return text;
@@ -44,7 +45,7 @@ impl Sanitizer {
         }
     }
 
-    /// What is left at the end of the stream.
+    /// Returns the rest of the text at the end of the stream.
     pub fn finish(&mut self) -> String {
         match std::mem::take(&mut self.rest)[..] {
             [] => String::new(),
@@ -53,7 +54,7 @@ impl Sanitizer {
         }
     }
 
-    /// A carriage return at the very end may be half of a line's end.
+    /// Holds back a carriage return at the end: it may be the first half of a line break.
     fn keep_return(&mut self, valid: &str, text: &mut String) {
         match valid.strip_suffix('\r') {
             Some(before) => {
@@ -71,7 +72,7 @@ fn harmless(text: &str, out: &mut String) {
         match c {
             '\n' | '\t' => out.push(c),
             '\r' if chars.peek() == Some(&'\n') => {}
-            // C0 as terminals themselves show it: ^[ for escape.
+            // Terminals show C0 controls in this form too: ^[ for escape.
             '\0'..='\x1f' => out.extend(['^', char::from(c as u8 + 0x40)]),
             '\x7f' => out.push_str("^?"),
             c if inert::acts(c) => out.extend(c.escape_unicode()),
@@ -92,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn text_passes() {
+    fn text_is_unchanged() {
         assert_eq!(clean(&["añb🦀\tc\r\nd\n".as_bytes()]), "añb🦀\tc\nd\n");
     }
 
     #[test]
-    fn controls_are_shown() {
+    fn controls_become_visible() {
         assert_eq!(clean(&[b"\x1b[2J\x07\rx\x7f"]), "^[[2J^G^Mx^?");
         assert_eq!(clean(&["\u{9b}31m \u{202e}".as_bytes()]), "\\u{9b}31m \\u{202e}");
     }

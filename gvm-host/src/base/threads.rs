@@ -1,6 +1,6 @@
-//! The threads of this process that all its nodes share.
+//! The threads that all nodes of this process share.
 //!
-//! In: nothing. Out: runtimes, started when they are first asked for. Must not know: what runs on them.
+//! In: nothing. Out: runtimes, started on first use. Must not know: what runs on them.
 
 use std::sync::OnceLock;
 
@@ -8,10 +8,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::error::{Error, Result};
 
-/// The thread of this process that carries large values between nodes, shared by all its nodes.
+/// Returns the thread that transfers large values between nodes. All nodes of this process share it.
 ///
 /// # Errors
-/// `INTERNAL` where the system gives no thread.
+/// `INTERNAL` if the system cannot start a thread.
 pub fn bulk() -> Result<&'static Runtime> {
     static BULK: OnceLock<Runtime> = OnceLock::new();
     let threads = || {
@@ -19,13 +19,13 @@ pub fn bulk() -> Result<&'static Runtime> {
         threads.worker_threads(1).thread_name("gvm-bulk").enable_all();
         threads
     };
-    once(&BULK, threads, "starting the thread of large values")
+    once(&BULK, threads, "cannot start the thread for large values")
 }
 
-/// The threads of this process that run wasm, shared by all its nodes.
+/// Returns the threads that run wasm. All nodes of this process share them.
 ///
 /// # Errors
-/// `INTERNAL` where the system gives no threads.
+/// `INTERNAL` if the system cannot start threads.
 pub fn workers() -> Result<&'static Runtime> {
     static WORKERS: OnceLock<Runtime> = OnceLock::new();
     let threads = || {
@@ -33,7 +33,7 @@ pub fn workers() -> Result<&'static Runtime> {
         threads.thread_name("gvm-worker").enable_all();
         threads
     };
-    once(&WORKERS, threads, "starting the worker threads")
+    once(&WORKERS, threads, "cannot start the worker threads")
 }
 
 fn once(

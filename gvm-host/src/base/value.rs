@@ -1,17 +1,18 @@
-//! The one value and the one type of the product: every WIT value type, with compact forms for
-//! bytes and numeric lists.
+//! The value and the type that the whole product uses: every WIT value type, with packed lists of numbers.
 //!
-//! In: what a parser, a peer, Python or a guest hands over. Out: the same, unchanged. A value is
-//! positional (a record is its fields in order, a case its number); names live in the [`Type`]
-//! that travels beside it, so that values stay small and cross borders quickly. Must not know:
-//! text (`wave.rs`), bytes on a socket (`wire/`), wasm memory (`engine/canonical.rs`).
+//! In: a value from a parser, a peer, Python or a guest, and a type. Out: whether the value fits the type, and
+//! the type as WIT. Must not know: WAVE text, JSON, the wire, wasm memory. `wave`, `json`, `wire` and `engine`
+//! convert from and to this type.
+//!
+//! A value is positional: a record is its fields in order, a case is its number. Only the [`Type`] has names,
+//! so that values stay small and are quick to send.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::base::error::{Code, Error, Result};
 
-/// A WIT value type, or what a core function's signature holds. Cheap to clone.
+/// A WIT value type, or a type in the signature of a core function. Cheap to clone, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     Bool,
@@ -35,7 +36,7 @@ pub enum Type {
     Option(Arc<Type>),
     Result(Arc<ResultType>),
     Flags(Arc<[Arc<str>]>),
-    /// What cannot cross in this version, by its WIT or core name (`own<file>`, `v128`).
+    /// A type that cannot be passed yet, by its WIT or core name (`own<file>`, `v128`).
     Unsupported(Arc<str>),
 }
 
@@ -67,7 +68,7 @@ pub struct FuncType {
     pub result: Option<Type>,
 }
 
-/// A WIT value. Numeric lists always stand in their own [`List`] form.
+/// A WIT value. `Send + Sync`. Lists of numbers are always packed; see [`List`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Bool(bool),
@@ -91,12 +92,12 @@ pub enum Value {
     Enum(u32),
     Option(Option<Box<Value>>),
     Result(Result<Option<Box<Value>>, Option<Box<Value>>>),
-    /// One bit a label, 32 labels a word, the first label in bit 0 of word 0.
+    /// One bit per label, 32 labels per word, the first label in bit 0 of word 0.
     Flags(Vec<u32>),
 }
 
-/// A list's elements: numbers packed, everything else one [`Value`] each. An empty list of
-/// numbers is the packed form with nothing in it.
+/// The elements of a list: packed numbers, or one [`Value`] for each element of another type. An empty list of
+/// numbers is packed too.
 #[derive(Clone, Debug, PartialEq)]
 pub enum List {
     S8(Vec<i8>),
@@ -113,7 +114,7 @@ pub enum List {
 }
 
 impl List {
-    /// How many elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         match self {
             List::S8(v) => v.len(),
@@ -130,15 +131,15 @@ impl List {
         }
     }
 
-    /// Whether it has no elements.
+    /// Returns whether the list has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The list of these elements in the form that their type asks for.
+    /// Creates the list of these elements, packed if their type is a number.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS` where an element of a numeric list is no such number.
+    /// `BAD_ARGUMENTS` if an element of a list of numbers has another type.
     pub fn collect(element: &Type, values: Vec<Value>) -> Result<List> {
         macro_rules! packed {
             ($($ty:ident)*) => {
@@ -158,7 +159,7 @@ impl List {
         packed!(S8 U8 S16 U16 S32 U32 S64 U64 F32 F64)
     }
 
-    /// The element at this place as a value of its own.
+    /// Returns the element at this index as a value.
     pub fn get(&self, index: usize) -> Option<Value> {
         macro_rules! get {
             ($($ty:ident)*) => {
@@ -173,11 +174,11 @@ impl List {
 }
 
 fn mismatch(expected: &Type, found: &Value) -> Error {
-    Error::new(Code::BadArguments, format!("expected {expected}, found a {}", found.kind()))
+    Error::new(Code::BadArguments, format!("expected {expected}, found {}", found.kind()))
 }
 
 impl Value {
-    /// The word for this value's shape: `s32`, `list`, `record`.
+    /// Returns the name of the value's kind: `s32`, `list`, `record`.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Bool(_) => "bool",
@@ -204,10 +205,10 @@ impl Value {
         }
     }
 
-    /// Checks the value against a type, all the way down.
+    /// Checks that the value, with everything in it, fits a type.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS`, naming the first place that does not fit.
+    /// `BAD_ARGUMENTS` with the first part that does not fit.
     pub fn check(&self, ty: &Type) -> Result<()> {
         let fits = match (ty, self) {
             (Type::Bool, Value::Bool(_))
@@ -280,7 +281,7 @@ impl Value {
 }
 
 impl Type {
-    /// Whether lists of it have a packed form.
+    /// Returns whether the type is a number, so that lists of it are packed.
     pub fn is_number(&self) -> bool {
         matches!(
             self,
@@ -297,7 +298,7 @@ impl Type {
         )
     }
 
-    /// The first part of the type that cannot cross in this version, if there is one.
+    /// Returns the first part of the type that cannot be passed yet, if there is one.
     pub fn unsupported(&self) -> Option<&str> {
         match self {
             Type::Unsupported(name) => Some(name),
@@ -312,14 +313,14 @@ impl Type {
 }
 
 impl FuncType {
-    /// The first part of the signature that cannot cross in this version, if there is one.
+    /// Returns the first part of the signature that cannot be passed yet, if there is one.
     pub fn unsupported(&self) -> Option<&str> {
         let params = self.params.iter().map(|param| &param.ty);
         params.chain(&self.result).find_map(Type::unsupported)
     }
 }
 
-/// Writes the type as WIT writes it; an anonymous record as `record { x: s32 }`.
+/// Writes the type in WIT; an anonymous record as `record { x: s32 }`.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -378,7 +379,7 @@ impl fmt::Display for Type {
     }
 }
 
-/// Writes the signature as WIT writes it: `func(a: s32, b: s32) -> s32`.
+/// Writes the signature in WIT: `func(a: s32, b: s32) -> s32`.
 impl fmt::Display for FuncType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("func(")?;

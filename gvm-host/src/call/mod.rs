@@ -1,7 +1,7 @@
-//! A call and its outcome: one plain value each, that means the same at every station.
+//! A call and its outcome: plain values that have the same meaning everywhere.
 //!
-//! In: what the parser read, Python gave or a peer sent. Out: what the engine runs, or a session
-//! sends on. Must not know: where the call will run.
+//! In: a call from the parser, Python or a peer. Out: a call for the engine or for a session, and its outcome.
+//! Must not know: where the call runs.
 
 pub mod deadline;
 pub mod parse;
@@ -21,24 +21,24 @@ use crate::base::id::Name;
 use crate::base::limits::Limits;
 use crate::base::value::{Type, Value};
 
-/// Which module is meant.
+/// The module that a call names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModuleRef {
-    /// One of the home's, in the version that is chosen there unless one is named.
+    /// A module of the home. Without a version, the index of the home chooses it.
     Stored { name: Name, version: Option<semver::Version> },
-    /// One that comes along with the call.
+    /// The bytes of a module, sent with the call.
     Bytes(Arc<[u8]>),
-    /// A live instance, by the name it was given.
+    /// A live instance, by its name.
     Instance(Name),
 }
 
 impl ModuleRef {
-    /// A stored module, in the version that its home chooses.
+    /// Returns a reference to a stored module, in the version that its home chooses.
     pub fn stored(name: Name) -> ModuleRef {
         ModuleRef::Stored { name, version: None }
     }
 
-    /// The name of a stored module.
+    /// Returns the name of a stored module.
     pub fn name(&self) -> Option<&Name> {
         match self {
             ModuleRef::Stored { name, .. } => Some(name),
@@ -57,28 +57,28 @@ impl std::fmt::Display for ModuleRef {
     }
 }
 
-/// What is called: a module's main, or a function of it.
+/// What a call runs: the main of a module, or one of its functions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub module: ModuleRef,
-    /// `iface`, `ns:pkg/iface` or `ns:pkg/iface@1.0.0`; none finds the function without.
+    /// `iface`, `ns:pkg/iface` or `ns:pkg/iface@1.0.0`; `None` finds the function by its name alone.
     pub interface: Option<String>,
-    /// None is the module's main.
+    /// `None` is the module's main.
     pub function: Option<String>,
 }
 
 impl Target {
-    /// The main of a module.
+    /// Returns the target of a module's main.
     pub fn main(module: ModuleRef) -> Target {
         Target { module, interface: None, function: None }
     }
 
-    /// A function of a module, in whichever interface has it.
+    /// Returns the target of a function, in any interface of the module.
     pub fn function(module: ModuleRef, function: impl Into<String>) -> Target {
         Target { module, interface: None, function: Some(function.into()) }
     }
 
-    /// The same function, of this interface only.
+    /// Restricts the target to this interface.
     #[must_use]
     pub fn interface(mut self, interface: impl Into<String>) -> Target {
         self.interface = Some(interface.into());
@@ -95,33 +95,33 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// What the call is given.
+/// The arguments of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Args {
     Values(Vec<Value>),
-    /// WAVE as it stands between the parentheses, read where the signature is known.
+    /// The WAVE text between the parentheses, parsed on the node that knows the signature.
     Text(String),
     /// The arguments of a main; the first is the program's name.
     Argv(Vec<String>),
 }
 
-/// One run of one function, wherever it happens.
+/// One run of one function, on this node or another. Plain data, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Call {
     pub id: Uuid,
     pub target: Target,
     pub args: Args,
-    /// They narrow the running node's and never widen them.
+    /// They can lower the limits of the node that runs the call, and never raise them.
     pub limits: Limits,
-    /// The calls above this one, outermost first: the last one made it.
+    /// The calls that led to this one, outermost first: the last one made it.
     pub above: Vec<Uuid>,
-    /// Whether the caller needs the result's type to show or convert it.
+    /// Whether the caller needs the type of the result, to show or convert it.
     pub want_type: bool,
 }
 
 impl Call {
-    /// A call of one's own, with a new id.
+    /// Creates a call with a new id and no limits.
     pub fn new(target: Target, args: Args) -> Call {
         Call {
             id: Uuid::new_v4(),
@@ -158,16 +158,16 @@ impl Call {
 /// How a call ended. Every call has exactly one.
 #[derive(Debug)]
 pub struct Outcome {
-    /// None where the function has no result, or a main ended well.
+    /// `None` if the function has no result, or a main succeeded.
     pub result: Result<Option<Value>, Error>,
-    /// The value's type, where it was wanted.
+    /// The type of the value, if the call asked for it.
     pub ty: Option<Type>,
-    /// What the run took where it ran.
+    /// How long the call took on the node that ran it.
     pub elapsed: Duration,
 }
 
 impl Outcome {
-    /// The outcome of a call that failed.
+    /// Returns the outcome of a call that failed.
     pub fn failed(error: Error) -> Outcome {
         Outcome { result: Err(error), ty: None, elapsed: Duration::ZERO }
     }
@@ -180,18 +180,18 @@ pub enum Stream {
     Stderr,
 }
 
-/// Why a stream of a call takes or gives no more: what its guest is told, on whichever system it runs.
+/// Why a stream of a call can no longer be written or read. The guest gets this reason on every system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Broken {
-    /// Anything that has no kind of its own: a failing disk, a terminal that has gone.
+    /// Any other failure: a failing disk, a closed terminal.
     Io,
-    /// No room on the device, for the user or in the file.
+    /// No space: on the disk, in the user's quota or in the file.
     Full,
-    /// Nobody reads it any more.
+    /// The reader closed it.
     Pipe,
-    /// What is read is a folder.
+    /// The input is a folder.
     IsFolder,
-    /// It was closed before the program began.
+    /// It was closed before the program started.
     Closed,
 }
 
@@ -221,7 +221,7 @@ impl From<Broken> for io::Error {
     }
 }
 
-/// A piece of what a guest wrote.
+/// A piece of a guest's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     pub stream: Stream,

@@ -1,8 +1,8 @@
-//! What a person types, read.
+//! Parses what a person types.
 //!
-//! In: a line of the REPL, of a script, or a TARGET of a command line. Out: a [`Statement`], or `SYNTAX`
-//! with a pointer at the place. Arguments stay text: only their function's signature says what they
-//! are. Pure. Must not know: nodes, modules, values.
+//! In: a line of the REPL or of a script, or a TARGET of a command line. Out: a [`Statement`] or an [`Expr`], or
+//! `SYNTAX` with a caret under the place. Arguments stay text, because their types are in the signature of the
+//! function. Pure. Must not know: which nodes and modules exist, values.
 
 use std::ops::Range;
 
@@ -14,14 +14,17 @@ use crate::call::{ModuleRef, Target};
 
 mod cursor;
 
-use cursor::{Cursor, error_at, wave_end};
+use cursor::{Cursor, error_at, moved_to, wave_end};
 
-/// Where a call's arguments stand in a line. Two calls that mean the same are equal wherever they stand.
+const UNCLOSED: &str = "this parenthesis is not closed";
+
+/// The places of a call's arguments in a line. All places compare equal, so that two calls with the same
+/// meaning are equal wherever they are in a line.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Each argument's.
+    /// The place of each argument.
     pub args: Vec<Range<usize>>,
-    /// The closing parenthesis, where something may be missing.
+    /// The closing parenthesis, for an error about a missing argument.
     pub close: usize,
 }
 
@@ -31,66 +34,66 @@ impl PartialEq for Places {
     }
 }
 
-/// One line, understood.
+/// One parsed line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
-    /// Nothing but space or a comment.
+    /// Only spaces, or a comment.
     Empty,
     Exit,
     Help(Option<String>),
     Discover,
     Connect(Name),
     Disconnect(Name),
-    /// Ends what a node may do here, for good.
+    /// Ends the session of a node here. It cannot connect again by itself.
     Revoke(Name),
-    /// What may be called on a node.
+    /// Shows what may be called on a node.
     Rights(Name),
     List,
     Run(Name, Expr),
-    /// Brings a module to life, on a node where one is named.
+    /// Starts a live instance of a module, here or on a node.
     Spawn(Option<Name>, Target),
     Instances,
     Drop(Name),
-    /// The modules of the home.
+    /// Lists the modules of the home.
     Modules,
-    /// What a module is, without running it.
+    /// Shows what a module contains, without running it.
     Inspect(Target),
     Expr(Expr),
 }
 
-/// What `Node` can do: the name, its parameters, what it does.
+/// The functions of `Node`: the name, the parameters, a description.
 pub const NODE_METHODS: [(&str, &str, &str); 10] = [
-    ("discover", "", "every live node of this home"),
-    ("connect", "name", "connect with a node"),
-    ("list", "", "the connected nodes"),
-    ("run", "name, module.f(…)", "run a module's main or a function there"),
-    ("disconnect", "name", "end the connection"),
-    ("spawn", "[name,] module", "bring a module to life, here or there"),
-    ("instances", "", "what is alive"),
-    ("drop", "instance", "let a live instance go"),
-    ("rights", "name", "what may be called there, and until when"),
-    ("revoke", "name", "end what that node may do here"),
+    ("discover", "", "list the running nodes of this home"),
+    ("connect", "name", "connect to a node"),
+    ("list", "", "list the connected nodes"),
+    ("run", "name, module.f(…)", "run a main or a function on a node"),
+    ("disconnect", "name", "disconnect from a node"),
+    ("spawn", "[name,] module", "start a live instance, here or on a node"),
+    ("instances", "", "list the live instances"),
+    ("drop", "instance", "end a live instance"),
+    ("rights", "name", "show what you may call on a node, and until when"),
+    ("revoke", "name", "end the session of a node here"),
 ];
 
-/// What `Module` can do.
+/// The functions of `Module`.
 pub const MODULE_METHODS: [(&str, &str, &str); 2] = [
-    ("list", "", "the modules of this home"),
-    ("inspect", "name", "a module's functions, imports, size, hash"),
+    ("list", "", "list the modules of this home"),
+    ("inspect", "name", "show a module's functions, imports, size, hash"),
 ];
 
-/// A call as it was written.
+/// A call as it was typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
     pub target: Target,
-    /// What stands between the parentheses; none where there are none.
+    /// The arguments; `None` if there are no parentheses.
     pub args: Option<Vec<Arg>>,
-    /// Where that stands in the line.
+    /// The places of the arguments in the line.
     pub places: Places,
 }
 
 impl Expr {
-    /// The same call where the text that it was read from begins further on; none where that text does not
-    /// stand in the line as it was read.
+    /// Moves all places by this many bytes; `None` clears them, because the parsed text is not a part of the
+    /// line.
     fn moved(&mut self, by: Option<usize>) {
         self.places = by.map_or_else(Places::default, |by| Places {
             args: self.places.args.iter().map(|place| place.start + by..place.end + by).collect(),
@@ -109,11 +112,11 @@ impl Expr {
 pub enum Arg {
     /// A value in WAVE.
     Wave(String),
-    /// A call whose result is the value, on another node where one is named.
+    /// A call, here or on a node, whose result is the value.
     Call(Option<Name>, Expr),
 }
 
-/// The arguments of a call as text, where none of them is a call itself.
+/// Returns the arguments of a call as text; `None` if one of them is a call.
 pub fn plain(args: Vec<Arg>) -> Option<String> {
     let text = |arg| match arg {
         Arg::Wave(text) => Some(text),
@@ -122,7 +125,7 @@ pub fn plain(args: Vec<Arg>) -> Option<String> {
     Some(args.into_iter().map(text).collect::<Option<Vec<_>>>()?.join(", "))
 }
 
-/// Reads one line.
+/// Parses one line.
 ///
 /// # Errors
 /// `SYNTAX`.
@@ -137,7 +140,7 @@ pub fn statement(line: &str) -> Result<Statement> {
     Ok(statement)
 }
 
-/// What `help` is asked about: a module, an interface of it, a function.
+/// The topic of `help`: a module, one of its interfaces, or a function.
 #[derive(Debug, PartialEq)]
 pub struct Topic {
     pub module: Name,
@@ -145,7 +148,7 @@ pub struct Topic {
     pub parts: Vec<String>,
 }
 
-/// Reads what `help` is asked about; a call's parentheses are no matter.
+/// Parses the topic of `help`. Ignores the parentheses of a call.
 ///
 /// # Errors
 /// `SYNTAX`.
@@ -158,7 +161,7 @@ pub fn topic(text: &str) -> Result<Topic> {
     Ok(Topic { module, version, parts })
 }
 
-/// Reads a TARGET of a command line: a module, or a function with its arguments.
+/// Parses a TARGET of a command line: a module, or a function with its arguments.
 ///
 /// # Errors
 /// `SYNTAX`.
@@ -166,7 +169,7 @@ pub fn target(text: &str) -> Result<Expr> {
     target_within(text, 0)
 }
 
-/// Reads the same within `depth` calls that are open around it.
+/// Parses a target inside `depth` open calls.
 fn target_within(text: &str, depth: usize) -> Result<Expr> {
     let mut cursor = Cursor { depth, ..Cursor::new(text) };
     cursor.space();
@@ -184,7 +187,7 @@ impl Cursor<'_> {
             "Module" if self.rest().starts_with('.') => return self.stored(),
             "exit" | "quit" if self.call_or_end() => return Ok(Statement::Exit),
             "exit" | "quit" if self.at > start + word.len() => {
-                return Err(self.error(format!("`{word}` stands alone")));
+                return Err(self.error(format!("`{word}` takes no arguments")));
             }
             "help" => {
                 self.space();
@@ -198,7 +201,7 @@ impl Cursor<'_> {
         self.expr().map(Statement::Expr)
     }
 
-    /// `exit` and `exit()` both.
+    /// Accepts both `exit` and `exit()`.
     fn call_or_end(&mut self) -> bool {
         let before = self.at;
         self.space();
@@ -252,11 +255,15 @@ impl Cursor<'_> {
     fn no_method(&self, noun: &str, start: usize, wanted: &str, methods: &[(&str, &str, &str)]) -> Error {
         let names: Vec<&str> = methods.iter().map(|(name, ..)| *name).collect();
         let near = near::suggestion(wanted, names.iter().copied());
-        let message = match near.is_empty() {
-            true => format!("`{noun}` has {}: see `help`", names.join(", ")),
-            false => format!("`{noun}` has no `{wanted}`{near}"),
+        let message = match wanted.is_empty() {
+            true => format!("expected a function of `{noun}`"),
+            false => format!("`{noun}` has no function `{wanted}`{near}"),
         };
-        error_at(self.line, start, message)
+        let error = error_at(self.line, start, message);
+        match near.is_empty() {
+            true => error.with_help(format!("use one of: {}", names.join(", "))),
+            false => error,
+        }
     }
 
     fn no_arguments(&mut self) -> Result<()> {
@@ -271,14 +278,14 @@ impl Cursor<'_> {
         Ok(name)
     }
 
-    /// The end of a list of arguments, behind a last comma or not, as a call's arguments end.
+    /// Parses the end of a list of arguments, with or without a trailing comma, as at the end of a call.
     fn close(&mut self) -> Result<()> {
         self.space();
         self.eat(",");
         self.expect(")")
     }
 
-    /// What follows `Node.run`.
+    /// Parses what follows `Node.run`.
     fn run(&mut self) -> Result<(Name, Expr)> {
         self.expect("(")?;
         let node = self.name()?;
@@ -290,7 +297,7 @@ impl Cursor<'_> {
         Ok((node, expr))
     }
 
-    /// What follows `Node.spawn`: a module, or a node and a module.
+    /// Parses what follows `Node.spawn`: a module, or a node and a module.
     fn spawn(&mut self) -> Result<Statement> {
         self.expect("(")?;
         self.space();
@@ -300,7 +307,9 @@ impl Cursor<'_> {
         self.space();
         let (node, target) = if comma && !self.rest().starts_with(')') {
             let ModuleRef::Stored { name, version: None } = first.module else {
-                return Err(self.error("a node comes first, then the module"));
+                return Err(self
+                    .error("the first of two arguments must be the name of a node")
+                    .with_help("write `Node.spawn(NODE, MODULE)`"));
             };
             (Some(name), self.module()?)
         } else {
@@ -310,28 +319,30 @@ impl Cursor<'_> {
         Ok(Statement::Spawn(node, target))
     }
 
-    /// A module without a function.
+    /// Parses a module without a function.
     fn module(&mut self) -> Result<Target> {
         let at = self.at;
         let expr = self.expr()?;
         if expr.args.is_some() {
             self.at = at;
-            return Err(self.error("a module is meant here, not a call: its name stands alone"));
+            return Err(self
+                .error("expected a module, found a call")
+                .with_help("write only the name of the module"));
         }
         Ok(expr.target)
     }
 
-    /// `"math.add(1, 2)"`: the Python habit serves here too.
+    /// Parses `"math.add(1, 2)"`. The quotes, which Python needs, are optional here.
     fn quoted_expr(&mut self) -> Result<Expr> {
         let start = self.at;
         let text = self.quoted()?;
         let mut expr =
-            target_within(&text, self.depth).map_err(|error| error_at(self.line, start, error.message()))?;
+            target_within(&text, self.depth).map_err(|error| moved_to(self.line, start, &error))?;
         expr.moved(self.line[..self.at].ends_with(&format!("{text}\"")).then_some(start + 1));
         Ok(expr)
     }
 
-    /// A module, and what stands behind it with dots between.
+    /// Parses a module, and the names after it, separated by dots.
     fn path(&mut self) -> Result<(Name, Option<semver::Version>, Vec<String>)> {
         let name = self.name()?;
         let version = if self.eat("@") { Some(self.version()?) } else { None };
@@ -339,7 +350,7 @@ impl Cursor<'_> {
         while self.eat(".") {
             let part = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
             if part.is_empty() {
-                return Err(self.error("expected a function's name here"));
+                return Err(self.error("expected the name of a function"));
             }
             parts.push(part);
         }
@@ -355,25 +366,31 @@ impl Cursor<'_> {
         let (interface, function) = match (parts.len(), &args) {
             (0, None) => (None, None),
             (0, Some(_)) => {
-                return Err(self.error(format!(
-                    "a call names a function: `{name}.FUNCTION(…)`; `{name}` alone runs its main"
-                )));
+                return Err(self
+                    .error("this call does not name a function")
+                    .with_help(format!("write `{name}.FUNCTION(…)`, or `{name}` to run its main")));
             }
             (1 | 2, None) => {
-                return Err(self.error(format!("a call has parentheses: `{name}.{}(…)`", parts.join("."))));
+                return Err(self
+                    .error("this call has no parentheses")
+                    .with_help(format!("write `{name}.{}(…)`", parts.join("."))));
             }
             (1, Some(_)) => (None, parts.pop()),
             (2, Some(_)) => {
                 let function = parts.pop();
                 (parts.pop(), function)
             }
-            _ => return Err(self.error("a call is `module.function(…)` or `module.interface.function(…)`")),
+            _ => {
+                return Err(self
+                    .error("this path has too many parts")
+                    .with_help("write `MODULE.FUNCTION(…)` or `MODULE.INTERFACE.FUNCTION(…)`"));
+            }
         };
         let target = Target { module: ModuleRef::Stored { name, version }, interface, function };
         Ok(Expr { target, args, places })
     }
 
-    /// The arguments between parentheses, split at the commas that belong to no value.
+    /// Parses the arguments between parentheses. Splits them at the commas that are not part of a value.
     fn args(&mut self) -> Result<(Vec<Arg>, Places)> {
         let open = self.at;
         self.expect("(")?;
@@ -386,21 +403,17 @@ impl Cursor<'_> {
             }
             if self.at_end() {
                 self.at = open;
-                return Err(self.error("this parenthesis has no end"));
+                return Err(self.error(UNCLOSED));
             }
             let start = self.at;
             args.push(self.arg(open)?);
             let typed = self.line[start..self.at].trim_end().len();
-            // Where an argument is missing, the comma stands for it.
+            // The place of a missing argument is its comma.
             places.args.push(start..start + typed.max(usize::from(self.rest().starts_with(','))));
             self.space();
             if !self.eat(",") && !self.rest().starts_with(')') {
                 self.at = if self.at_end() { open } else { self.at };
-                return Err(self.error(if self.at == open {
-                    "this parenthesis has no end"
-                } else {
-                    "expected `,` or `)` here"
-                }));
+                return Err(self.error(if self.at == open { UNCLOSED } else { "expected `,` or `)`" }));
             }
         }
     }
@@ -411,26 +424,29 @@ impl Cursor<'_> {
             return self.nested();
         }
         let end = wave_end(self.line, start).map_err(|quotation| match quotation {
-            Some(at) => error_at(self.line, at, "this quotation has no end"),
-            None => error_at(self.line, open, "this parenthesis has no end"),
+            Some(at) => error_at(self.line, at, "this quote is not closed"),
+            None => error_at(self.line, open, UNCLOSED),
         })?;
         self.at = end;
         let mut text = self.line[start..end].trim_end().to_owned();
-        // Nothing before a comma: the reader of values refuses the comma itself, at its place.
+        // If an argument is missing, its text is the comma, which the parser of values then reports in this
+        // place.
         if text.is_empty() && self.rest().starts_with(',') {
             text.push(',');
         }
-        // A comment in it must not reach into the arguments that will stand behind it.
+        // A comment in it must not extend into the arguments that follow it in the joined text.
         if text.contains("//") {
             text.push('\n');
         }
         Ok(Arg::Wave(text))
     }
 
-    /// A call that is an argument of another.
+    /// Parses a call that is an argument of another call.
     fn nested(&mut self) -> Result<Arg> {
         if self.depth >= limits::NESTED_CALLS {
-            return Err(self.error(format!("calls nest too deep: {} is the most", limits::NESTED_CALLS)));
+            return Err(
+                self.error(format!("calls nest too deep: the limit is {} levels", limits::NESTED_CALLS))
+            );
         }
         self.depth += 1;
         let call = match self.eat("Node.run") {
@@ -441,7 +457,7 @@ impl Cursor<'_> {
         call
     }
 
-    /// No value of WAVE has a letter, then a dot: only a call does.
+    /// Returns whether an argument is a call: no value in WAVE begins with a word and a dot.
     fn looks_like_call(&self) -> bool {
         let rest = self.rest();
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).unwrap_or(rest.len());

@@ -1,11 +1,11 @@
 //! What a session may call.
 //!
-//! In: the patterns that a person allowed, the function that a call means. Out: yes, or `NOT_PERMITTED` in
-//! words. Pure. Must not know: how calls run, how long a session lasts.
+//! In: the patterns that a person allows, the function that a call names. Out: nothing, or `NOT_PERMITTED`. Pure.
+//! Must not know: how calls run, how long a session lasts.
 //!
-//! A pattern stands for whole names: `math` (the main of that module), `math.add`, `math.iface.add`; `*`
-//! stands for any characters. A function of an interface goes by its name alone too, `math.add`. Versions
-//! are not told apart, and neither are `_` and `-`.
+//! A pattern matches whole names: `math` (the main of that module), `math.add`, `math.iface.add`; `*`
+//! matches any characters. A function of an interface also matches without the interface: `math.add`. Patterns
+//! ignore versions, and treat `_` and `-` as the same character.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 
-/// The longest pattern, in characters: a module, an interface and a function of any sane length.
+/// The longest pattern, in bytes: enough for a module, an interface and a function with long names.
 const LONGEST: usize = 400;
 
-/// What may be called.
+/// A pattern of what may be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -29,12 +29,8 @@ impl FromStr for Pattern {
         if !text.is_empty() && text.len() <= LONGEST && text.chars().all(fits) {
             return Ok(Pattern(text.to_owned()));
         }
-        Err(Error::new(
-            Code::Syntax,
-            format!(
-                "{text:?} is no pattern of calls: it looks like `math.add`, `math.*`, `math` (its main) or `*`"
-            ),
-        ))
+        Err(Error::new(Code::Syntax, format!("`{text}` is not a valid call pattern"))
+            .with_help("write a pattern such as `math.add`, `math.*`, `math` (its main) or `*`"))
     }
 }
 
@@ -53,16 +49,16 @@ impl Pattern {
         self.after(text).last() == Some(&true)
     }
 
-    /// Whether some text that begins so matches.
+    /// Returns whether some text with this beginning matches.
     fn reaches(&self, beginning: &str) -> bool {
         self.after(beginning).contains(&true)
     }
 
-    /// The places of the pattern at which one may stand after reading the text: a place each of its
-    /// characters, and the end. Takes the product of both lengths at the most.
+    /// Returns the positions in the pattern that the text can lead to: one for each of its characters, and the
+    /// end. It takes at most the product of both lengths.
     fn after(&self, text: &str) -> Vec<bool> {
         let pattern: Vec<char> = self.0.chars().map(alike).collect();
-        // A star may stand for nothing.
+        // A star also matches nothing.
         let spread = |places: &mut Vec<bool>| {
             for (place, c) in pattern.iter().enumerate() {
                 places[place + 1] |= places[place] && *c == '*';
@@ -108,7 +104,7 @@ impl FromStr for Rule {
     }
 }
 
-/// What one session may call. Cheap to clone; `Send + Sync`. The default is everything.
+/// What one session may call. Cheap to clone; `Send + Sync`. By default, everything.
 #[derive(Clone, Debug, Default)]
 pub struct Rights(Option<Arc<Bounds>>);
 
@@ -120,7 +116,7 @@ struct Bounds {
 }
 
 impl Rights {
-    /// What `me` lets `peer` call by these rules; without any, everything.
+    /// Returns what `me` allows `peer` to call by these rules; everything if there are none.
     pub fn of(rules: &[Rule], peer: &Name, me: &Name) -> Rights {
         if rules.is_empty() {
             return Rights::default();
@@ -130,13 +126,13 @@ impl Rights {
         Rights(Some(Arc::new(Bounds { me: me.clone(), peer: peer.clone(), patterns })))
     }
 
-    /// The patterns; none where everything may be called.
+    /// Returns the patterns; `None` if everything may be called.
     pub fn patterns(&self) -> Option<Vec<String>> {
         self.0.as_ref().map(|bounds| bounds.patterns.iter().map(Pattern::to_string).collect())
     }
 
-    /// Whether anything of this module may be called, before the module is looked at; `asked` is what was
-    /// asked of it. A module that came along has no name: it takes the right to everything.
+    /// Checks whether anything of this module may be called, before the module is loaded. `asked` is the
+    /// function of the call. A module that was sent with the call has no name: it needs the right to everything.
     ///
     /// # Errors
     /// `NOT_PERMITTED`.
@@ -149,7 +145,7 @@ impl Rights {
         if may { Ok(()) } else { Err(bounds.refusal(module, asked)) }
     }
 
-    /// Whether this function of the module, or its main, may be called.
+    /// Checks whether this function of the module, or its main, may be called.
     ///
     /// # Errors
     /// `NOT_PERMITTED`.
@@ -173,24 +169,23 @@ impl Bounds {
             (None, _) => "*".to_owned(),
         };
         let what = match module {
-            Some(_) => format!("not `{asked}`"),
-            None => "no module that comes along".to_owned(),
+            Some(_) => format!("call `{asked}`"),
+            None => "send its own modules".to_owned(),
         };
         let allowed = match patterns.is_empty() {
             true => "nothing".to_owned(),
-            false => patterns.iter().map(Pattern::to_string).collect::<Vec<_>>().join(" "),
+            false => {
+                let quoted = patterns.iter().map(|pattern| format!("`{pattern}`"));
+                format!("only {}", quoted.collect::<Vec<_>>().join(", "))
+            }
         };
-        Error::new(
-            Code::NotPermitted,
-            format!(
-                "`{me}` lets `{peer}` call {allowed}, and {what}: whoever starts `{me}` may add \
-                 --allow-call '{peer}={asked}'"
-            ),
-        )
+        let message = format!("`{me}` does not allow `{peer}` to {what}; it allows {allowed}");
+        Error::new(Code::NotPermitted, message)
+            .with_help(format!("start `{me}` with `--allow-call '{peer}={asked}'` to allow it"))
     }
 }
 
-/// Every name by which a pattern may mean the function.
+/// Returns every name of the function that a pattern can match.
 fn names(module: &Name, interface: Option<&str>, function: Option<&str>) -> Vec<String> {
     let Some(function) = function else { return vec![module.to_string()] };
     let mut names = vec![format!("{module}.{function}")];
@@ -202,12 +197,12 @@ fn names(module: &Name, interface: Option<&str>, function: Option<&str>) -> Vec<
     names
 }
 
-/// What a session was given, as the side that holds it knows it.
+/// The rights of a session, as its own side knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionRights {
-    /// Patterns of what may be called; none for everything.
+    /// The patterns of what may be called; `None` for everything.
     pub calls: Option<Vec<String>>,
-    /// When the session ends by itself, in milliseconds since 1970; none where it does not.
+    /// When the session expires, in milliseconds since 1970; `None` if it does not.
     pub expires_ms: Option<i64>,
 }
 
@@ -228,12 +223,12 @@ mod tests {
         let rights = rights(rules);
         let called = rights.call(Some(&name(module)), interface, function).is_ok();
         let entered = rights.enter(Some(&name(module)), None).is_ok();
-        assert!(entered || !called, "what may be called may be entered: {rules:?} {module}");
+        assert!(entered || !called, "a call needs the right to enter: {rules:?} {module}");
         called
     }
 
     #[test]
-    fn patterns_stand_for_whole_names() {
+    fn patterns_match_whole_names() {
         let main = |rule| may(&[rule], "math", None, None);
         let add = |rule| may(&[rule], "math", None, Some("add"));
         assert!(main("math") && main("*") && main("math*") && main("m*h") && main("*math"));
@@ -248,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_of_an_interface_goes_by_every_name() {
+    fn a_function_of_an_interface_matches_by_every_name() {
         let add = |rule| may(&[rule], "math", Some("ns:pkg/ops@1.0.0"), Some("add"));
         assert!(add("math.add") && add("math.ops.add") && add("math.ops.*") && add("math.*"));
         assert!(add("math.ns:pkg/ops.add") && add("math.ns:pkg/ops@1.0.0.add"));
@@ -256,37 +251,39 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_entered_for_the_sake_of_a_function() {
+    fn a_module_may_be_entered_for_one_function() {
         let enters = |rule: &str, module: &str| rights(&[rule]).enter(Some(&name(module)), None).is_ok();
         assert!(enters("math.add", "math") && enters("*.add", "math") && enters("m*", "math"));
         assert!(!enters("math.add", "mat") && !enters("math.add", "maths"));
     }
 
     #[test]
-    fn modules_that_come_along_take_everything() {
+    fn modules_that_are_sent_need_the_right_to_everything() {
         assert!(
             rights(&["*"]).call(None, None, Some("f")).is_ok() && rights(&["*"]).enter(None, None).is_ok()
         );
         let refused = rights(&["*.*", "math*"]).call(None, None, Some("f")).unwrap_err();
-        assert!(refused.message().contains("--allow-call 'peer=*'"), "{refused}");
+        assert!(refused.message().contains("does not allow `peer` to send its own modules"), "{refused}");
+        assert_eq!(refused.help(), Some("start `me` with `--allow-call 'peer=*'` to allow it"));
     }
 
     #[test]
-    fn rules_are_for_all_or_for_one() {
+    fn rules_are_for_all_peers_or_for_one() {
         let add = |rules: &[&str]| may(rules, "math", None, Some("add"));
         assert!(add(&[]), "without a rule everything may be called");
         assert!(add(&["peer=math.add"]) && add(&["other=x", "math.add"]));
-        assert!(!add(&["other=math.add"]), "what is allowed to another alone");
+        assert!(!add(&["other=math.add"]), "a rule for another peer does not count");
         let refused = rights(&["other=*"]).call(Some(&name("math")), None, Some("add")).unwrap_err();
         assert_eq!(refused.code(), Code::NotPermitted);
-        assert!(refused.message().contains("call nothing, and not `math.add`"), "{refused}");
-        assert!(refused.message().contains("--allow-call 'peer=math.add'"), "{refused}");
+        let message = "`me` does not allow `peer` to call `math.add`; it allows nothing";
+        assert_eq!(refused.message(), message);
+        assert_eq!(refused.help(), Some("start `me` with `--allow-call 'peer=math.add'` to allow it"));
         assert_eq!(rights(&["a.*", "peer=b"]).patterns(), Some(vec!["a.*".into(), "b".into()]));
         assert_eq!(rights(&[]).patterns(), None);
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_patterns_are_refused() {
         for text in ["", "a b", "math.add(1)", "B=x", "=x", "a=", "a=b=c", "\"x\"", &"x".repeat(500)] {
             assert_eq!(text.parse::<Rule>().unwrap_err().code(), Code::Syntax, "{text:?}");
         }

@@ -1,7 +1,7 @@
-//! The pipes of one call's standard streams, bounded in both directions.
+//! The pipes of the standard streams of one call, bounded in both directions.
 //!
-//! In: what a guest writes, what a source supplies. Out: chunks in the order in which they were written;
-//! bytes when the guest asks for them. Must not know: wasm, terminals, sockets. Their owners read and feed
+//! In: the output of a guest, the input from a source. Out: chunks in the order in which they were written;
+//! bytes when the guest asks for them. Must not know: wasm, terminals, sockets. Their owners read and write
 //! these pipes.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::base::limits;
 use crate::call::{Broken, Chunk, Stream};
 
-/// The guest wrote more than it may. Rides inside the trap that stops it.
+/// The guest wrote more than its limit. The trap that stops the guest contains this error.
 #[derive(Debug)]
 pub struct OutputLimit(pub u64);
 
@@ -26,11 +26,11 @@ impl std::fmt::Display for OutputLimit {
 
 impl std::error::Error for OutputLimit {}
 
-/// Why a pipe takes no more.
+/// Why a pipe can no longer be written.
 #[derive(Debug)]
 pub enum Closed {
     Limit(OutputLimit),
-    /// Whoever took the output cannot, as [`Output::fail`] was told.
+    /// The reader reported with [`Output::fail`] that it cannot take the output.
     Failed(Broken),
 }
 
@@ -38,7 +38,7 @@ impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Closed::Limit(limit) => limit.fmt(f),
-            Closed::Failed(broken) => write!(f, "the output is lost: {}", io::Error::from(*broken)),
+            Closed::Failed(broken) => write!(f, "cannot write the output: {}", io::Error::from(*broken)),
         }
     }
 }
@@ -72,9 +72,9 @@ struct OutputState {
     chunks: VecDeque<Chunk>,
     buffered: usize,
     total: u64,
-    /// Why each stream takes no more; the other one goes on.
+    /// Why each stream can no longer be written. The other stream still can.
     failed: [Option<Broken>; 2],
-    /// Of a preview 3 writer that waits for room.
+    /// The waker of a writer that polls for space.
     waker: Option<Waker>,
 }
 
@@ -88,7 +88,7 @@ impl OutputState {
 }
 
 impl Output {
-    /// A pipe that lets at most `limit` bytes through.
+    /// Creates a pipe that accepts at most `limit` bytes.
     pub fn new(limit: u64) -> Output {
         Output(Arc::new(OutputPipe {
             state: Mutex::default(),
@@ -98,7 +98,7 @@ impl Output {
         }))
     }
 
-    /// What has been written and not yet taken, oldest first, without waiting.
+    /// Takes what has been written and not yet taken, oldest first, without waiting.
     pub fn take(&self) -> Vec<Chunk> {
         let mut state = lock(&self.0.state);
         if state.chunks.is_empty() {
@@ -113,7 +113,8 @@ impl Output {
         chunks
     }
 
-    /// Waits until something has been written. Never ends by itself: race it with the call.
+    /// Waits until something has been written, and takes it. It never ends by itself: wait for the end of the
+    /// call at the same time.
     pub async fn next(&self) -> Vec<Chunk> {
         loop {
             let written = self.0.written.notified();
@@ -125,16 +126,16 @@ impl Output {
         }
     }
 
-    /// Puts in what a guest elsewhere wrote, waiting for room.
+    /// Writes the output of a guest on another node, and waits for space first.
     ///
     /// # Errors
-    /// [`Closed`] where that is more than this pipe lets through, or nobody takes it any more.
+    /// [`Closed`] if the output exceeds the limit of this pipe, or the reader cannot take it.
     pub async fn push(&self, chunk: Chunk) -> Result<(), Closed> {
         self.wait_for_room(chunk.stream).await;
         self.put(chunk.stream, &chunk.data)
     }
 
-    /// Says that what is written to this stream is lost: the guest's next writes to it fail so.
+    /// Reports that the output of this stream is lost. The guest's next writes to it fail with this reason.
     pub fn fail(&self, stream: Stream, broken: Broken) {
         let mut state = lock(&self.0.state);
         state.failed[stream as usize].get_or_insert(broken);
@@ -144,18 +145,18 @@ impl Output {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// How many bytes may be written now.
+    /// Returns how many bytes can be written now.
     ///
     /// # Errors
-    /// [`Closed`] where the stream takes no more.
+    /// [`Closed`] if the stream can no longer be written.
     pub(crate) fn room(&self, stream: Stream) -> Result<usize, Closed> {
         lock(&self.0.state).room(stream)
     }
 
-    /// Writes without waiting for room.
+    /// Writes without waiting for space.
     ///
     /// # Errors
-    /// [`Closed`] where that is more than this pipe lets through, or nobody takes it any more.
+    /// [`Closed`] if the output exceeds the limit of this pipe, or the reader cannot take it.
     pub(crate) fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), Closed> {
         let mut state = lock(&self.0.state);
         if let Some(broken) = state.failed[stream as usize] {
@@ -176,7 +177,7 @@ impl Output {
         Ok(())
     }
 
-    /// Waits until the stream has room, or takes no more.
+    /// Waits until the stream has space, or can no longer be written.
     pub(crate) async fn wait_for_room(&self, stream: Stream) {
         loop {
             let taken = self.0.taken.notified();
@@ -187,7 +188,7 @@ impl Output {
         }
     }
 
-    /// Writes a part of the bytes, as many as there is room for; a writer without room is woken later.
+    /// Writes as many of the bytes as there is space for. If there is none, wakes the writer later.
     pub(crate) fn poll_put(
         &self,
         stream: Stream,
@@ -206,7 +207,7 @@ impl Output {
     }
 }
 
-/// The source's end of a call's standard input. Cheap to clone; one source at a time.
+/// The writing end of the standard input of one call. Cheap to clone; one source at a time.
 #[derive(Clone, Default)]
 pub struct Input(Arc<InputPipe>);
 
@@ -221,16 +222,16 @@ struct InputPipe {
 struct InputState {
     bytes: VecDeque<u8>,
     ended: bool,
-    /// Why there is no more, where that is not the end.
+    /// Why no more can be read, if the input did not simply end.
     failed: Option<Broken>,
     wanted: bool,
-    /// Of a preview 3 reader that waits for bytes.
+    /// The waker of a reader that polls for bytes.
     waker: Option<Waker>,
 }
 
 impl Input {
     /// Waits until the guest asks for input that is not there. A source reads only then, so that
-    /// what the guest leaves stays for the next reader.
+    /// input that the guest does not read stays for the next reader.
     pub async fn wanted(&self) {
         loop {
             let wanted = self.0.wanted.notified();
@@ -241,7 +242,7 @@ impl Input {
         }
     }
 
-    /// Hands bytes to the guest; none mean the end.
+    /// Supplies bytes to the guest. No bytes mean the end.
     pub fn supply(&self, bytes: &[u8]) {
         let mut state = lock(&self.0.state);
         state.bytes.extend(bytes);
@@ -252,16 +253,16 @@ impl Input {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Says that no more can be read: once the guest has what was supplied, its reads fail so.
+    /// Reports that no more can be read. After the supplied bytes, the guest's reads fail with this reason.
     pub fn fail(&self, broken: Broken) {
         lock(&self.0.state).failed = Some(broken);
         self.supply(&[]);
     }
 
-    /// Takes bytes as a guest would, waiting for at least one; none mean the end.
+    /// Takes bytes as a guest does, and waits for at least one. No bytes mean the end.
     ///
     /// # Errors
-    /// Why no more can be read.
+    /// The reason why no more can be read.
     pub async fn pull(&self, most: usize) -> Result<Vec<u8>, Broken> {
         loop {
             match self.take(most)? {
@@ -272,10 +273,10 @@ impl Input {
         }
     }
 
-    /// Some bytes, or `None` at the end; empty where the guest has to wait.
+    /// Takes bytes without waiting: `None` at the end, no bytes if the guest has to wait.
     ///
     /// # Errors
-    /// Why no more can be read.
+    /// The reason why no more can be read.
     pub(crate) fn take(&self, most: usize) -> Result<Option<Vec<u8>>, Broken> {
         let mut state = lock(&self.0.state);
         if state.bytes.is_empty() {
@@ -296,7 +297,7 @@ impl Input {
         }
     }
 
-    /// Waits until there are bytes, or the end.
+    /// Waits until there are bytes, or the input ends.
     pub(crate) async fn wait(&self) {
         loop {
             let supplied = self.0.supplied.notified();
@@ -311,7 +312,7 @@ impl Input {
         }
     }
 
-    /// Some bytes, none at the end; a reader that has to wait is woken later.
+    /// Takes bytes; none at the end. If there are none yet, wakes the reader later.
     pub(crate) fn poll_take(&self, most: usize, cx: &Context<'_>) -> Poll<Result<Vec<u8>, Broken>> {
         let mut state = lock(&self.0.state);
         if state.bytes.is_empty() && !state.ended {

@@ -1,12 +1,12 @@
-//! The WebAssembly features that the engine takes, and those that it does not, by their common names.
+//! The WebAssembly features that the engine runs, and the common names of those that it does not run.
 //!
-//! In: a module that does not pass with ours. Out: which of the others it needs. Must not know: what a module
-//! imports or exports.
+//! In: a test whether a module is valid with a set of features. Out: the features that it needs and the engine
+//! does not run. Pure. Must not know: what a module imports or exports.
 
 use wasmparser::WasmFeatures;
 
-/// What wasmtime 48 enables by default with the features that we build it with. Component async is left out with
-/// its engine feature.
+/// Returns the features that wasmtime 48 enables by default, with the cargo features that we build it with. We
+/// build it without component async.
 pub(super) fn ours() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
     features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);
@@ -14,7 +14,7 @@ pub(super) fn ours() -> WasmFeatures {
     features
 }
 
-/// What the engine does not run, as a person knows it.
+/// The features that the engine does not run, with their common names.
 const OFF: [(WasmFeatures, &str); 19] = [
     (WasmFeatures::CM_ASYNC, "async functions, streams or futures of the component model (WASI 0.3)"),
     (WasmFeatures::CM_ASYNC_STACKFUL, "async functions of the component model (WASI 0.3)"),
@@ -33,12 +33,12 @@ const OFF: [(WasmFeatures, &str); 19] = [
     (WasmFeatures::MEMORY_CONTROL, "memory control"),
     (WasmFeatures::STACK_SWITCHING, "stack switching"),
     (WasmFeatures::WIDE_ARITHMETIC, "wide arithmetic"),
-    (WasmFeatures::LEGACY_EXCEPTIONS, "exceptions of the old form (rebuild it with the standard form)"),
+    (WasmFeatures::LEGACY_EXCEPTIONS, "legacy exceptions (the standard form is supported)"),
     (WasmFeatures::CUSTOM_DESCRIPTORS, "custom descriptors"),
 ];
 
-/// The features that a module needs and the engine does not run; none where it is invalid for another reason.
-/// `valid` says whether it passes with these features.
+/// Returns the names of the features that a module needs and the engine does not run; `None` if it is invalid for
+/// another reason. `valid` returns whether the module is valid with these features.
 pub(super) fn needed(valid: impl Fn(WasmFeatures) -> bool) -> Option<String> {
     let all = OFF.iter().fold(ours(), |all, (feature, _)| all | *feature);
     if !valid(all) {

@@ -1,7 +1,7 @@
-//! The index of a home's modules, as `ghost.modules.json` holds it.
+//! The index of a home's modules, which `ghost.modules.json` stores.
 //!
-//! In: names, versions and what uploads were found to be. Out: which bytes a name stands for. Must
-//! not know: files, sockets, the clock.
+//! In: names, versions and what uploaded modules contain. Out: the hash of the module that a name means. Pure.
+//! Must not know: files, sockets, the clock.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::base::near;
 use crate::modules::inspect::{Kind, LONGEST_SIGNATURE, ModuleInfo};
 use crate::modules::names::{TypeNames, at_most};
 
-/// The longest signature kept, in bytes, and the most functions listed of one module: the index
-/// is for people too, and a hostile module must not bloat it. Nodes read signatures from the
+/// The longest signature in the index, in bytes, and the most functions of one module in it: people read
+/// the index too, and a hostile module must not bloat it. Nodes read signatures from the
 /// modules themselves.
 const MAX_SIGNATURE: usize = 1000;
 const MAX_EXPORTS: usize = 500;
 
-/// Every module of a home. Plain data; share it in an `Arc`.
+/// All modules of a home. Plain data; share it in an `Arc`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
-    /// Grows with every change.
+    /// Increases with every change.
     pub revision: u64,
     pub modules: BTreeMap<Name, Module>,
 }
@@ -30,7 +30,7 @@ pub struct Index {
 /// The versions of one module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Module {
-    /// The version that a request without one gets, where a person chose it.
+    /// The version that a person chose for requests without a version.
     pub pinned: Option<Version>,
     pub versions: BTreeMap<Version, Entry>,
 }
@@ -42,18 +42,18 @@ pub struct Entry {
     /// In bytes.
     pub size: u64,
     pub kind: Kind,
-    /// Whether it can be run by itself.
+    /// Whether it has a main.
     pub main: bool,
-    /// The functions it exports, as WIT writes them: `add: func(a: s32, b: s32) -> s32`, with the
-    /// interface in front where there is one: `ns:pkg/iface@1.0.0#greet: func()`.
+    /// The functions that it exports, as WIT writes them: `add: func(a: s32, b: s32) -> s32`, with the
+    /// interface in front if there is one: `ns:pkg/iface@1.0.0#greet: func()`.
     pub exports: Vec<String>,
-    /// The names that it gives types which they take or give, and what each stands for.
+    /// The names of the types in these functions, each with its type.
     pub types: TypeNames,
     /// When it was stored, RFC 3339, UTC.
     pub uploaded: String,
 }
 
-/// What a name was found to stand for.
+/// The stored module that a name means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resolved<'a> {
     pub name: &'a Name,
@@ -62,7 +62,7 @@ pub struct Resolved<'a> {
 }
 
 impl Entry {
-    /// The entry of these bytes.
+    /// Creates the entry of a module.
     pub fn new(sha256: Hash, size: u64, info: &ModuleInfo, uploaded: String) -> Entry {
         let exports = info.exports.iter().take(MAX_EXPORTS).map(|export| {
             let interface = export.interface.as_ref().map(|name| format!("{name}#")).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Entry {
 }
 
 impl Module {
-    /// The version that a request without one gets: the pinned, else the highest release, else
+    /// Returns the version for requests without a version: the pinned one, else the highest release, else
     /// the highest prerelease.
     pub fn chosen(&self) -> Option<(&Version, &Entry)> {
         let pinned = self.pinned.as_ref().and_then(|version| self.versions.get_key_value(version));
@@ -89,10 +89,10 @@ impl Module {
 }
 
 impl Index {
-    /// What a name, or a name and a version, stand for.
+    /// Returns the module that a name, or a name and a version, mean.
     ///
     /// # Errors
-    /// `MODULE_NOT_FOUND`, with the nearest names or the versions there are.
+    /// `MODULE_NOT_FOUND`, with similar names or the existing versions.
     pub fn resolve(&self, name: &str, version: Option<&Version>) -> Result<Resolved<'_>> {
         let (name, module) = self.module(name)?;
         let found = match version {
@@ -102,14 +102,14 @@ impl Index {
         match (found, version) {
             (Some((version, entry)), _) => Ok(Resolved { name, version, entry }),
             (None, Some(version)) => Err(no_version(name, module, version)),
-            (None, None) => Err(Error::new(Code::ModuleNotFound, format!("{name} has no versions"))),
+            (None, None) => Err(Error::new(Code::ModuleNotFound, format!("`{name}` has no versions"))),
         }
     }
 
-    /// Adds a version; says whether it was new.
+    /// Adds a version. Returns whether it is new.
     ///
     /// # Errors
-    /// `MODULE_EXISTS` where the name and version hold other bytes.
+    /// `MODULE_EXISTS` if the name and version exist with different content.
     pub fn add(&mut self, name: &Name, version: &Version, entry: Entry) -> Result<bool> {
         let module = self.modules.get(name).and_then(|module| module.versions.get(version));
         match module {
@@ -117,8 +117,9 @@ impl Index {
             Some(_) => {
                 return Err(Error::new(
                     Code::ModuleExists,
-                    format!("{name} {version} holds other bytes: give these a new version"),
-                ));
+                    format!("`{name}@{version}` already exists with different content"),
+                )
+                .with_help("choose a new version"));
             }
             None => {}
         }
@@ -127,7 +128,7 @@ impl Index {
         Ok(true)
     }
 
-    /// Removes a version, or all of them; says which.
+    /// Removes a version, or all of them. Returns the removed versions.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`.
@@ -152,7 +153,7 @@ impl Index {
         Ok(gone)
     }
 
-    /// Chooses the version that a request without one gets; none goes back to the highest.
+    /// Chooses the version for requests without a version. `None` chooses the highest one again.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`.
@@ -171,12 +172,12 @@ impl Index {
         Ok(())
     }
 
-    /// Whether any version holds these bytes.
+    /// Returns whether any version has this hash.
     pub fn holds(&self, hash: Hash) -> bool {
         self.entries().any(|resolved| resolved.entry.sha256 == hash)
     }
 
-    /// Every version of every module, by name and version.
+    /// Returns every version of every module, sorted by name and version.
     pub fn entries(&self) -> impl Iterator<Item = Resolved<'_>> {
         self.modules.iter().flat_map(|(name, module)| {
             module.versions.iter().map(move |(version, entry)| Resolved { name, version, entry })
@@ -186,17 +187,19 @@ impl Index {
     fn module(&self, name: &str) -> Result<(&Name, &Module)> {
         self.modules.iter().find(|(known, _)| known.as_str() == name).ok_or_else(|| {
             let near = near::suggestion(name, self.modules.keys().map(Name::as_str));
-            Error::new(Code::ModuleNotFound, format!("no module is called {name:?}{near}"))
+            let error = Error::new(Code::ModuleNotFound, format!("no module is named `{name}`{near}"));
+            match near.is_empty() {
+                true => error.with_help("list the modules with `Module.list()` or `gpmd wasm list`"),
+                false => error,
+            }
         })
     }
 }
 
 fn no_version(name: &Name, module: &Module, version: &Version) -> Error {
     let versions: Vec<String> = module.versions.keys().rev().take(10).map(Version::to_string).collect();
-    Error::new(
-        Code::ModuleNotFound,
-        format!("{name} has no version {version}; it has {}", versions.join(", ")),
-    )
+    Error::new(Code::ModuleNotFound, format!("the module `{name}` has no version {version}"))
+        .with_help(format!("use one of its versions: {}", versions.join(", ")))
 }
 
 #[cfg(test)]
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_release_is_chosen() {
+    fn the_highest_release_is_the_default() {
         assert_eq!(chosen(&index(&["1.2.0", "1.10.0", "2.0.0-rc.1", "1.9.0"])), "1.10.0");
         assert_eq!(chosen(&index(&["1.0.0-rc.1", "1.0.0-rc.2"])), "1.0.0-rc.2");
     }
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_do_not_change_their_bytes() {
+    fn versions_do_not_change_their_content() {
         let mut index = index(&["1.0.0"]);
         let (name, one) = ("math".parse().unwrap(), version("1.0.0"));
         let revision = index.revision;
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_takes_one_or_all() {
+    fn removes_one_version_or_all() {
         let mut index = index(&["1.0.0", "2.0.0", "3.0.0"]);
         assert_eq!(index.remove("math", Some(&version("2.0.0"))).unwrap(), [version("2.0.0")]);
         assert_eq!(index.remove("math", Some(&version("2.0.0"))).unwrap_err().code(), Code::ModuleNotFound);
@@ -271,15 +274,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_what_is_near() {
+    fn errors_name_similar_names_and_existing_versions() {
         let index = index(&["1.0.0"]);
-        assert!(index.resolve("mth", None).unwrap_err().message().contains("`math`"));
+        let error = index.resolve("mth", None).unwrap_err();
+        assert_eq!(error.message(), "no module is named `mth`: did you mean `math`?");
+        let error = index.resolve("zzz", None).unwrap_err();
+        assert_eq!(error.help(), Some("list the modules with `Module.list()` or `gpmd wasm list`"));
         let error = index.resolve("math", Some(&version("2.0.0"))).unwrap_err();
-        assert!(error.message().contains("it has 1.0.0"), "{error}");
+        assert_eq!(error.message(), "the module `math` has no version 2.0.0");
+        assert_eq!(error.help(), Some("use one of its versions: 1.0.0"));
     }
 
     #[test]
-    fn json_reads_what_it_writes() {
+    fn json_round_trips() {
         let index = index(&["1.0.0", "2.0.0-rc.1"]);
         assert_eq!(Index::from_json(&index.to_json().unwrap()).unwrap(), index);
         assert_eq!(Index::from_json("{").unwrap_err().code(), Code::ModuleCorrupt);

@@ -1,8 +1,8 @@
-//! What a module is, imports and exports, found without running or compiling it.
+//! Finds what a module contains, imports and exports, without running or compiling it.
 //!
-//! In: the bytes that somebody wants to store or run. Out: `MODULE_INVALID`, or the module's kind,
-//! imports and exported functions with their signatures. Must not know: wasmtime, the store. The
-//! bytes are hostile until proven valid: nothing here recurses deeper than types may nest.
+//! In: the bytes of a module to store or run. Out: `MODULE_INVALID`, or the module's kind,
+//! imports and exported functions with their signatures. Must not know: the linker, the store. The
+//! bytes may be hostile: nothing here recurses deeper than types may nest.
 
 use std::borrow::Cow;
 
@@ -15,25 +15,25 @@ use crate::base::contain::contained;
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::FuncType;
 
-/// How much of a signature is looked at for names of types, in bytes.
+/// How many bytes of a signature are searched for types that have names.
 pub const LONGEST_SIGNATURE: usize = 16 << 10;
 
-/// What a module offers and wants. Cheap to keep, plain data.
+/// What a module exports and imports. Plain data, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleInfo {
     pub kind: Kind,
     /// What it imports, sorted: a component's interfaces and functions by name
     /// (`wasi:cli/stdout@0.2.6`), a core module's functions as `module.name`.
     pub imports: Vec<String>,
-    /// Those of them that it cannot run without: all but a component's imports of types alone.
+    /// The imports without which it cannot run: all except a component's imports of types alone.
     pub wanting: Vec<String>,
     /// The functions it exports, in the module's order.
     pub exports: Vec<Export>,
-    /// The names that a component gives types which its exports take or give.
+    /// The names of the types in a component's exports.
     pub types: TypeNames,
-    /// Whether it can be run by itself: `_start`, or `wasi:cli/run@0.2.x`.
+    /// Whether it has a main: `_start`, or `wasi:cli/run@0.2.x`.
     pub main: bool,
-    /// A component's world as WIT, where it can be written; none for a core module.
+    /// The world of a component as WIT, if it can be printed; `None` for a core module.
     pub wit: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind in a word.
+    /// Returns the name of the kind.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Core => "core",
@@ -57,7 +57,7 @@ impl Kind {
 /// An exported function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
-    /// The exported interface that has it, by its full name (`ns:pkg/iface@1.0.0`); none for a
+    /// The full name of the exported interface that contains it (`ns:pkg/iface@1.0.0`); `None` for a
     /// function of the component's root or of a core module.
     pub interface: Option<String>,
     pub name: String,
@@ -65,12 +65,12 @@ pub struct Export {
 }
 
 impl ModuleInfo {
-    /// The function that a name means, found as a call finds it. `noun` is what the person called the
-    /// module.
+    /// Returns the function with this name, by the same rules as a call. `noun` is the name of the module as the
+    /// person typed it.
     ///
     /// # Errors
-    /// `FUNCTION_NOT_FOUND` with the near names and their signatures, `FUNCTION_AMBIGUOUS` with the
-    /// qualified ones, `UNSUPPORTED_TYPE` where its signature cannot cross.
+    /// `FUNCTION_NOT_FOUND` with similar names and their signatures, `FUNCTION_AMBIGUOUS` with the
+    /// qualified names, `UNSUPPORTED_TYPE` if its signature has a type that cannot be passed.
     pub fn find(&self, noun: &str, interface: Option<&str>, function: &str) -> Result<&Export> {
         let place = lookup::find_callable(&self.exports, noun, interface, function)?;
         Ok(&self.exports[place])
@@ -78,28 +78,28 @@ impl ModuleInfo {
 }
 
 impl Export {
-    /// The function as WIT writes it, with its interface in front.
+    /// Returns the function as WIT writes it, with its interface in front.
     pub fn signature(&self) -> String {
         lookup::Named::signature(self)
     }
 }
 
-/// The binary form of what was given: a binary as it is, text (`.wat`) assembled.
+/// Returns the binary form of a module: a binary as it is, text (`.wat`) assembled.
 ///
 /// # Errors
-/// `MODULE_INVALID` with line and column where the text cannot be read.
+/// `MODULE_INVALID`, with line and column if the text cannot be parsed.
 pub fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     if bytes.starts_with(b"\0asm") {
         return Ok(Cow::Borrowed(bytes));
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return Err(invalid("neither WebAssembly (it begins with \\0asm) nor its text form"));
+        return Err(invalid("it is neither a binary, which begins with \\0asm, nor text"));
     };
-    // The assembler is not built for hostile input as the validator is.
+    // The assembler may panic: unlike the validator, it is not made for hostile input.
     match contained(|| wat::parse_str(text)) {
         Some(Ok(binary)) => Ok(Cow::Owned(binary)),
         Some(Err(error)) => Err(unreadable_text(&error)),
-        None => Err(invalid("its text form cannot be read")),
+        None => Err(invalid("the assembler failed on its text")),
     }
 }
 
@@ -119,11 +119,11 @@ fn unreadable_text(error: &wat::Error) -> Error {
     if lines.is_empty() { error } else { error.with_context(lines.join("\n")) }
 }
 
-/// Validates a binary in full and says what it is.
+/// Validates a binary completely and returns what it contains.
 ///
 /// # Errors
-/// `MODULE_INVALID`, with the offset in the file where there is one; where the module needs what the engine does
-/// not run, that is named.
+/// `MODULE_INVALID`, with the offset in the file if there is one. If the module needs a feature that the engine
+/// does not run, the message names it.
 pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
     let Looked { mut info, shallow } = taken(binary, Bodies::Checked)?;
     if info.kind == Kind::Component && shallow {
@@ -132,42 +132,43 @@ pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
     Ok(info)
 }
 
-/// Whether the engine takes a binary; what it cannot run without, of what it imports. Functions are left to the
-/// compiler, so it takes a part of the time of [`inspect`].
+/// Checks that the engine can run a binary, and returns the imports without which it cannot run. Leaves the
+/// bodies of functions to the compiler, so it takes a fraction of the time of [`inspect`].
 ///
 /// # Errors
-/// As of [`inspect`].
+/// Those of [`inspect`].
 pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
     taken(binary, Bodies::Skipped).map(|looked| looked.info.wanting)
 }
 
-/// What a binary is that the engine takes.
+/// Returns what a binary contains, if the engine can run it.
 fn taken(binary: &[u8], bodies: Bodies) -> Result<Looked> {
     let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
         match features::needed(|features| look(binary, features, bodies).is_ok()) {
-            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})")),
+            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
+                .with_help("build the module without the features that GVM does not run"),
             None => invalid(why),
         }
     })?;
     match contained(|| translate::refused(binary, looked.info.kind)) {
         Some(None) => Ok(looked),
         Some(Some(why)) => Err(refused(why)),
-        None => Err(refused("the engine cannot cope with it")),
+        None => Err(refused("the engine failed on it")),
     }
 }
 
-/// Whether functions are validated too, which takes most of the time.
+/// Whether to validate the bodies of functions, which takes most of the time.
 #[derive(Clone, Copy, PartialEq)]
 enum Bodies {
     Checked,
     Skipped,
 }
 
-/// What was found in a valid binary.
+/// What a valid binary contains.
 struct Looked {
-    /// All but its WIT.
+    /// All of it except the WIT.
     info: ModuleInfo,
-    /// Whether its types nest no deeper than they may.
+    /// Whether its types stay within the depth limit.
     shallow: bool,
 }
 
@@ -191,7 +192,7 @@ impl From<nesting::Refused> for Invalid {
 
 fn look(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
     contained(|| look_unguarded(binary, features, bodies))
-        .unwrap_or_else(|| Err(Invalid("the validator cannot cope with it".to_owned())))
+        .unwrap_or_else(|| Err(Invalid("the validator failed on it".to_owned())))
 }
 
 fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Looked, Invalid> {
@@ -217,7 +218,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
                 function.validate(&body)?;
                 scratch = function.into_allocations();
             }
-            // Nested modules end one after another; the outermost ends last.
+            // Nested modules end before the outermost one.
             ValidPayload::End(types) if depth == 0 => checked = Some(types),
             ValidPayload::End(_) => depth -= 1,
             ValidPayload::Func(..) | ValidPayload::Ok => {}
@@ -228,7 +229,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
             _ => {}
         }
     }
-    let Some(types) = checked else { return Err(Invalid("it ends too soon".to_owned())) };
+    let Some(types) = checked else { return Err(Invalid("it is incomplete".to_owned())) };
     let mut signatures = Signatures::new(types.as_ref());
     let exports = match kind {
         Kind::Core => signature::core_exports(types.as_ref()),
@@ -253,7 +254,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     Ok(Looked { info, shallow })
 }
 
-/// The names of the outermost module's imports and exports.
+/// The names of the imports and exports of the outermost module.
 #[derive(Default)]
 struct Names {
     imports: Vec<String>,
@@ -296,8 +297,8 @@ fn is_main(kind: Kind, exports: &[Export]) -> bool {
     })
 }
 
-/// The world of a valid component as WIT; none where the decoder or the printer cannot do it, which says nothing
-/// about whether it runs.
+/// Returns the world of a valid component as WIT; `None` if the decoder or the printer fails. The component may
+/// run all the same.
 ///
 /// Both panic on some valid components. In 0.254: `wit_parser::decoding`'s `convert_function`, on a function that
 /// is exported or imported by an interface's name (`unreachable!`); `wit_component::WitPrinter`'s
@@ -316,10 +317,10 @@ fn wit(binary: &[u8]) -> Option<String> {
 }
 
 fn invalid(why: impl std::fmt::Display) -> Error {
-    Error::new(Code::ModuleInvalid, format!("no WebAssembly that can be run here: {why}"))
+    Error::new(Code::ModuleInvalid, format!("not a valid WebAssembly module: {why}"))
 }
 
-/// The error of a module that is valid, and that the engine does not run.
+/// Returns the error of a valid module that the engine does not run.
 fn refused(why: impl std::fmt::Display) -> Error {
     Error::new(Code::ModuleInvalid, format!("the module cannot be run: {why}"))
 }
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_refused() {
+    fn invalid_bytes_are_refused() {
         for rubbish in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0\x01", b"\xff\xfe", b"\x7fELF"] {
             let error = to_binary(rubbish).and_then(|binary| inspect(&binary)).unwrap_err();
             assert_eq!(error.code(), Code::ModuleInvalid, "{rubbish:?}");

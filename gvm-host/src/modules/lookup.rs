@@ -1,7 +1,7 @@
-//! Which exported function a name means.
+//! Finds the exported function that a name means.
 //!
-//! In: what a person typed, the functions there are. Out: one of them, or an error that helps. Pure.
-//! Must not know: how functions are called.
+//! In: the name that a person typed, the functions of a module. Out: one of them, or an error with similar
+//! ones. Pure. Must not know: how functions are called.
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::inert;
@@ -9,31 +9,31 @@ use crate::base::near;
 use crate::base::value::FuncType;
 use crate::modules::inspect::Export;
 
-/// How many functions an error lists.
+/// The most functions that an error lists.
 pub(crate) const SHOWN: usize = 12;
 
-/// How many of them where some are nearly called so.
+/// The most functions with similar names that an error lists.
 const NEAR: usize = 4;
 
-/// How like its name has to be for that, of 1.
+/// The least similarity of such a name, from 0 to 1.
 const LIKE: f64 = 0.75;
 
-/// How many characters of a function an error shows that lists several.
+/// The most characters of one function in an error that lists several.
 const WIDE: usize = 120;
 
-/// What a name can mean: a function of a loaded module, or of one that was only looked at.
+/// A function that a name can mean: of a loaded module, or of an inspected one.
 pub(crate) trait Named {
     fn interface(&self) -> Option<&str>;
     fn name(&self) -> &str;
     fn ty(&self) -> &FuncType;
 
-    /// The function as WIT writes it, with its interface in front.
+    /// Returns the function as WIT writes it, with its interface in front.
     fn signature(&self) -> String {
         let signature = match self.interface() {
             Some(interface) => format!("{interface}.{}: {}", self.name(), self.ty()),
             None => format!("{}: {}", self.name(), self.ty()),
         };
-        // Names of core modules are whatever their authors wrote.
+        // The names in core modules may contain any characters.
         inert::line(&signature).into_owned()
     }
 }
@@ -52,7 +52,7 @@ impl Named for Export {
     }
 }
 
-/// The place of the function that is meant, whose types can all cross.
+/// Returns the index of the function with this name, if all its types can be passed.
 pub(crate) fn find_callable(
     functions: &[impl Named],
     noun: &str,
@@ -65,7 +65,7 @@ pub(crate) fn find_callable(
         None => Ok(place),
         Some(part) => Err(Error::new(
             Code::UnsupportedType,
-            format!("`{}` has the type `{part}`, which cannot cross in this version", found.name()),
+            format!("the signature of `{}` has the type `{part}`, which cannot be passed yet", found.name()),
         )
         .with_context(format!("  {}", found.signature()))),
     }
@@ -79,7 +79,7 @@ fn find(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &st
     };
     let candidates = |name: &str| -> Vec<usize> {
         let found: Vec<usize> = (0..functions.len()).filter(|place| named(*place, name)).collect();
-        // The root's own function hides those of interfaces.
+        // A function of the root hides functions of interfaces.
         match found.iter().find(|place| interface.is_none() && functions[**place].interface().is_none()) {
             Some(root) => vec![*root],
             None => found,
@@ -96,13 +96,13 @@ fn find(functions: &[impl Named], noun: &str, interface: Option<&str>, name: &st
     }
 }
 
-/// An interface's name without its package and version.
+/// Returns the name of an interface without its package and version.
 fn last_word(interface: &str) -> &str {
     let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
     bare.rsplit_once('/').map_or(bare, |(_, last)| last)
 }
 
-/// Whether `wanted` names the interface: in full, without its version, or by its last word.
+/// Returns whether `wanted` names the interface: in full, without its version, or by its last part.
 pub(crate) fn is_interface(interface: Option<&str>, wanted: &str) -> bool {
     let Some(interface) = interface else { return false };
     let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
@@ -131,10 +131,10 @@ fn not_found(functions: &[impl Named], noun: &str, interface: Option<&str>, name
     near.truncate(NEAR);
     let (message, shown) = match near.first() {
         Some((_, best)) => (
-            format!("{what}; did you mean `{}`?", best.name()),
+            format!("{what}: did you mean `{}`?", best.name()),
             near.iter().map(|(_, function)| function.signature()).collect(),
         ),
-        None if within.is_empty() => (format!("{what}: it exports no functions"), Vec::new()),
+        None if within.is_empty() => (format!("{what}; it exports no functions"), Vec::new()),
         None => {
             (format!("{what}; it exports:"), within.iter().map(|function| function.signature()).collect())
         }
@@ -152,14 +152,14 @@ fn no_interface(functions: &[impl Named], noun: &str, wanted: &str) -> Error {
     let near = near::nearest(wanted, names).first().map(|near| format!(": did you mean `{near}`?"));
     let said = match (near, all.is_empty()) {
         (Some(near), _) => near,
-        (None, true) => ": its functions stand in none".to_owned(),
-        (None, false) => "; there are:".to_owned(),
+        (None, true) => "; none of its functions is in an interface".to_owned(),
+        (None, false) => "; it has:".to_owned(),
     };
     let error = Error::new(Code::FunctionNotFound, format!("`{noun}` has no interface `{wanted}`{said}"));
     listed(error, all.into_iter().map(|name| inert::line(name).into_owned()).collect())
 }
 
-/// The error with lines below it: few, and none of them endless.
+/// Adds lines to an error: at most [`SHOWN`], and shortened if there are several.
 fn listed(mut error: Error, lines: Vec<String>) -> Error {
     let more = lines.len().saturating_sub(SHOWN);
     let alone = lines.len() == 1;
@@ -170,11 +170,19 @@ fn listed(mut error: Error, lines: Vec<String>) -> Error {
         }
         error = error.with_context(format!("  {line}"));
     }
-    if more > 0 { error.with_context(format!("  … and {more} more: see `help`")) } else { error }
+    match more {
+        0 => error,
+        more => error
+            .with_context(format!("  … and {more} more"))
+            .with_help("run `gvm inspect` on the module to see all of them"),
+    }
 }
 
 fn ambiguous(functions: &[impl Named], noun: &str, found: &[usize]) -> Error {
-    let mut error = Error::new(Code::FunctionAmbiguous, "several interfaces have this function; say which:");
+    let name = found.first().map_or("", |place| functions[*place].name());
+    let message = format!("several interfaces of `{noun}` have a function `{name}`:");
+    let mut error =
+        Error::new(Code::FunctionAmbiguous, message).with_help("call the function by one of these names");
     for place in found {
         let function = &functions[*place];
         let interface = function.interface().unwrap_or_default();
@@ -188,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interfaces_by_every_name() {
+    fn interfaces_match_by_every_name() {
         let full = Some("ns:pkg/my-face@1.0.0");
         for wanted in ["ns:pkg/my-face@1.0.0", "ns:pkg/my-face", "my-face", "my_face"] {
             assert!(is_interface(full, wanted), "{wanted}");

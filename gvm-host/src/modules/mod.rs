@@ -1,11 +1,12 @@
-//! Modules as files: what they are, what they export and import, and where a home keeps them.
+//! Modules as files: what they contain, export and import, and where a home stores them.
 //!
-//! In: bytes, names, versions. Out: what an inspection finds, the index, the bytes again, checked. Must not
-//! know: how a module is run, who asks for it.
+//! In: bytes, names, versions. Out: what a module contains, the index, the bytes of stored modules, checked.
+//! Must not know: calls, how a module is run, connections.
 //!
-//! - `inspect`: what a module is, with `signature`, `names`, `lookup`; `translate`, `features` and `nesting`
-//!   say whether the engine takes it; `offered` says which imports every node offers.
-//! - `index`: pure; `index_file` is its form on disk. `store`: the index and the modules on disk.
+//! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features` and
+//!   `nesting` find whether the engine can run it. `offered` has the imports that every node offers.
+//! - `index`: the names and versions; pure; `index_file` is its form on disk. `store`: the index and the modules on
+//!   disk.
 
 mod features;
 pub mod index;
@@ -19,7 +20,7 @@ mod signature;
 pub mod store;
 mod translate;
 
-/// Whether the bytes are those of a component: the layer field of the preamble says so.
+/// Returns whether the bytes are a component, by the layer field of the preamble.
 pub fn is_component(bytes: &[u8]) -> bool {
     bytes.get(..8).is_some_and(|head| head.starts_with(b"\0asm") && head[6] == 1)
 }

@@ -1,26 +1,26 @@
-//! The names that a component gives its types, for signatures that people read.
+//! The names of a component's types, to shorten signatures for people.
 //!
-//! In: named types; signatures with every type spelled out. Out: the same with names in place of what is
-//! long, and what the names stand for. Pure. Must not know: where either comes from.
+//! In: named types, and signatures with every type in full. Out: signatures with names in place of long types,
+//! and the types of these names. Pure. Must not know: how types are read from a module.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::value::Type;
 
-/// The most characters of a signature that is shown with its types spelled out, which tells best what to type.
+/// The most characters of a signature that is shown with its types in full, which shows best what to type.
 const SPELLED: usize = 72;
 
-/// The most names kept of one module, those looked at, and the most bytes of what one stands for: a hostile module
-/// must not bloat the index.
+/// The most names of one module that are kept, the most that are considered, and the most bytes of the type of
+/// one name, so that a hostile module cannot bloat the index.
 const MOST: usize = 200;
 const CONSIDERED: usize = 2000;
 const LONGEST: usize = 4000;
 
-/// The kinds of types that have names, as WIT begins them.
+/// How WIT begins the kinds of types that have names.
 const KINDS: [&str; 4] = ["record {", "variant {", "enum {", "flags {"];
 
-/// What is written, where that takes no more bytes than these; else its beginning. A type of a few bytes may take
-/// megabytes to write, for what it is made of may be shared.
+/// Formats a value in at most this many bytes; the error is its beginning. A small type may take megabytes as
+/// text, because it can contain the same type many times.
 pub fn at_most(most: usize, what: &impl std::fmt::Display) -> Result<String, String> {
     struct Bounded(String, usize);
     impl std::fmt::Write for Bounded {
@@ -37,12 +37,12 @@ pub fn at_most(most: usize, what: &impl std::fmt::Display) -> Result<String, Str
     }
 }
 
-/// Each name, and the type that it stands for as WIT writes it.
+/// Each name, and its type as WIT writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeNames(BTreeMap<String, String>);
 
 impl TypeNames {
-    /// The names that tell types apart: not one that two types have, nor one of two of a type.
+    /// Keeps the names that are unique: one name has one type, and one type has one name.
     pub fn new(named: Vec<(String, Type)>) -> TypeNames {
         let structured =
             |ty: &Type| matches!(ty, Type::Record(_) | Type::Variant(_) | Type::Enum(_) | Type::Flags(_));
@@ -61,33 +61,33 @@ impl TypeNames {
         TypeNames(pairs.iter().filter(clear).take(MOST).cloned().collect())
     }
 
-    /// Keeps the names that one of these texts, or a type that they name, mentions.
+    /// Keeps the names whose types occur in one of these texts.
     pub fn keep<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
         let texts: Vec<&str> = texts.collect();
         self.0.retain(|_, spelled| texts.iter().any(|text| text.contains(spelled.as_str())));
     }
 
-    /// Names and the types that they stand for, as the index or a peer has them.
+    /// Creates the names from pairs of a name and its type, as the index or a peer has them.
     pub fn from_spelled(named: impl IntoIterator<Item = (String, String)>) -> TypeNames {
         TypeNames(named.into_iter().collect())
     }
 
-    /// Each name and the type that it stands for, as WIT writes it, sorted by name.
+    /// Returns each name and its type as WIT writes it, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, spelled)| (name.as_str(), spelled.as_str()))
     }
 
-    /// How many there are.
+    /// Returns the number of names.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A signature, or a part of one, for a person: with names where it would be long.
+    /// Returns a signature, or a part of one, for a person. A long one has names in place of types.
     pub fn shown(&self, text: &str) -> String {
         match self.0.is_empty() || text.chars().count() <= SPELLED {
             true => text.to_owned(),
@@ -95,11 +95,12 @@ impl TypeNames {
         }
     }
 
-    /// What the names in these texts, as [`TypeNames::shown`] gave them, stand for, sorted: `point: record { … }`.
+    /// Returns the types of the names that [`TypeNames::shown`] uses for these texts, sorted:
+    /// `point: record { … }`.
     pub fn explained<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut used = BTreeMap::new();
         for text in texts.filter(|text| text.chars().count() > SPELLED) {
-            // What stands in a type is spelled out in it, and so in the text.
+            // A type contains its inner types in full, and so does the text.
             for (name, spelled) in self.0.iter().filter(|(_, spelled)| text.contains(spelled.as_str())) {
                 used.entry(name).or_insert_with(|| format!("{name}: {}", self.named(spelled, 1)));
             }
@@ -107,14 +108,14 @@ impl TypeNames {
         used.into_values().collect()
     }
 
-    /// The text with every type that has a name, from this byte on, replaced by it.
+    /// Replaces every type that has a name, from this byte on, by its name.
     fn named(&self, text: &str, from: usize) -> String {
         let (begin, mut rest) = text.split_at(from);
         let mut short = begin.to_owned();
         while let Some(next) = KINDS.iter().filter_map(|kind| rest.find(kind)).min() {
             let (before, at) = rest.split_at(next);
             short += before;
-            // Brackets are balanced, so no type begins another one's text.
+            // Brackets are balanced, so the text of one type is never the beginning of another.
             let known = self.0.iter().find(|(_, spelled)| at.starts_with(spelled.as_str()));
             let taken = match known {
                 Some((name, spelled)) => {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn long_signatures_have_names_and_short_ones_say_all() {
+    fn long_signatures_have_names_and_short_ones_have_types() {
         let (names, shape) = shapes();
         let bounds = format!("bounds: func(of: list<{shape}>) -> option<{}>", record(&[("low", Type::F64)]));
         assert_eq!(names.shown(&bounds), "bounds: func(of: list<shape>) -> option<record { low: f64 }>");
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_taken() {
+    fn any_text_is_accepted() {
         let (names, _) = shapes();
         for text in
             ["", "record {", "record { record {", "ü record { x: f64, y: f64 } enum {", "variant { dot("]

@@ -1,15 +1,18 @@
-//! How deep the types of components and instances nest, found without recursion.
+//! Checks how deep the types of components and instances nest, without recursion.
 //!
-//! In: a section of types of a component, which nobody has looked at. Out: nothing, or where they nest too deep.
-//! `wasmparser` reads such types with one frame of the stack for each level (`ComponentType::from_reader`) and
-//! has no bound of its own, so hostile bytes could end the process. Must not know: what the types mean.
+//! In: a section of types of a component, not validated yet. Out: nothing, or where the types nest too deep.
+//! Pure. Must not know: what the types mean.
+//!
+//! `wasmparser` reads such types recursively (`ComponentType::from_reader`) and has no limit of its own, so
+//! hostile bytes could overflow the stack.
 
 use wasmparser::{
     BinaryReader, BinaryReaderError, ComponentAlias, ComponentExternName, ComponentType,
     ComponentTypeDeclaration, ComponentTypeRef, CoreType,
 };
 
-/// How deep they may nest, and components in each other. Toolchains go four deep: a component's instance whose types are instances.
+/// How deep types, and components in each other, may nest. Toolchains use four levels: a component's instance
+/// whose types are instances.
 pub(super) const DEEPEST: usize = 100;
 
 const COMPONENT: u8 = 0x41;
@@ -28,10 +31,10 @@ impl From<BinaryReaderError> for Refused {
     }
 }
 
-/// Walks through the types of a section, which begins at this offset in the file.
+/// Reads the types of a section, which begins at this offset in the file.
 pub(super) fn check(section: &[u8], offset: usize) -> Result<(), Refused> {
     let mut reader = BinaryReader::new(section, offset);
-    // How many types, or declarations of a type, are still to be read, the innermost last.
+    // How many types, or declarations of a type, remain to be read on each level, the innermost last.
     let mut open = vec![reader.read_var_u32()?];
     while let Some(left) = open.last_mut() {
         if *left == 0 {
@@ -39,7 +42,7 @@ pub(super) fn check(section: &[u8], offset: usize) -> Result<(), Refused> {
             continue;
         }
         *left -= 1;
-        // At the outermost are types; within them declarations, of which one kind is a type.
+        // The outermost level has types; the inner levels have declarations, and one kind of these is a type.
         if open.len() > 1 && !declares_type(&mut reader)? {
             continue;
         }
@@ -58,7 +61,7 @@ pub(super) fn check(section: &[u8], offset: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Reads a declaration up to the type that it declares; whole, where it declares none.
+/// Reads a declaration up to the type that it declares. If it declares no type, reads all of it.
 fn declares_type(reader: &mut BinaryReader<'_>) -> Result<bool, BinaryReaderError> {
     let mut ahead = reader.clone();
     match ahead.read_u8()? {
@@ -72,12 +75,12 @@ fn declares_type(reader: &mut BinaryReader<'_>) -> Result<bool, BinaryReaderErro
         0x02 => {
             ahead.read::<ComponentAlias<'_>>()?;
         }
-        // An import, an export: a name and what it is of.
+        // An import or an export: a name and its type.
         0x03 | 0x04 => {
             ahead.read::<ComponentExternName<'_>>()?;
             ahead.read::<ComponentTypeRef>()?;
         }
-        // None that there is: an error, which reading it gives.
+        // An unknown kind: reading it returns the error.
         _ => {
             reader.read::<ComponentTypeDeclaration<'_>>()?;
             return Ok(false);
@@ -91,7 +94,7 @@ fn declares_type(reader: &mut BinaryReader<'_>) -> Result<bool, BinaryReaderErro
 mod tests {
     use super::*;
 
-    /// A section of one type: so many of these types in each other around a function's.
+    /// Returns a section with one type: `depth` types of this kind around the type of a function.
     fn nested(kind: u8, depth: usize) -> Vec<u8> {
         let mut section = vec![1];
         section.extend([kind, 1, 1].repeat(depth));
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_a_type_may_hold_is_passed_over() {
+    fn all_declarations_of_a_type_are_read() {
         let text = r#"(component
             (type (component
                 (import "a" (func (param "x" u8)))
@@ -123,7 +126,7 @@ mod tests {
                 (export "i2" (instance (type $i)))
             ))
             (type (instance)) (type (variant (case "a") (case "b" u8))))"#;
-        // A type may not name itself from within.
+        // A type must not refer to itself.
         let text = text.replace("(alias outer 1 0 (type))", "");
         let binary = wat::parse_str(text).unwrap();
         let mut sections = 0;
@@ -132,7 +135,7 @@ mod tests {
                 sections += 1;
                 let range = section.range();
                 assert!(check(&binary[range.clone()], range.start).is_ok());
-                // Cut anywhere it is unreadable, and no panic.
+                // Every prefix is unreadable, and none panics.
                 for end in 0..range.len() {
                     assert!(check(&binary[range.start..range.start + end], 0).is_err(), "{end}");
                 }

@@ -1,15 +1,15 @@
-//! Which imports every node offers, by their names.
+//! The names of the imports that every node offers.
 //!
-//! In: what a module imports. Out: what of it nobody offers, before anything is compiled. The names are those that
-//! `Linkers` links; a test holds the two together. Must not know: modules, grants.
+//! In: the imports of a module. Out: those that no node offers, before anything is compiled. Pure. Must not
+//! know: the linker, grants. The names are those that `Linkers` links; a test compares the two.
 
 use crate::base::error::{Code, Error, Result};
 
 /// How many imports an error names.
 const SHOWN: usize = 8;
 
-/// What every node offers to components, granted or not: packages, their versions, their interfaces. What
-/// `Linkers` links.
+/// What every node offers to components, with or without grants: packages, their versions, their interfaces.
+/// The same as `Linkers` links.
 const INTERFACES: [(&str, &str, &[&str]); 7] = [
     (
         "wasi:cli",
@@ -97,7 +97,7 @@ const PREVIEW_1: [&str; 46] = [
     "sock_shutdown",
 ];
 
-/// Whether every node offers this import.
+/// Returns whether every node offers this import.
 fn is_offered(import: &str) -> bool {
     let preview_1 = ["wasi_snapshot_preview1.", "wasi_unstable."];
     if let Some(function) = preview_1.iter().find_map(|module| import.strip_prefix(module)) {
@@ -111,15 +111,15 @@ fn is_offered(import: &str) -> bool {
     INTERFACES.iter().any(offers)
 }
 
-/// Those of these imports that no node offers.
+/// Returns the imports that no node offers.
 pub fn missing(imports: &[String]) -> Vec<&str> {
     imports.iter().map(String::as_str).filter(|import| !is_offered(import)).collect()
 }
 
-/// Whether every node offers these imports.
+/// Checks that every node offers these imports.
 ///
 /// # Errors
-/// `IMPORT_UNSATISFIED` with those that none offers.
+/// `IMPORT_UNSATISFIED` with the imports that no node offers.
 pub fn check(imports: &[String]) -> Result<()> {
     let missing = missing(imports);
     let named = missing.iter().take(SHOWN).map(|import| format!("`{import}`")).collect::<Vec<_>>().join(", ");
@@ -131,9 +131,8 @@ pub fn check(imports: &[String]) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             Code::ImportUnsatisfied,
-            format!(
-                "the module imports what no node offers: {named}{more}; `gvm inspect` shows all it imports"
-            ),
-        )),
+            format!("the module imports {named}{more}, which no node offers"),
+        )
+        .with_help("run `gvm inspect` on the module to see all its imports")),
     }
 }

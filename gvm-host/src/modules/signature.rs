@@ -1,8 +1,8 @@
-//! Signatures of a valid module's functions in our own types.
+//! Converts the signatures of a valid module's functions to our own types.
 //!
-//! In: what the validator found. Out: [`FuncType`]s; what cannot cross in this version becomes
-//! `Type::Unsupported`. Must not know: bytes. Types may nest a million deep in a valid component:
-//! the walk stops at [`DEEPEST`], which is also as deep as wasmtime takes them.
+//! In: the types that the validator found. Out: [`FuncType`]s. A type that cannot be passed yet becomes
+//! `Type::Unsupported`. Must not know: bytes. Types may nest a million levels deep in a valid component; the
+//! conversion stops at [`DEEPEST`], which is also the limit of wasmtime.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::base::value::{Case, Field, FuncType, ResultType, Type};
 /// How deep a type may nest.
 const DEEPEST: usize = 100;
 
-/// The functions that a core module exports.
+/// Returns the functions that a core module exports.
 pub fn core_exports(types: TypesRef<'_>) -> Vec<Export> {
     let mut exports = Vec::new();
     for (name, ty) in types.core_exports().into_iter().flatten() {
@@ -49,10 +49,10 @@ fn core_type(ty: ValType) -> Type {
     }
 }
 
-/// Converts the types of one component; what was converted once is shared.
+/// Converts the types of one component. Each type is converted once and then shared.
 pub struct Signatures<'a> {
     types: TypesRef<'a>,
-    /// Each with how many types nest in it.
+    /// Each with the depth of the types in it.
     known: HashMap<ComponentDefinedTypeId, (Type, usize)>,
     resources: HashMap<ResourceId, String>,
     /// The greatest depth reached below the type that is being converted.
@@ -65,7 +65,7 @@ impl<'a> Signatures<'a> {
         Signatures { types, known: HashMap::new(), resources: HashMap::new(), reached: 0, too_deep: false }
     }
 
-    /// The functions behind these exports of the outermost component.
+    /// Returns the functions of these exports of the outermost component.
     pub fn component_exports(&mut self, names: &[String]) -> Vec<Export> {
         let mut exports = Vec::new();
         for name in names {
@@ -81,8 +81,8 @@ impl<'a> Signatures<'a> {
         exports
     }
 
-    /// Whether every function converted so far, and those of these imports, have types that nest no
-    /// deeper than they may.
+    /// Returns whether the types of all functions converted so far, and of the functions of these imports, stay
+    /// within the depth limit.
     pub fn shallow(&mut self, imports: &[String]) -> bool {
         for name in imports {
             match self.types.component_item_for_import(name).map(|item| item.ty) {
@@ -94,8 +94,8 @@ impl<'a> Signatures<'a> {
         !self.too_deep
     }
 
-    /// Those of these imports of the outermost component that somebody must provide. Types alone need not
-    /// be: a world that uses another package's types imports its interface, and runs without it.
+    /// Returns the imports of the outermost component that a node must provide. Imports of types alone need no
+    /// provider: a world that uses the types of another package imports its interface, and runs without it.
     pub fn wanting(&self, imports: &[String]) -> Vec<String> {
         let wants = |ty: &ComponentEntityType| match ty {
             ComponentEntityType::Type { created, .. } => matches!(created, ComponentAnyTypeId::Resource(_)),
@@ -112,8 +112,8 @@ impl<'a> Signatures<'a> {
         imports.iter().filter(wanted).cloned().collect()
     }
 
-    /// The types to which the outermost component, or an interface of it, gives a name, by these imports and
-    /// exports.
+    /// Returns the types that have a name in these imports and exports of the outermost component, or in their
+    /// interfaces.
     pub fn named(&mut self, imports: &[String], exports: &[String]) -> Vec<(String, Type)> {
         let types = self.types;
         let imports = imports.iter().map(|name| (name, types.component_item_for_import(name)));
@@ -153,7 +153,7 @@ impl<'a> Signatures<'a> {
                 ComponentEntityType::Type { created: ComponentAnyTypeId::Defined(id), .. } => {
                     self.defined(id, 0);
                 }
-                // An interface holds functions and types; what else there is cannot be called.
+                // Functions inside of nested instances and components cannot be called.
                 ComponentEntityType::Instance(_) | ComponentEntityType::Component(_) => self.too_deep = true,
                 _ => {}
             }

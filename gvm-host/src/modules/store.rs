@@ -1,12 +1,12 @@
-//! The home's modules on disk: files named by their content, and the index over them.
+//! The home's modules on disk: files named by the hash of their content, and the index of them.
 //!
 //! In: uploads, removals, pins. Out: changes that are durable when they are acknowledged, and the
-//! bytes again, checked. Must not know: connections, wasm engines. One process writes (gpmd);
-//! reading needs no gpmd.
+//! bytes of modules, checked. Must not know: connections, how a module is run. One process writes (gpmd);
+//! any process can read.
 //!
-//! A module's file gets its name before the index names it, and loses it after the index forgot
-//! it, so that whatever stops the machine the index never names a file that is not there. What a
-//! crash leaves over is removed when the store opens.
+//! The store creates a module's file before it adds the module to the index, and removes the file after it
+//! removes the module from the index. So the index never names a file that does not exist, even after a crash.
+//! When the store opens, it removes the files that a crash left behind.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -26,21 +26,21 @@ use crate::base::id::{Hash, Name};
 use crate::base::limits;
 use crate::modules::inspect::{self, ModuleInfo};
 
-/// When an unfinished file in the home itself is left over: other processes write there too, all of
-/// it small.
+/// The age from which an unfinished file in the home folder counts as left over. Other processes write small
+/// files there too.
 const LEFT_OVER: Duration = Duration::from_secs(600);
 
-/// The writing side. `Send + Sync`; its changes wait for the disk, so they are made on threads
+/// The writer's side, for gpmd. `Send + Sync`. Changes wait for the disk, so make them on threads
 /// that may block.
 #[derive(Debug)]
 pub struct Store {
     home: Home,
     index: Mutex<Arc<Index>>,
-    /// Held through a change, so that changes follow one another.
+    /// Locked during a change, so that there is one change at a time.
     changing: Mutex<()>,
 }
 
-/// An upload that was found to be a module, not stored yet. Dropping it leaves nothing behind.
+/// An upload that is a valid module and not stored yet. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Checked {
     file: NamedTempFile,
@@ -50,11 +50,11 @@ pub struct Checked {
 }
 
 impl Store {
-    /// Opens the home's store, removing what crashed uploads and removals left over.
+    /// Opens the home's store, and removes the files that crashed uploads and removals left behind.
     ///
     /// # Errors
-    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` where the index cannot be read: it is left as it is,
-    /// and nothing is removed; `INTERNAL`.
+    /// `MODULE_CORRUPT` or `VERSION_MISMATCH` if the index cannot be read; then this changes and removes
+    /// nothing. `INTERNAL`.
     pub fn open(home: &Home) -> Result<Store> {
         let index = read_index(home)?;
         durable::sweep(home.path(), LEFT_OVER)?;
@@ -65,12 +65,12 @@ impl Store {
         Ok(Store { home: home.clone(), index: Mutex::new(Arc::new(index)), changing: Mutex::new(()) })
     }
 
-    /// The index as it stands.
+    /// Returns the current index.
     pub fn index(&self) -> Arc<Index> {
         lock(&self.index).clone()
     }
 
-    /// A file for an upload's bytes, on the disk where they will stay.
+    /// Creates a file for the bytes of an upload, in the folder where the module will be stored.
     ///
     /// # Errors
     /// `STORAGE_FULL`, `INTERNAL`.
@@ -78,12 +78,12 @@ impl Store {
         durable::unfinished(&self.home.modules())
     }
 
-    /// Validates what was uploaded; text is assembled. Takes as long as the module is large.
+    /// Validates an upload, and assembles text. The time grows with the size of the module.
     ///
     /// # Errors
     /// `MODULE_INVALID`, `STORAGE_FULL`, `INTERNAL`.
     pub fn check(&self, upload: NamedTempFile) -> Result<Checked> {
-        let fail = |error| Error::io("cannot read the upload back", error);
+        let fail = |error| Error::io("cannot read the uploaded bytes", error);
         let bytes = fs::read(upload.path()).map_err(fail)?;
         let binary = inspect::to_binary(&bytes)?;
         let info = inspect::inspect(&binary)?;
@@ -100,11 +100,11 @@ impl Store {
         Ok(Checked { file, hash: Hash::of(&binary), size: binary.len() as u64, info })
     }
 
-    /// Stores a checked upload under a name and version; durable once this returns. Says whether
-    /// it was new. The same bytes again mend a damaged file.
+    /// Stores a checked upload under a name and version. The change is durable when this returns. Returns whether
+    /// the version is new. Storing the same bytes again repairs a damaged file.
     ///
     /// # Errors
-    /// `MODULE_EXISTS`, `STORAGE_FULL`, `INTERNAL`; then the store is as it was.
+    /// `MODULE_EXISTS`, `STORAGE_FULL`, `INTERNAL`; then the store is unchanged.
     pub fn store(
         &self,
         name: &Name,
@@ -122,7 +122,7 @@ impl Store {
         })
     }
 
-    /// Removes a version of a module, or all of them; says which. Who runs one goes on.
+    /// Removes a version of a module, or all of them. Returns the removed versions. Calls that run continue.
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `INTERNAL`.
@@ -139,7 +139,7 @@ impl Store {
         Ok(gone)
     }
 
-    /// Chooses the version that a request without one gets.
+    /// Chooses the version for requests without a version; see [`Index::pin`].
     ///
     /// # Errors
     /// `MODULE_NOT_FOUND`, `STORAGE_FULL`, `INTERNAL`.
@@ -147,15 +147,15 @@ impl Store {
         self.change(|index| index.pin(name, version))
     }
 
-    /// Changes the index on disk, then here; not at all where the change or the disk refuses.
+    /// Changes the index on disk, then in memory. Changes neither if the change or the write fails.
     fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
         let _changing = lock(&self.changing);
         let before = self.index();
         let mut index = (*before).clone();
         let result = change(&mut index)?;
-        // What is acknowledged is on the disk, also where somebody has removed or damaged the file since.
-        let stands = || read_index(&self.home).is_ok_and(|stands| stands == *before);
-        if index.revision != before.revision || !stands() {
+        // Every acknowledged change is on the disk, even if somebody has removed or damaged the file since.
+        let is_intact = || read_index(&self.home).is_ok_and(|written| written == *before);
+        if index.revision != before.revision || !is_intact() {
             durable::write(&self.home.index(), index.to_json()?.as_bytes())?;
             *lock(&self.index) = Arc::new(index);
         }
@@ -163,7 +163,7 @@ impl Store {
     }
 }
 
-/// Reads a home's index; an empty one where nothing was stored yet.
+/// Reads a home's index. It is empty if nothing was stored yet.
 ///
 /// # Errors
 /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL`.
@@ -172,36 +172,34 @@ pub fn read_index(home: &Home) -> Result<Index> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Index::default()),
-        Err(error) => return Err(Error::io(format_args!("cannot read {}", path.display()), error)),
+        Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
     };
     Index::from_json(&text).map_err(|error| {
-        let sentence = format!(
-            "{} cannot be read: {}; nothing was changed: mend it, or move it away and upload again",
-            path.display(),
-            error.message()
-        );
-        Error::new(error.code(), sentence).with_source(error)
+        let message = format!("cannot read `{}`: {}", path.display(), error.message());
+        let help = error.help().unwrap_or("correct the file, or move it away and upload the modules again");
+        Error::new(error.code(), message).with_help(help.to_owned()).with_source(error)
     })
 }
 
-/// Reads a module's bytes and checks them against their hash.
+/// Reads a module's bytes and checks their hash.
 ///
 /// # Errors
-/// `MODULE_CORRUPT` where the file is damaged or gone; `INTERNAL`.
+/// `MODULE_CORRUPT` if the file is damaged or missing; `INTERNAL`.
 pub fn read_module(home: &Home, hash: Hash) -> Result<Vec<u8>> {
     let path = home.module(hash);
     let corrupt = |what: &str| {
-        Error::new(Code::ModuleCorrupt, format!("{} is {what}: upload the module again", path.display()))
+        Error::new(Code::ModuleCorrupt, format!("`{}` {what}", path.display()))
+            .with_help("upload the module again")
     };
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(corrupt("gone")),
-        Err(error) => return Err(Error::io(format_args!("cannot read {}", path.display()), error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(corrupt("is missing")),
+        Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
     };
-    if Hash::of(&bytes) != hash { Err(corrupt("not what was uploaded")) } else { Ok(bytes) }
+    if Hash::of(&bytes) != hash { Err(corrupt("has changed since it was uploaded")) } else { Ok(bytes) }
 }
 
-/// The reading side of a process that is not gpmd: reads the index again when its file changed.
+/// The reader's side, for processes other than gpmd. It reads the index again when the file changes.
 #[derive(Debug)]
 pub struct Reader {
     home: Home,
@@ -209,16 +207,16 @@ pub struct Reader {
     index: Arc<Index>,
 }
 
-/// What changes with every writing of a file: each writing makes a new one.
+/// Identifies one version of a file: its inode, the time of its last change, and its size.
 type Stamp = (u64, i64, i64, u64);
 
 impl Reader {
-    /// A reader that has read nothing yet.
+    /// Creates a reader, which reads nothing yet.
     pub fn new(home: &Home) -> Reader {
         Reader { home: home.clone(), stamp: None, index: Arc::default() }
     }
 
-    /// The index as the file holds it now.
+    /// Returns the index in the file.
     ///
     /// # Errors
     /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL`.
@@ -237,10 +235,10 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
 }
 
-/// Removes module files that the index does not name.
+/// Removes the module files that are not in the index.
 fn remove_orphans(home: &Home, index: &Index) -> Result<()> {
     let folder = home.modules();
-    let fail = |error| Error::io(format_args!("cannot read {}", folder.display()), error);
+    let fail = |error| Error::io(format_args!("cannot read `{}`", folder.display()), error);
     for entry in fs::read_dir(&folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         let hash = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<Hash>().ok());
@@ -251,13 +249,13 @@ fn remove_orphans(home: &Home, index: &Index) -> Result<()> {
     Ok(())
 }
 
-/// Reads what a person names as a module: a file, or `-` for standard input's bytes, given as
-/// `stdin`.
+/// Reads the module that a person names on the command line: a file, or `-` for `stdin`.
 ///
 /// # Errors
-/// `MODULE_INVALID` where it is larger than [`limits::MODULE_BYTES`] or cannot be read.
+/// `MODULE_INVALID` if it is larger than [`limits::MODULE_BYTES`] or cannot be read.
 pub fn read_source(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>> {
-    let shown = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
+    let shown =
+        if path.as_os_str() == "-" { "standard input".into() } else { format!("`{}`", path.display()) };
     let fail = |error: std::io::Error| {
         Error::new(Code::ModuleInvalid, format!("cannot read {shown}: {error}")).with_source(error)
     };
@@ -273,9 +271,9 @@ pub fn read_source(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The error of a module over [`limits::MODULE_BYTES`].
+/// Returns the error of a module that is larger than [`limits::MODULE_BYTES`].
 pub fn too_large() -> Error {
-    Error::new(Code::ModuleInvalid, format!("a module has at most {} MiB", limits::MODULE_BYTES >> 20))
+    Error::new(Code::ModuleInvalid, format!("the module is larger than {} MiB", limits::MODULE_BYTES >> 20))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -330,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_leaves_nothing() {
+    fn an_invalid_upload_leaves_nothing() {
         let bed = bed();
         assert_eq!(upload(&bed.store, "1.0.0", "(module").unwrap_err().code(), Code::ModuleInvalid);
         assert_eq!(files(&bed.home), 0);
@@ -338,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_with_its_last_version() {
+    fn a_file_is_removed_with_its_last_version() {
         let bed = bed();
         upload(&bed.store, "1.0.0", ADD).unwrap();
         upload(&bed.store, "2.0.0", ADD).unwrap();
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_said_and_mended() {
+    fn a_damaged_file_is_an_error_and_can_be_repaired() {
         let bed = bed();
         let (entry, _) = upload(&bed.store, "1.0.0", ADD).unwrap();
         fs::write(bed.home.module(entry.sha256), b"\0asm damaged").unwrap();
@@ -365,8 +363,8 @@ mod tests {
     fn leftovers_of_crashes_are_removed() {
         let bed = bed();
         let (entry, _) = upload(&bed.store, "1.0.0", ADD).unwrap();
-        // Stopped while bytes came in, between the file's rename and the index's, and between the
-        // index's temporary file and its rename.
+        // Crashes during an upload, between the renames of the module and of the index, and between writing and
+        // renaming the index.
         bed.store.begin().unwrap().into_temp_path().keep().unwrap();
         fs::write(bed.home.module(Hash::of(b"orphan")), b"orphan").unwrap();
         durable::unfinished(bed.home.path()).unwrap().into_temp_path().keep().unwrap();

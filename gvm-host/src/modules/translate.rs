@@ -1,7 +1,7 @@
-//! Whether the engine takes a valid module, found without compiling it: its own first step, run on it.
+//! Finds whether the engine accepts a valid module, without compiling it: it runs the first step of the compiler.
 //!
-//! In: the bytes of a valid module. Out: nothing, or why the engine refuses it. Must not know: what the module
-//! imports from whom. `wasmtime-environ` is the part of wasmtime that both this and its compiler begin with.
+//! In: the bytes of a valid module. Out: nothing, or why the engine refuses it. Must not know: which imports
+//! nodes offer. `wasmtime-environ` is the part of wasmtime that contains this first step.
 
 use wasmtime_environ::component::{ComponentTypesBuilder, Translator};
 use wasmtime_environ::wasmparser::{Parser, Validator};
@@ -12,7 +12,7 @@ use wasmtime_environ::{
 use super::features;
 use super::inspect::Kind;
 
-/// Why the engine does not take the module: a sentence about it.
+/// Returns why the engine refuses the module, as a clause about "it"; `None` if the engine accepts it.
 pub(super) fn refused(binary: &[u8], kind: Kind) -> Option<String> {
     let tunables = Tunables::default_host();
     let mut validator = Validator::new_with_features(features::ours());
@@ -34,9 +34,9 @@ pub(super) fn refused(binary: &[u8], kind: Kind) -> Option<String> {
     };
     match checked {
         Ok(false) => None,
-        // The engine's features are what `features` says; a shared memory is refused when it is made.
+        // The validator permits shared memories, and the engine refuses them only when it creates one.
         Ok(true) => Some("it needs threads, which GVM does not run (its memory is shared)".to_owned()),
-        Err(error) => Some(format!("the engine does not take it: {error:#}")),
+        Err(error) => Some(format!("the engine refuses it: {error:#}")),
     }
 }
 

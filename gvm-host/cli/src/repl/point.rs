@@ -22,7 +22,7 @@ pub fn misfit(line: &str, places: &Places, args: &[String], signature: &str, ty:
     let text = args.join(SEPARATOR);
     let misread = wave::parse_args(&text, ty).err()?;
     let span = in_line(line, places, args, &misread.span)?;
-    let error = Misread { span, message: misread.message }.into_error(line);
+    let error = Misread { span, ..misread }.into_error(line);
     Some(error.with_context(format!("  {signature}")))
 }
 

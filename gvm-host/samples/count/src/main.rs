@@ -1,4 +1,5 @@
-//! Counts lines, words and bytes. In: files that it is granted, or standard input. Out: a line for each.
+//! Counts lines, words and bytes. In: files that the node grants, or standard input. Out: one line for
+//! each.
 
 use std::io::Read;
 use std::process::ExitCode;

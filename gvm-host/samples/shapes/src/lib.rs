@@ -1,4 +1,4 @@
-//! Areas of shapes, here and all over the network. In: shapes. Out: numbers and a box around them.
+//! Areas of shapes, computed here or on other nodes. In: shapes. Out: areas, and the rectangle around shapes.
 
 gvm_guest::module!(
     "package samples:shapes;
@@ -11,9 +11,9 @@ gvm_guest::module!(
     world shapes {
         use types.{shape, rectangle};
         export area: func(of: shape) -> f64;
-        /// The smallest rectangle around all shapes; none around nothing.
+        /// Returns the smallest rectangle around all shapes; none if there are no shapes.
         export bounds: func(of: list<shape>) -> option<rectangle>;
-        /// The sum of all areas, each computed on another of the connected nodes in turn. Needs --grant nodes.
+        /// Returns the sum of all areas, computed on this node and the connected nodes. Needs --grant nodes.
         export total-area: func(of: list<shape>) -> result<f64, string>;
     }"
 );
@@ -35,7 +35,7 @@ fn around(shape: &Shape) -> Rectangle {
     }
 }
 
-/// A shape as WAVE writes it.
+/// Writes a shape in WAVE.
 fn wave(shape: &Shape) -> String {
     let point = |point: &Point| format!("{{x: {:?}, y: {:?}}}", point.x, point.y);
     match shape {

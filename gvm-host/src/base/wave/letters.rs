@@ -1,10 +1,10 @@
-//! WAVE text for people: marks that belong to the letter before them stand as they are.
+//! WAVE text for people: shows combining marks, which WAVE escapes, as part of their letters.
 //!
-//! In: WAVE as it is written for programs, where every such mark is escaped. Out: text that reads back as the
-//! same value and shows words whole. Must not know: values.
+//! In: WAVE as it is written for programs, where every such mark is an escape. Out: WAVE that parses as the
+//! same value and shows words without escapes. Pure. Must not know: values.
 
-/// Puts accents, vowel signs and what joins pictures in the place of their escapes, behind a letter that takes
-/// them: `e\u{301}` is é. What would not be seen, or change what stands around it, stays escaped.
+/// Replaces the escapes of accents, vowel signs and emoji joiners after a matching character by the characters
+/// themselves: `e\u{301}` becomes é. Characters that are invisible, or change the text around them, stay escaped.
 pub fn whole(text: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     let mut before = None;
@@ -32,7 +32,7 @@ pub fn whole(text: &str) -> String {
     shown
 }
 
-/// The escape that the text begins with: what `\\u{…}` stands for, and how many bytes it takes.
+/// Returns the escape at the beginning of the text: the character of `\u{…}`, and the length in bytes.
 fn escape(text: &str) -> Option<(Option<char>, usize)> {
     let behind = text.strip_prefix('\\')?;
     let unicode = || {
@@ -43,7 +43,7 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
     unicode().or_else(|| Some((None, 1 + behind.chars().next().map_or(0, char::len_utf8))))
 }
 
-/// Whether a character is part of the letter or the picture before it.
+/// Returns whether a character is part of the letter or emoji before it.
 fn joins(before: Option<char>, c: char, after: Option<char>) -> bool {
     const JOINER: char = '\u{200d}';
     let is_tag = ('\u{e0000}'..='\u{e0fff}').contains(&c);
@@ -51,7 +51,7 @@ fn joins(before: Option<char>, c: char, after: Option<char>) -> bool {
         None | Some('"' | '\'') => false,
         Some(_) if is_tag => false,
         Some(before) if c == JOINER => !before.is_ascii() && after.is_some_and(|after| !after.is_ascii()),
-        // The standard library leaves these as they are behind another letter.
+        // The standard library does not escape these after another letter.
         Some(_) => ['a', c].iter().collect::<String>().escape_debug().eq(['a', c]),
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_seen_is_written_out() {
+    fn invisible_characters_stay_escaped() {
         for (text, wave) in [
             ("\u{301}a", "\\u{301}a"),
             ("a\u{200d}b", "a\\u{200d}b"),

@@ -1,9 +1,8 @@
-//! Values as text, in WAVE: the component model's own notation, which `wasmtime run --invoke` reads
-//! and prints too.
+//! Values as text in WAVE, the notation of the component model, which `wasmtime run --invoke` also uses.
 //!
-//! In: text and a type; out, a value, or a [`Misread`] that points at the place. And back: a value and
-//! its type into text. The grammar is `wasm-wave`'s parser; what it leaves to types is done here.
-//! Must not know: wasmtime, the terminal, where the text came from.
+//! In: text and a type, or a value and its type. Out: a value, or a [`Misread`] that points at the place; or
+//! text. `wasm-wave` parses the grammar; this folder checks the types. Must not know: wasmtime, the terminal,
+//! where the text comes from.
 
 pub mod letters;
 mod read;
@@ -18,20 +17,22 @@ pub use write::{print, write};
 
 use crate::base::error::{Code, Error};
 
-/// The most characters of a line that [`Misread::point`] shows on either side of the place.
+/// The most characters of a line that [`Misread::point`] shows on each side of the place.
 const SHOWN: usize = 60;
 
-/// Text that is no value of the type, and where it fails to be.
+/// An error in the text of a value, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misread {
-    /// The bytes of the text that the message is about; at its end where something is missing.
+    /// The bytes of the text that the message is about; the end of the text if something is missing.
     pub span: Range<usize>,
     /// What is wrong, in one sentence.
     pub message: String,
+    /// What to write instead, if that is known.
+    pub help: Option<String>,
 }
 
 impl Misread {
-    /// The line that the place is in, and a line of carets under it.
+    /// Returns the line with the place, and a line of carets under it.
     pub fn point(&self, text: &str) -> String {
         let start = text.floor_char_boundary(self.span.start.min(text.len()));
         let end = text.ceil_char_boundary(self.span.end.min(text.len())).max(start);
@@ -41,17 +42,17 @@ impl Misread {
 
         let skipped = before.chars().count().saturating_sub(SHOWN);
         let mut shown: String = before.chars().skip(skipped).collect();
-        // In columns: a letter may take two, or none.
+        // In columns: a character may take two, or none.
         let columns = |text: &str| text.replace('\t', " ").width();
         let (indent, carets) = (columns(&shown), columns(place).clamp(1, SHOWN));
         shown.extend(place.chars().chain(after.chars()).take(carets + SHOWN));
         format!("  {}\n  {}{}", shown.replace('\t', " "), " ".repeat(indent), "^".repeat(carets))
     }
 
-    /// The error, with the place pointed at.
+    /// Returns the error, `BAD_ARGUMENTS`, with a caret under the place.
     pub fn into_error(self, text: &str) -> Error {
         let context = self.point(text);
-        Error::new(Code::BadArguments, self.message).with_context(context)
+        bad_arguments(self.message, self.help).with_context(context)
     }
 }
 
@@ -65,7 +66,15 @@ impl std::error::Error for Misread {}
 
 impl From<Misread> for Error {
     fn from(misread: Misread) -> Error {
-        Error::new(Code::BadArguments, misread.to_string())
+        bad_arguments(misread.to_string(), misread.help)
+    }
+}
+
+fn bad_arguments(message: String, help: Option<String>) -> Error {
+    let error = Error::new(Code::BadArguments, message);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
     }
 }
 

@@ -1,6 +1,7 @@
-//! WAVE text into values. In: text, and the type or signature it is read by; out, values that fit
-//! it. Stricter than the grammar's own crate in one thing: a record's unknown field is an error.
-//! Must not know: how values are printed.
+//! Parses WAVE text.
+//!
+//! In: text, and a type or signature. Out: values that fit it, or a [`Misread`]. Stricter than `wasm-wave` in one
+//! thing: an unknown field of a record is an error. Must not know: how values are printed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,22 +18,22 @@ use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
 
 type Result<T> = std::result::Result<T, Misread>;
 
-/// Reads one value; the whole text must be it.
+/// Parses one value, which must be the whole text.
 ///
 /// # Errors
-/// A [`Misread`] at the first place that is no WAVE or does not fit the type.
+/// A [`Misread`] at the first place that is not WAVE or does not fit the type.
 pub fn parse(text: &str, ty: &Type) -> Result<Value> {
     let parsed = UntypedValue::parse(text).map_err(|error| grammar(&error, text))?;
     Reader { text }.value(parsed.node(), ty)
 }
 
-/// Reads the text between a call's parentheses: values with commas between them. Optional parameters
-/// at the end may be left out.
+/// Parses the text between the parentheses of a call: values separated by commas. Optional parameters
+/// at the end may be omitted.
 ///
 /// # Errors
-/// As [`parse`]; too few or too many arguments as well.
+/// Those of [`parse`], and too few or too many arguments.
 pub fn parse_args(text: &str, func: &FuncType) -> Result<Vec<Value>> {
-    // The grammar knows tuples but no bare sequences. The newline ends a comment in the last line.
+    // The grammar has tuples, but no sequences without parentheses. The newline ends a comment in the last line.
     let wrapped = format!("({text}\n)");
     let unwrap = |misread: Misread| {
         let place = |at: usize| at.saturating_sub(1).min(text.len());
@@ -48,13 +49,13 @@ pub fn parse_args(text: &str, func: &FuncType) -> Result<Vec<Value>> {
     }
 }
 
-/// The arguments that were given, and `none` for each optional parameter after them.
+/// Returns the given arguments, and `none` for each optional parameter after them.
 fn omitted(given: &[Value], func: &FuncType, end: Range<usize>) -> Result<Vec<Value>> {
     let mut values = given.to_vec();
     for param in func.params.iter().skip(given.len()) {
         if !matches!(param.ty, Type::Option(_)) {
             let message = format!("missing argument `{}: {}`", param.name, param.ty);
-            return Err(Misread { span: end, message });
+            return Err(Misread { span: end, message, help: None });
         }
         values.push(Value::Option(None));
     }
@@ -71,7 +72,7 @@ impl<'a> Reader<'a> {
         for node in node.as_tuple().map_err(|error| self.grammar(&error))? {
             let Some(param) = func.params.get(values.len()) else {
                 let expected = func.params.len();
-                return Err(at(node, format!("one argument too many: the function takes {expected}")));
+                return Err(at(node, format!("too many arguments: the function takes {expected}")));
             };
             values.push(self.value(node, &param.ty)?);
         }
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
                 let label = node.as_enum(self.text).map_err(shape)?;
                 match names.iter().position(|name| **name == *label) {
                     Some(case) => Value::Enum(case as u32),
-                    None => return Err(at(node, unknown("case", label, names))),
+                    None => return Err(unknown(node.span(), "case", label, names)),
                 }
             }
             Type::Option(payload) => self.option(node, ty, payload)?,
@@ -122,13 +123,15 @@ impl<'a> Reader<'a> {
                 for label in labels {
                     let plain = label.trim_start_matches('%');
                     let Some(bit) = names.iter().position(|name| **name == *plain) else {
-                        return Err(self.at_label(label, unknown("flag", plain, names)));
+                        return Err(unknown(self.span_of(label), "flag", plain, names));
                     };
                     words[bit / 32] |= 1 << (bit % 32);
                 }
                 Value::Flags(words)
             }
-            Type::Unsupported(name) => return Err(at(node, format!("`{name}` cannot be written as text"))),
+            Type::Unsupported(name) => {
+                return Err(at(node, format!("a value of type `{name}` cannot be written as text")));
+            }
         })
     }
 
@@ -154,11 +157,11 @@ impl<'a> Reader<'a> {
     fn record(&self, node: &Node, ty: &Type, fields: &[Field]) -> Result<Value> {
         let given = node.as_record(self.text).map_err(|error| self.shape(node, ty, &error))?;
         let mut given: HashMap<&str, &Node> = given.collect();
-        // The first in the text. Before what is missing: it is what was meant by it.
+        // Report the first unknown field, before missing ones: it is probably the misspelled name of one.
         let unknown_label = |label: &&&str| fields.iter().all(|field| *field.name != ***label);
         if let Some(label) = given.keys().filter(unknown_label).min_by_key(|label| label.as_ptr()) {
             let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
-            return Err(self.at_label(label, unknown("field", label, &names)));
+            return Err(unknown(self.span_of(label), "field", label, &names));
         }
         let mut values = Vec::with_capacity(fields.len());
         for field in fields {
@@ -175,7 +178,7 @@ impl<'a> Reader<'a> {
         let (label, payload) = node.as_variant(self.text).map_err(|error| self.shape(node, ty, &error))?;
         let Some(number) = cases.iter().position(|case| *case.name == *label) else {
             let names: Vec<_> = cases.iter().map(|case| case.name.clone()).collect();
-            return Err(self.at_label(label, unknown("case", label, &names)));
+            return Err(unknown(self.span_of(label), "case", label, &names));
         };
         let payload = self.payload(node, label, cases[number].ty.as_ref(), payload)?;
         Ok(Value::Variant(number as u32, payload))
@@ -209,7 +212,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// An error where a case is written and the type has none: `sme(1)` is a misspelt `some(1)`.
+    /// Returns an error if the text is a case with a payload and the type is not a variant: `sme(1)` is a
+    /// misspelled `some(1)`.
     fn case_of(&self, node: &Node, ty: &Type, meant: &str) -> Result<()> {
         if node.ty() != NodeType::VariantWithPayload || matches!(ty, Type::Variant(_)) {
             return Ok(());
@@ -217,7 +221,7 @@ impl<'a> Reader<'a> {
         let (label, _) = node.as_variant(self.text).map_err(|error| self.shape(node, ty, &error))?;
         let names: &[Arc<str>] =
             if meant == "some" { &["some".into(), "none".into()] } else { &["ok".into(), "err".into()] };
-        Err(self.at_label(label, unknown("case", label, names)))
+        Err(unknown(self.span_of(label), "case", label, names))
     }
 
     fn payload(
@@ -230,12 +234,12 @@ impl<'a> Reader<'a> {
         match (ty, given) {
             (None, None) => Ok(None),
             (Some(ty), Some(node)) => self.value(node, ty).map(|value| Some(Box::new(value))),
-            (Some(ty), None) => Err(at(node, format!("`{case}` needs a payload: {case}({ty})"))),
-            (None, Some(given)) => Err(at(given, format!("`{case}` has no payload"))),
+            (Some(ty), None) => Err(at(node, format!("the case `{case}` needs a payload of type {ty}"))),
+            (None, Some(given)) => Err(at(given, format!("the case `{case}` takes no payload"))),
         }
     }
 
-    /// The error for a node that is no value of the type.
+    /// Returns the error for a node that is not a value of the type.
     fn shape(&self, node: &Node, ty: &Type, error: &ParserError) -> Misread {
         let text = self.text.get(node.span()).unwrap_or_default();
         match error.kind() {
@@ -244,9 +248,10 @@ impl<'a> Reader<'a> {
                     NodeType::Label => format!("the word `{text}`"),
                     other => describe(other).to_owned(),
                 };
-                at(node, format!("expected {ty}, found {found}{}", written(ty, node.ty())))
+                let help = notation(ty, node.ty()).map(str::to_owned);
+                Misread { help, ..at(node, format!("expected {ty}, found {found}")) }
             }
-            ParserErrorKind::InvalidValue => at(node, format!("{text} is no {ty}")),
+            ParserErrorKind::InvalidValue => at(node, format!("`{text}` is not a valid {ty}")),
             _ => self.grammar(error),
         }
     }
@@ -255,69 +260,67 @@ impl<'a> Reader<'a> {
         grammar(error, self.text)
     }
 
-    /// An error about a label, which is a slice of the text.
-    fn at_label(&self, label: &str, message: String) -> Misread {
+    /// Returns the place of a label, which is a slice of the text.
+    fn span_of(&self, label: &str) -> Range<usize> {
         let start = (label.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        Misread { span: start..start + label.len(), message }
+        start..start + label.len()
     }
 }
 
-/// Whether `some(…)` or `ok(…)` may be left out around a value of this type.
+/// Returns whether `some(…)` or `ok(…)` may be omitted around a value of this type.
 fn may_be_bare(ty: &Type) -> bool {
     !matches!(ty, Type::Option(_) | Type::Result(_))
 }
 
 fn at(node: &Node, message: String) -> Misread {
-    Misread { span: node.span(), message }
+    Misread { span: node.span(), message, help: None }
 }
 
-fn unknown(what: &str, label: &str, names: &[Arc<str>]) -> String {
+/// Returns the error for a name that the type does not have.
+fn unknown(span: Range<usize>, what: &str, label: &str, names: &[Arc<str>]) -> Misread {
     let near = near::nearest(label, names.iter().map(|name| &**name));
-    let names = names.join(", ");
-    match near.first() {
-        Some(near) => format!("unknown {what} `{label}`: did you mean `{near}`? There are: {names}"),
-        None => format!("unknown {what} `{label}`; there are: {names}"),
-    }
+    let near = near.first().map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+    let help = (!names.is_empty()).then(|| format!("use one of: {}", names.join(", ")));
+    Misread { span, message: format!("unknown {what} `{label}`{near}"), help }
 }
 
-/// How a value is written that many first write in another way.
-fn written(ty: &Type, found: NodeType) -> &'static str {
+/// Returns how to write a value of the type, where people often write it in another way.
+fn notation(ty: &Type, found: NodeType) -> Option<&'static str> {
     match (ty, found) {
-        (Type::String, NodeType::Label | NodeType::Char) => ": a string stands in double quotes",
-        (Type::Char, NodeType::Label | NodeType::String) => ": a char stands in single quotes",
-        (Type::Bool, NodeType::Label | NodeType::Number) => ": write `true` or `false`",
-        (Type::Flags(_), NodeType::Label | NodeType::List) => ": flags stand in braces, `{a, b}`",
-        (Type::Enum(_), NodeType::String) => ": a case stands without quotes",
-        _ => "",
+        (Type::String, NodeType::Label | NodeType::Char) => Some("write a string in double quotes"),
+        (Type::Char, NodeType::Label | NodeType::String) => Some("write a char in single quotes"),
+        (Type::Bool, NodeType::Label | NodeType::Number) => Some("write `true` or `false`"),
+        (Type::Flags(_), NodeType::Label | NodeType::List) => Some("write flags in braces: `{a, b}`"),
+        (Type::Enum(_), NodeType::String) => Some("write a case without quotes"),
+        _ => None,
     }
 }
 
-/// An error of the grammar, in our words.
+/// Converts an error of the grammar.
 fn grammar(error: &ParserError, text: &str) -> Misread {
     let span = whole_word(text, error.span());
     let token = text.get(span.clone()).unwrap_or_default();
     let message = match (error.kind(), error.detail()) {
-        (ParserErrorKind::UnexpectedEnd, _) => "the text ends in the middle of a value".to_owned(),
+        (ParserErrorKind::UnexpectedEnd, _) => "the text ends before the value is complete".to_owned(),
         (ParserErrorKind::UnexpectedToken, _) => format!("unexpected `{token}`"),
-        (ParserErrorKind::InvalidToken, _) if token.starts_with('\'') => {
-            format!(
-                "cannot read `{token}`: a char is one letter in single quotes, a string stands in double ones"
-            )
-        }
-        (ParserErrorKind::InvalidToken, _) if token.starts_with('"') => {
-            format!(
-                "cannot read `{token}`: a string ends with `\"`; in it stand \\\\ \\\" \\' \\t \\r \\n \\u{{1f47b}}"
-            )
-        }
-        (ParserErrorKind::InvalidToken, _) => format!("cannot read `{token}`"),
+        (ParserErrorKind::InvalidToken, _) => format!("cannot parse `{token}`"),
         (ParserErrorKind::TrailingCharacters, _) => format!("unexpected `{token}` after the value"),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
     };
-    Misread { span, message }
+    let help = match error.kind() {
+        ParserErrorKind::InvalidToken if token.starts_with('\'') => {
+            Some("write a char as one character in single quotes, and a string in double quotes")
+        }
+        ParserErrorKind::InvalidToken if token.starts_with('"') => Some(
+            "end the string with `\"`; the escapes are `\\\\`, `\\\"`, `\\'`, `\\t`, `\\r`, `\\n` and `\\u{1f47b}`",
+        ),
+        _ => None,
+    };
+    Misread { span, message, help: help.map(str::to_owned) }
 }
 
-/// The span, wider where it begins or ends within a word: `0x10` is one wrong thing to whoever wrote it.
+/// Returns the span, extended to whole words: a person sees `0x10` as one word.
 fn whole_word(text: &str, span: Range<usize>) -> Range<usize> {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     let Some(token) = text.get(span.clone()) else { return span };

@@ -1,4 +1,4 @@
-//! Our reading and printing, held against `wasm-wave`'s own values and against themselves.
+//! Compares our parser and printer with `wasm-wave`, and with each other.
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ fn their_type(ty: &Type) -> theirs::Type {
     }
 }
 
-/// The calls of a case file: function and text between the parentheses.
+/// Returns the calls of a case file: the function, and the text between the parentheses.
 fn cases(file: &str) -> impl Iterator<Item = (&str, &str)> {
     let calls = file.trim_end().trim_end_matches(';').split(";\n");
     calls.map(|call| {
@@ -118,7 +118,7 @@ fn cases(file: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// What `wasm-wave` makes of the same text.
+/// Returns what `wasm-wave` prints for the same text.
 fn their_print(function: &str, text: &str) -> Option<Vec<String>> {
     if text.trim().is_empty() || text.starts_with("//") {
         return None;
@@ -152,12 +152,12 @@ fn accepts_what_wasm_wave_accepts_and_prints_the_same() {
 }
 
 #[test]
-fn rejects_what_is_no_value_and_points_into_the_text() {
+fn rejects_invalid_text_and_points_into_it() {
     let mut count = 0;
     for (function, text) in cases(include_str!("../../../tests/wave/reject.waves")) {
         match parse_args(text, &signature(function)) {
             Ok(values) => panic!("{function}({text}): {values:?}"),
-            Err(Misread { span, message }) => {
+            Err(Misread { span, message, .. }) => {
                 assert!(span.start <= span.end && span.end <= text.len(), "{function}({text}): {span:?}");
                 assert!(!message.is_empty());
             }
@@ -176,38 +176,37 @@ fn points(text: &str, func: &str, expected: &str) {
 #[test]
 fn a_caret_shows_the_place() {
     points("1, 2", "two", "expected string, found a number\n  1, 2\n     ^");
-    points("300", "u8", "300 is no u8\n  300\n  ^^^");
+    points("300", "u8", "`300` is not a valid u8\n  300\n  ^^^");
     points("", "u8", "missing argument `a: u8`\n  \n  ^");
-    points("1, \"a\", ☃", "two", "cannot read `☃`\n  1, \"a\", ☃\n          ^");
+    points("1, \"a\", ☃", "two", "cannot parse `☃`\n  1, \"a\", ☃\n          ^");
     points(
         "{required: 1, optinal: 2}",
         "record",
-        "unknown field `optinal`: did you mean `optional`? There are: required, optional\n  {required: 1, optinal: 2}\n                ^^^^^^^",
+        "unknown field `optinal`: did you mean `optional`?\n  {required: 1, optinal: 2}\n                ^^^^^^^",
     );
-    points(
-        "{read, exec}",
-        "flags",
-        "unknown flag `exec`; there are: read, write\n  {read, exec}\n         ^^^^",
-    );
-    let string = "a string ends with `\"`; in it stand \\\\ \\\" \\' \\t \\r \\n \\u{1f47b}";
-    points("\n1,\n  \"x", "two", &format!("cannot read `\"x`: {string}\n    \"x\n    ^^"));
+    points("{read, exec}", "flags", "unknown flag `exec`\n  {read, exec}\n         ^^^^");
+    points("\n1,\n  \"x", "two", "cannot parse `\"x`\n    \"x\n    ^^");
     points("1 2", "u8", "unexpected `2`\n  1 2\n    ^");
-    // What was typed as one word is pointed at as one.
+    // The carets mark whole words.
     points("0x10", "u8", "unexpected `0x10`\n  0x10\n  ^^^^");
     points("True", "bool", "unexpected `True`\n  True\n  ^^^^");
-    // In columns, not letters.
+    // In columns, not characters.
     points(
         "1, \"世界\", x",
         "two",
-        "one argument too many: the function takes 2\n  1, \"世界\", x\n             ^",
+        "too many arguments: the function takes 2\n  1, \"世界\", x\n             ^",
     );
 }
 
 #[test]
-fn what_was_meant_is_said() {
-    let says = |text: &str, function: &str, said: &str| {
+fn messages_suggest_names_and_help_shows_the_notation() {
+    let says = |text: &str, function: &str, message: &str| {
         let misread = parse_args(text, &signature(function)).unwrap_err();
-        assert!(misread.message.contains(said), "{text}: {}", misread.message);
+        assert!(misread.message.contains(message), "{text}: {}", misread.message);
+    };
+    let helps = |text: &str, function: &str, message: &str, help: &str| {
+        let error = parse_args(text, &signature(function)).unwrap_err().into_error(text);
+        assert_eq!((error.message(), error.help()), (message, Some(help)), "{text}");
     };
     says("{requird: 1}", "record", "unknown field `requird`: did you mean `required`?");
     says("{optional: 1}", "record", "missing field `required: u8`");
@@ -218,16 +217,29 @@ fn what_was_meant_is_said() {
     says("sme(1)", "nested", "unknown case `sme`: did you mean `some`?");
     says("okk(1)", "both", "unknown case `okk`: did you mean `ok`?");
     says("eror(1)", "both", "unknown case `eror`: did you mean `err`?");
-    says("abc", "string", "found the word `abc`: a string stands in double quotes");
-    says("'abc'", "string", "a string stands in double ones");
-    says("\"a\"", "char", "a char stands in single quotes");
-    says("yes", "bool", "write `true` or `false`");
+    says("off(1)", "variant", "the case `off` takes no payload");
+    says("on", "variant", "the case `on` needs a payload of type u8");
+    helps("abc", "string", "expected string, found the word `abc`", "write a string in double quotes");
+    let quotes = "write a char as one character in single quotes, and a string in double quotes";
+    let misread = parse_args("'abc'", &signature("string")).unwrap_err();
+    assert_eq!(misread.help.as_deref(), Some(quotes), "{misread}");
+    helps("\"a\"", "char", "expected char, found a string", "write a char in single quotes");
+    helps("yes", "bool", "expected bool, found the word `yes`", "write `true` or `false`");
+    helps("{exec}", "flags", "unknown flag `exec`", "use one of: read, write");
+    helps(
+        "{optinal: 2}",
+        "record",
+        "unknown field `optinal`: did you mean `optional`?",
+        "use one of: required, optional",
+    );
+    let escapes = "end the string with `\"`; the escapes are `\\\\`, `\\\"`, `\\'`, `\\t`, `\\r`, `\\n` and `\\u{1f47b}`";
+    helps("\"x", "string", "cannot parse `\"x`", escapes);
 }
 
 #[test]
 fn a_resource_is_refused() {
     let ty = Type::Unsupported("own<file>".into());
-    assert_eq!(parse("1", &ty).unwrap_err().message, "`own<file>` cannot be written as text");
+    assert_eq!(parse("1", &ty).unwrap_err().message, "a value of type `own<file>` cannot be written as text");
     assert_eq!(print(&Value::U8(1), &list(ty)), "1");
     assert_eq!(print(&Value::Enum(3), &Type::Enum(["a".into()].into())), "<enum>");
     assert_eq!(print(&Value::Record(vec![]), &Type::Bool), "<record>");
@@ -243,7 +255,7 @@ fn depth_is_bounded() {
 fn a_mebibyte_prints_quickly() {
     let bytes = Value::List(List::U8((0..1 << 20).map(|n| n as u8).collect()));
     let text = print(&bytes, &list(Type::U8));
-    // The best of three, for other tests run beside this one.
+    // The best of three, because other tests run at the same time.
     let took = (0..3).map(|_| {
         let start = std::time::Instant::now();
         print(&bytes, &list(Type::U8));

@@ -1,5 +1,7 @@
-//! Values into WAVE text, the same characters that `wasm-wave` writes. In: a value and its type; out,
-//! text that reads back as the same value (any NaN as `nan`). Must not know: how text is read.
+//! Writes values as WAVE text, exactly as `wasm-wave` does.
+//!
+//! In: a value and its type. Out: text that parses as the same value (any NaN as `nan`). Must not know: how
+//! text is parsed.
 
 use std::fmt::{self, Write};
 
@@ -7,10 +9,10 @@ use wasm_wave::lex::Keyword;
 
 use crate::base::value::{List, Type, Value};
 
-/// How much of a list's text is gathered before it is handed on.
+/// How many bytes of a list are collected before they are written.
 const CHUNK: usize = 4096;
 
-/// The value as text.
+/// Returns the value as text.
 pub fn print(value: &Value, ty: &Type) -> String {
     let mut text = String::new();
     // Writing into a `String` cannot fail.
@@ -18,11 +20,11 @@ pub fn print(value: &Value, ty: &Type) -> String {
     text
 }
 
-/// Writes the value as text. A part that is not of its type, which [`Value::check`] would have found,
-/// is written as its kind in angle brackets.
+/// Writes the value as text. A part that does not fit its type, which [`Value::check`] reports, is written as its
+/// kind in angle brackets.
 ///
 /// # Errors
-/// Only those of `out`.
+/// Those of `out`.
 pub fn write(out: &mut dyn Write, value: &Value, ty: &Type) -> fmt::Result {
     match (ty, value) {
         (_, Value::Bool(v)) => out.write_str(if *v { "true" } else { "false" }),
@@ -51,7 +53,7 @@ pub fn write(out: &mut dyn Write, value: &Value, ty: &Type) -> fmt::Result {
         (Type::List(element), Value::List(list)) => write_list(out, list, element),
         (Type::Record(fields), Value::Record(values)) => {
             out.write_str("{")?;
-            // What is `none` may be left out, and is; `{:}` is how a record without fields is written.
+            // Fields that are `none` are omitted. A record without fields is written as `{:}`.
             let shown = fields.iter().zip(values).filter(|(_, value)| !matches!(value, Value::Option(None)));
             let mut empty = true;
             for (field, value) in shown {
@@ -101,7 +103,7 @@ pub fn write(out: &mut dyn Write, value: &Value, ty: &Type) -> fmt::Result {
     }
 }
 
-/// A variant's or enum's case; one that is also a keyword is marked as a label.
+/// Writes a case of a variant or an enum. A case that is also a keyword gets the mark of a label.
 fn write_case(out: &mut dyn Write, name: &str, payload: Option<&Value>, ty: Option<&Type>) -> fmt::Result {
     if Keyword::decode(name).is_some() {
         out.write_str("%")?;
@@ -155,7 +157,7 @@ fn write_list(out: &mut dyn Write, list: &List, element: &Type) -> fmt::Result {
     }
 }
 
-/// Numbers, gathered into chunks so that `out` is not called for each.
+/// Writes numbers in chunks, so that `out` is not called for each.
 fn write_numbers<T>(
     out: &mut dyn Write,
     items: &[T],
@@ -177,7 +179,7 @@ fn write_numbers<T>(
     out.write_str(&text)
 }
 
-/// An integer's digits, several times faster than through `fmt`.
+/// Writes an integer, several times faster than `fmt` does.
 fn decimal(text: &mut String, negative: bool, mut number: u64) -> fmt::Result {
     if negative {
         text.push('-');
@@ -196,7 +198,7 @@ fn decimal(text: &mut String, negative: bool, mut number: u64) -> fmt::Result {
     Ok(())
 }
 
-/// A string's characters, escaped where WAVE asks for it or a terminal would not show them.
+/// Writes the characters of a string. Escapes those that WAVE requires or that a terminal would not show.
 fn escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
     let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '\\' | '"' | '\'');
     let mut rest = text;

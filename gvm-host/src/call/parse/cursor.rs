@@ -1,6 +1,6 @@
-//! A place in a line that is read, and the smallest things that can stand there.
+//! A position in a line, and the parsers of the smallest parts of a line.
 //!
-//! In: a line. Out: words, names, versions, quotations, where a value ends, or `SYNTAX` with a pointer at the
+//! In: a line. Out: words, names, versions, quoted texts, the end of a value, or `SYNTAX` with a caret under the
 //! place. Pure. Must not know: statements.
 
 use crate::base::error::{Code, Error, Result};
@@ -8,11 +8,11 @@ use crate::base::id::{Name, parse_version};
 use crate::base::near;
 use crate::base::wave::Misread;
 
-/// A line, and how far it has been read.
+/// A line, and how far it has been parsed.
 pub(super) struct Cursor<'a> {
     pub(super) line: &'a str,
     pub(super) at: usize,
-    /// How many calls are open around the place.
+    /// How many calls are open at this position.
     pub(super) depth: usize,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Cursor<'a> {
         self.at == self.line.len()
     }
 
-    /// Passes over space and over comments, which end with their line.
+    /// Skips spaces and comments. A comment ends with its line.
     pub(super) fn space(&mut self) {
         loop {
             self.at = self.line.len() - self.rest().trim_start().len();
@@ -50,20 +50,20 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn expect(&mut self, token: &str) -> Result<()> {
         self.space();
-        if self.eat(token) { Ok(()) } else { Err(self.error(format!("expected `{token}` here"))) }
+        if self.eat(token) { Ok(()) } else { Err(self.error(format!("expected `{token}`"))) }
     }
 
-    /// Passes over what may stand behind a statement: space, and a comment of either kind.
+    /// Skips what may follow a statement: spaces, and comments of both kinds.
     pub(super) fn end(&mut self) -> Result<()> {
         self.space();
         if self.rest().starts_with('#') {
             self.at += self.rest().find('\n').unwrap_or(self.rest().len());
             return self.end();
         }
-        if self.at_end() { Ok(()) } else { Err(self.error("nothing more was expected here")) }
+        if self.at_end() { Ok(()) } else { Err(self.error("expected the end of the statement")) }
     }
 
-    /// A `SYNTAX` error that points at where the cursor is.
+    /// Returns a `SYNTAX` error that points at the position of the cursor.
     pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
         error_at(self.line, self.at, message)
     }
@@ -80,13 +80,13 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let text = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
         if text.is_empty() {
-            return Err(self.error("expected a name here"));
+            return Err(self.error("expected a name"));
         }
         text.parse().map_err(|error: Error| match meant(&text) {
             Some(word) if self.line[..start].trim().is_empty() => {
-                error_at(self.line, start, format!("{text:?} is no module: did you mean `{word}`?"))
+                error_at(self.line, start, format!("`{text}` is not a module: did you mean `{word}`?"))
             }
-            _ => error_at(self.line, start, error.message()),
+            _ => moved_to(self.line, start, &error),
         })
     }
 
@@ -106,11 +106,11 @@ impl<'a> Cursor<'a> {
             }
         }
         self.at = start;
-        Err(self.error("this quotation has no end"))
+        Err(self.error("this quote is not closed"))
     }
 
-    /// A version behind `@`: quoted, or three numbers, or whatever version stands there where no function
-    /// follows it. A function behind a prerelease could be a part of it: `1.0.0-rc.1.add` is a version too.
+    /// Parses a version after `@`: in quotes, or three numbers, or any version that no function follows. A
+    /// function after a prerelease could be a part of the version: `1.0.0-rc.1.add` is a version too.
     pub(super) fn version(&mut self) -> Result<semver::Version> {
         let start = self.at;
         let text = if self.rest().starts_with('"') {
@@ -136,7 +136,7 @@ impl<'a> Cursor<'a> {
                     c => !c.is_ascii_digit(),
                 })
                 .map_or(rest.len(), |(index, _)| index);
-            // What goes on belongs to the version, and is told from what follows by quotes alone.
+            // The rest belongs to the version. Only quotes can separate it from a function.
             let end = if rest[end..].starts_with(['-', '+']) { all } else { end };
             self.at += end;
             rest[..end].to_owned()
@@ -144,17 +144,16 @@ impl<'a> Cursor<'a> {
         let quoted = self.line[start..].starts_with('"');
         match parse_version(&text) {
             Ok(version) if quoted || version.pre.is_empty() && version.build.is_empty() => Ok(version),
-            Ok(_) => Err(error_at(
-                self.line,
-                start,
-                "a function follows, so this version stands in quotes: `@\"1.0.0-rc.1\".add(…)`",
-            )),
-            Err(error) => Err(error_at(self.line, start, error.message())),
+            Ok(_) => {
+                Err(error_at(self.line, start, "this version needs quotes, because a function follows it")
+                    .with_help("write it as in `math@\"1.0.0-rc.1\".add(1, 2)`"))
+            }
+            Err(error) => Err(moved_to(self.line, start, &error)),
         }
     }
 }
 
-/// What was meant by a word that begins a statement and is no name.
+/// Guesses what a word at the beginning of a statement means if it is not a valid name.
 fn meant(text: &str) -> Option<String> {
     const WORDS: [&str; 4] = ["Node", "Module", "exit", "help"];
     if let Some(word) = WORDS.into_iter().find(|word| word.eq_ignore_ascii_case(text)) {
@@ -165,8 +164,8 @@ fn meant(text: &str) -> Option<String> {
     near.filter(|_| text.starts_with(char::is_uppercase)).or_else(lower)
 }
 
-/// Where a WAVE value that begins at `start` ends: at a comma or a closing bracket that is not its own. Else
-/// where a quotation begins that has no end, if one has none.
+/// Returns the end of the WAVE value that begins at `start`: the first comma or closing bracket outside of it.
+/// If there is no end, the error is the place of an unclosed quote, if there is one.
 pub(super) fn wave_end(line: &str, start: usize) -> std::result::Result<usize, Option<usize>> {
     let mut depth = 0usize;
     let mut chars = line[start..].char_indices().peekable();
@@ -200,9 +199,18 @@ pub(super) fn wave_end(line: &str, start: usize) -> std::result::Result<usize, O
     Err(None)
 }
 
-/// A `SYNTAX` error with the line and a caret below the place.
+/// Returns a `SYNTAX` error with the line and a caret under the place.
 pub(super) fn error_at(line: &str, at: usize, message: impl std::fmt::Display) -> Error {
-    let misread = Misread { span: at..at, message: message.to_string() };
+    let misread = Misread { span: at..at, message: message.to_string(), help: None };
     let context = misread.point(line);
     Error::new(Code::Syntax, misread.message).with_context(context)
+}
+
+/// Returns the message and the help of an error as a `SYNTAX` error that points at this place.
+pub(super) fn moved_to(line: &str, at: usize, error: &Error) -> Error {
+    let pointed = error_at(line, at, error.message());
+    match error.help() {
+        Some(help) => pointed.with_help(help.to_owned()),
+        None => pointed,
+    }
 }

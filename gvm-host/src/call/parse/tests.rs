@@ -10,7 +10,7 @@ fn expr(text: &str) -> Expr {
 }
 
 #[test]
-fn the_transcripts_lines() {
+fn the_lines_of_the_transcripts() {
     assert_eq!(statement("Node.discover()").unwrap(), Statement::Discover);
     assert_eq!(statement("Node.connect(node-8399)").unwrap(), Statement::Connect(name("node-8399")));
     assert_eq!(statement("Node.connect( \"node-8399\" )").unwrap(), Statement::Connect(name("node-8399")));
@@ -83,7 +83,7 @@ fn calls_nest() {
 }
 
 #[test]
-fn mistakes_are_pointed_at() {
+fn a_caret_shows_the_mistake() {
     for (line, column) in [
         ("math.add(1,2", 8),
         ("math.add(1 ,2))", 14),
@@ -126,7 +126,7 @@ fn nothing_panics() {
 }
 
 #[test]
-fn what_was_meant_is_said() {
+fn messages_suggest_what_was_meant() {
     let says = |line: &str, said: &str, column: usize| {
         let error = statement(line).unwrap_err();
         assert!(error.message().contains(said), "{line}: {error}");
@@ -137,11 +137,31 @@ fn what_was_meant_is_said() {
     says("node.list()", "did you mean `Node`?", 0);
     says("  Exit", "did you mean `exit`?", 2);
     says("MATH.add(1,2)", "did you mean `math`?", 0);
-    says("exit 1", "`exit` stands alone", 5);
-    says("m.f(1, \"abc)", "this quotation has no end", 7);
-    says("m.f(1, [2)", "this parenthesis has no end", 3);
-    // Wide letters take two columns.
-    says("m.f(\"世界\") x", "nothing more", 12);
+    says("exit 1", "`exit` takes no arguments", 5);
+    says("m.f(1, \"abc)", "this quote is not closed", 7);
+    says("m.f(1, [2)", "this parenthesis is not closed", 3);
+    // Wide characters take two columns.
+    says("m.f(\"世界\") x", "expected the end of the statement", 12);
+}
+
+#[test]
+fn help_shows_what_to_write() {
+    let helps = |line: &str, message: &str, help: &str| {
+        let error = statement(line).unwrap_err();
+        assert_eq!((error.message(), error.help()), (message, Some(help)), "{line}");
+    };
+    helps(
+        "math(1)",
+        "this call does not name a function",
+        "write `math.FUNCTION(…)`, or `math` to run its main",
+    );
+    helps("math.add", "this call has no parentheses", "write `math.add(…)`");
+    helps("Module.fly()", "`Module` has no function `fly`", "use one of: list, inspect");
+    helps("Node.spawn(math.add(1))", "expected a module, found a call", "write only the name of the module");
+    let write = "write it as in `math@\"1.0.0-rc.1\".add(1, 2)`";
+    helps("math@1.0.0-rc.1.add(1)", "this version needs quotes, because a function follows it", write);
+    // The help of a name is kept.
+    helps("Node.connect(node)", "the name `node` is reserved", "choose another name");
 }
 
 #[test]
