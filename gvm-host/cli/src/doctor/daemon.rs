@@ -88,8 +88,7 @@ fn elsewhere(
         }
         _ => about_gpmd(error, home, patient),
     };
-    let (found, nodes) =
-        findings.note("answer", looked.map_err(|error| Sick::of(&error, || fix(&error))))?;
+    let (found, nodes) = findings.note("answer", looked.map_err(|error| Sick::of(&error, || fix(&error))))?;
     findings.note("version", version(&found, patient));
     findings.note("ports", Ok(((), format!("{address} by TLS, as just asked"))));
     findings.note("nodes", self::nodes(home, &nodes));

@@ -1,4 +1,4 @@
-/* What a node can call: main, and every function that is exported here. Numbers go in and out. */
+/* Nodes can call main and the exported functions. Parameters and results are numbers. */
 #include <stdint.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-// What a node can call: the functions of the world in wit/world.wit, in camel case.
+// The functions that nodes can call. Their types are in wit/world.wit; names here are in camel case.
 
 export function add(a, b) {
   console.log(`adding ${a} and ${b}`);

@@ -1,4 +1,4 @@
-"""What a node can call: the functions of the world in wit/world.wit."""
+"""The functions that nodes can call. Their types are in wit/world.wit."""
 
 import wit_world
 
