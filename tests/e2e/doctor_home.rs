@@ -114,7 +114,7 @@ fn settings() {
         (
             "\nacept = \"all\"\n",
             "settings",
-            "line 2: there is no setting `acept`: did you mean `accept`",
+            "line 2: unknown setting `acept`: did you mean `accept`",
             "line",
         ),
         ("listen = \"192.0.2.7\"", "settings", "line 1: listen: cannot listen on 192.0.2.7", "config.toml"),

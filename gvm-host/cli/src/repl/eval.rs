@@ -1,7 +1,7 @@
-//! Statements, carried out.
+//! Runs statements.
 //!
-//! In: a [`Statement`] and a node's handle. Out: what the transcripts of the product show, or JSON. Must
-//! not know: where the line came from.
+//! In: a [`Statement`], the handle of a node. Out: results on the screen, as text or JSON; the error of the statement.
+//! Must not know: where the line came from.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -23,29 +23,29 @@ use gvm_host::{Code, Error, Result};
 use gvm_host::{Event, Handle};
 use gvm_host::{json, wave};
 
-/// How long a peer may take to say a signature again, so that a wrong argument can be pointed at.
+/// How long a peer may take to send a signature, which is needed to point at a wrong argument.
 const DESCRIBING: Duration = Duration::from_secs(2);
 
-/// Whether there is more to do after a statement.
+/// Whether the shell continues after a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     On,
     Exit,
 }
 
-/// Carries out statements on one node and shows what came of them.
+/// Runs statements on one node and shows their results.
 pub struct Evaluator {
     pub node: Handle,
     pub screen: Screen,
-    /// Given with every call.
+    /// The limits of every call.
     pub limits: Limits,
-    /// Whether each result is a line of JSON.
+    /// Whether to show each result as a line of JSON.
     pub json: bool,
-    /// What was typed: where an argument is wrong, it is pointed at there.
+    /// The typed line, to point at wrong arguments.
     pub line: String,
 }
 
-/// A call's result as WAVE, with what belongs to it.
+/// A finished call.
 struct Done {
     outcome: Outcome,
     id: uuid::Uuid,
@@ -53,23 +53,23 @@ struct Done {
     output: Vec<Chunk>,
 }
 
-/// A call that waits for its arguments.
+/// A call whose arguments are being evaluated.
 struct Frame {
     place: Option<Name>,
     target: Target,
     places: Places,
-    /// Whether it is of a function, which has parentheses.
+    /// Whether it calls a function: it has parentheses.
     is_function: bool,
-    /// The arguments that are still to be found, and the texts of those that were.
+    /// The remaining arguments, and the texts of the others.
     args: std::vec::IntoIter<Arg>,
     texts: Vec<String>,
 }
 
 impl Evaluator {
-    /// Carries out one statement.
+    /// Runs one statement.
     ///
     /// # Errors
-    /// Whatever the statement ended in; it has not been shown yet.
+    /// The error of the statement, which is not shown yet.
     pub async fn execute(&mut self, statement: Statement) -> Result<Flow> {
         match statement {
             Statement::Empty => {}
@@ -98,7 +98,7 @@ impl Evaluator {
             }
             Statement::Rights(name) => self.rights(name).await?,
             Statement::Spawn(node, target) => {
-                let what = format!("Bringing {} to life", target.module);
+                let what = format!("Creating an instance of {}", target.module);
                 let spawning = self.node.spawn(node, target, self.limits);
                 let name = patiently(self.screen.stderr_terminal, &what, spawning).await?;
                 self.say(name.as_str(), json!(name.as_str()));
@@ -190,7 +190,7 @@ impl Evaluator {
     async fn inspect(&mut self, target: &Target) -> Result<()> {
         let modules = self.node.runner().modules();
         let ModuleRef::Stored { name, version } = &target.module else {
-            return Err(Error::new(Code::Syntax, "a stored module is meant here"));
+            return Err(Error::new(Code::Syntax, "expected the name of a stored module"));
         };
         let stored = modules.resolve(name, version.as_ref()).await?;
         let bytes = modules.read(stored.hash).await?;
@@ -217,7 +217,7 @@ impl Evaluator {
             let node = place.unwrap_or_else(|| self.node.name().clone());
             let line = outcome_json(done.id, node.as_str(), &done.outcome, &done.output, done.seconds);
             self.screen.json(&line);
-            // The line tells it all; the status tells programs that do not read it.
+            // The line already has the error; it is returned for the exit status.
             return done.outcome.result.map(drop);
         }
         let shown = match &done.outcome.result {
@@ -229,7 +229,7 @@ impl Evaluator {
         };
         let wrote = self.screen.end_guest(shown.is_some());
         if let Some(text) = shown {
-            // Here an empty line parts the guest's words from the result; there the id has done so.
+            // An empty line separates the output from the result. On another node, the id is above them.
             if wrote && is_function && place.is_none() {
                 self.screen.line("");
             }
@@ -238,8 +238,8 @@ impl Evaluator {
         done.outcome.result.map(drop)
     }
 
-    /// Runs a call, its nested ones first. The stack of calls that wait for an argument is a list: the depth of
-    /// what was typed is no depth of ours.
+    /// Runs a call, after the calls in its arguments. The calls that wait for an argument are in a list, so that deep
+    /// nesting needs no deep recursion.
     async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
         let mut waiting = Vec::new();
         let mut frame = self.open(place, expr)?;
@@ -261,7 +261,7 @@ impl Evaluator {
         }
     }
 
-    /// A call whose arguments are still to be found.
+    /// Begins a call.
     fn open(&self, place: Option<Name>, expr: Expr) -> Result<Frame> {
         let Expr { mut target, args, places } = expr;
         let place = self.find_instance(&mut target, place)?;
@@ -270,7 +270,7 @@ impl Evaluator {
         Ok(Frame { place, target, places, is_function, args, texts: Vec::new() })
     }
 
-    /// Runs a call whose arguments are all found. The outermost shows its id where it runs elsewhere.
+    /// Runs a call whose arguments are complete. The outermost call shows its id if it runs on another node.
     async fn finish(&mut self, frame: Frame, outermost: bool) -> Result<Done> {
         let Frame { place, target, places, is_function, texts, .. } = frame;
         let args = match is_function {
@@ -293,19 +293,19 @@ impl Evaluator {
         Ok(done)
     }
 
-    /// What a nested call gave, as an argument of the call around it.
+    /// Returns the result of a nested call, as an argument of the call around it.
     fn argument(&mut self, title: &str, done: Done) -> Result<String> {
         self.screen.end_guest(true);
         match (done.outcome.result?, done.outcome.ty) {
             (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
             _ => Err(Error::new(
                 Code::BadArguments,
-                format!("`{title}` gives no result that could be an argument"),
+                format!("`{title}` returns no value, and cannot be an argument"),
             )),
         }
     }
 
-    /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
+    /// Returns the error of wrong arguments, with carets under the place in the typed line. The node that runs the call
     /// knows the signature, but not the line.
     async fn point(
         &self,
@@ -330,22 +330,20 @@ impl Evaluator {
         point::misfit(&self.line, places, texts, &names.shown(&format!("{function}: {ty}")), &ty)
     }
 
-    /// Turns the name of a live instance into the instance, and the place into where it lives.
+    /// If the target is the name of a live instance, makes it this instance, and returns the node that has it.
     fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
         let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
         let Some(lives) = self.node.instance(name) else { return Ok(place) };
         if place.is_some() && place != lives.node {
             let node = lives.node.as_ref().unwrap_or_else(|| self.node.name());
-            return Err(Error::new(
-                Code::InstanceNotFound,
-                format!("`{name}` lives on `{node}`: call `{name}` alone"),
-            ));
+            return Err(Error::new(Code::InstanceNotFound, format!("instance `{name}` is on `{node}`"))
+                .with_help(format!("call `{name}` without `Node.run`")));
         }
         target.module = ModuleRef::Instance(name.clone());
         Ok(lives.node)
     }
 
-    /// Runs a call and shows what it writes meanwhile.
+    /// Runs a call and shows its output.
     async fn watch(&mut self, place: Option<Name>, call: Call) -> Done {
         let started = Instant::now();
         let id = call.id;
@@ -368,7 +366,7 @@ impl Evaluator {
     }
 }
 
-/// Connects, and tells a person where they have to wait for another.
+/// Connects. If the other node asks its user, notes that on the screen.
 ///
 /// # Errors
 /// Those of [`Handle::connect`].
@@ -390,7 +388,7 @@ pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -
     }
 }
 
-/// A target as messages name it.
+/// Returns the name of a target, for messages.
 pub fn title(target: &Target) -> String {
     match &target.function {
         Some(function) => format!("{}.{function}", target.module),
@@ -398,7 +396,7 @@ pub fn title(target: &Target) -> String {
     }
 }
 
-/// A call's outcome as `--json` gives it. `node` is where it ran; empty for no node at all.
+/// Returns the outcome of a call as JSON. `node` is the node that ran it, or empty if there was none.
 pub fn outcome_json(id: uuid::Uuid, node: &str, outcome: &Outcome, output: &[Chunk], seconds: f64) -> Json {
     let mut line = json!({ "id": id.to_string(), "node": node });
     if node.is_empty() {
