@@ -111,12 +111,7 @@ fn settings() {
     let bed = Bed::new();
     let file = bed.home().join("config.toml");
     for (text, layer, words, fix) in [
-        (
-            "\nacept = \"all\"\n",
-            "settings",
-            "line 2: unknown setting `acept`: did you mean `accept`",
-            "line",
-        ),
+        ("\nacept = \"all\"\n", "settings", "line 2: unknown setting `acept`: did you mean `accept`", "line"),
         ("listen = \"192.0.2.7\"", "settings", "line 1: listen: cannot listen on 192.0.2.7", "config.toml"),
         ("name = \"My Node\"", "settings", "line 1: name: \"My Node\" is no name", "config.toml"),
         ("[gpmd]\nlisten = \"here\"", "settings", "line 2: gpmd.listen", "config.toml"),

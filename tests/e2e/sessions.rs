@@ -274,7 +274,9 @@ fn leaving_lets_calls_end() {
     let slow = bed.start_gvm(words.into_iter().chain(["Node.list()"]));
     slow.wait_for_out("sleeping");
     b.running.close_stdin();
-    wait_until("b waits", || b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]"));
+    wait_until("b waits", || {
+        b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]")
+    });
     late.tell("Node.run(b, values.echo-u8(1))");
     let refused = late.running.end().fails("NODE_DOWN");
     assert!(refused.contains("is being shut down"), "{refused}");
@@ -294,7 +296,9 @@ fn leaving_takes_back_what_does_not_end() {
         wait_until_busy(b.pid());
         let started = Instant::now();
         b.running.close_stdin();
-        wait_until("b waits", || b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]"));
+        wait_until("b waits", || {
+            b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]")
+        });
         if hurry {
             b.running.signal(Signal::INT);
         }

@@ -56,10 +56,19 @@ fn grants_of_the_file_are_no_wrong_usage() {
 fn mistakes_in_the_file_are_told_by_their_line() {
     let bed = Bed::stocked();
     for (text, words) in [
-        ("timeout = \"soon\"", ["config.toml, line 1: timeout: \"soon\" is not a duration", "\nhelp: write a number and a unit, such as 2s"]),
+        (
+            "timeout = \"soon\"",
+            [
+                "config.toml, line 1: timeout: \"soon\" is not a duration",
+                "\nhelp: write a number and a unit, such as 2s",
+            ],
+        ),
         ("\n\naccept = \"Not A Name\"", ["line 3: accept", "is no name"]),
         ("dir = [\"a::b::c::d\"]", ["line 1: dir", "expected `ro` or `rw`, found `c`"]),
-        ("grant = [\"everything\"]", ["line 1: grant: unknown grant \"everything\"", "\nhelp: the only grant is `nodes`"]),
+        (
+            "grant = [\"everything\"]",
+            ["line 1: grant: unknown grant \"everything\"", "\nhelp: the only grant is `nodes`"],
+        ),
         ("max-memory = 64", ["line 1", "string"]),
         ("tiemout = \"1s\"", ["line 1", "did you mean `timeout`"]),
     ] {
@@ -147,7 +156,11 @@ fn what_a_module_needs_is_told() {
 fn what_cannot_be_inspected_says_what_can() {
     let bed = Bed::stocked();
     bed.gvm(["inspect", "math@1.0.0"]).ok();
-    assert!(bed.gvm(["inspect", "nofile.wasm"]).fails("MODULE_NOT_FOUND").contains("file `nofile.wasm` does not exist"));
+    assert!(
+        bed.gvm(["inspect", "nofile.wasm"])
+            .fails("MODULE_NOT_FOUND")
+            .contains("file `nofile.wasm` does not exist")
+    );
     for words in ["math.add", "math.add(1, 2)"] {
         let ended = bed.gvm(["inspect", words]);
         assert_eq!(ended.status, Some(2), "{ended:?}");

@@ -1,7 +1,8 @@
 //! The settings in the `config.toml` of a home.
 //!
-//! In: the file. Out: the settings, each with its line; or `SYNTAX` with the file and the line. Must not know: flags and
-//! environment variables; what the settings do. The caller checks the values, and reports errors by [`Setting::wrong`].
+//! In: the file. Out: the settings, each with its line; or `SYNTAX` with the file and the line. Must not
+//! know: flags and environment variables; what the settings do. The caller checks the values, and reports
+//! errors by [`Setting::wrong`].
 
 use std::fmt::Display;
 use std::io::ErrorKind;

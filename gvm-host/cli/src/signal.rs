@@ -2,8 +2,8 @@
 //!
 //! In: the number of a signal. Out: whether to leave it alone. Must not know: how programs handle signals.
 
-/// Returns whether the process ignores this signal. Must be called before the process catches it. False if the system
-/// does not tell.
+/// Returns whether the process ignores this signal. Must be called before the process catches it. False if
+/// the system does not tell.
 pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,7 +1,8 @@
 //! `gpmd`, the port mapper daemon and its commands.
 //!
-//! In: arguments, environment variables, signals. Out: text or JSON, and an exit status: 0, 1 for an error, 2 for wrong
-//! usage, 141 if the reader of a pipe closed it. Must not know: how the commands work; the library does.
+//! In: arguments, environment variables, signals. Out: text or JSON, and an exit status: 0, 1 for an error, 2
+//! for wrong usage, 141 if the reader of a pipe closed it. Must not know: how the commands work; the library
+//! does.
 
 #[path = "gpmd/args.rs"]
 mod args;

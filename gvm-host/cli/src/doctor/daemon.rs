@@ -1,7 +1,8 @@
-//! Checks the layers of the daemon: that it runs and answers, its version, its ports, and the nodes of this device.
+//! Checks the layers of the daemon: that it runs and answers, its version, its ports, and the nodes of this
+//! device.
 //!
-//! In: a home that can be used. Out: findings; the running nodes, if gpmd answers. Must not know: connections between
-//! nodes.
+//! In: a home that can be used. Out: findings; the running nodes, if gpmd answers. Must not know: connections
+//! between nodes.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -40,8 +41,8 @@ const ENDING: Duration = Duration::from_secs(1);
 /// How long a port may take to accept a connection, or to answer the TLS handshake.
 pub const REACH: Duration = Duration::from_secs(3);
 
-/// Checks the layers. Returns the running nodes, and whether a node can register. `key` is whether the home has a valid
-/// key.
+/// Checks the layers. Returns the running nodes, and whether a node can register. `key` is whether the home
+/// has a valid key.
 pub fn examine(
     findings: &mut Findings,
     setup: &Setup,
@@ -78,18 +79,16 @@ fn elsewhere(
         let words = format!("{} nodes, at {address}", nodes.len());
         ((version, nodes), words)
     });
-    let fix = |error: &Error| {
-        match error.code() {
+    let fix = |error: &Error| match error.code() {
         Code::GpmdNotRunning | Code::Overloaded => {
-            "omit --gpmd (GPMD_ADDRESS) to use the gpmd in this home, or correct it to HOST[:PORT], with its port \
-             for nodes"
+            "omit --gpmd (GPMD_ADDRESS) to use the gpmd in this home, or correct it: HOST[:PORT] of its \
+             port for nodes"
                 .to_owned()
         }
         Code::AuthFailed => {
-            "omit --gpmd (GPMD_ADDRESS): the program at this address is not the gpmd of this home".to_owned()
+            "omit --gpmd (GPMD_ADDRESS): the program at this address is not this home's gpmd".to_owned()
         }
         _ => about_gpmd(error, home, setup),
-    }
     };
     let (found, nodes) =
         findings.note("answer", looked.map_err(|error| Problem::of(&error, || fix(&error))))?;
@@ -138,8 +137,8 @@ fn running(home: &Home, setup: &Setup) -> Found<Option<u32>> {
             return Err(match listening.flatten() {
                 Some(pid) => Problem::new(
                     format!(
-                        "{} listens on the sockets of this home, but does not hold the lock {}: the file was removed \
-                         or replaced while it ran",
+                        "{} listens on the sockets of this home, but does not hold the lock {}: the file was \
+                         removed or replaced while it ran",
                         process::called(pid),
                         home.gpmd_lock().display()
                     ),
@@ -230,7 +229,8 @@ fn taken(setup: &Setup) -> Option<Problem> {
             ErrorKind::AddrNotAvailable => Problem::new(
                 format!("this device has no address {listen}"),
                 format!(
-                    "{gpmd} start --listen ADDR, with an address of this device, or correct gpmd.listen in config.toml"
+                    "{gpmd} start --listen ADDR, with an address of this device; or correct gpmd.listen in \
+                     config.toml"
                 ),
             ),
             _ => Problem::new(
@@ -242,7 +242,7 @@ fn taken(setup: &Setup) -> Option<Problem> {
     if nodes == commands && nodes != 0 {
         return Some(Problem::new(
             format!("nodes and commands cannot share port {nodes}"),
-            "set two different ports: --port and --command-port, or port and command-port in [gpmd] of config.toml",
+            "set two different ports: --port and --command-port, or [gpmd] in config.toml",
         ));
     }
     cannot(nodes).or_else(|| cannot(commands))
@@ -284,8 +284,8 @@ fn answer(home: &Home, setup: &Setup, pid: Option<u32>) -> Found<Status> {
                 home.index().display()
             ),
             format!(
-                "to keep the file: {gpmd} kill, then {gpmd} start; to keep gpmd's modules: upload any module again, \
-                 which rewrites the file",
+                "to keep the file: {gpmd} kill, then {gpmd} start; to keep gpmd's modules: upload any module \
+                 again, which rewrites the file",
                 gpmd = setup.commands.gpmd
             ),
         ));
@@ -295,8 +295,8 @@ fn answer(home: &Home, setup: &Setup, pid: Option<u32>) -> Found<Status> {
     Ok((status, words))
 }
 
-/// Returns whether the index on the disk has another number of modules than gpmd for some time: during an upload, the
-/// two differ for a moment. An index that cannot be read is a problem of the layer `modules`.
+/// Returns whether the index on the disk has another number of modules than gpmd for some time: during an
+/// upload, the two differ for a moment. An index that cannot be read is a problem of the layer `modules`.
 fn changed_by_hand(home: &Home, control: &Control, status: &Status) -> Result<bool> {
     let on_disk = || store::read_index(home).ok().filter(|_| home.index().exists());
     let mut before = None;

@@ -1,7 +1,7 @@
 //! Checks the permissions of paths.
 //!
-//! In: a path of the home, and how it is used. Out: the first path on the way to it that prevents this use, with the
-//! command that fixes it. Must not know: the content of the files.
+//! In: a path of the home, and how it is used. Out: the first path on the way to it that prevents this use,
+//! with the command that fixes it. Must not know: the content of the files.
 
 use std::fs;
 use std::io;

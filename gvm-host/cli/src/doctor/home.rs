@@ -1,7 +1,7 @@
 //! Checks the layers on the disk: home, settings, key, modules, compiled code.
 //!
-//! In: the path of a home. Out: findings; the home if it can be used, and whether its key is valid and a node can start.
-//! Must not know: processes, except those that hold a lock; other nodes.
+//! In: the path of a home. Out: findings; the home if it can be used, and whether its key is valid and a node
+//! can start. Must not know: processes, except those that hold a lock; other nodes.
 
 use std::fs;
 use std::io::Write;
@@ -188,8 +188,8 @@ fn modules(home: &Home, setup: &Setup) -> Found<()> {
     // gpmd writes the whole index from memory at the next change.
     let again = match is_running(home) {
         true => format!(
-            "upload any module again: if gpmd was running before the file was damaged, it has all modules in memory and \
-             rewrites {}; if not, upload every module again",
+            "upload any module again: if gpmd was running before the file was damaged, it has all modules in \
+             memory and rewrites {}; if not, upload every module again",
             path.display()
         ),
         false => format!("{}, then upload the modules again", files::aside(&path)),

@@ -1,8 +1,8 @@
 //! Checks a home, its daemon and its nodes, layer by layer.
 //!
-//! In: the path of a home, the configuration of a node in it, the name of another node. Out: findings in the order of the
-//! layers, each with what is wrong and how to fix it. A failed layer makes the layers that need it skipped. Must not
-//! know: the terminal.
+//! In: the path of a home, the configuration of a node in it, the name of another node. Out: findings in the
+//! order of the layers, each with what is wrong and how to fix it. A failed layer makes the layers that need
+//! it skipped. Must not know: the terminal.
 //!
 //! The checks change nothing: they create no home and start no daemon. They start a node and end it.
 
@@ -101,7 +101,8 @@ const CHANGING: [&str; 4] = ["answer", "ports", "nodes", "node"];
 /// How long gpmd takes to end.
 const CHANGE: Duration = Duration::from_millis(300);
 
-/// Checks every layer. Takes some seconds if something does not answer. Blocks, so it must not be called on a runtime.
+/// Checks every layer. Takes some seconds if something does not answer. Blocks, so it must not be called on a
+/// runtime.
 pub fn examine(setup: &Setup) -> Vec<Finding> {
     let runs = || Home::existing(&setup.home).ok().map(|home| (is_running(&home), holder(&home)));
     let before = runs();
@@ -188,8 +189,8 @@ impl Findings {
     }
 }
 
-/// Returns why a process cannot serve clients: it is suspended, or has too many files open. `None` if it can, or if the
-/// system does not tell.
+/// Returns why a process cannot serve clients: it is suspended, or has too many files open. `None` if it can,
+/// or if the system does not tell.
 fn unable(pid: u32, what: &str) -> Option<Problem> {
     stopped(pid, what).or_else(|| {
         let (open, most) = process::open_files(pid)?;
@@ -200,8 +201,8 @@ fn unable(pid: u32, what: &str) -> Option<Problem> {
                     process::called(pid)
                 ),
                 format!(
-                    "close some of its connections; or prlimit --pid {pid} --nofile=4096, and `ulimit -n 4096` before \
-                     you start it the next time"
+                    "close some of its connections; or prlimit --pid {pid} --nofile=4096, and `ulimit -n 4096` \
+                     before you start it the next time"
                 ),
             )
         })

@@ -1,7 +1,7 @@
 //! Checks that a node starts here and runs a call.
 //!
-//! In: a home with a gpmd that answers. Out: a finding, with the error that `gvm` itself would report. Must not know:
-//! other nodes.
+//! In: a home with a gpmd that answers. Out: a finding, with the error that `gvm` itself would report. Must
+//! not know: other nodes.
 
 use std::time::Duration;
 
@@ -89,8 +89,8 @@ fn fix(error: &Error, setup: &Setup, home: &Home) -> String {
         },
         Code::GpmdNotRunning => about_gpmd(error, home, setup),
         _ if error.reason() == Some(Reason::NotExecutable) => format!(
-            "allow programs to run from the disk of {}, which is mounted with noexec or restricted by a security \
-             policy; or choose another home with --home or GHOST_HOME",
+            "allow programs to run from the disk of {}, which is mounted with noexec or restricted by a \
+             security policy; or choose another home with --home or GHOST_HOME",
             home.path().display()
         ),
         _ => match error.help() {

@@ -1,7 +1,8 @@
-//! Checks the layers between this device and one node: its name, its addresses, TLS, its accept policy and rights.
+//! Checks the layers between this device and one node: its name, its addresses, TLS, its accept policy and
+//! rights.
 //!
-//! In: a name, and the nodes that gpmd knows. Out: findings. A test node connects to the node and disconnects. Must not
-//! know: how gpmd works.
+//! In: a name, and the nodes that gpmd knows. Out: findings. A test node connects to the node and
+//! disconnects. Must not know: how gpmd works.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -98,8 +99,8 @@ fn stuck(setup: &Setup, node: &NodeInfo, why: &str) -> Problem {
     Problem::new(
         format!("{} does not answer: {why}", node.name),
         format!(
-            "its process is suspended (Ctrl-Z or SIGSTOP) or overloaded: continue it with kill -CONT; if that does not \
-             help, {}",
+            "its process is suspended (Ctrl-Z or SIGSTOP) or overloaded: continue it with kill -CONT; if that \
+             does not help, {}",
             again(setup, node)
         ),
     )

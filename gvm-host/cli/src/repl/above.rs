@@ -1,11 +1,13 @@
 //! Corrects where the line editor prints lines above the prompt.
 //!
-//! In: the typed text and the cursor, each time they are drawn. Out: how far the cursor must move before a line is
-//! printed, and the control sequence that the line must begin with. Must not know: the content of the lines.
+//! In: the typed text and the cursor, each time they are drawn. Out: how far the cursor must move before a
+//! line is printed, and the control sequence that the line must begin with. Must not know: the content of the
+//! lines.
 //!
-//! Before it prints a line, the line editor moves to the first row of the typed text. It computes this row from the
-//! number of bytes, without the prompt, which is wrong for long texts. If it moves up too few rows, the line itself
-//! corrects that. If it would move up too many, the cursor moves down first; otherwise earlier output would be erased.
+//! Before it prints a line, the line editor moves to the first row of the typed text. It computes this row
+//! from the number of bytes, without the prompt, which is wrong for long texts. If it moves up too few rows,
+//! the line itself corrects that. If it would move up too many, the cursor moves down first; otherwise
+//! earlier output would be erased.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +33,8 @@ struct State {
 }
 
 impl Typed {
-    /// Returns how many rows the cursor must move down before the next line is printed, and what the line must begin
-    /// with. `prompt` is the width of the prompt.
+    /// Returns how many rows the cursor must move down before the next line is printed, and what the line
+    /// must begin with. `prompt` is the width of the prompt.
     pub fn correction(&self, prompt: usize, columns: usize) -> (usize, String) {
         let mut state = self.state();
         if std::mem::replace(&mut state.corrected, true) {

@@ -1,7 +1,7 @@
 //! Describes a module as text and as JSON.
 //!
-//! In: the bytes of a module. Out: its kind, size, hash, imports, exports, WIT, and the grants that it may need. Must not
-//! know: where the bytes come from, the terminal.
+//! In: the bytes of a module. Out: its kind, size, hash, imports, exports, WIT, and the grants that it may
+//! need. Must not know: where the bytes come from, the terminal.
 
 use serde_json::{Value as Json, json};
 
@@ -61,8 +61,8 @@ impl Description {
         Ok(Description { info: inspect::inspect(bytes)?, size: bytes.len(), hash: Hash::of(bytes) })
     }
 
-    /// Returns the grants that it may need. Toolchains often import more than a program uses: without the grant, the
-    /// module runs, but cannot use the import.
+    /// Returns the grants that it may need. Toolchains often import more than a program uses: without the
+    /// grant, the module runs, but cannot use the import.
     pub fn needs(&self) -> Vec<Need> {
         let need = |(flag, what, begins): &(&'static str, &'static str, &[&str])| {
             let told = |import: &&String| begins.iter().any(|begin| import.starts_with(begin));

@@ -1,7 +1,7 @@
 //! Runs statements.
 //!
-//! In: a [`Statement`], the handle of a node. Out: results on the screen, as text or JSON; the error of the statement.
-//! Must not know: where the line came from.
+//! In: a [`Statement`], the handle of a node. Out: results on the screen, as text or JSON; the error of the
+//! statement. Must not know: where the line came from.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -238,8 +238,8 @@ impl Evaluator {
         done.outcome.result.map(drop)
     }
 
-    /// Runs a call, after the calls in its arguments. The calls that wait for an argument are in a list, so that deep
-    /// nesting needs no deep recursion.
+    /// Runs a call, after the calls in its arguments. The calls that wait for an argument are in a list, so
+    /// that deep nesting needs no deep recursion.
     async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
         let mut waiting = Vec::new();
         let mut frame = self.open(place, expr)?;
@@ -305,8 +305,8 @@ impl Evaluator {
         }
     }
 
-    /// Returns the error of wrong arguments, with carets under the place in the typed line. The node that runs the call
-    /// knows the signature, but not the line.
+    /// Returns the error of wrong arguments, with carets under the place in the typed line. The node that
+    /// runs the call knows the signature, but not the line.
     async fn point(
         &self,
         place: Option<Name>,

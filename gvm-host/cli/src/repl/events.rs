@@ -1,6 +1,7 @@
 //! Shows the events of a node, and matches typed lines with its questions.
 //!
-//! In: events, typed lines. Out: text for the screen, JSON, answers. Pure. Must not know: terminals, where answers go.
+//! In: events, typed lines. Out: text for the screen, JSON, answers. Pure. Must not know: terminals, where
+//! answers go.
 
 use std::collections::VecDeque;
 
@@ -9,8 +10,8 @@ use serde_json::{Value as Json, json};
 use gvm_host::Event;
 use gvm_host::{Name, NodeInfo};
 
-/// Returns the text for an event. `None` for events that are shown in another way: questions by [`Questions`], waiting by
-/// the caller that connects.
+/// Returns the text for an event. `None` for events that are shown in another way: questions by
+/// [`Questions`], waiting by the caller that connects.
 pub fn words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Connected { name } => format!("[{name} connected]"),
@@ -35,9 +36,9 @@ pub fn waiting(name: &Name) -> String {
     format!("waiting for the user of {name} to accept; press Ctrl-C to cancel")
 }
 
-/// The nodes that wait for an answer of the user, in the order of their requests. One question is open at a time; it is
-/// shown above the prompt, so that the typed text stays. The next line that can be an answer is the answer. The next
-/// question is shown when the event about this answer arrives.
+/// The nodes that wait for an answer of the user, in the order of their requests. One question is open at a
+/// time; it is shown above the prompt, so that the typed text stays. The next line that can be an answer is
+/// the answer. The next question is shown when the event about this answer arrives.
 #[derive(Debug, Default)]
 pub struct Questions {
     waiting: VecDeque<(u64, Name)>,

@@ -60,7 +60,7 @@ fn of_ours(topic: &str) -> Option<String> {
         }
         "help" => {
             return Some(
-                "help, help Node.run, help math, help math.add: show all statements, one method, a module, a function"
+                "help, help Node.run, help math, help math.add: show all statements, a method, a module, a function"
                     .into(),
             );
         }

@@ -1,7 +1,7 @@
 //! Keeps keys that arrive together with the key that ends a line: pasted, or typed faster than they are read.
 //!
-//! In: events of the terminal. Out: events for the line editor; the text after the end of the line, which the line editor
-//! would lose, for the next line. Must not know: what the lines mean.
+//! In: events of the terminal. Out: events for the line editor; the text after the end of the line, which the
+//! line editor would lose, for the next line. Must not know: what the lines mean.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,12 @@
 //! Splits text into statements.
 //!
-//! In: text that was typed or pasted at once, or line by line. Out: statements; whether one continues. Pure. Must not
-//! know: what they mean.
+//! In: text that was typed or pasted at once, or line by line. Out: statements; whether one continues. Pure.
+//! Must not know: what they mean.
 
 use crate::repl::assist::lex::{Kind, tokens};
 
-/// Returns the statements of a text. A statement ends at the end of a line, unless a bracket or quotation is open.
+/// Returns the statements of a text. A statement ends at the end of a line, unless a bracket or quotation is
+/// open.
 pub fn statements(text: &str) -> Vec<&str> {
     let (mut found, mut start, mut depth, mut at) = (Vec::new(), 0, 0usize, 0);
     for token in tokens(text) {
@@ -26,8 +27,8 @@ pub fn statements(text: &str) -> Vec<&str> {
     found.into_iter().map(str::trim).filter(|statement| !statement.is_empty()).collect()
 }
 
-/// Tracks whether a statement continues on the next line: it does while a bracket or a text in triple quotes is open.
-/// Reads each line once.
+/// Tracks whether a statement continues on the next line: it does while a bracket or a text in triple quotes
+/// is open. Reads each line once.
 #[derive(Debug, Default)]
 pub struct Open {
     brackets: usize,
@@ -56,8 +57,8 @@ impl Open {
             match token.kind {
                 Kind::Mark('(' | '[' | '{') => self.brackets += 1,
                 Kind::Mark(')' | ']' | '}') => self.brackets = self.brackets.saturating_sub(1),
-                // A text in triple quotes continues until the closing quotes. Other texts must end on their line;
-                // if one does not, the parser reports it.
+                // A text in triple quotes continues until the closing quotes. Other texts must end on their
+                // line; if one does not, the parser reports it.
                 Kind::Quoted if shown.starts_with(TRIPLE) => {
                     self.quoted = shown.len() < 2 * TRIPLE.len() || !shown.ends_with(TRIPLE);
                 }
@@ -108,7 +109,7 @@ mod tests {
         );
     }
 
-    /// After which lines of the text a statement goes on.
+    /// Returns for each line whether the statement continues after it.
     fn open(text: &str) -> Vec<bool> {
         let mut open = Open::default();
         text.split('\n').map(|line| open.feed(line)).collect()

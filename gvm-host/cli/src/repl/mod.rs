@@ -1,7 +1,7 @@
 //! The REPL, scripts and `gvm eval`: from what the user types to what the user sees.
 //!
-//! In: lines. Out: statements that the handle of a node runs, and their results on the screen. Must not know: flags and
-//! environment variables (`bin/` reads them), capnp, wasmtime.
+//! In: lines. Out: statements that the handle of a node runs, and their results on the screen. Must not know:
+//! flags and environment variables (`bin/` reads them), capnp, wasmtime.
 
 mod above;
 pub mod assist;

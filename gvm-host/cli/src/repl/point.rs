@@ -1,7 +1,7 @@
 //! Points at a wrong argument in the typed line.
 //!
-//! In: the line, the places of its arguments, the signature that they do not match. Out: the error, with carets under
-//! the argument; lines cut to the width of a terminal. Pure. Must not know: where the call ran.
+//! In: the line, the places of its arguments, the signature that they do not match. Out: the error, with
+//! carets under the argument; lines cut to the width of a terminal. Pure. Must not know: where the call ran.
 
 use std::ops::Range;
 
@@ -49,9 +49,9 @@ fn in_line(line: &str, places: &Places, args: &[String], span: &Range<usize>) ->
     (places.close > 0).then(|| places.close..places.close + 1)
 }
 
-/// Fits the lines of an error to a terminal of this width. A line with carets under it is cut, because otherwise it would
-/// wrap, and the carets would be under its end. Very long signatures are cut too. Other lines, such as the message and
-/// the help, stay whole: the terminal wraps them.
+/// Fits the lines of an error to a terminal of this width. A line with carets under it is cut, because
+/// otherwise it would wrap, and the carets would be under its end. Very long signatures are cut too. Other
+/// lines, such as the message and the help, stay whole: the terminal wraps them.
 pub fn fit(text: &str, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let is_pointer = |line: &str| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^');

@@ -1,7 +1,7 @@
 //! Shows the progress of long work.
 //!
-//! In: a description of the work, and how much is done if that is known. Out: one line on standard error, after half a
-//! second and only on a terminal; it is removed when the work is done. Must not know: the work.
+//! In: a description of the work, and how much is done if that is known. Out: one line on standard error,
+//! after half a second and only on a terminal; it is removed when the work is done. Must not know: the work.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};

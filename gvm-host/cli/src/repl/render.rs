@@ -1,7 +1,7 @@
 //! Writes output, results and errors to the screen.
 //!
-//! In: output of guests, results, errors, notes. Out: text and JSON on standard output and standard error. Must not know:
-//! how calls are made.
+//! In: output of guests, results, errors, notes. Out: text and JSON on standard output and standard error.
+//! Must not know: how calls are made.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,7 @@ pub struct Screen {
 #[derive(Default)]
 struct Side {
     sanitizer: Sanitizer,
-    /// Whether this call has written anything here, and whether its last line is open.
+    /// Whether this call has written anything, and whether its last line has no line feed yet.
     wrote: bool,
     open: bool,
 }
@@ -70,8 +70,8 @@ impl Screen {
         shown
     }
 
-    /// Ends the output of a call: writes incomplete characters, and a line feed if a line is open and more output
-    /// follows. Returns whether the guest wrote anything.
+    /// Ends the output of a call: writes incomplete characters, and a line feed if a line is open and more
+    /// output follows. Returns whether the guest wrote anything.
     pub fn end_guest(&mut self, follows: bool) -> bool {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let (side, terminal) = match stream {
@@ -124,20 +124,16 @@ impl Screen {
     }
 }
 
-/// Returns the text of an error with colours for its code, in front, and for the label of its help, in the last line.
+/// Returns the text of an error with colours for its code, in front, and for the label of its help, in the
+/// last line.
 fn coloured(text: &str, error: &Error) -> String {
-    const LABEL: &str = "help:";
     let code = error.code().as_str();
-    let message = text.strip_prefix(code).unwrap_or(text);
-    let (message, help) = match message.rsplit_once('\n') {
-        Some((message, last)) if error.help().is_some() => (message, last.strip_prefix(LABEL)),
-        _ => (message, None),
-    };
-    let mut shown = format!("{}{message}", Color::Red.bold().paint(code));
-    if let Some(help) = help {
-        shown += &format!("\n{}{help}", Color::Cyan.paint(LABEL));
+    let rest = text.strip_prefix(code).unwrap_or(text);
+    let code = Color::Red.bold().paint(code);
+    match error.help().and_then(|_| rest.rsplit_once("\nhelp:")) {
+        Some((rest, help)) => format!("{code}{rest}\n{}{help}", Color::Cyan.paint("help:")),
+        None => format!("{code}{rest}"),
     }
-    shown
 }
 
 impl Side {
@@ -152,8 +148,8 @@ impl Side {
     }
 }
 
-/// Waits for a call and shows its output; with `keep`, returns the output instead. Dropping the future cancels the call,
-/// even if the reader of standard output is blocked.
+/// Waits for a call and shows its output; with `keep`, returns the output instead. Dropping the future
+/// cancels the call, even if the reader of standard output is blocked.
 pub async fn watch(
     screen: &mut Screen,
     keep: bool,
@@ -265,7 +261,8 @@ pub fn beside(text: &str) {
     note(text);
 }
 
-/// Writes the prompt if there is no line editor: to standard error if that is a terminal, else to standard output.
+/// Writes the prompt if there is no line editor: to standard error if that is a terminal, else to standard
+/// output.
 pub fn prompt(text: &str) {
     let beside = io::stderr().is_terminal();
     if beside || io::stdout().is_terminal() {

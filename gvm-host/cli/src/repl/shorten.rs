@@ -1,7 +1,7 @@
 //! Shortens results that are too long for a terminal.
 //!
-//! In: a value and its type. Out: its text, or the beginning of its text with its size. Pure. Must not know: the terminal.
-//! The caller uses this only for a terminal: a pipe gets the whole text.
+//! In: a value and its type. Out: its text, or the beginning of its text with its size. Pure. Must not know:
+//! the terminal. The caller uses this only for a terminal: a pipe gets the whole text.
 
 use std::fmt::{self, Write};
 

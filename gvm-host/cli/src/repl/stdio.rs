@@ -1,10 +1,10 @@
 //! Standard input, output and error of this process.
 //!
-//! In: bytes to write; which streams were closed when the program started. Out: bytes that were read; the error to exit
-//! with if output was lost. Must not know: what is written.
+//! In: bytes to write; which streams were closed when the program started. Out: bytes that were read; the
+//! error to exit with if output was lost. Must not know: what is written.
 //!
-//! Besides this module, only the line editor reads and writes these streams, and clap, progress bars and logs write to
-//! them.
+//! Besides this module, only the line editor reads and writes these streams, and clap, progress bars and logs
+//! write to them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,7 +30,8 @@ static LOST: OnceLock<Errno> = OnceLock::new();
 /// `/dev/null`.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Allows one writer per stream at a time, so that lines are not mixed. A slow reader blocks only its own stream.
+/// Allows one writer per stream at a time, so that lines are not mixed. A slow reader blocks only its own
+/// stream.
 static WRITING: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
 
 /// Records that this descriptor (0, 1 or 2) was closed when the program started.
@@ -129,13 +130,14 @@ pub fn error(what: &str, error: io::Error) -> Error {
     if cut { error.with_exit(CUT) } else { error }
 }
 
-/// Returns whether the error means only that the reader closed the pipe. Such an error is not printed; the exit status
-/// tells it.
+/// Returns whether the error means only that the reader closed the pipe. Such an error is not printed; the
+/// exit status tells it.
 pub fn is_cut(error: &Error) -> bool {
     error.code() == Code::OutputLost && error.exit() == Some(CUT)
 }
 
-/// Returns the exit status, and the error to print before the exit: if output was lost, the program has not succeeded.
+/// Returns the exit status, and the error to print before the exit: if output was lost, the program has not
+/// succeeded.
 pub fn settle(status: i32) -> (i32, Option<Error>) {
     match lost() {
         Some(error) if status == 0 => (error.exit().unwrap_or(1), Some(error).filter(|error| !is_cut(error))),

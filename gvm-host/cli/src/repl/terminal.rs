@@ -55,8 +55,8 @@ pub enum Line {
 }
 
 impl Terminal {
-    /// Returns an editor with the name of the node in the prompt, the history of this file, and completion of these
-    /// names. Setting the flag ends the reading of a line.
+    /// Returns an editor with the name of the node in the prompt, the history of this file, and completion of
+    /// these names. Setting the flag ends the reading of a line.
     ///
     /// # Errors
     /// `INTERNAL` if the history cannot be created.
@@ -167,22 +167,23 @@ impl Terminal {
         }
     }
 
-    /// Returns a function that prints lines above the prompt. It can be called from any thread. A full queue drops lines.
+    /// Returns a function that prints lines above the prompt. It can be called from any thread. A full queue
+    /// drops lines.
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         self.above.clone()
     }
 }
 
-/// Suspends this process and those of its job until the shell continues them, as Ctrl-Z does while a call runs. Without a
-/// shell that can continue them, the system does not suspend them.
+/// Suspends this process and those of its job until the shell continues them, as Ctrl-Z does while a call
+/// runs. Without a shell that can continue them, the system does not suspend them.
 fn suspend() {
     if let Err(error) = kill_current_process_group(rustix::process::Signal::TSTP) {
         tracing::debug!("cannot suspend the process: {error}");
     }
 }
 
-/// Opens the history in this file. A file that is not UTF-8 is repaired. If the file cannot be used, the history lasts
-/// until the process exits.
+/// Opens the history in this file. A file that is not UTF-8 is repaired. If the file cannot be used, the
+/// history lasts until the process exits.
 fn open_history(file: &Path) -> Result<FileBackedHistory> {
     let open = || FileBackedHistory::with_file(HISTORY, file.to_owned());
     let repair = || {
@@ -211,8 +212,8 @@ impl Completer for Waiting {
     }
 }
 
-/// Lines to print above the prompt. They are printed while the line editor waits for keys: only then is the cursor where
-/// it was drawn last.
+/// Lines to print above the prompt. They are printed while the line editor waits for keys: only then is the
+/// cursor where it was drawn last.
 struct Above {
     lines: Arc<Mutex<Vec<String>>>,
     typed: Typed,

@@ -1,10 +1,11 @@
 //! Finds out which standard streams were closed when the program started.
 //!
-//! In: descriptors 0 to 2. Out: a call of [`stdio::was_closed`] for each closed one. Must not know: what the streams are
-//! for.
+//! In: descriptors 0 to 2. Out: a call of [`stdio::was_closed`] for each closed one. Must not know: what the
+//! streams are for.
 //!
-//! The standard library replaces closed streams by `/dev/null` before `main`, so that no file gets their numbers. After
-//! that, writing to them seems to succeed. So this module looks before the standard library does.
+//! The standard library replaces closed streams by `/dev/null` before `main`, so that no file gets their
+//! numbers. After that, writing to them seems to succeed. So this module looks before the standard library
+//! does.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,8 +15,8 @@ use rustix::stdio::{stderr, stdin, stdout};
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 /// The loader calls this function before the standard library starts.
-// SAFETY: this section contains only addresses of functions of this type. `look` does not depend on the set-up of the
-// standard library: it makes system calls and stores a byte.
+// SAFETY: this section contains only addresses of functions of this type. `look` does not depend on the
+// set-up of the standard library: it makes system calls and stores a byte.
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]

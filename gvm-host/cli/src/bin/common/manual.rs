@@ -43,8 +43,8 @@ fn print(text: &[u8]) -> Result<()> {
     stdio::write(Stream::Stdout, text).map_err(|error| stdio::error("standard output", error))
 }
 
-/// Prints help, the version or an error of usage, and exits: with 0, 2, or the status of [`stdio::settle`] if it cannot
-/// be printed.
+/// Prints help, the version or an error of usage, and exits: with 0, 2, or the status of [`stdio::settle`] if
+/// it cannot be printed.
 pub fn exit(error: &clap::Error) -> ! {
     if error.use_stderr() {
         let _ = error.print();

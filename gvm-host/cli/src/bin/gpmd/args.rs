@@ -1,7 +1,7 @@
 //! The arguments of `gpmd`.
 //!
-//! In: the command line, environment variables and the settings of the home. Out: plain values, and a connection to
-//! the daemon. Must not know: what the commands do with them.
+//! In: the command line, environment variables and the settings of the home. Out: plain values, and a
+//! connection to the daemon. Must not know: what the commands do with them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The output of `gpmd`.
 //!
-//! In: results, errors. Out: text and JSON on standard output; errors and logs on standard error; the log file. Must not
-//! know: how commands get their results.
+//! In: results, errors. Out: text and JSON on standard output; errors and logs on standard error; the log
+//! file. Must not know: how commands get their results.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;

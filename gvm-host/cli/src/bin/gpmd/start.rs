@@ -2,8 +2,8 @@
 //!
 //! In: options, a home. Out: a running gpmd, or the error that prevents it. Must not know: what gpmd does.
 //!
-//! The process in the background is this program again. Its standard output is a pipe to the process that started it.
-//! It writes one line there: `ready`, or its error as JSON. Its standard error is the log.
+//! The process in the background is this program again. Its standard output is a pipe to the process that
+//! started it. It writes one line there: `ready`, or its error as JSON. Its standard error is the log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -153,8 +153,8 @@ fn serve(server: Server, signals: Signals) -> Result<()> {
     server.wait()
 }
 
-/// The signals that stop the daemon, except those that the parent process set to be ignored. Caught before the daemon
-/// starts, so that none is missed.
+/// The signals that stop the daemon, except those that the parent process set to be ignored. Caught before
+/// the daemon starts, so that none is missed.
 struct Signals {
     signals: Vec<Signal>,
     runtime: tokio::runtime::Runtime,

@@ -1,7 +1,7 @@
 //! `gpmd wasm`: upload, list, show, download, remove and pin modules.
 //!
-//! In: a name, a version, a file. Out: the stored module, or text, JSON or a file about it. Must not know: how gpmd
-//! stores modules. Commands that only read do not need gpmd.
+//! In: a name, a version, a file. Out: the stored module, or text, JSON or a file about it. Must not know:
+//! how gpmd stores modules. Commands that only read do not need gpmd.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;

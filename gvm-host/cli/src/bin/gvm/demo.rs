@@ -1,7 +1,7 @@
 //! `gvm demo`: a private network in this process, to try GVM without any set-up.
 //!
-//! In: options. Out: a gpmd, two nodes and sample modules in a temporary folder, and a shell. Must not know: what the
-//! shell does.
+//! In: options. Out: a gpmd, two nodes and sample modules in a temporary folder, and a shell. Must not know:
+//! what the shell does.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! `gvm doctor`: shows the findings of the checks.
 //!
-//! In: options, the settings of the home. Out: findings as text or JSON, an exit status. Must not know: how the checks
-//! work.
+//! In: options, the settings of the home. Out: findings as text or JSON, an exit status. Must not know: how
+//! the checks work.
 
 use gvm_cli::doctor;
 use gvm_cli::doctor::{Commands, Finding, Setup, State};
@@ -52,7 +52,8 @@ fn setup(options: &Options, node: Option<&str>) -> Result<Setup> {
     })
 }
 
-/// Checks the settings that a short command does not use: the name and address of the node that the user keeps running.
+/// Checks the settings that a short command does not use: the name and address of the node that the user
+/// keeps running.
 fn usable(options: &Options) -> Result<()> {
     let mut named = options.clone();
     named.settle(true)?;

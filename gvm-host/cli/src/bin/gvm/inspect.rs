@@ -1,6 +1,7 @@
 //! `gvm inspect`: shows what a module is, without running it.
 //!
-//! In: a path, or the name of a stored module. Out: a description as text or JSON. Must not know: how modules are parsed.
+//! In: a path, or the name of a stored module. Out: a description as text or JSON. Must not know: how modules
+//! are parsed.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use gvm_cli::repl::render::Screen;
 use gvm_host::ModuleRef;
 use gvm_host::Name;
 use gvm_host::store;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Result};
 
 use super::options::{Options, usage};
 use super::run::{self, is_path, read_module};

@@ -22,7 +22,8 @@ const PASTED: Duration = Duration::from_millis(50);
 pub struct Lines(mpsc::Receiver<Result<String>>, usize);
 
 impl Lines {
-    /// Starts to read on a thread of its own, because a read cannot be cancelled. The thread ends with the process.
+    /// Starts to read on a thread of its own, because a read cannot be cancelled. The thread ends with the
+    /// process.
     ///
     /// # Errors
     /// `INTERNAL` if the system cannot start the thread.
@@ -55,8 +56,8 @@ impl Lines {
         }
     }
 
-    /// Returns the next statement and the number of its first line. A statement continues over lines within brackets and
-    /// triple quotes.
+    /// Returns the next statement and the number of its first line. A statement continues over lines within
+    /// brackets and triple quotes.
     ///
     /// # Errors
     /// Those of [`Lines::next`].
@@ -95,7 +96,8 @@ fn next_line(input: &mut impl BufRead, number: &mut usize) -> Option<Result<Stri
 /// The source of lines that the user types.
 pub enum Keyboard {
     Editor(Box<Terminal>),
-    /// For a terminal without cursor control, or output that is not a terminal. The terminal driver edits the line.
+    /// For a terminal without cursor control, or output that is not a terminal. The terminal driver edits the
+    /// line.
     Plain {
         lines: Lines,
         prompt: String,

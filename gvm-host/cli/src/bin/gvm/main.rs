@@ -1,7 +1,7 @@
 //! `gvm`: a node with a prompt, calls from a shell, and tools.
 //!
-//! In: arguments, environment variables. Out: a call of the command's module; an error as text and an exit status. Must
-//! not know: how the commands work.
+//! In: arguments, environment variables. Out: a call of the command's module; an error as text and an exit
+//! status. Must not know: how the commands work.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
 
 mod demo;
@@ -52,8 +52,8 @@ fn main() {
     };
     let (status, lost) = stdio::settle(status);
     lost.iter().for_each(|error| screen.error(error));
-    // Threads may still be blocked in system calls, such as a read of the terminal or a write to a full pipe. The
-    // process does not wait for them: its own output has no buffers that need to be flushed.
+    // Threads may still be blocked in system calls, such as a read of the terminal or a write to a full pipe.
+    // The process does not wait for them: its own output has no buffers that need to be flushed.
     std::process::exit(status);
 }
 
@@ -98,8 +98,8 @@ fn status(error: &Error) -> i32 {
     }
 }
 
-/// Returns the exit status of `gvm run` for an error: the guest's own, if the guest exited with a failure. The system
-/// keeps only the low byte of a status, so 256 counts as 0.
+/// Returns the exit status of `gvm run` for an error: the guest's own, if the guest exited with a failure.
+/// The system keeps only the low byte of a status, so 256 counts as 0.
 fn status_of_run(error: &Error) -> i32 {
     match (error.code(), error.exit()) {
         (Code::GuestExit, Some(guests)) if guests & 0xff != 0 => guests & 0xff,

@@ -53,9 +53,9 @@ Examples:
   gvm eval 'Module.list()'";
 
 const SERVE: &str = "\
-Prints the name and id of the node on standard output, and its events on standard error. With --json, prints both \
-on standard output, as one line of JSON each. There is no prompt, so --accept ask denies every request. The exit \
-status is 0 after Ctrl-C and SIGTERM.
+Prints the name and id of the node on standard output, and its events on standard error. With --json, prints \
+both on standard output, as one line of JSON each. There is no prompt, so --accept ask denies every request. \
+The exit status is 0 after Ctrl-C and SIGTERM.
 
 Examples:
   gvm serve --name kitchen
@@ -69,9 +69,9 @@ Examples:
 
 const DOCTOR: &str = "\
 Checks these layers in order: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
-nodes, node; with NODE also: name, socket, port, tls, accept, rights. It changes nothing: it starts a node of its \
-own, runs a function on it and ends it. With NODE, that node connects to NODE once. If NODE accepts only some \
-names, use --name to check with one of them.
+nodes, node; with NODE also: name, socket, port, tls, accept, rights. It changes nothing: it starts a node of \
+its own, runs a function on it and ends it. With NODE, that node connects to NODE once. If NODE accepts only \
+some names, use --name to check with one of them.
 
 Exit status: 0 if every check passes, 1 if a check fails.
 
@@ -175,8 +175,9 @@ pub struct Options {
     #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true,
         value_parser = path(), help_heading = NODE)]
     pub home: Option<PathBuf>,
-    /// Address of the gpmd of this home, if it is not reached by its socket in the home [default port: 5989]
-    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "HOST[:PORT]", hide_env_values = true, help_heading = NODE)]
+    /// Address of gpmd, for example 192.0.2.7:5989 [default: the socket in the home; default port: 5989]
+    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "HOST[:PORT]", hide_env_values = true,
+        help_heading = NODE)]
     pub gpmd: Option<String>,
     /// Address where other nodes can connect, besides the socket; 0.0.0.0 listens on every address of this
     /// device [default: 127.0.0.1, on a free port]
@@ -193,8 +194,8 @@ pub struct Options {
     /// [default: never]
     #[arg(long, global = true, value_name = "TIME", help_heading = OTHERS)]
     pub session_time: Option<String>,
-    /// Stop a call after this time, for example 2s or 500ms; 0 means no limit [default: 0]. Other nodes stop
-    /// every call after 5 minutes
+    /// Stop a call after this time, for example 2s or 500ms; 0 means no limit [default: 0, and 5 minutes for
+    /// calls on other nodes]
     #[arg(long, global = true, value_name = "TIME", help_heading = LIMITS)]
     pub timeout: Option<String>,
     /// Limit the memory of a guest, for example 64MiB [default: 256MiB]
@@ -209,7 +210,8 @@ pub struct Options {
     /// Let guests use a folder, for example ./data, or ./data::/data::ro (as /data, read-only). Can be repeated
     #[arg(long = "dir", global = true, value_name = "HOST[::GUEST[::ro]]", help_heading = GRANTS)]
     pub dirs: Vec<String>,
-    /// Set an environment variable for guests; without =VALUE, pass on the variable of gvm itself. Can be repeated
+    /// Set an environment variable for guests; without =VALUE, pass on the variable of gvm itself. Can be
+    /// repeated
     #[arg(long = "env", global = true, value_name = "NAME[=VALUE]", help_heading = GRANTS)]
     pub env: Vec<String>,
     /// Let guests connect to this address over TCP and UDP, for example example.org:443. Can be repeated

@@ -1,7 +1,7 @@
 //! `gvm run`: makes one call with the streams of this process, and exits with the status of the guest.
 //!
-//! In: options, the words of the command line. Out: the guest's output and result, an exit status. Must not know: how a
-//! call runs.
+//! In: options, the words of the command line. Out: the guest's output and result, an exit status. Must not
+//! know: how a call runs.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
@@ -83,8 +83,8 @@ pub fn run(
             Ok(0)
         }
         Err(error) => {
-            // A program that exits with a status has reported its error itself. A function that exits has not returned,
-            // which is an error.
+            // A program that exits with a status has reported its error itself. A function that exits has not
+            // returned, which is an error.
             if error.code() != Code::GuestExit || is_function {
                 screen.error(&error);
             }
@@ -151,8 +151,8 @@ fn plain_args(args: Vec<Arg>) -> Result<String> {
     })
 }
 
-/// Returns whether the target is a path: it has a `/` before any quote or parenthesis, or it is an existing .wasm or
-/// .wat file.
+/// Returns whether the target is a path: it has a `/` before any quote or parenthesis, or it is an existing
+/// .wasm or .wat file.
 pub fn is_path(target: &Path) -> bool {
     let text = target.to_string_lossy();
     let before = text.split(['"', '(']).next().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Fills in options from `config.toml`. Flags and environment variables override it.
 //!
-//! In: options, settings. Out: the options, complete. Checks every value of the settings, so that its error has the file
-//! and the line. Must not know: what the commands do with the options.
+//! In: options, settings. Out: the options, complete. Checks every value of the settings, so that its error
+//! has the file and the line. Must not know: what the commands do with the options.
 
 use clap::ValueEnum;
 use gvm_cli::settings::{Setting, Settings};
@@ -14,8 +14,9 @@ use gvm_host::{Error, Result};
 use super::options::{Options, SessionRights, parse_dir, parse_size, parse_time, usage};
 
 impl Options {
-    /// Fills in the options that the command line does not set, from the settings of the home. Uses `name` and `listen`
-    /// only if `named`: the node of a short command must not take them from the node that the user keeps running.
+    /// Fills in the options that the command line does not set, from the settings of the home. Uses `name`
+    /// and `listen` only if `named`: the node of a short command must not take them from the node that the
+    /// user keeps running.
     ///
     /// # Errors
     /// `SYNTAX` with the file and the line.

@@ -1,7 +1,7 @@
 //! The REPL, scripts, `gvm eval` and `gvm serve`.
 //!
-//! In: options; lines from a keyboard, a script or the command line; events of the node. Out: each line run by the
-//! evaluator, events on the screen, an exit status. Must not know: what statements mean.
+//! In: options; lines from a keyboard, a script or the command line; events of the node. Out: each line run
+//! by the evaluator, events on the screen, an exit status. Must not know: what statements mean.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -103,8 +103,8 @@ impl Shell {
         })
     }
 
-    /// Runs statements of a script or of the command line, each with the number of its first line. The first error ends
-    /// the run; for a script, the error shows the line number.
+    /// Runs statements of a script or of the command line, each with the number of its first line. The first
+    /// error ends the run; for a script, the error shows the line number.
     fn batch(
         mut self,
         script: bool,
@@ -275,7 +275,8 @@ fn whole(mut text: String, keyboard: &mut Keyboard) -> String {
     text
 }
 
-/// Exits if a request to end comes and the line editor does not return: a read of a closed terminal never returns.
+/// Exits if a request to end comes and the line editor does not return: a read of a closed terminal never
+/// returns.
 async fn leave_without_terminal(
     node: Handle,
     requests: Requests,

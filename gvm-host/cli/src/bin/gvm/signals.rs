@@ -1,7 +1,7 @@
 //! Signals: Ctrl-C stops the running call; SIGTERM and SIGHUP shut the program down.
 //!
-//! In: signals. Out: futures that wait for them, and the exit status. Signals that the parent process set to be ignored
-//! stay ignored. Must not know: what runs.
+//! In: signals. Out: futures that wait for them, and the exit status. Signals that the parent process set to
+//! be ignored stay ignored. Must not know: what runs.
 
 use std::sync::Arc;
 use std::sync::OnceLock;

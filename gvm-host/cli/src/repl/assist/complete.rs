@@ -1,7 +1,7 @@
 //! Completion.
 //!
-//! In: the typed text up to the cursor, the known names. Out: suggestions, each with a description: a signature, the
-//! state of a node, the content of a module. Must not know: how they are shown.
+//! In: the typed text up to the cursor, the known names. Out: suggestions, each with a description: a
+//! signature, the state of a node, the content of a module. Must not know: how they are shown.
 
 use std::fmt::Write as _;
 
@@ -57,8 +57,8 @@ fn suggestions(place: &Place<'_>, text: &str, known: &Known) -> Vec<Suggestion> 
     found.into_iter().map(suggestion).collect()
 }
 
-/// Returns the offers that begin with the typed text. If there are none, returns those that contain it; else those with
-/// similar names.
+/// Returns the offers that begin with the typed text. If there are none, returns those that contain it; else
+/// those with similar names.
 fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
     let kebab = typed.replace('_', "-").to_lowercase();
     let bare = |offer: &Offer| offer.value.trim_end_matches(['(', ')', '.']).to_lowercase();
@@ -277,7 +277,8 @@ fn values(place: &Place<'_>, known: &Known, text: &str) -> Vec<Offer> {
     words.into_iter().map(word).collect()
 }
 
-/// Returns the versions of a module: first the one that calls use by default, then the others from the highest down.
+/// Returns the versions of a module: first the one that calls use by default, then the others from the
+/// highest down.
 fn versions(known: &Known, module: &str) -> Vec<Offer> {
     let Some((_, module)) = known.index.modules.iter().find(|(name, _)| name.as_str() == module) else {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! Highlights the line while it is typed.
 //!
-//! In: the line, the known names. Out: its tokens with styles. Existing names stand out, so that the user sees a
-//! misspelled one before the line runs. Must not know: the terminal.
+//! In: the line, the known names. Out: its tokens with styles. Existing names stand out, so that the user
+//! sees a misspelled one before the line runs. Must not know: the terminal.
 
 use nu_ansi_term::{Color, Style};
 use reedline::{Highlighter, StyledText};

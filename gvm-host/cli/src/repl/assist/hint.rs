@@ -1,8 +1,8 @@
 //! Hints after the cursor.
 //!
-//! In: the typed text, the known names, the history. Out: the rest of the newest line of the history with the same
-//! beginning, which the right arrow accepts; the remaining parameters of the call, which no key accepts. Must not know:
-//! the terminal.
+//! In: the typed text, the known names, the history. Out: the rest of the newest line of the history with the
+//! same beginning, which the right arrow accepts; the remaining parameters of the call, which no key accepts.
+//! Must not know: the terminal.
 
 use nu_ansi_term::{Color, Style};
 use reedline::{DefaultHinter, Hinter, History};
@@ -28,8 +28,8 @@ impl Hint {
 
 impl Hinter for Hint {
     fn handle(&mut self, line: &str, pos: usize, history: &dyn History, colour: bool, cwd: &str) -> String {
-        // Without colours, a line of the history would look like typed text. So only the parameters are shown, in
-        // brackets.
+        // Without colours, a line of the history would look like typed text. So only the parameters are
+        // shown, in brackets.
         let before = match colour {
             true => self.history.handle(line, pos, history, colour, cwd),
             false => String::new(),

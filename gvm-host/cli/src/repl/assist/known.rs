@@ -1,7 +1,7 @@
 //! The names that the line editor can offer: nodes, modules with their signatures, live instances.
 //!
-//! In: the handle of a node. Out: names from the memory of the node. A task asks gpmd for the names of nodes, and a key
-//! waits for it only briefly. Must not know: the typed text.
+//! In: the handle of a node. Out: names from the memory of the node. A task asks gpmd for the names of nodes,
+//! and a key waits for it only briefly. Must not know: the typed text.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub struct Nodes {
     pub connected: Vec<Name>,
 }
 
-/// The source of [`Known`]. Cheap to clone; clones share the names of nodes.
+/// The source of `Known`. Cheap to clone; clones share the names of nodes.
 #[derive(Clone)]
 pub struct Names(Arc<Inner>);
 

@@ -1,7 +1,7 @@
 //! Splits a line into tokens.
 //!
-//! In: any text. Out: tokens that cover the whole text, even if it has errors. Pure. Must not know: what the tokens mean
-//! together (`place.rs`), how they look (`highlight.rs`).
+//! In: any text. Out: tokens that cover the whole text, even if it has errors. Pure. Must not know: what the
+//! tokens mean together (`place.rs`), how they look (`highlight.rs`).
 
 use std::ops::Range;
 
@@ -77,8 +77,8 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// Returns the length of a version: `@1.2.3`, `@1.0.0-rc.1` or `@"1.0.0-rc.1"`. As in the parser, a third dot ends the
-/// three numbers, but an unquoted prerelease takes all dots that follow.
+/// Returns the length of a version: `@1.2.3`, `@1.0.0-rc.1` or `@"1.0.0-rc.1"`. As in the parser, a third dot
+/// ends the three numbers, but an unquoted prerelease takes all dots that follow.
 fn version(rest: &str) -> usize {
     if rest[1..].starts_with('"') {
         return 1 + quoted(&rest[1..], '"');

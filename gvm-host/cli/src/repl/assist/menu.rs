@@ -1,7 +1,8 @@
 //! The menu of completions.
 //!
-//! In: the menu of the line editor. Out: the same menu, with its own text if there are no suggestions; without colours, it
-//! marks the selected suggestion without capital letters. Must not know: what is suggested.
+//! In: the menu of the line editor. Out: the same menu, with its own text if there are no suggestions;
+//! without colours, it marks the selected suggestion without capital letters. Must not know: what is
+//! suggested.
 
 use reedline::{Completer, Editor, Menu, MenuEvent, MenuSettings, Painter, Suggestion};
 
@@ -114,8 +115,8 @@ impl<M: Menu> Menu for Offered<M> {
     }
 }
 
-/// Restores the letters of the selected row. Without colours, the line editor marks it with `>` and capital letters, so
-/// that the real name is not visible.
+/// Restores the letters of the selected row. Without colours, the line editor marks it with `>` and capital
+/// letters, so that the real name is not visible.
 fn in_their_letters(shown: &str, values: &[Suggestion]) -> String {
     let row = |row: &str| -> String {
         let Some(capitals) = row.strip_prefix('>') else { return row.to_owned() };

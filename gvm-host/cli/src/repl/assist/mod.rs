@@ -1,7 +1,7 @@
 //! Help while the user types: completion, hints and highlighting.
 //!
-//! In: the typed text; the names that the node knows. Out: suggestions, hints and styles, in types of the line editor.
-//! Must not know: how statements run, sockets.
+//! In: the typed text; the names that the node knows. Out: suggestions, hints and styles, in types of the
+//! line editor. Must not know: how statements run, sockets.
 
 mod complete;
 mod highlight;

@@ -1,7 +1,7 @@
 //! Finds the place of the cursor in a statement.
 //!
-//! In: the line up to the cursor. Out: the name that is being typed, and the calls around it. Pure. Must not know: which
-//! names exist.
+//! In: the line up to the cursor. Out: the name that is being typed, and the calls around it. Pure. Must not
+//! know: which names exist.
 
 use super::lex::{Kind, tokens};
 
@@ -167,7 +167,8 @@ mod tests {
 
     use super::*;
 
-    /// The parts, what is typed of the last, and the calls that it stands in with their argument.
+    /// Returns the parts, the typed part of the last one, and the calls around it, each with the number of
+    /// its argument.
     fn at(text: &str) -> (Vec<&str>, &str, Vec<(String, usize)>) {
         let place = Place::at_end(text);
         let open = place.open.iter().map(|open| (open.callee.parts.join("."), open.arg)).collect();

@@ -1,7 +1,7 @@
 //! Reads signatures in the index of modules.
 //!
-//! In: a line such as `ns:pkg/iface@1.0.0#greet: func(name: string) -> string`. Out: its parts. Pure. Must not know: what
-//! the types mean.
+//! In: a line such as `ns:pkg/iface@1.0.0#greet: func(name: string) -> string`. Out: its parts. Pure. Must
+//! not know: what the types mean.
 
 use gvm_host::names::TypeNames;
 use gvm_host::text::inert;
@@ -59,7 +59,8 @@ impl<'a> Signature<'a> {
         bare.rsplit('/').next()
     }
 
-    /// Returns whether this is a name of its interface: the full name, the name without the version, or the short name.
+    /// Returns whether this is a name of its interface: the full name, the name without the version, or the
+    /// short name.
     pub fn is_of(&self, wanted: &str) -> bool {
         let Some(full) = self.interface else { return false };
         let bare = full.split('@').next().unwrap_or(full);
@@ -67,8 +68,8 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// Splits text at its commas, up to the closing bracket. If the index has cut the text, the incomplete last part is left
-/// out.
+/// Splits text at its commas, up to the closing bracket. If the index has cut the text, the incomplete last
+/// part is left out.
 pub fn split(inside: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0usize, 0);
@@ -126,7 +127,7 @@ mod tests {
             Signature::read(line).unwrap().params(),
             ["a: result<list<u8>, string>", "b: variant { x(s32), y }", "c: tuple<u8, u8>"]
         );
-        // One that was too long for the index.
+        // A type that the index has cut.
         assert_eq!(Signature::read("f: func(a: s32, b: list<…").unwrap().params(), ["a: s32"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Completes values.
 //!
-//! In: the type of a parameter as text, the open brackets before the cursor. Out: words: cases, fields, flags. Pure. Must
-//! not know: calls, the typed part of the word.
+//! In: the type of a parameter as text, the open brackets before the cursor. Out: words: cases, fields,
+//! flags. Pure. Must not know: calls, the typed part of the word.
 
 use wasm_wave::lex::Keyword;
 
@@ -54,8 +54,8 @@ fn shape(ty: &str) -> Shape<'_> {
     }
 }
 
-/// Returns the words that can follow at the end of the text, each with a description. `open` are the open brackets within
-/// the value.
+/// Returns the words that can follow at the end of the text, each with a description. `open` are the open
+/// brackets within the value.
 pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
     let Some((bracket, inner)) = open.split_first() else { return beginnings(ty) };
     let case = bracket.callee.parts.first().copied();

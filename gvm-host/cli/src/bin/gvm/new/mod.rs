@@ -1,7 +1,7 @@
 //! `gvm new`: creates the first files of a module.
 //!
-//! In: a path and a language. Out: a folder with source code, and a README that shows how to build, upload and call the
-//! module. Must not know: the tools of the languages.
+//! In: a path and a language. Out: a folder with source code, and a README that shows how to build, upload
+//! and call the module. Must not know: the tools of the languages.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,8 +20,8 @@ pub enum Language {
     Js,
 }
 
-/// The path of a file, and its text: `{{name}}` stands for the name of the module, `{{file}}` for the name of its Rust
-/// library.
+/// The path of a file, and its text: `{{name}}` stands for the name of the module, `{{file}}` for the name of
+/// its Rust library.
 type Template = (&'static str, &'static str);
 
 const RUST: &[Template] = &[
