@@ -83,18 +83,18 @@ fn daemons() {
     bed.start_gpmd();
     let pid = bed.gpmd_pid().as_raw_nonzero();
     kill_process(bed.gpmd_pid(), Signal::STOP).unwrap();
-    fails(&bed, &[], "gpmd", "is stopped", &format!("kill -CONT {pid}"));
+    fails(&bed, &[], "gpmd", "is suspended", &format!("kill -CONT {pid}"));
     kill_process(bed.gpmd_pid(), Signal::CONT).unwrap();
     is_well(&bed, &[]);
     let record = bed.home().join("gpmd.json");
     let said = fs::read(&record).unwrap();
     fs::write(&record, "{").unwrap();
-    fails(&bed, &[], "gpmd", "gpmd.json does not say so", "gpmd kill, then gpmd start");
+    fails(&bed, &[], "gpmd", "gpmd.json has no record of it", "gpmd kill, then gpmd start");
     fs::write(&record, said).unwrap();
     fs::remove_file(bed.home().join("home.id")).unwrap();
-    fails(&bed, &[], "home", "home.id is gone while process", &format!("kill {pid}"));
+    fails(&bed, &[], "home", "home.id is missing, but process", &format!("kill {pid}"));
     bed.kill_gpmd();
-    fails(&bed, &[], "gpmd", "ended without a word", "gpmd start");
+    fails(&bed, &[], "gpmd", "crashed or was killed", "gpmd start");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn sockets_of_gpmd() {
             &bed,
             &[],
             "answer",
-            "in the place of this home's gpmd",
+            "instead of the gpmd of this home",
             &format!("rm {}", bed.home().display()),
         );
     }
@@ -134,7 +134,7 @@ fn locks() {
     let lock = fs::File::create(bed.home().join("gpmd.lock")).unwrap();
     lock.lock().unwrap();
     let own = std::process::id();
-    first(&examine(&bed, &[]), "gpmd", "listens nowhere", &format!("kill {own}, then gpmd start"));
+    first(&examine(&bed, &[]), "gpmd", "listens on no socket", &format!("kill {own}, then gpmd start"));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_compiler_that_was_stopped() {
     is_well(&bed, &[]);
     kill_process(holding.pid(), Signal::STOP).unwrap();
     let fix = format!("kill -CONT {}", holding.pid().as_raw_nonzero());
-    fails(&bed, &[], "compiled", "the compiler is stopped", &fix);
+    fails(&bed, &[], "compiled", "the compiler is suspended", &fix);
     kill_process(holding.pid(), Signal::CONT).unwrap();
     holding.close_stdin();
     holding.finish();
@@ -163,7 +163,7 @@ fn ports_that_are_taken() {
     let mut command = bed.command(GVM);
     command.args(["doctor", "--json"]).env("GPMD_PORT", port.to_string());
     let found = checks(&Running::start(&mut command).finish());
-    let by = format!("port {port} is taken, by process {}", std::process::id());
+    let by = format!("port {port} is in use by process {}", std::process::id());
     first(&found, "gpmd", &by, "gpmd start --port 0 --command-port 0");
     fs::write(bed.home().join("config.toml"), format!("[gpmd]\ncommand-port = {port}\n")).unwrap();
     let mut command = bed.command(GVM);
@@ -185,9 +185,9 @@ fn another_gpmd_than_the_homes() {
     let (found, _) = at(of(&bed, "address"));
     assert!(found.iter().all(|check| check["state"] == "ok"), "{found:#?}");
     let (found, address) = at(of(&bed, "command_address"));
-    first(&found, "answer", "is not gpmd's port for nodes", "leave --gpmd");
+    first(&found, "answer", "is not gpmd's port for nodes", "omit --gpmd");
     bed.gvm(["--gpmd", &address, "eval", "Node.list()"]).fails("GPMD_NOT_RUNNING");
-    first(&at(of(&other, "address")).0, "answer", "AUTH_FAILED", "leave --gpmd");
+    first(&at(of(&other, "address")).0, "answer", "AUTH_FAILED", "omit --gpmd");
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     first(&at(nobody).0, "answer", "nothing listens there", "correct it");
 }
@@ -215,7 +215,7 @@ fn a_gpmd_that_may_open_no_more() {
         assert_eq!(ended.finish().status, Some(0));
     };
     limit("8");
-    first(&examine(&bed, &[]), "gpmd", "has all of the 8 files open", "ulimit -n 4096");
+    first(&examine(&bed, &[]), "gpmd", "its limit is 8", "ulimit -n 4096");
     limit("1024");
     is_well(&bed, &[]);
 }
@@ -240,15 +240,15 @@ fn nodes() {
     fails(&bed, &["choosy"], "accept", "does not accept", "gvm --name NAME doctor choosy");
     let found = checks(&bed.gvm(["--name", "study", "doctor", "choosy", "--json"]));
     assert!(found.iter().all(|check| check["state"] == "ok"), "{found:#?}");
-    fails(&bed, &["kitchen", "--name", "closed"], "node", "NODE_NAME_TAKEN", "leave --name out");
+    fails(&bed, &["kitchen", "--name", "closed"], "node", "NODE_NAME_TAKEN", "omit --name");
     let _silent = bed.node_with("silent", &["--allow-call", "other=*"]);
-    fails(&bed, &["silent"], "rights", "nothing may be called there", "--allow-call");
+    fails(&bed, &["silent"], "rights", "this node may call nothing there", "--allow-call");
     let sockets = fs::read_dir(bed.home().join("nodes")).unwrap();
     sockets.for_each(|socket| fs::remove_file(socket.unwrap().path()).unwrap());
     fails(&bed, &["kitchen"], "socket", "No such file", "start it again: gvm --name kitchen");
     kitchen.kill();
     wait_until("kitchen is gone", || !bed.nodes().iter().any(|name| name == "kitchen"));
-    fails(&bed, &["kitchen"], "name", "no live node is called kitchen", "gvm --name kitchen");
+    fails(&bed, &["kitchen"], "name", "no running node is called kitchen", "gvm --name kitchen");
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn a_node_that_was_stopped() {
     let fix = format!("kill -CONT {}", kitchen.pid().as_raw_nonzero());
     kill_process(kitchen.pid(), Signal::STOP).unwrap();
     let found = examine(&bed, &["kitchen"]);
-    first(&found, "nodes", "kitchen is stopped", &fix);
+    first(&found, "nodes", "kitchen is suspended", &fix);
     let socket = found.iter().find(|check| check["layer"] == "socket").unwrap();
     assert_eq!((&socket["state"], &socket["fix"]), (&Value::from("failed"), &Value::from(fix.as_str())));
     // gpmd finds out too, within seconds, and then it is no longer live.
     wait_until("gpmd has given it up", || bed.nodes().is_empty());
     let found = examine(&bed, &["kitchen"]);
-    first(&found, "nodes", "is stopped", &fix);
+    first(&found, "nodes", "is suspended", &fix);
     let name = found.iter().find(|check| check["layer"] == "name").unwrap();
     assert!(name["fix"].as_str().unwrap().contains(&fix), "{name}");
     kill_process(kitchen.pid(), Signal::CONT).unwrap();

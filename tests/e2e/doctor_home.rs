@@ -68,9 +68,9 @@ fn homes() {
     assert!(!bed.home().exists(), "the doctor makes no home");
     let flagged = bed.gvm(["--home", "other place", "doctor", "--json"]);
     let start = format!("gpmd --home {} start", "'other place'");
-    first(&checks(&flagged), "home", "counts from the folder you are in", &start);
+    first(&checks(&flagged), "home", "from the relative path other place", &start);
     fs::write(bed.home(), "a file").unwrap();
-    fails(&bed, &[], "home", "no folder", "choose another home");
+    fails(&bed, &[], "home", "is not a folder", "choose another home");
     assert!(bed.eval(["Node.list()"]).fails("HOME_INSECURE").contains("choose another home"));
     fs::remove_file(bed.home()).unwrap();
     symlink("nowhere", bed.home()).unwrap();
@@ -103,7 +103,7 @@ fn an_empty_variable_is_as_none() {
     let mut command = bed.command(GVM);
     command.args(["doctor", "--json"]).env("GHOST_HOME", "").env("HOME", bed.folder());
     let own = bed.folder().join(".ghost-network").display().to_string();
-    first(&checks(&Running::start(&mut command).finish()), "home", &own, "gpmd start makes it");
+    first(&checks(&Running::start(&mut command).finish()), "home", &own, "gpmd start, which creates it");
 }
 
 #[test]
@@ -111,21 +111,11 @@ fn settings() {
     let bed = Bed::new();
     let file = bed.home().join("config.toml");
     for (text, layer, words, fix) in [
-        (
-            "\nacept = \"all\"\n",
-            "settings",
-            "line 2: there is no setting `acept`: did you mean `accept`",
-            "line",
-        ),
-        (
-            "listen = \"192.0.2.7\"",
-            "settings",
-            "line 1: listen: 192.0.2.7 cannot be listened at",
-            "config.toml",
-        ),
+        ("\nacept = \"all\"\n", "settings", "line 2: unknown setting `acept`: did you mean `accept`", "line"),
+        ("listen = \"192.0.2.7\"", "settings", "line 1: listen: cannot listen on 192.0.2.7", "config.toml"),
         ("name = \"My Node\"", "settings", "line 1: name: `My Node` is not a valid name", "config.toml"),
         ("[gpmd]\nlisten = \"here\"", "settings", "line 2: gpmd.listen", "config.toml"),
-        ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, is no folder", "config.toml"),
+        ("dir = [\"/no/such/folder\"]", "node", "/no/such/folder, which is not a folder", "config.toml"),
     ] {
         fs::write(&file, text).unwrap();
         fails(&bed, &[], layer, words, fix);
@@ -147,7 +137,7 @@ fn keys() {
         fails(&bed, &[], "key", "does not contain an Ed25519 key", "rm ");
     }
     fs::remove_file(&key).unwrap();
-    fails(&bed, &[], "key", "is gone while gpmd runs", "gpmd kill, then gpmd start");
+    fails(&bed, &[], "key", "is missing, but gpmd still uses it", "gpmd kill, then gpmd start");
     assert!(!key.exists(), "the doctor makes no key");
     // Another home's key, under a gpmd that holds the old one.
     let other = Bed::new();
@@ -192,14 +182,14 @@ fn what_is_no_folder_or_no_file() {
         let path = bed.home().join(name);
         fs::remove_dir(&path).unwrap();
         fs::write(&path, "").unwrap();
-        fails(&bed, &[], layer, "is no folder", "mv ");
+        fails(&bed, &[], layer, "is not a folder", "mv ");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
     }
     for (name, layer) in [("config.toml", "settings"), ("device.key", "key"), ("gpmd.log", "gpmd")] {
         let path = bed.home().join(name);
         fs::create_dir(&path).unwrap();
-        fails(&bed, &[], layer, "is no file", "mv ");
+        fails(&bed, &[], layer, "is not a file", "mv ");
         fs::remove_dir(path).unwrap();
     }
 }
@@ -266,7 +256,7 @@ fn disks() {
     follow(&format!("cat /dev/zero > {} 2>/dev/null || true", filling.display()));
     fails(&bed, &[], "home", "No space left", "free some space");
     let other = bed.gvm(["--home", &disk.0.join("other").display().to_string(), "doctor", "--json"]);
-    first(&checks(&other), "home", "its disk is full", "free some space");
+    first(&checks(&other), "home", "the disk is full", "free some space");
     fs::remove_file(filling).unwrap();
     is_well(&bed, &[]);
     follow(&format!("mount -o remount,noexec {}", disk.0.display()));

@@ -105,7 +105,7 @@ fn parameters_are_hinted_and_never_taken() {
     terminal.press(&format!("{RIGHT}2"));
     terminal.wait_for_text("(here) > math.add(1,2  p1: s32");
     terminal.press(",3");
-    terminal.wait_for_text("math.add(1,2,3  one argument too many");
+    terminal.wait_for_text("math.add(1,2,3  too many arguments");
     terminal.press("\x7f\x7f)\r");
     terminal.wait("the result", |screen| screen.contents().lines().any(|row| row == "3").then_some(()));
     assert!(terminal.text().lines().any(|row| row == "(here) > math.add(1,2)"), "{}", terminal.text());
@@ -207,7 +207,7 @@ fn large_results_are_shortened_for_people_alone() {
     let bed = Bed::stocked();
     let terminal = usual(&bed);
     terminal.enter("values.bytes(1048576)");
-    terminal.wait_for_text("… (1.0 MiB, 1048576 elements; whole when piped)");
+    terminal.wait_for_text("… (1.0 MiB, 1048576 elements; pipe the output to get all of it)");
     let piped = bed.eval(["values.bytes(1048576)"]).ok();
     assert_eq!(piped.matches(',').count(), (1 << 20) - 1);
     assert!(!piped.contains('…'));

@@ -218,7 +218,7 @@ fn a_person_is_asked() {
     b.press("values.echo-u8(4");
     let a = bed.start_gvm(["eval", "--name", "a", "Node.connect(b)", "Node.run(b, values.echo-u8(5))"]);
     b.wait_for_text("a wants to connect. Allow? [y/N]");
-    wait_until("a knows", || a.err().contains("b asks its person"));
+    wait_until("a knows", || a.err().contains("waiting for the user of b to accept"));
     b.enter("2)");
     b.wait_for_text("\n42");
     b.enter("Yes");
@@ -231,7 +231,7 @@ fn a_person_is_asked() {
     b.enter("");
     let denied = c.end().fails("CONNECTION_DENIED");
     assert!(denied.contains("the person at `b` denied `c`"), "{denied}");
-    b.wait_for_text("[c is denied]");
+    b.wait_for_text("[c was denied]");
 }
 
 #[test]
@@ -241,13 +241,13 @@ fn who_asks_may_change_their_mind() {
     let first = bed.start_gvm(["eval", "--name", "first", "Node.connect(b)"]);
     b.wait_for_text("first wants to connect. Allow? [y/N]");
     let second = bed.start_gvm(["run", "--name", "second", "--node", "b", "math"]);
-    wait_until("it waits", || second.err().contains("b asks its person"));
+    wait_until("it waits", || second.err().contains("waiting for the user of b to accept"));
     assert!(!b.text().contains("second wants"), "one question at a time:\n{}", b.text());
     let started = Instant::now();
     first.signal(Signal::INT);
     assert_eq!(first.end().status, Some(130));
     assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
-    b.wait_for_text("[first does not wait any more: ");
+    b.wait_for_text("[first no longer waits: ");
     b.wait_for_text("second wants to connect. Allow? [y/N]");
     b.enter("y");
     assert_eq!(second.end().ok(), "Reponse from the math module...\n");
@@ -275,7 +275,9 @@ fn leaving_lets_calls_end() {
     let slow = bed.start_gvm(words.into_iter().chain(["Node.list()"]));
     slow.wait_for_out("sleeping");
     b.running.close_stdin();
-    wait_until("b waits", || b.running.err().contains("[waiting for a call to end; Ctrl-C stops it]"));
+    wait_until("b waits", || {
+        b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]")
+    });
     late.tell("Node.run(b, values.echo-u8(1))");
     let refused = late.running.end().fails("NODE_DOWN");
     assert!(refused.contains("is shutting down"), "{refused}");
@@ -295,7 +297,9 @@ fn leaving_takes_back_what_does_not_end() {
         wait_until_busy(b.pid());
         let started = Instant::now();
         b.running.close_stdin();
-        wait_until("b waits", || b.running.err().contains("[waiting for a call to end; Ctrl-C stops it]"));
+        wait_until("b waits", || {
+            b.running.err().contains("[waiting for 1 call to end; press Ctrl-C to stop it]")
+        });
         if hurry {
             b.running.signal(Signal::INT);
         }

@@ -1,7 +1,7 @@
-//! What `gvm` and `gpmd` share: the REPL, the doctor, the settings.
+//! The parts that `gvm` and `gpmd` share: the REPL, the doctor, the settings.
 //!
-//! In: lines, files of settings. Out: calls of the library, and what came of them, printed. Must not know: flags and
-//! the environment (`bin/` hands them over), capnp, wasmtime.
+//! In: lines, settings files. Out: calls of the library, and their results on the screen. Must not know:
+//! command line flags and environment variables (`bin/` reads them), capnp, wasmtime.
 
 pub mod doctor;
 pub mod repl;

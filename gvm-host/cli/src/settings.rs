@@ -1,8 +1,8 @@
-//! What a home's `config.toml` says.
+//! The settings in the `config.toml` of a home.
 //!
-//! In: the file's text. Out: the settings as a person wrote them, each with its line, or `SYNTAX` that names
-//! file, line and the way out. Flags and the environment stand above them. Must not know: what the settings
-//! do; whoever reads one's value says what is wrong with it by [`Setting::wrong`].
+//! In: the file. Out: the settings, each with its line; or `SYNTAX` with the file and the line. Must not
+//! know: flags and environment variables; what the settings do. The caller checks the values, and reports
+//! errors by [`Setting::wrong`].
 
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -15,13 +15,13 @@ use toml::Spanned;
 use gvm_host::text::near;
 use gvm_host::{Code, Error, Reason, Result};
 
-/// What the file is called, in the home.
+/// The name of the file in the home.
 pub const FILE: &str = "config.toml";
 
-/// A file larger than this is none of ours.
+/// A larger file is refused.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// One setting as it was written, and where.
+/// The value of a setting, and its place in the file.
 #[derive(Clone, Debug)]
 pub struct Setting<T> {
     pub value: T,
@@ -30,13 +30,13 @@ pub struct Setting<T> {
 }
 
 impl<T> Setting<T> {
-    /// The error of a value that cannot be used.
+    /// Returns the error of a value that is not valid.
     pub fn wrong(&self, key: &str, why: impl Display) -> Error {
         bad(&self.file, self.line, format_args!("{key}: {why}"))
     }
 }
 
-/// The settings of a home; none where nothing is said.
+/// The settings of a home.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub name: Option<Setting<String>>,
@@ -52,7 +52,7 @@ pub struct Settings {
     pub env: Option<Setting<Vec<String>>>,
     pub allow_net: Option<Setting<Vec<String>>>,
     pub grant: Option<Setting<Vec<String>>>,
-    /// Of the daemon.
+    /// The settings of the daemon.
     pub gpmd: Daemon,
 }
 
@@ -101,20 +101,22 @@ enum OneOrMany {
 }
 
 impl Settings {
-    /// Reads the file in this home; a home without one says nothing.
+    /// Reads the file in this home. Without a file, no setting is set.
     ///
     /// # Errors
-    /// `SYNTAX` with file and line, for what is no TOML, unknown keys and values of another type;
-    /// `INTERNAL` where the file cannot be read.
+    /// `SYNTAX` with the file and the line, if the file is not TOML, or has an unknown key or a value of the wrong type;
+    /// `INTERNAL` if the file cannot be read.
     pub fn read(home: &Path) -> Result<Settings> {
         let path = home.join(FILE);
         let fail = |error: std::io::Error| Error::io(format_args!("cannot read {}", path.display()), error);
         match std::fs::metadata(&path) {
-            // What is wrong with the home itself is told by whoever opens it.
+            // Opening the home reports that it does not exist.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(Settings::default());
             }
-            Ok(meta) if meta.len() > MOST_BYTES => return Err(bad(&path, 1, "it is too large for settings")),
+            Ok(meta) if meta.len() > MOST_BYTES => {
+                return Err(bad(&path, 1, format_args!("the file is larger than {} MiB", MOST_BYTES >> 20)));
+            }
             Err(error) => return Err(fail(error)),
             Ok(_) => {}
         }
@@ -153,7 +155,7 @@ impl Settings {
     }
 }
 
-/// The file that settings stand in.
+/// The file of the settings.
 struct Source<'a> {
     text: &'a str,
     path: &'a Path,
@@ -185,14 +187,17 @@ fn line_of(text: &str, at: usize) -> usize {
 fn unreadable(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     let line = error.span().map_or(1, |span| line_of(text, span.start));
     let message = error.message();
-    // serde says: unknown field `acept`, expected one of `name`, `accept`, …
+    // The message of serde: unknown field `acept`, expected one of `name`, `accept`, …
     let Some(rest) = message.strip_prefix("unknown field `") else { return bad(path, line, message) };
     let mut quoted = rest.split('`').step_by(2);
     let unknown = quoted.next().unwrap_or_default();
     let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
     let near = near::suggestion(unknown, known.iter().copied());
-    let help = if near.is_empty() { format!("; there are: {}", known.join(", ")) } else { near };
-    bad(path, line, format_args!("there is no setting `{unknown}`{help}"))
+    let error = bad(path, line, format_args!("unknown setting `{unknown}`{near}"));
+    match near.is_empty() {
+        true => error.with_help(format!("use one of the settings {}", known.join(", "))),
+        false => error,
+    }
 }
 
 fn bad(path: &Path, line: usize, why: impl Display) -> Error {
@@ -230,9 +235,10 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_file_the_line_and_the_way_out() {
+        let default = "correct the line, or remove it to use the default";
         for (text, words) in [
-            ("\nacept = \"all\"", &["line 2", "no setting `acept`: did you mean `accept`"][..]),
-            ("zzz = 1", &["line 1", "no setting `zzz`; there are: name, accept"]),
+            ("\nacept = \"all\"", &["line 2", "unknown setting `acept`: did you mean `accept`"][..]),
+            ("zzz = 1", &["line 1", "unknown setting `zzz`"]),
             ("name = \"a\"\ntimeout = 2", &["line 2", "string"]),
             ("[gpmd]\nport = 70000", &["line 2", "u16"]),
             ("[gpmd]\nprt = 7", &["line 2", "did you mean `port`"]),
@@ -242,8 +248,13 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.code(), Code::Syntax);
-            let words = [words, &["/home/config.toml", "remove it for the default"]].concat();
+            let words = [words, &["/home/config.toml"]].concat();
             assert!(words.iter().all(|word| error.message().contains(word)), "{text:?}: {error}");
+            let help = error.help().unwrap();
+            match text {
+                "zzz = 1" => assert!(help.starts_with("use one of the settings name, accept, "), "{help}"),
+                _ => assert_eq!(help, default, "{text:?}"),
+            }
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Which signals whoever started this process wants ignored.
+//! Finds out which signals the parent process set to be ignored, as `nohup` and shells do.
 //!
-//! In: a signal's number. Out: whether to leave it alone, as `nohup` and a shell's background jobs ask.
-//! Must not know: what a program does about the others.
+//! In: the number of a signal. Out: whether to leave it alone. Must not know: how programs handle signals.
 
-/// Whether the signal was ignored when this was first asked for it. Catching it would override that: ask
-/// before. Where the system does not tell, it was not.
+/// Returns whether the process ignores this signal. Must be called before the process catches it. False if
+/// the system does not tell.
 pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

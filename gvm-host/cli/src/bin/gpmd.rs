@@ -1,7 +1,8 @@
 //! `gpmd`, the port mapper daemon and its commands.
 //!
-//! In: arguments, the environment, signals. Out: what a person or a script reads; exit status 0,
-//! 1 for a coded error, 2 for wrong usage, 141 where the reader of a pipe has gone. Must not know: how anything is done; the library does it.
+//! In: arguments, environment variables, signals. Out: text or JSON, and an exit status: 0, 1 for an error, 2
+//! for wrong usage, 141 if the reader of a pipe closed it. Must not know: how the commands work; the library
+//! does.
 
 #[path = "gpmd/args.rs"]
 mod args;
@@ -59,7 +60,7 @@ fn run(mut args: Args) -> Result<()> {
     match &args.command {
         Command::Completions { shell } => return manual::completions(*shell, Args::command()),
         Command::Man { folder } => return manual::manual(folder.as_deref(), Args::command()),
-        // A daemon that runs can be asked and ended whatever its settings say by now.
+        // The other commands must reach a running daemon even if its settings are broken.
         Command::Start { .. } => args.settle()?,
         _ => {}
     }
@@ -83,7 +84,7 @@ fn run(mut args: Args) -> Result<()> {
     }
 }
 
-/// Says what went wrong: for a person on stderr, for a program on stdout too where it asked so.
+/// Prints an error on standard error, and with `--json` on standard output too.
 fn report(error: &Error, json: bool) {
     if json && !stdio::is_cut(error) {
         let value = serde_json::json!({ "error": error.to_json() });

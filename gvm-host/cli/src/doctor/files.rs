@@ -1,7 +1,7 @@
-//! Whether a path can be used as it must be, and what keeps it from that.
+//! Checks the permissions of paths.
 //!
-//! In: a path of the home, and what is done with it. Out: the first folder above it, or the path itself, that
-//! stands in the way, with the command that fixes it. Must not know: what the files hold.
+//! In: a path of the home, and how it is used. Out: the first path on the way to it that prevents this use,
+//! with the command that fixes it. Must not know: the content of the files.
 
 use std::fs;
 use std::io;
@@ -11,13 +11,13 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-use super::Sick;
+use super::Problem;
 use gvm_host::text::quote;
 
-/// What is done with a path.
+/// How a path is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// A folder that files are made in.
+    /// A folder in which files are created.
     Folder,
     /// A file that is read.
     Read,
@@ -25,12 +25,12 @@ pub enum Use {
     Write,
 }
 
-/// What keeps a path from being used so; none where nothing does, or it is not there.
-pub fn refused(path: &Path, how: Use) -> Option<Sick> {
+/// Returns why a path cannot be used. `None` if it can, or if it does not exist.
+pub fn refused(path: &Path, how: Use) -> Option<Problem> {
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
     for folder in above.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
         match fs::metadata(folder) {
-            Ok(meta) if !meta.is_dir() => return Some(no_folder(folder)),
+            Ok(meta) if !meta.is_dir() => return Some(not_folder(folder)),
             Ok(_) => {}
             Err(_) => return None,
         }
@@ -48,24 +48,24 @@ pub fn refused(path: &Path, how: Use) -> Option<Sick> {
     };
     match (fits, how) {
         (true, _) => access(path, wanted).err().map(|error| forbidden(path, words, how, error)),
-        (false, Use::Folder) => Some(no_folder(path)),
-        (false, _) => Some(Sick::new(format!("{} is no file", path.display()), aside(path))),
+        (false, Use::Folder) => Some(not_folder(path)),
+        (false, _) => Some(Problem::new(format!("{} is not a file", path.display()), aside(path))),
     }
 }
 
-/// The command that puts something aside, so that another can stand in its place.
+/// Returns the command that renames a path, so that another file or folder can take its place.
 pub fn aside(path: &Path) -> String {
     format!("mv {} {}", quote::path(path), quote::word(&format!("{}.old", path.display())))
 }
 
-fn no_folder(path: &Path) -> Sick {
-    Sick::new(
-        format!("{} is no folder", path.display()),
-        format!("{} makes room for one; or choose another home with --home or GHOST_HOME", aside(path)),
+fn not_folder(path: &Path) -> Problem {
+    Problem::new(
+        format!("{} is not a folder", path.display()),
+        format!("{}, or choose another home with --home or GHOST_HOME", aside(path)),
     )
 }
 
-fn forbidden(path: &Path, what: &str, how: Use, error: Errno) -> Sick {
+fn forbidden(path: &Path, what: &str, how: Use, error: Errno) -> Problem {
     if error == Errno::ROFS {
         return disk(path, error.into());
     }
@@ -73,33 +73,37 @@ fn forbidden(path: &Path, what: &str, how: Use, error: Errno) -> Sick {
     let mode = meta.as_ref().map_or(0, |meta| meta.mode() & 0o777);
     let words = format!("{} cannot {what}", path.display());
     match meta {
-        Some(meta) if meta.uid() != rustix::process::geteuid().as_raw() => Sick::new(
+        Some(meta) if meta.uid() != rustix::process::geteuid().as_raw() => Problem::new(
             format!("{words}: it belongs to another user ({})", meta.uid()),
             format!(
-                "give it to yourself (as root: chown -R {} {}), or choose another home with --home or GHOST_HOME",
+                "take ownership (as root: chown -R {} {}), or choose another home with --home or GHOST_HOME",
                 rustix::process::geteuid().as_raw(),
                 quote::path(path)
             ),
         ),
         Some(_) => {
             let wanted = if how == Use::Folder { "700" } else { "600" };
-            Sick::new(format!("{words} (mode {mode:03o})"), format!("chmod {wanted} {}", quote::path(path)))
+            Problem::new(
+                format!("{words} (mode {mode:03o})"),
+                format!("chmod {wanted} {}", quote::path(path)),
+            )
         }
-        None => Sick::new(format!("{words}: {error}"), "look at who owns it"),
+        None => Problem::new(format!("{words}: {error}"), "check its owner and permissions"),
     }
 }
 
-/// A disk that does not take what is written.
-pub fn disk(path: &Path, error: io::Error) -> Sick {
+/// Returns the problem of a path that cannot be written because of its disk.
+pub fn disk(path: &Path, error: io::Error) -> Problem {
     let words = format!("{} cannot be written: {error}", path.display());
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Sick::new(
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Problem::new(
             words,
-            "free some space on its disk; `compiled` in the home may be removed, it is made again",
+            "free some space on its disk; you can remove `compiled` in the home, GVM creates it again",
         ),
-        io::ErrorKind::ReadOnlyFilesystem => {
-            Sick::new(words, "mount its disk for writing, or choose another home with --home or GHOST_HOME")
-        }
-        _ => Sick::new(words, "look at who owns it, and at its disk"),
+        io::ErrorKind::ReadOnlyFilesystem => Problem::new(
+            words,
+            "mount its disk for writing, or choose another home with --home or GHOST_HOME",
+        ),
+        _ => Problem::new(words, "check its owner, its permissions and its disk"),
     }
 }

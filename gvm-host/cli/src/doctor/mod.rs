@@ -1,9 +1,10 @@
-//! What keeps a node, or two, from working, found layer by layer.
+//! Checks a home, its daemon and its nodes, layer by layer.
 //!
-//! In: a home's path, the node that would be started there, the name of another to look at. Out: findings in
-//! the order of the layers, each with what is wrong and how it is fixed; what stands on a layer that fails is
-//! skipped. Changes nothing: it makes no home, starts no daemon; a node of its own comes and goes. Must not
-//! know: the terminal.
+//! In: the path of a home, the configuration of a node in it, the name of another node. Out: findings in the
+//! order of the layers, each with what is wrong and how to fix it. A failed layer makes the layers that need
+//! it skipped. Must not know: the terminal.
+//!
+//! The checks change nothing: they create no home and start no daemon. They start a node and end it.
 
 mod daemon;
 mod files;
@@ -26,137 +27,138 @@ use gvm_host::system::process;
 use gvm_host::{Code, Error, Result};
 use gvm_host::{Config, workers};
 
-/// One layer, and how it is.
+/// The result of checking one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// A word for the layer, always the same.
+    /// The name of the layer, which never changes.
     pub layer: &'static str,
     pub state: State,
     /// What was found.
-    pub words: String,
-    /// How it is fixed, where it has to be.
+    pub message: String,
+    /// How to fix it, if the check failed.
     pub fix: Option<String>,
 }
 
-/// How a layer is.
+/// The state of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    Well,
-    Failing,
-    /// It stands on one that fails.
+    Ok,
+    Failed,
+    /// Not checked, because an earlier check failed.
     Skipped,
 }
 
 impl State {
-    /// The state as `--json` gives it.
+    /// Returns the state as it appears in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            State::Well => "ok",
-            State::Failing => "failed",
+            State::Ok => "ok",
+            State::Failed => "failed",
             State::Skipped => "skipped",
         }
     }
 }
 
 impl Finding {
-    /// The finding for a program.
+    /// Returns the finding as JSON.
     pub fn json(&self) -> Json {
-        json!({ "layer": self.layer, "state": self.state.as_str(), "message": self.words, "fix": self.fix })
+        json!({ "layer": self.layer, "state": self.state.as_str(), "message": self.message, "fix": self.fix })
     }
 }
 
-/// Makes what a node of a home is made with, as the command line and the settings say.
+/// Returns the configuration of a node in a home, from the command line and the settings.
 pub type MakeConfig = Box<dyn Fn(Home) -> Result<Config> + Send + Sync>;
 
-/// What is looked at.
-pub struct Patient {
-    /// The home; it need not be there.
+/// What to check.
+pub struct Setup {
+    /// The path of the home, which may not exist.
     pub home: PathBuf,
-    /// What reading the home's settings came to.
+    /// The result of reading the settings of the home.
     pub settings: Result<()>,
-    /// Where gpmd is, if not in the home.
+    /// The address of gpmd, if it is not in the home.
     pub gpmd: Option<Address>,
-    /// The ports that a gpmd started now would take.
+    /// The ports that gpmd would use if it started now.
     pub ports: Ports,
-    /// Another node, to be met.
+    /// Another node to connect to.
     pub node: Option<Name>,
-    /// The node that looks.
+    /// The configuration of the test node.
     pub config: MakeConfig,
     pub compiler: Compiler,
-    /// How a person calls `gpmd` and `gvm` for this home.
+    /// The commands to suggest.
     pub commands: Commands,
 }
 
-/// How a person calls the programs for this home: with `--home`, where that is how it was chosen.
+/// The programs as a user calls them for this home: with `--home`, if that flag chose the home.
 #[derive(Clone, Debug)]
 pub struct Commands {
     pub gpmd: String,
     pub gvm: String,
 }
 
-/// Layers that fail for a moment while gpmd ends, or has just started.
+/// Layers that can fail for a moment while gpmd starts or ends.
 const CHANGING: [&str; 4] = ["answer", "ports", "nodes", "node"];
 
-/// How long ending takes, where nothing holds it up.
+/// How long gpmd takes to end.
 const CHANGE: Duration = Duration::from_millis(300);
 
-/// Looks at every layer. Takes some seconds where something does not answer. Blocks: not to be called on a
+/// Checks every layer. Takes some seconds if something does not answer. Blocks, so it must not be called on a
 /// runtime.
-pub fn examine(patient: &Patient) -> Vec<Finding> {
-    let runs = || Home::existing(&patient.home).ok().map(|home| (is_running(&home), holder(&home)));
+pub fn examine(setup: &Setup) -> Vec<Finding> {
+    let runs = || Home::existing(&setup.home).ok().map(|home| (is_running(&home), holder(&home)));
     let before = runs();
     let mut findings = Findings(Vec::new());
-    look(&mut findings, patient);
-    // A gpmd that came or went meanwhile has shown a face of neither state.
-    if findings.0.iter().any(|finding| finding.state == State::Failing && CHANGING.contains(&finding.layer)) {
+    look(&mut findings, setup);
+    // If gpmd started or ended meanwhile, the findings mix both states.
+    if findings.0.iter().any(|finding| finding.state == State::Failed && CHANGING.contains(&finding.layer)) {
         std::thread::sleep(CHANGE);
         if runs() != before {
             findings.0.clear();
-            look(&mut findings, patient);
+            look(&mut findings, setup);
         }
     }
     findings.skip(&["process"]);
     findings.skip(home::LAYERS);
     findings.skip(daemon::LAYERS);
     findings.skip(own::LAYERS);
-    if patient.node.is_some() {
+    if setup.node.is_some() {
         findings.skip(peer::LAYERS);
     }
     findings.0
 }
 
-fn look(findings: &mut Findings, patient: &Patient) -> Option<()> {
-    let enough = process::enough_descriptors().map(|()| ((), "may open enough files".to_owned()));
-    findings.note("process", enough.map_err(|error| Sick::of(&error, || "ulimit -n 1024".into())))?;
-    let disk = home::examine(findings, patient)?;
-    let (nodes, answers) = daemon::examine(findings, patient, &disk.home, disk.key)?;
-    // A node starts where single modules are damaged, too.
-    let own = (answers && disk.ready).then(|| own::examine(findings, patient, &disk.home)).flatten();
-    if let Some(name) = &patient.node {
-        peer::examine(findings, patient, &disk, &nodes, name, own.is_some());
+fn look(findings: &mut Findings, setup: &Setup) -> Option<()> {
+    let enough =
+        process::enough_descriptors().map(|()| ((), "the limit on open files is high enough".to_owned()));
+    findings.note("process", enough.map_err(|error| Problem::of(&error, || "ulimit -n 1024".into())))?;
+    let disk = home::examine(findings, setup)?;
+    let (nodes, answers) = daemon::examine(findings, setup, &disk.home, disk.key)?;
+    // A node can start even if some modules are damaged.
+    let own = (answers && disk.ready).then(|| own::examine(findings, setup, &disk.home)).flatten();
+    if let Some(name) = &setup.node {
+        peer::examine(findings, setup, &disk, &nodes, name, own.is_some());
     }
     Some(())
 }
 
-/// What came of looking at a layer: what the next ones need, and words; or what is wrong.
-type Found<T> = std::result::Result<(T, String), Sick>;
+/// The result of a check: what the next checks need, and what was found; or the problem.
+type Found<T> = std::result::Result<(T, String), Problem>;
 
-/// What is wrong, and how it is fixed.
-struct Sick {
-    words: String,
+/// What is wrong, and how to fix it.
+struct Problem {
+    message: String,
     fix: String,
 }
 
-impl Sick {
-    fn new(words: impl Into<String>, fix: impl Into<String>) -> Sick {
-        Sick { words: words.into(), fix: fix.into() }
+impl Problem {
+    fn new(message: impl Into<String>, fix: impl Into<String>) -> Problem {
+        Problem { message: message.into(), fix: fix.into() }
     }
 
-    /// An error: fixed by the command that it names, else as `fix` says.
-    fn of(error: &Error, fix: impl FnOnce() -> String) -> Sick {
+    /// Converts an error. The fix is the command of the error, or the result of `fix`.
+    fn of(error: &Error, fix: impl FnOnce() -> String) -> Problem {
         match error.command() {
-            Some(command) => Sick::new(error.message(), command),
-            None => Sick::new(format!("{}: {}", error.code(), error.message()), fix()),
+            Some(command) => Problem::new(error.message(), command),
+            None => Problem::new(format!("{}: {}", error.code(), error.message()), fix()),
         }
     }
 }
@@ -165,76 +167,76 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn note<T>(&mut self, layer: &'static str, found: Found<T>) -> Option<T> {
-        let (state, words, fix, value) = match found {
-            Ok((value, words)) => (State::Well, words, None, Some(value)),
-            Err(sick) => (State::Failing, sick.words, Some(sick.fix), None),
+        let (state, message, fix, value) = match found {
+            Ok((value, message)) => (State::Ok, message, None, Some(value)),
+            Err(problem) => (State::Failed, problem.message, Some(problem.fix), None),
         };
-        self.0.push(Finding { layer, state, words, fix });
+        self.0.push(Finding { layer, state, message, fix });
         value
     }
 
-    /// Notes those of these layers that were not reached.
+    /// Adds the layers that were not checked.
     fn skip(&mut self, layers: &[&'static str]) {
         let known: Vec<_> = self.0.iter().map(|finding| finding.layer).collect();
         let skipped = layers.iter().filter(|layer| !known.contains(layer));
-        let words = "not looked at: what it stands on fails";
+        let message = "skipped: an earlier check failed";
         self.0.extend(skipped.map(|layer| Finding {
             layer,
             state: State::Skipped,
-            words: words.to_owned(),
+            message: message.to_owned(),
             fix: None,
         }));
     }
 }
 
-/// Why a process cannot serve whoever comes: it was stopped, or may hold no more files open; none where it
-/// can, or nothing is known of it.
-fn unable(pid: u32, what: &str) -> Option<Sick> {
+/// Returns why a process cannot serve clients: it is suspended, or has too many files open. `None` if it can,
+/// or if the system does not tell.
+fn unable(pid: u32, what: &str) -> Option<Problem> {
     stopped(pid, what).or_else(|| {
         let (open, most) = process::open_files(pid)?;
         (open + 2 > most).then(|| {
-            Sick::new(
+            Problem::new(
                 format!(
-                    "{what} takes no more connections: {} has all of the {most} files open that it may",
+                    "{what} accepts no more connections: {} has {open} files open, and its limit is {most}",
                     process::called(pid)
                 ),
                 format!(
-                    "end some of what is connected with it; or prlimit --pid {pid} --nofile=4096, and `ulimit -n 4096` \
-                     before its next start"
+                    "close some of its connections; or prlimit --pid {pid} --nofile=4096, and `ulimit -n 4096` \
+                     before you start it the next time"
                 ),
             )
         })
     })
 }
 
-/// A process that was stopped, and how it goes on; none where it runs, or nothing is known of it.
-fn stopped(pid: u32, what: &str) -> Option<Sick> {
+/// Returns the problem of a process that is suspended. `None` if it runs, or if the system does not tell.
+fn stopped(pid: u32, what: &str) -> Option<Problem> {
     let called = process::called(pid);
     match process::state(pid)? {
         process::State::Runs => None,
-        process::State::Stopped => Some(Sick::new(
-            format!("{what} is stopped (Ctrl-Z, SIGSTOP): {called} neither takes nor answers anything"),
+        process::State::Stopped => Some(Problem::new(
+            format!("{what} is suspended (Ctrl-Z or SIGSTOP): {called} does not respond"),
             format!("kill -CONT {pid}"),
         )),
-        process::State::Traced => Some(Sick::new(
-            format!("{what} is held by a debugger: {called} neither takes nor answers anything"),
-            format!("let it go on there, or end the debugger of process {pid}"),
+        process::State::Traced => Some(Problem::new(
+            format!("{what} is paused by a debugger: {called} does not respond"),
+            format!("continue process {pid} in the debugger, or end the debugger"),
         )),
     }
 }
 
-/// What is done about gpmd's silence.
-fn about_gpmd(error: &Error, home: &Home, patient: &Patient) -> String {
-    let gpmd = &patient.commands.gpmd;
+/// Returns how to fix a gpmd that does not answer.
+fn about_gpmd(error: &Error, home: &Home, setup: &Setup) -> String {
+    let gpmd = &setup.commands.gpmd;
     match error.code() {
         Code::GpmdNotRunning => match holder(home) {
             Some(pid) => format!("kill {pid}, then {gpmd} start"),
             None => format!("{gpmd} start"),
         },
         Code::VersionMismatch => {
-            format!("install the same version of gvm and gpmd, then {gpmd} kill and {gpmd} start")
+            format!("install gvm and gpmd from one release, then {gpmd} kill and {gpmd} start")
         }
-        _ => format!("{gpmd} kill, then {gpmd} start; its log is {}", home.gpmd_log().display()),
+        _ => format!("{gpmd} kill, then {gpmd} start; the log is {}", home.gpmd_log().display()),
     }
 }
 

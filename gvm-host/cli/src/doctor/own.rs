@@ -1,12 +1,12 @@
-//! The layer of a node of one's own: that one starts here, and runs a call.
+//! Checks that a node starts here and runs a call.
 //!
-//! In: a home whose gpmd answers. Out: a finding: whatever would keep `gvm` from working and has no layer of
-//! its own, in the words that `gvm` would use. Must not know: other nodes.
+//! In: a home with a gpmd that answers. Out: a finding, with the error that `gvm` itself would report. Must
+//! not know: other nodes.
 
 use std::time::Duration;
 
 use super::files::{Use, refused};
-use super::{Findings, Found, Patient, Sick, about_gpmd, runtime};
+use super::{Findings, Found, Problem, Setup, about_gpmd, runtime};
 use gvm_host::Accept;
 use gvm_host::Home;
 use gvm_host::Limits;
@@ -18,30 +18,30 @@ use gvm_host::{Code, Error, Result};
 use gvm_host::{Config, Handle};
 use gvm_host::{Engine, EngineConfig};
 
-/// In their order.
+/// The layers in their order.
 pub const LAYERS: &[&str] = &["node"];
 
-/// How long starting, compiling some bytes and running them may take; a second on a busy machine.
+/// How long the test may take: to start a node, compile a function and run it takes a second on a busy machine.
 const TRIAL: Duration = Duration::from_secs(20);
 
 /// `(module (func (export "one") (result i32) i32.const 1))`
 const ONE: &[u8] = b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x03\x02\x01\0\x07\x07\x01\x03one\0\0\x0a\x06\x01\x04\0\x41\x01\x0b";
 
-/// Looks at it.
-pub fn examine(findings: &mut Findings, patient: &Patient, home: &Home) -> Option<()> {
-    findings.note("node", own(patient, home))
+/// Checks the layer.
+pub fn examine(findings: &mut Findings, setup: &Setup, home: &Home) -> Option<()> {
+    findings.note("node", own(setup, home))
 }
 
-fn own(patient: &Patient, home: &Home) -> Found<()> {
-    let sick = |error: Error| Sick::of(&error, || fix(&error, patient, home));
-    let config = (patient.config)(home.clone()).map_err(sick)?;
+fn own(setup: &Setup, home: &Home) -> Found<()> {
+    let problem = |error: Error| Problem::of(&error, || fix(&error, setup, home));
+    let config = (setup.config)(home.clone()).map_err(problem)?;
     for dir in &config.grants.dirs {
         let host = std::path::absolute(&dir.host).unwrap_or_else(|_| dir.host.clone());
         let wrong = match host.is_dir() {
             true => refused(&host, Use::Folder).filter(|_| !dir.read_only),
-            false => Some(Sick::new(
-                format!("what guests are to see, {}, is no folder that is there", host.display()),
-                "make it, or correct `--dir` (`dir` in config.toml)",
+            false => Some(Problem::new(
+                format!("guests are granted {}, which is not a folder", host.display()),
+                "create the folder, or correct `--dir` (`dir` in config.toml)",
             )),
         };
         if let Some(wrong) = wrong {
@@ -49,20 +49,20 @@ fn own(patient: &Patient, home: &Home) -> Found<()> {
         }
     }
     let name = config.name.clone();
-    runtime(tried(config, patient, home)).and_then(|tried| tried).map_err(sick)?;
+    runtime(tried(config, setup, home)).and_then(|tried| tried).map_err(problem)?;
     let named = name.map_or_else(String::new, |name| format!(" as {name}"));
-    Ok(((), format!("one of our own started{named}, compiled a function, ran it and ended")))
+    Ok(((), format!("a test node started{named}, compiled and ran a function, and ended")))
 }
 
-async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
-    // Folders of the home that are missing are no trouble: whatever starts makes them.
+async fn tried(config: Config, setup: &Setup, home: &Home) -> Result<()> {
+    // Creates missing folders, as every start of gvm and gpmd does.
     Home::open(home.path())?;
-    // Apart from the code that is kept: nothing stays of this.
+    // The compiled code goes to a temporary folder, so that the check leaves nothing behind.
     let folder =
         tempfile::Builder::new().prefix(durable::UNFINISHED).tempdir_in(home.path()).map_err(|error| {
-            Error::io(format_args!("cannot make a folder in {}", home.path().display()), error)
+            Error::io(format_args!("cannot create a folder in {}", home.path().display()), error)
         })?;
-    let settings = EngineConfig::new(folder.path(), patient.compiler.clone());
+    let settings = EngineConfig::new(folder.path(), setup.compiler.clone());
     let mut config = config.accept(Accept::None);
     config.engine = Engine::new(settings);
     let trial = async {
@@ -74,26 +74,33 @@ async fn tried(config: Config, patient: &Patient, home: &Home) -> Result<()> {
         node.shut_down().await;
         outcome.result.map(drop)
     };
-    let late = || Err(Error::new(Code::Timeout, format!("it took longer than {} s", TRIAL.as_secs())));
+    let late =
+        || Err(Error::new(Code::Timeout, format!("the test node takes longer than {} s", TRIAL.as_secs())));
     tokio::time::timeout(TRIAL, trial).await.unwrap_or_else(|_| late())
 }
 
-fn fix(error: &Error, patient: &Patient, home: &Home) -> String {
+fn fix(error: &Error, setup: &Setup, home: &Home) -> String {
     match error.code() {
-        Code::NodeNameTaken => "leave --name out, or end the node that has it".to_owned(),
-        Code::PortInUse => "leave --listen out, or end what listens there".to_owned(),
-        Code::StorageFull => "free some space on the home's disk".to_owned(),
-        Code::Syntax => "correct what it names, on the command line or in config.toml".to_owned(),
-        Code::GpmdNotRunning => about_gpmd(error, home, patient),
+        Code::NodeNameTaken => "omit --name, or end the node that has this name".to_owned(),
+        Code::PortInUse => "omit --listen, or end the program that listens there".to_owned(),
+        Code::StorageFull => "free some space on the disk of the home".to_owned(),
+        Code::Syntax => match error.help() {
+            Some(help) => help.to_owned(),
+            None => "correct the value on the command line or in config.toml".to_owned(),
+        },
+        Code::GpmdNotRunning => about_gpmd(error, home, setup),
         _ if error.reason() == Some(Reason::NotExecutable) => format!(
-            "let programs run from the disk of {}: it is mounted with noexec, or a security policy forbids it; or \
-             choose another home with --home or GHOST_HOME",
+            "allow programs to run from the disk of {}, which is mounted with noexec or restricted by a \
+             security policy; or choose another home with --home or GHOST_HOME",
             home.path().display()
         ),
-        _ => format!(
-            "look at what the sentence names; {} -v eval 'Node.list()' and {} say more",
-            patient.commands.gvm,
-            home.gpmd_log().display()
-        ),
+        _ => match error.help() {
+            Some(help) => help.to_owned(),
+            None => format!(
+                "check what the message names; for more, run {} -v eval 'Node.list()' and read {}",
+                setup.commands.gvm,
+                home.gpmd_log().display()
+            ),
+        },
     }
 }

@@ -1,25 +1,26 @@
-//! Lines above the prompt while something is being typed that is wider than the terminal.
+//! Corrects where the line editor prints lines above the prompt.
 //!
-//! In: what is typed, and where the cursor is in it, whenever it is drawn. Out: where the cursor has to be before
-//! a line, and what the line has to begin with, so that it stands where the prompt does. Must not know: what the
-//! lines say.
+//! In: the typed text and the cursor, each time they are drawn. Out: how far the cursor must move before a
+//! line is printed, and the control sequence that the line must begin with. Must not know: the content of the
+//! lines.
 //!
-//! The line editor moves to the first row of what is typed before it prints a line, and reckons that row
-//! from the bytes typed, without the prompt. Where that is too few rows the line corrects it itself; where it is
-//! too many the cursor is moved down first, or a row of earlier output would be blanked.
+//! Before it prints a line, the line editor moves to the first row of the typed text. It computes this row
+//! from the number of bytes, without the prompt, which is wrong for long texts. If it moves up too few rows,
+//! the line itself corrects that. If it would move up too many, the cursor moves down first; otherwise
+//! earlier output would be erased.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reedline::{Highlighter, StyledText};
 use unicode_width::UnicodeWidthStr;
 
-/// What the line editor takes the prompt for, in columns.
+/// The width of the prompt as the line editor computes it, in columns.
 const RECKONED: usize = 3;
 
-/// What begins every line but the first, in columns.
+/// The width of the indicator before each line but the first, in columns.
 const MORE: usize = 2;
 
-/// What is typed now. Cheap to clone; clones share it.
+/// The text that is being typed. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
 pub struct Typed(Arc<Mutex<State>>);
 
@@ -27,13 +28,13 @@ pub struct Typed(Arc<Mutex<State>>);
 struct State {
     line: String,
     cursor: usize,
-    /// Whether lines have been sent since it was drawn: the first one has corrected the place.
+    /// Whether a line was printed since the text was drawn: the first line corrects the position.
     corrected: bool,
 }
 
 impl Typed {
-    /// How many rows down the cursor has to be moved before the next line above, and what that line has to begin
-    /// with. `prompt` is the prompt's width.
+    /// Returns how many rows the cursor must move down before the next line is printed, and what the line
+    /// must begin with. `prompt` is the width of the prompt.
     pub fn correction(&self, prompt: usize, columns: usize) -> (usize, String) {
         let mut state = self.state();
         if std::mem::replace(&mut state.corrected, true) {
@@ -48,7 +49,7 @@ impl Typed {
         }
     }
 
-    /// What is typed, which is dropped.
+    /// Returns the typed text and clears it.
     pub fn take(&self) -> String {
         std::mem::take(&mut *self.state()).line
     }
@@ -65,7 +66,7 @@ impl Typed {
     }
 }
 
-/// How many rows above the cursor the line editor takes the prompt to begin.
+/// Returns how many rows above the cursor the line editor assumes the prompt.
 fn reckoned(line: &str, columns: usize) -> usize {
     let rows = |(index, line): (usize, &str)| {
         let prompt = if index == 0 { RECKONED } else { 0 };
@@ -74,7 +75,7 @@ fn reckoned(line: &str, columns: usize) -> usize {
     line.lines().enumerate().map(rows).sum::<usize>().saturating_sub(1)
 }
 
-/// How many rows above the cursor it does begin.
+/// Returns how many rows above the cursor the prompt is.
 fn real(before: &str, prompt: usize, columns: usize) -> usize {
     let rows = |(index, line): (usize, &str)| {
         let prompt = if index == 0 { prompt } else { MORE };
@@ -83,7 +84,7 @@ fn real(before: &str, prompt: usize, columns: usize) -> usize {
     before.split('\n').enumerate().map(rows).sum::<usize>() - 1
 }
 
-/// A highlighter that remembers what it was given.
+/// A highlighter that records the text and the cursor.
 pub struct Watched<H>(pub H, pub Typed);
 
 impl<H: Highlighter> Highlighter for Watched<H> {
@@ -110,10 +111,10 @@ mod tests {
         let down = (1, String::new());
         assert_eq!(correction("", 0), none);
         assert_eq!(correction("math", 4), none);
-        // The prompt makes it wider than the terminal, which the line editor does not see.
+        // Only with the prompt is the text wider than the terminal.
         assert_eq!(correction(&"x".repeat(72), 72), up);
         assert_eq!(correction(&"x".repeat(100), 100), none);
-        // The cursor stands in the first row of two, and letters are not bytes.
+        // The cursor is in the first of two rows; letters have several bytes.
         assert_eq!(correction(&"x".repeat(100), 5), down);
         assert_eq!(correction(&"é".repeat(60), 120), down);
         assert_eq!(correction(&format!("{}\ny", "x".repeat(75)), 77), up);

@@ -1,7 +1,7 @@
-//! What a module is, for people and for programs.
+//! Describes a module as text and as JSON.
 //!
-//! In: a module's bytes. Out: its kind, size, hash, imports, exports, WIT, and what it may need to be
-//! granted, as text or JSON. Must not know: where the bytes came from, the terminal.
+//! In: the bytes of a module. Out: its kind, size, hash, imports, exports, WIT, and the grants that it may
+//! need. Must not know: where the bytes come from, the terminal.
 
 use serde_json::{Value as Json, json};
 
@@ -12,25 +12,25 @@ use gvm_host::inspect::{Export, Kind, ModuleInfo};
 use gvm_host::offered;
 use gvm_host::text::inert;
 
-/// A module that was looked into.
+/// A module that was inspected.
 pub struct Description {
     info: ModuleInfo,
     size: usize,
     hash: Hash,
 }
 
-/// What a module can use only where the node that runs it grants it.
+/// Something that a module can use only if the node that runs it grants it.
 #[derive(Debug, PartialEq)]
 pub struct Need {
-    /// How it is granted.
+    /// The flag that grants it.
     pub flag: &'static str,
-    /// What for.
+    /// What the flag gives access to.
     pub what: &'static str,
-    /// The imports that tell so.
+    /// The imports that use it.
     pub imports: Vec<String>,
 }
 
-/// Imports that stand for a grant: the flag, what it gives, how the imports begin.
+/// The imports that need a grant: the flag, what it gives access to, and how the names of the imports begin.
 const GRANTS: [(&str, &str, &[&str]); 4] = [
     (
         "--dir",
@@ -53,7 +53,7 @@ const GRANTS: [(&str, &str, &[&str]); 4] = [
 ];
 
 impl Description {
-    /// Looks into a module; takes as long as validating it does.
+    /// Inspects a module. Takes as long as its validation.
     ///
     /// # Errors
     /// `MODULE_INVALID`.
@@ -61,8 +61,8 @@ impl Description {
         Ok(Description { info: inspect::inspect(bytes)?, size: bytes.len(), hash: Hash::of(bytes) })
     }
 
-    /// What it can use only where it is granted. A toolchain's library may import what the program never
-    /// uses: without the grant it finds nothing there, and runs.
+    /// Returns the grants that it may need. Toolchains often import more than a program uses: without the
+    /// grant, the module runs, but cannot use the import.
     pub fn needs(&self) -> Vec<Need> {
         let need = |(flag, what, begins): &(&'static str, &'static str, &[&str])| {
             let told = |import: &&String| begins.iter().any(|begin| import.starts_with(begin));
@@ -72,7 +72,7 @@ impl Description {
         GRANTS.iter().filter_map(need).collect()
     }
 
-    /// What it imports that no node offers: it cannot run.
+    /// Returns the imports that no node offers. If there are any, the module cannot run.
     pub fn unsatisfied(&self) -> Vec<&str> {
         offered::missing(&self.info.wanting)
     }
@@ -84,10 +84,10 @@ impl Description {
         }
     }
 
-    /// For a person.
+    /// Returns the description as text.
     pub fn text(&self) -> String {
         let info = &self.info;
-        let main = if info.main { ", can be run by itself" } else { "" };
+        let main = if info.main { ", has a main" } else { "" };
         let mut text = format!("{}{main}\nsize    {} bytes\nsha256  {}", self.kind(), self.size, self.hash);
         let mut list = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
@@ -97,17 +97,17 @@ impl Description {
         let needs = self.needs();
         let width = needs.iter().map(|need| need.flag.len()).max().unwrap_or(0);
         let need = |need: &Need| format!("{:width$}  for {}", need.flag, need.what);
-        list("has only what is granted", needs.iter().map(need).collect());
+        list("may need these grants", needs.iter().map(need).collect());
         let name = |name: &str| inert::line(name).into_owned();
-        list("cannot run here: nothing offers", self.unsatisfied().into_iter().map(name).collect());
+        list("cannot run here: no node offers", self.unsatisfied().into_iter().map(name).collect());
         list("imports", info.imports.iter().map(|import| name(import)).collect());
         list("exports", info.exports.iter().map(|export| info.types.shown(&export.signature())).collect());
         list("wit", info.wit.iter().flat_map(|wit| wit.lines()).map(name).collect());
-        // Lines of WIT that are empty have nothing to be indented.
+        // Empty lines of WIT must not be indented.
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
 
-    /// For a program.
+    /// Returns the description as JSON.
     pub fn json(&self) -> Json {
         let info = &self.info;
         let needs = self.needs();
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(component("wasi:sockets/tcp@0.2.6").unsatisfied(), [""; 0]);
         let foreign = component("ns:pkg/host@1.0.0");
         assert_eq!(foreign.unsatisfied(), ["ns:pkg/host@1.0.0"]);
-        assert!(foreign.text().contains("cannot run here: nothing offers\n  ns:pkg/host@1.0.0"));
+        assert!(foreign.text().contains("cannot run here: no node offers\n  ns:pkg/host@1.0.0"));
         assert_eq!(foreign.json()["unsatisfied"][0], "ns:pkg/host@1.0.0");
         for nowhere in ["wasi:clocks/wall-clock@0.3.0", "wasi:cli/other@0.2.0", "gvm:node/nodes@0.9.0"] {
             assert_eq!(component(nowhere).unsatisfied(), [nowhere]);

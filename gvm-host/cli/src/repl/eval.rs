@@ -1,7 +1,7 @@
-//! Statements, carried out.
+//! Runs statements.
 //!
-//! In: a [`Statement`] and a node's handle. Out: what the transcripts of the product show, or JSON. Must
-//! not know: where the line came from.
+//! In: a [`Statement`], the handle of a node. Out: results on the screen, as text or JSON; the error of the
+//! statement. Must not know: where the line came from.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -22,29 +22,29 @@ use gvm_host::{Code, Error, Result};
 use gvm_host::{Event, Handle, Nested, Ready};
 use gvm_host::{json, wave};
 
-/// How long a peer may take to say a signature again, so that a wrong argument can be pointed at.
+/// How long a peer may take to send a signature, which is needed to point at a wrong argument.
 const DESCRIBING: Duration = Duration::from_secs(2);
 
-/// Whether there is more to do after a statement.
+/// Whether the shell continues after a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     On,
     Exit,
 }
 
-/// Carries out statements on one node and shows what came of them.
+/// Runs statements on one node and shows their results.
 pub struct Evaluator {
     pub node: Handle,
     pub screen: Screen,
-    /// Given with every call.
+    /// The limits of every call.
     pub limits: Limits,
-    /// Whether each result is a line of JSON.
+    /// Whether to show each result as a line of JSON.
     pub json: bool,
-    /// What was typed: where an argument is wrong, it is pointed at there.
+    /// The typed line, to point at wrong arguments.
     pub line: String,
 }
 
-/// A call's result as WAVE, with what belongs to it.
+/// A finished call.
 struct Done {
     outcome: Outcome,
     id: uuid::Uuid,
@@ -53,10 +53,10 @@ struct Done {
 }
 
 impl Evaluator {
-    /// Carries out one statement.
+    /// Runs one statement.
     ///
     /// # Errors
-    /// Whatever the statement ended in; it has not been shown yet.
+    /// The error of the statement, which is not shown yet.
     pub async fn execute(&mut self, statement: Statement) -> Result<Flow> {
         match statement {
             Statement::Empty => {}
@@ -85,7 +85,7 @@ impl Evaluator {
             }
             Statement::Rights(name) => self.rights(name).await?,
             Statement::Spawn(node, target) => {
-                let what = format!("Bringing {} to life", target.module);
+                let what = format!("Creating an instance of {}", target.module);
                 let spawning = self.node.spawn(node, target, self.limits);
                 let name = patiently(self.screen.stderr_terminal, &what, spawning).await?;
                 self.say(name.as_str(), json!(name.as_str()));
@@ -166,7 +166,7 @@ impl Evaluator {
     async fn inspect(&mut self, target: &Target) -> Result<()> {
         let modules = self.node.runner().modules();
         let ModuleRef::Stored { name, version } = &target.module else {
-            return Err(Error::new(Code::Syntax, "a stored module is meant here"));
+            return Err(Error::new(Code::Syntax, "expected the name of a stored module"));
         };
         let stored = modules.resolve(name, version.as_ref()).await?;
         let bytes = modules.read(stored.hash).await?;
@@ -193,7 +193,7 @@ impl Evaluator {
             let node = place.unwrap_or_else(|| self.node.name().clone());
             let line = outcome_json(done.id, node.as_str(), &done.outcome, &done.output, done.seconds);
             self.screen.json(&line);
-            // The line tells it all; the status tells programs that do not read it.
+            // The line already has the error; it is returned for the exit status.
             return done.outcome.result.map(drop);
         }
         let shown = match &done.outcome.result {
@@ -205,7 +205,7 @@ impl Evaluator {
         };
         let wrote = self.screen.end_guest(shown.is_some());
         if let Some(text) = shown {
-            // Here an empty line parts the guest's words from the result; there the id has done so.
+            // An empty line separates the output from the result. On another node, the id is above them.
             if wrote && is_function && place.is_none() {
                 self.screen.line("");
             }
@@ -214,7 +214,7 @@ impl Evaluator {
         done.outcome.result.map(drop)
     }
 
-    /// Runs a call, the calls in its arguments first.
+    /// Runs a call, after the calls in its arguments.
     async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
         let mut nested = Nested::new(self.node.clone(), place, expr)?;
         while let Some(ready) = nested.next()? {
@@ -247,8 +247,8 @@ impl Evaluator {
         done
     }
 
-    /// The error of arguments that do not fit, with the place in the line pointed at: whoever runs the call
-    /// knows the signature, but not the line.
+    /// Returns the error of wrong arguments, with carets under the place in the typed line. The node that
+    /// runs the call knows the signature, but not the line.
     async fn point(&self, ready: Ready) -> Option<Error> {
         let Ready { place, target, places, texts, .. } = ready;
         let function = target.function.clone()?;
@@ -262,7 +262,7 @@ impl Evaluator {
         point::misfit(&self.line, &places, &texts, &names.shown(&format!("{function}: {ty}")), &ty)
     }
 
-    /// Runs a call and shows what it writes meanwhile.
+    /// Runs a call and shows its output.
     async fn watch(&mut self, place: Option<Name>, call: Call) -> Done {
         let started = Instant::now();
         let id = call.id;
@@ -280,7 +280,7 @@ impl Evaluator {
     }
 }
 
-/// Connects, and tells a person where they have to wait for another.
+/// Connects. If the other node asks its user, notes that on the screen.
 ///
 /// # Errors
 /// Those of [`Handle::connect`].
@@ -302,7 +302,7 @@ pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -
     }
 }
 
-/// A call's outcome as `--json` gives it. `node` is where it ran; empty for no node at all.
+/// Returns the outcome of a call as JSON. `node` is the node that ran it, or empty if there was none.
 pub fn outcome_json(id: uuid::Uuid, node: &str, outcome: &Outcome, output: &[Chunk], seconds: f64) -> Json {
     let mut line = json!({ "id": id.to_string(), "node": node });
     if node.is_empty() {

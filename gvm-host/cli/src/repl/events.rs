@@ -1,7 +1,7 @@
-//! What happens to a node, for people and for programs; and the questions among it.
+//! Shows the events of a node, and matches typed lines with its questions.
 //!
-//! In: events. Out: lines above the prompt, JSON for scripts, what a typed line answers. Pure. Must not
-//! know: terminals, how an answer is handed on.
+//! In: events, typed lines. Out: text for the screen, JSON, answers. Pure. Must not know: terminals, where
+//! answers go.
 
 use std::collections::VecDeque;
 
@@ -10,42 +10,43 @@ use serde_json::{Value as Json, json};
 use gvm_host::Event;
 use gvm_host::{Name, NodeInfo};
 
-/// An event in words; none where it is told otherwise: questions by [`Questions`], waiting by whoever waits.
+/// Returns the text for an event. `None` for events that are shown in another way: questions by
+/// [`Questions`], waiting by the caller that connects.
 pub fn words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Connected { name } => format!("[{name} connected]"),
         Event::Down { name, why } => format!("[{name} is gone: {why}]"),
-        Event::GpmdLost => "[gpmd is gone; calls and connections go on without it]".to_owned(),
-        Event::GpmdBack => "[gpmd is back]".to_owned(),
-        Event::GpmdRefused { why } => format!("[gpmd is back and refuses this node: {why}]"),
-        Event::Leaving { calls: 1 } => "[waiting for a call to end; Ctrl-C stops it]".to_owned(),
-        Event::Leaving { calls } => format!("[waiting for {calls} calls to end; Ctrl-C stops them]"),
-        // Also those of later versions of the library.
+        Event::GpmdLost => "[gpmd is not reachable; calls and connections continue without it]".to_owned(),
+        Event::GpmdBack => "[gpmd is reachable again]".to_owned(),
+        Event::GpmdRefused { why } => format!("[gpmd is reachable again, but refuses this node: {why}]"),
+        Event::Leaving { calls: 1 } => "[waiting for 1 call to end; press Ctrl-C to stop it]".to_owned(),
+        Event::Leaving { calls } => format!("[waiting for {calls} calls to end; press Ctrl-C to stop them]"),
+        // Also events that later versions of the library add.
         _ => return None,
     })
 }
 
-/// What a node that nobody types at says first.
+/// Returns the first line of `gvm serve --json`.
 pub fn started(node: &NodeInfo) -> Json {
     json!({ "event": "started", "node": node.name.as_str(), "id": node.id.to_string() })
 }
 
-/// What this side tells a person who waits for another.
+/// Returns the note for a user who waits until the user of another node answers.
 pub fn waiting(name: &Name) -> String {
-    format!("{name} asks its person whether to accept; Ctrl-C stops waiting")
+    format!("waiting for the user of {name} to accept; press Ctrl-C to cancel")
 }
 
-/// The nodes that wait for a person's answer, in the order in which they asked. One is asked about at a
-/// time, above the prompt, so that what is being typed stays as it is; the next line that can be an answer
-/// is one. The next question comes when what came of the answer has been heard.
+/// The nodes that wait for an answer of the user, in the order of their requests. One question is open at a
+/// time; it is shown above the prompt, so that the typed text stays. The next line that can be an answer is
+/// the answer. The next question is shown when the event about this answer arrives.
 #[derive(Debug, Default)]
 pub struct Questions {
     waiting: VecDeque<(u64, Name)>,
-    /// The question that has been answered, until its end is heard.
+    /// The question that was answered, until the event about its end arrives.
     answered: Option<u64>,
 }
 
-/// What a person answered.
+/// An answer of the user.
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     pub id: u64,
@@ -53,7 +54,7 @@ pub struct Answer {
 }
 
 impl Questions {
-    /// Takes in an event; says what is to be shown of it.
+    /// Handles an event. Returns the text to show.
     pub fn hear(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::Asked { id, name } => {
@@ -65,8 +66,8 @@ impl Questions {
                 self.answered = self.answered.filter(|answered| answered != id);
                 let ended = match (place, *allowed) {
                     (_, Some(true)) => None,
-                    (_, Some(false)) => Some(format!("[{name} is denied]")),
-                    (place, None) => place.map(|_| format!("[{name} does not wait any more: {why}]")),
+                    (_, Some(false)) => Some(format!("[{name} was denied]")),
+                    (place, None) => place.map(|_| format!("[{name} no longer waits: {why}]")),
                 };
                 if let Some(place) = place {
                     self.waiting.remove(place);
@@ -79,18 +80,18 @@ impl Questions {
         }
     }
 
-    /// Whether nobody waits for an answer.
+    /// Returns whether no node waits for an answer.
     pub fn is_empty(&self) -> bool {
         self.waiting.iter().all(|(id, _)| self.answered == Some(*id))
     }
 
-    /// The question that is open, in words.
+    /// Returns the text of the open question.
     pub fn open(&self) -> Option<String> {
         let (_, name) = self.front()?;
         Some(format!("{name} wants to connect. Allow? [y/N]"))
     }
 
-    /// Takes a typed line as the answer to the open question, where it is one: an empty line is a no.
+    /// Returns the answer, if there is an open question and the line answers it. An empty line means no.
     pub fn answer(&mut self, line: &str) -> Option<Answer> {
         let yes = match line.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => true,
@@ -102,7 +103,7 @@ impl Questions {
         Some(Answer { id, yes })
     }
 
-    /// Takes back a question whose answer came too late.
+    /// Removes a question whose answer came too late.
     pub fn forget(&mut self, id: u64) {
         self.waiting.retain(|(open, _)| *open != id);
         self.answered = self.answered.filter(|answered| *answered != id);
@@ -141,9 +142,9 @@ mod tests {
         assert_eq!(questions.answer(" Y "), Some(Answer { id: 1, yes: true }));
         assert_eq!((questions.open(), questions.answer("y")), (None, None), "its end has not been heard");
         assert_eq!(questions.hear(&ended(1, "a", "allowed")).unwrap(), "b wants to connect. Allow? [y/N]");
-        assert_eq!(questions.hear(&ended(3, "c", "it left")).unwrap(), "[c does not wait any more: it left]");
+        assert_eq!(questions.hear(&ended(3, "c", "it left")).unwrap(), "[c no longer waits: it left]");
         assert_eq!(questions.answer(""), Some(Answer { id: 2, yes: false }));
-        assert_eq!(questions.hear(&ended(2, "b", "denied")).unwrap(), "[b is denied]");
+        assert_eq!(questions.hear(&ended(2, "b", "denied")).unwrap(), "[b was denied]");
         assert_eq!(questions.answer("n"), None);
         questions.hear(&asked(4, "d"));
         assert_eq!(questions.answer("y"), Some(Answer { id: 4, yes: true }));
@@ -157,7 +158,7 @@ mod tests {
         questions.hear(&asked(1, "a"));
         questions.hear(&asked(2, "b"));
         let shown = questions.hear(&ended(1, "a", "it left")).unwrap();
-        assert_eq!(shown, "[a does not wait any more: it left]\nb wants to connect. Allow? [y/N]");
+        assert_eq!(shown, "[a no longer waits: it left]\nb wants to connect. Allow? [y/N]");
         assert_eq!(questions.answer("yes"), Some(Answer { id: 2, yes: true }));
     }
 }

@@ -1,6 +1,6 @@
-//! What `help` says.
+//! The texts of `help`.
 //!
-//! In: a topic, the node it is asked of. Out: text. Must not know: the terminal.
+//! In: a topic, the handle of a node. Out: text. Must not know: the terminal.
 
 use gvm_host::Caller;
 use gvm_host::Function;
@@ -12,32 +12,34 @@ use gvm_host::{Code, Error, Result};
 use gvm_host::{ModuleRef, Target};
 
 const OVERVIEW: &str = "\
-Node.discover()               every live node of this home
-Node.connect(name)            connect with a node
-Node.list()                   the connected nodes
-Node.run(name, module)        run a module's main there
-Node.run(name, module.f(x))   call a function there
-Node.spawn([name,] module)    bring a module to life: it keeps its state; answers its name, i1
-i1.f(x)                       call it; Node.instances() lists, Node.drop(i1) lets go
+module                        run the main of a module on this node
+module.f(x)                   call a function on this node; calls nest: math.add(math.add(1,2), 3)
+Node.discover()               list the running nodes of this home
+Node.connect(name)            connect to a node
+Node.list()                   list the connected nodes
+Node.run(name, module)        run the main of a module on a connected node
+Node.run(name, module.f(x))   call a function on a connected node
 Node.disconnect(name)         end the connection
-Node.rights(name)             what this node may call there, and until when
-Node.revoke(name)             end what that node may do here, until you connect with it again
-module                        run a module's main here
-module.f(x)                   call a function here; calls nest: math.add(math.add(1,2), 3)
-Module.list()                 the modules of this home
-Module.inspect(name)          what a module is: functions, imports, what it may need to be granted
-help module, help module.f    the functions of a module, one function; help Node.run
-exit                          leave (Ctrl-D does too)
+Node.spawn([name,] module)    create a live instance, which keeps its state; prints its name, such as i1
+i1.f(x)                       call a function of a live instance
+Node.instances()              list the live instances
+Node.drop(i1)                 remove a live instance
+Node.rights(name)             show what this node may call there, and until when
+Node.revoke(name)             end the session of that node here, until you connect to it again
+Module.list()                 list the modules of this home
+Module.inspect(name)          show a module: functions, imports, grants that it may need
+help name, help name.f        show the functions of a module, or one function; also help Node.run
+exit                          leave (or press Ctrl-D)
 
 Arguments are written in WAVE: 42, 1.5, \"text\", [1, 2], {x: 1, y: 2}, some(3), ok(4).
-Tab completes, the right arrow takes a hint, the up arrow goes back in the history, Ctrl-R searches it.
-Alt-Enter begins another line. What begins with a space is not kept in the history.
-Ctrl-C stops the running call, wherever it runs. Ctrl-Z suspends the node; `fg` wakes it.";
+Tab completes, Right accepts a hint, Up goes back in the history, Ctrl-R searches the history.
+Alt-Enter inserts a line break. A line that begins with a space is not kept in the history.
+Ctrl-C stops the running call, on any node. Ctrl-Z suspends this node; `fg` continues it.";
 
-/// The text for a topic; without one, for everything.
+/// Returns the help for a topic, or the overview.
 ///
 /// # Errors
-/// Those of finding the module; `FUNCTION_NOT_FOUND`.
+/// Those of loading the module; `FUNCTION_NOT_FOUND`.
 pub async fn text(node: &Handle, topic: Option<&str>) -> Result<String> {
     let Some(topic) = topic else { return Ok(OVERVIEW.to_owned()) };
     match of_ours(topic) {
@@ -46,17 +48,20 @@ pub async fn text(node: &Handle, topic: Option<&str>) -> Result<String> {
     }
 }
 
-/// What is said of our own words: `Node`, `Node.run`, `exit`.
+/// Returns the help for a topic that is not a module: `Node`, `Node.run`, `exit`.
 fn of_ours(topic: &str) -> Option<String> {
     let word = topic.split('(').next().unwrap_or(topic).trim();
     let (noun, method) = word.split_once('.').map_or((word, None), |(noun, method)| (noun, Some(method)));
     let methods: &[(&str, &str, &str)] = match noun {
         "Node" => &NODE_METHODS,
         "Module" => &MODULE_METHODS,
-        "exit" | "quit" => return Some("exit: leave in order; Ctrl-D on an empty line does too".to_owned()),
+        "exit" | "quit" => {
+            return Some("exit: shut down the node and leave; or press Ctrl-D on an empty line".to_owned());
+        }
         "help" => {
             return Some(
-                "help, help Node.run, help math, help math.add: what there is, and how it is called".into(),
+                "help, help Node.run, help math, help math.add: show all statements, a method, a module, a function"
+                    .into(),
             );
         }
         _ => return None,
@@ -73,7 +78,7 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
     if let Some(place) = node.instance(&module) {
         let lives = place.node.unwrap_or_else(|| node.name().clone());
         lines.push(format!("{module}: a live instance of {} on {lives}", place.module));
-        // Where it lives on another device, its module may be unknown here.
+        // An instance on another node may be of a module that this home does not have.
         let Ok(made_from) = parse::topic(&place.module) else { return Ok(lines.join("\n")) };
         (module, version) = (made_from.module, made_from.version);
     }
@@ -86,9 +91,9 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
         [one] => (None, Some(one.as_str())),
         [interface, function] => (Some(interface.as_str()), Some(function.as_str())),
         _ => {
-            return Err(Error::new(
-                Code::Syntax,
-                "help is for `module`, `module.function`, `module.interface`",
+            return Err(Error::new(Code::Syntax, "too many parts in the topic").with_help(
+                "use `help module`, `help module.function`, `help module.interface` or \
+                 `help module.interface.function`",
             ));
         }
     };
@@ -104,13 +109,13 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
         found = all.filter(|found| found.is_of(wanted)).collect();
     }
     if let (true, Some(_)) = (found.is_empty(), function) {
-        // The same error as of a call.
+        // Returns the same error as a call.
         loaded.find(&noun, interface, function)?;
     }
     if function.is_none() && loaded.has_main() {
-        lines.push(format!("{noun}: a program; its main runs when it is called by its name alone"));
+        lines.push(format!("{noun}: a program; type its name to run its main"));
     }
-    // Long types are told by their names, and what those stand for once, below.
+    // Signatures show names for long types. The types follow below, once.
     let names = node.runner().modules().type_names(&target.module.to_string());
     let signatures: Vec<String> = found.iter().map(|found| found.signature()).collect();
     lines.extend(signatures.iter().map(|signature| names.shown(signature)));
@@ -118,7 +123,7 @@ async fn of_module(node: &Handle, topic: &str) -> Result<String> {
         names.explained(signatures.iter().map(String::as_str)).iter().map(|name| format!("  {name}")),
     );
     if lines.is_empty() {
-        lines.push(format!("{noun} exports nothing that can be called"));
+        lines.push(format!("{noun} exports no functions"));
     }
     Ok(lines.join("\n"))
 }

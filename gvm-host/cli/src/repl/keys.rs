@@ -1,37 +1,37 @@
-//! Keys that come together with one that ends the line: pasted, or typed faster than they are read.
+//! Keeps keys that arrive together with the key that ends a line: pasted, or typed faster than they are read.
 //!
-//! In: the terminal's events. Out: what the line editor does of each; what was typed behind the end of a line,
-//! which the line editor would drop, for the next one. Must not know: what the lines mean.
+//! In: events of the terminal. Out: events for the line editor; the text after the end of the line, which the
+//! line editor would lose, for the next line. Must not know: what the lines mean.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reedline::{EditCommand, EditMode, Emacs, PromptEditMode, ReedlineEvent, ReedlineRawEvent};
 
-/// What was typed behind the end of a line. Cheap to clone; clones share it.
+/// The text that was typed after the end of a line. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
 pub struct Behind(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Whether a key has ended the line, and none has been waited for since.
+    /// Whether a key has ended the line, and the line editor has not waited for a key since.
     ended: bool,
     text: String,
 }
 
 impl Behind {
-    /// Another key is waited for: whatever was to end the line has ended it, or did not.
+    /// Records that the line editor waits for a key: the last key has taken effect.
     pub fn waits(&self) {
         self.state().ended = false;
     }
 
-    /// What is to be the beginning of the next line.
+    /// Returns the beginning of the next line.
     pub fn take(&self) -> String {
         let mut state = self.state();
         state.ended = false;
         std::mem::take(&mut state.text)
     }
 
-    /// The next line, where it is whole; without its end.
+    /// Returns the next line without its line feed, if it is complete.
     pub fn take_line(&self) -> Option<String> {
         let mut state = self.state();
         let end = state.text.find('\n')?;
@@ -45,7 +45,7 @@ impl Behind {
     }
 }
 
-/// The usual keys, of which none is lost.
+/// The usual key bindings, which lose no key.
 pub struct Keys(pub Emacs, pub Behind);
 
 impl EditMode for Keys {
@@ -101,7 +101,7 @@ mod tests {
         press(KeyCode::Char('d'), none);
         assert_eq!((behind.take_line(), behind.take_line()), (Some("b".into()), None));
         assert_eq!((behind.take(), behind.take()), ("d".into(), String::new()));
-        // A key that was to end the line and did not.
+        // Enter that did not end the line.
         press(KeyCode::Enter, none);
         behind.waits();
         assert_ne!(press(KeyCode::Char('e'), none), ReedlineEvent::None);

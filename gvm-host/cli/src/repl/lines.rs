@@ -1,11 +1,12 @@
-//! Several statements, cut apart.
+//! Splits text into statements.
 //!
-//! In: what was typed or pasted at once. Out: its statements. Pure. Must not know: what they mean.
+//! In: text that was typed or pasted at once, or line by line. Out: statements; whether one continues. Pure.
+//! Must not know: what they mean.
 
 use crate::repl::assist::lex::{Kind, tokens};
 
-/// The statements of a text of several lines: a line's end parts them where no bracket is open, nor a
-/// quotation.
+/// Returns the statements of a text. A statement ends at the end of a line, unless a bracket or quotation is
+/// open.
 pub fn statements(text: &str) -> Vec<&str> {
     let (mut found, mut start, mut depth, mut at) = (Vec::new(), 0, 0usize, 0);
     for token in tokens(text) {
@@ -26,8 +27,8 @@ pub fn statements(text: &str) -> Vec<&str> {
     found.into_iter().map(str::trim).filter(|statement| !statement.is_empty()).collect()
 }
 
-/// Whether a statement goes on after its lines so far: a bracket is open, or a text in triple quotes. Each line
-/// is looked at once.
+/// Tracks whether a statement continues on the next line: it does while a bracket or a text in triple quotes
+/// is open. Reads each line once.
 #[derive(Debug, Default)]
 pub struct Open {
     brackets: usize,
@@ -36,12 +37,12 @@ pub struct Open {
 }
 
 impl Open {
-    /// Takes in the next line, without its end; says whether the statement goes on after it.
+    /// Reads the next line, without its line feed. Returns whether the statement continues after it.
     pub fn feed(&mut self, line: &str) -> bool {
         let mut rest = line;
         if !self.begun && !line.trim().is_empty() {
             self.begun = true;
-            // What help is asked about is any text.
+            // The topic of help may be any text.
             if line.trim_start().starts_with("help") {
                 return false;
             }
@@ -56,8 +57,8 @@ impl Open {
             match token.kind {
                 Kind::Mark('(' | '[' | '{') => self.brackets += 1,
                 Kind::Mark(')' | ']' | '}') => self.brackets = self.brackets.saturating_sub(1),
-                // A text in triple quotes has both of them, or goes on. Others end with their line: one that
-                // does not is wrong, and the parser says so.
+                // A text in triple quotes continues until the closing quotes. Other texts must end on their
+                // line; if one does not, the parser reports it.
                 Kind::Quoted if shown.starts_with(TRIPLE) => {
                     self.quoted = shown.len() < 2 * TRIPLE.len() || !shown.ends_with(TRIPLE);
                 }
@@ -69,7 +70,7 @@ impl Open {
     }
 }
 
-/// Whether a text in single or double quotes has its end.
+/// Returns whether a text in single or double quotes is closed.
 fn is_closed(quoted: &str) -> bool {
     let mut chars = quoted.chars();
     let quote = chars.next();
@@ -83,7 +84,7 @@ fn is_closed(quoted: &str) -> bool {
     false
 }
 
-/// What a text of several lines begins and ends with.
+/// The quotes around a text of several lines.
 const TRIPLE: &str = "\"\"\"";
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
         );
     }
 
-    /// After which lines of the text a statement goes on.
+    /// Returns for each line whether the statement continues after it.
     fn open(text: &str) -> Vec<bool> {
         let mut open = Open::default();
         text.split('\n').map(|line| open.feed(line)).collect()

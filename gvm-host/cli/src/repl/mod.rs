@@ -1,7 +1,7 @@
-//! What a person types, and what they see: the REPL, scripts and `gvm eval`.
+//! The REPL, scripts and `gvm eval`: from what the user types to what the user sees.
 //!
-//! In: lines. Out: statements that a node's handle carries out, and what came of them, printed. Must
-//! not know: flags, the environment (`bin/` hands both over), capnp, wasmtime.
+//! In: lines. Out: statements that the handle of a node runs, and their results on the screen. Must not know:
+//! flags and environment variables (`bin/` reads them), capnp, wasmtime.
 
 mod above;
 pub mod assist;

@@ -1,7 +1,7 @@
-//! A wrong argument, pointed at where it was typed.
+//! Points at a wrong argument in the typed line.
 //!
-//! In: the line, where its arguments stand in it, the signature that they do not fit. Out: the error, with
-//! a caret under the place in the line. Pure. Must not know: where the call ran.
+//! In: the line, the places of its arguments, the signature that they do not match. Out: the error, with
+//! carets under the argument; lines cut to the width of a terminal. Pure. Must not know: where the call ran.
 
 use std::ops::Range;
 
@@ -14,10 +14,10 @@ use gvm_host::FuncType;
 use gvm_host::wave;
 use gvm_host::wave::Misread;
 
-/// How many rows of a terminal a line of an error may take that is only there to help.
+/// How many rows of a terminal a line of the context, such as a signature, may take.
 const ROWS: usize = 4;
 
-/// The error of arguments that do not fit the signature, of this type; none where they do.
+/// Returns the error of arguments that do not match the signature; `None` if they match.
 pub fn misfit(line: &str, places: &Places, args: &[String], signature: &str, ty: &FuncType) -> Option<Error> {
     let text = args.join(SEPARATOR);
     let misread = wave::parse_args(&text, ty).err()?;
@@ -26,14 +26,14 @@ pub fn misfit(line: &str, places: &Places, args: &[String], signature: &str, ty:
     Some(error.with_context(format!("  {signature}")))
 }
 
-/// A span of the joined arguments as a span of the line.
+/// Converts a span of the joined arguments to a span of the line.
 fn in_line(line: &str, places: &Places, args: &[String], span: &Range<usize>) -> Option<Range<usize>> {
     let mut start = 0;
     for (arg, place) in args.iter().zip(&places.args) {
         let end = start + arg.len();
         if span.start < end {
             let typed = line.get(place.clone())?;
-            // A nested call's result is not what was typed: the call is.
+            // The argument is the result of a nested call: point at the call.
             if !arg.starts_with(typed) {
                 return Some(place.clone());
             }
@@ -43,12 +43,13 @@ fn in_line(line: &str, places: &Places, args: &[String], span: &Range<usize>) ->
         }
         start = end + SEPARATOR.len();
     }
-    // Nowhere is where no parenthesis can stand.
+    // 0 means that the line has no closing parenthesis.
     (places.close > 0).then(|| places.close..places.close + 1)
 }
 
-/// The lines of an error as a terminal of so many columns shows them: a line that is pointed into is cut
-/// to fit, or the carets under it would stand under its end.
+/// Fits the lines of an error to a terminal of this width. A line with carets under it is cut, because
+/// otherwise it would wrap, and the carets would be under its end. Very long signatures are cut too. Other
+/// lines, such as the message and the help, stay whole: the terminal wraps them.
 pub fn fit(text: &str, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let is_pointer = |line: &str| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^');
@@ -69,7 +70,7 @@ pub fn fit(text: &str, columns: usize) -> String {
     shown.join("\n")
 }
 
-/// A signature that would fill the terminal is cut: what is wrong stands above it, and `help` shows it whole.
+/// Cuts a signature that would fill the terminal; `help` shows it whole.
 fn shortened(line: &str, columns: usize) -> String {
     match line.char_indices().nth((columns * ROWS).max(1)) {
         Some((end, _)) if line.starts_with("  ") => format!("{}…", &line[..end]),
@@ -77,13 +78,13 @@ fn shortened(line: &str, columns: usize) -> String {
     }
 }
 
-/// The part of a line around what is pointed at, and the pointer.
+/// Returns the part of a line around the carets, and the line with the carets.
 fn cut(line: &str, pointer: &str, columns: usize) -> [String; 2] {
     const INDENT: usize = 2;
     let room = columns.saturating_sub(INDENT + 3).max(1);
     let start = pointer.len() - pointer.trim_start().len();
     let carets = (pointer.trim().len()).min(room);
-    // As much as there is room for before what is pointed at, and then what follows it.
+    // A quarter of the room is for the text after the carets, if there is any.
     let from = (start + carets + room / 4).min(line.width()).saturating_sub(room).max(INDENT).min(start);
     let (mut column, mut begins, mut part) = (0, None, String::new());
     for c in line.chars() {
@@ -157,6 +158,8 @@ mod tests {
         }
         assert!(under(&error("m.f(", &"z".repeat(500), ")"), 40).chars().all(|c| "z…".contains(c)));
         assert_eq!(fit("BAD: a long line that is pointed into by nothing", 10).lines().count(), 1);
+        let help = format!("BAD: no\n  m.f(x)\n      ^\nhelp: {}", "write a number ".repeat(50));
+        assert_eq!(fit(&help, 20), help, "the help stays whole");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What a person sees of work that takes long.
+//! Shows the progress of long work.
 //!
-//! In: what is being done, and how far it has come where that is known. Out: one line on standard error,
-//! on a terminal only, from half a second on, gone when the work is done. Must not know: the work.
+//! In: a description of the work, and how much is done if that is known. Out: one line on standard error,
+//! after half a second and only on a terminal; it is removed when the work is done. Must not know: the work.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What takes no longer than this shows nothing.
+/// Shorter work shows nothing.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Between two looks at what is going on.
+/// The time between two updates.
 pub const LOOK: Duration = Duration::from_millis(100);
 
 /// One line of progress. Dropping it clears the line.
@@ -24,12 +24,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of work that begins now; nothing is ever shown where `terminal` is false.
+    /// Returns the progress of work that begins now. Never shows anything if `terminal` is false.
     pub fn new(terminal: bool) -> Progress {
         Progress { since: Instant::now(), shown: None, terminal }
     }
 
-    /// The same where standard error is a terminal.
+    /// Like [`Progress::new`], with whether standard error is a terminal.
     pub fn on_stderr() -> Progress {
         Progress::new(io::stderr().is_terminal())
     }
@@ -48,7 +48,7 @@ impl Progress {
         })
     }
 
-    /// Work whose length nobody knows.
+    /// Shows work of unknown length.
     pub fn busy(&mut self, what: impl Into<Cow<'static, str>>) {
         if self.due() {
             let bar = self.show(None, "{spinner} {msg} {elapsed}");
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Bytes of a known number.
+    /// Shows how many of all bytes are done.
     pub fn bytes(&mut self, what: impl Into<Cow<'static, str>>, done: u64, all: u64) {
         if self.due() {
             let bar = self.show(Some(all), "{msg} [{bar:30}] {bytes}/{total_bytes} {eta}");
@@ -66,7 +66,7 @@ impl Progress {
         }
     }
 
-    /// Clears the line; the next work begins now.
+    /// Clears the line. The next work begins now.
     pub fn clear(&mut self) {
         if let Some(bar) = self.shown.take() {
             bar.finish_and_clear();
@@ -81,7 +81,7 @@ impl Drop for Progress {
     }
 }
 
-/// Does work on this thread, and shows on standard error what it is once it takes long.
+/// Runs work on this thread, and shows its description if it takes long.
 pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let mut progress = Progress::on_stderr();
     std::thread::scope(|scope| {
@@ -97,7 +97,7 @@ pub fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Waits for work, and shows what it is once it takes long.
+/// Waits for work, and shows its description if it takes long.
 pub async fn patiently<T>(terminal: bool, what: &str, work: impl Future<Output = T>) -> T {
     let mut progress = Progress::new(terminal);
     let mut work = std::pin::pin!(work);

@@ -1,11 +1,12 @@
-//! What came of a call, written where people and programs read it.
+//! Writes output, results and errors to the screen.
 //!
-//! In: output as it is written, results, errors. Out: text on standard output and error; JSON where that
-//! was asked for. The only place besides `bin/` that prints. Must not know: how calls are made.
+//! In: output of guests, results, errors, notes. Out: text and JSON on standard output and standard error.
+//! Must not know: how calls are made.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nu_ansi_term::Color;
 use tokio::task::JoinHandle;
 
 use crate::repl::point;
@@ -17,14 +18,14 @@ use gvm_host::text::sanitize::Sanitizer;
 use gvm_host::{Broken, Chunk, Outcome, Stream};
 use gvm_host::{Effect, Error};
 
-/// Whether the terminal's row holds what a guest wrote and has not ended. There is one terminal.
+/// Whether the last line of a guest on the terminal has no line feed yet. A process has one terminal.
 static ROW_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Standard output and error of this process, and what they are connected to.
 pub struct Screen {
     pub stdout_terminal: bool,
     pub stderr_terminal: bool,
-    /// Whether errors are coloured: on a terminal, unless `NO_COLOR` is set.
+    /// Whether errors have colours: on a terminal, unless the environment asks for none.
     pub colour: bool,
     stdout: Side,
     stderr: Side,
@@ -33,13 +34,13 @@ pub struct Screen {
 #[derive(Default)]
 struct Side {
     sanitizer: Sanitizer,
-    /// Whether this call has written anything here, and whether its last line is open.
+    /// Whether this call has written anything, and whether its last line has no line feed yet.
     wrote: bool,
     open: bool,
 }
 
 impl Screen {
-    /// The process's own. `no_colour` is what the environment says.
+    /// Returns the screen of this process. `no_colour` is whether the environment asks for no colours.
     pub fn new(no_colour: bool) -> Screen {
         let stderr_terminal = io::stderr().is_terminal();
         Screen {
@@ -51,7 +52,7 @@ impl Screen {
         }
     }
 
-    /// What a guest wrote as it is to be shown: as it is in a pipe, harmless on a terminal.
+    /// Converts the output of a guest: made harmless for a terminal, unchanged for a pipe.
     fn guest(&mut self, chunks: Vec<Chunk>) -> Vec<Chunk> {
         let mut shown = Vec::with_capacity(chunks.len());
         for chunk in chunks {
@@ -69,8 +70,8 @@ impl Screen {
         shown
     }
 
-    /// Ends a call's output: what is incomplete is shown, and an open line is closed where something
-    /// follows it. Says whether the guest wrote anything.
+    /// Ends the output of a call: writes incomplete characters, and a line feed if a line is open and more
+    /// output follows. Returns whether the guest wrote anything.
     pub fn end_guest(&mut self, follows: bool) -> bool {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let (side, terminal) = match stream {
@@ -91,39 +92,47 @@ impl Screen {
         wrote
     }
 
-    /// A line of our own.
+    /// Writes a line to standard output.
     pub fn line(&mut self, text: &str) {
         line(text);
     }
 
-    /// Lines that hold words of modules, made inert.
+    /// Writes lines with text from modules, which must not control the terminal.
     pub fn quoted(&mut self, text: &str) {
         line(&inert::lines(text));
     }
 
-    /// A line of JSON.
+    /// Writes a line of JSON to standard output.
     pub fn json(&mut self, value: &serde_json::Value) {
         json(value);
     }
 
-    /// A line for a person beside what programs read.
+    /// Writes a line to standard error.
     pub fn note(&mut self, text: &str) {
         note(text);
     }
 
-    /// A coded error.
+    /// Writes an error to standard error.
     pub fn error(&mut self, error: &Error) {
         if stdio::is_cut(error) {
             return;
         }
-        let text =
-            if self.stderr_terminal { point::fit(&error.to_string(), columns()) } else { error.to_string() };
-        let code = error.code().as_str();
-        let line = match text.strip_prefix(code) {
-            Some(rest) if self.colour => format!("{}{rest}\n", nu_ansi_term::Color::Red.bold().paint(code)),
-            _ => format!("{text}\n"),
-        };
-        write(Stream::Stderr, line.as_bytes());
+        let text = error.to_string();
+        let text = if self.stderr_terminal { point::fit(&text, columns()) } else { text };
+        let text = if self.colour { coloured(&text, error) } else { text };
+        write(Stream::Stderr, format!("{text}\n").as_bytes());
+    }
+}
+
+/// Returns the text of an error with colours for its code, in front, and for the label of its help, in the
+/// last line.
+fn coloured(text: &str, error: &Error) -> String {
+    let code = error.code().as_str();
+    let rest = text.strip_prefix(code).unwrap_or(text);
+    let code = Color::Red.bold().paint(code);
+    match error.help().and_then(|_| rest.rsplit_once("\nhelp:")) {
+        Some((rest, help)) => format!("{code}{rest}\n{}{help}", Color::Cyan.paint("help:")),
+        None => format!("{code}{rest}"),
     }
 }
 
@@ -139,8 +148,8 @@ impl Side {
     }
 }
 
-/// Waits for a call and shows what it writes meanwhile; keeps it instead where `keep` says so. Dropping
-/// the future takes the call back even where whoever reads our output has stopped to.
+/// Waits for a call and shows its output; with `keep`, returns the output instead. Dropping the future
+/// cancels the call, even if the reader of standard output is blocked.
 pub async fn watch(
     screen: &mut Screen,
     keep: bool,
@@ -196,7 +205,7 @@ pub async fn watch(
         }
     }
     let mut outcome = ended.unwrap_or_else(|| Outcome::failed(Error::internal("the call has no outcome")));
-    // A guest that failed over it, or otherwise, says more than that its output is lost.
+    // If the guest failed too, its own error says more than that output was lost.
     if let Some(error) = lost
         && outcome.result.is_ok()
     {
@@ -205,7 +214,7 @@ pub async fn watch(
     (outcome, kept)
 }
 
-/// Writes on a thread that may block. Says which streams failed; the other one has all that was for it.
+/// Writes on a thread that may block. Returns the streams that failed; the other stream has all of its output.
 fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<Vec<(Stream, io::Error)>> {
     tokio::task::spawn_blocking(move || {
         let mut failed: Vec<(Stream, io::Error)> = Vec::new();
@@ -228,23 +237,23 @@ fn named(stream: Stream) -> &'static str {
     }
 }
 
-/// A line on standard output, whole whoever else writes.
+/// Writes a line to standard output. Other writers cannot interrupt it.
 pub fn line(text: &str) {
     write(Stream::Stdout, format!("{text}\n").as_bytes());
 }
 
-/// A line of JSON on standard output, which no value in it can make act on a terminal.
+/// Writes a line of JSON to standard output. Values in it cannot control the terminal.
 pub fn json(value: &serde_json::Value) {
     line(&inert::json(&value.to_string()));
 }
 
-/// A line on standard error.
+/// Writes a line to standard error.
 pub fn note(text: &str) {
-    // What others said is no more trusted than a guest's output.
+    // Text from other nodes is not trusted, like the output of a guest.
     write(Stream::Stderr, format!("{}\n", inert::lines(text)).as_bytes());
 }
 
-/// A line for a person while a call runs: on a row of its own, wherever the guest's last one ended.
+/// Writes a line to standard error while a call runs, on a row of its own.
 pub fn beside(text: &str) {
     if ROW_OPEN.swap(false, Ordering::Relaxed) {
         write(Stream::Stderr, b"\n");
@@ -252,7 +261,8 @@ pub fn beside(text: &str) {
     note(text);
 }
 
-/// The prompt of a terminal that has no line editor: beside what programs read, where that is possible.
+/// Writes the prompt if there is no line editor: to standard error if that is a terminal, else to standard
+/// output.
 pub fn prompt(text: &str) {
     let beside = io::stderr().is_terminal();
     if beside || io::stdout().is_terminal() {
@@ -260,14 +270,32 @@ pub fn prompt(text: &str) {
     }
 }
 
-/// The terminal's width. One that does not tell it is taken for a usual one.
+/// Returns the width of the terminal; 80 if it is not known.
 pub fn columns() -> usize {
     crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
 }
 
-/// Writes. What standard output does not take is told when the process leaves: see [`stdio::settle`].
+/// Writes. The process reports a failure of standard output when it exits: see [`stdio::settle`].
 fn write(stream: Stream, bytes: &[u8]) {
     if let Err(error) = stdio::write(stream, bytes) {
-        tracing::debug!("output is lost: {error}");
+        tracing::debug!("cannot write output: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gvm_host::Code;
+
+    use super::*;
+
+    #[test]
+    fn errors_have_colours_at_their_code_and_their_help() {
+        let error = Error::new(Code::Trap, "no").with_context("  at f\nhelp: forged");
+        assert_eq!(coloured(&error.to_string(), &error), "\x1b[1;31mTRAP\x1b[0m: no\n  at f\nhelp: forged");
+        let error = error.with_help("do it");
+        assert_eq!(
+            coloured(&error.to_string(), &error),
+            "\x1b[1;31mTRAP\x1b[0m: no\n  at f\nhelp: forged\n\x1b[36mhelp:\x1b[0m do it"
+        );
     }
 }

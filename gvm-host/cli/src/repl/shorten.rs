@@ -1,7 +1,7 @@
-//! Results that are too long for a person.
+//! Shortens results that are too long for a terminal.
 //!
-//! In: a value and its type. Out: its text, or the beginning of it with how much there is. Only for a
-//! terminal: a pipe gets the whole. Pure. Must not know: the terminal.
+//! In: a value and its type. Out: its text, or the beginning of its text with its size. Pure. Must not know:
+//! the terminal. The caller uses this only for a terminal: a pipe gets the whole text.
 
 use std::fmt::{self, Write};
 
@@ -9,23 +9,23 @@ use gvm_host::size_in_message;
 use gvm_host::wave;
 use gvm_host::{List, Type, Value};
 
-/// What is shown of a result: about twenty lines of a usual terminal. In bytes.
+/// The longest text that is shown, in bytes: about twenty lines of a usual terminal.
 const SHOWN: usize = 2 << 10;
 
-/// The value as text; where that is long, its beginning and a line that says how much there is.
+/// Returns the value as text. If that is long, returns its beginning, and a line with the size of the value.
 pub fn short(value: &Value, ty: &Type) -> String {
     let mut text = Beginning { text: String::new(), cut: false };
-    // It fails where the text is full, so that no time goes into what nobody sees.
+    // It fails when the text is full, so that the rest takes no time.
     let _ = wave::write(&mut text, value, ty);
     let Beginning { text, cut } = text;
     let mut text = wave::letters::whole(&text);
     if cut {
-        let _ = write!(text, "\n… ({}; whole when piped)", extent(value));
+        let _ = write!(text, "\n… ({}; pipe the output to get all of it)", extent(value));
     }
     text
 }
 
-/// How much a value is: its size, and what it holds where that can be counted.
+/// Returns the size of a value, and the number of its elements or characters.
 fn extent(value: &Value) -> String {
     let size = bytesize::ByteSize(size_in_message(value)).display().iec();
     match value {
@@ -35,7 +35,7 @@ fn extent(value: &Value) -> String {
     }
 }
 
-/// The beginning of what is written.
+/// A writer that keeps the beginning of the text.
 struct Beginning {
     text: String,
     cut: bool,
@@ -69,10 +69,13 @@ mod tests {
         let bytes = Value::List(List::U8(vec![7; 64 << 20]));
         let shown = short(&bytes, &Type::List(Arc::new(Type::U8)));
         assert!(shown.starts_with("[7, 7, "), "{shown}");
-        assert!(shown.ends_with("\n… (64.0 MiB, 67108864 elements; whole when piped)"), "{shown}");
+        assert!(
+            shown.ends_with("\n… (64.0 MiB, 67108864 elements; pipe the output to get all of it)"),
+            "{shown}"
+        );
         assert!(shown.len() < SHOWN + 100);
         let text = short(&Value::String("é".repeat(5000)), &Type::String);
-        assert!(text.ends_with("(9.8 KiB, 5000 characters; whole when piped)"), "{text}");
+        assert!(text.ends_with("(9.8 KiB, 5000 characters; pipe the output to get all of it)"), "{text}");
         let list = Value::List(List::Values(vec![Value::Bool(true); 5000]));
         let shown = short(&list, &Type::List(Arc::new(Type::Bool)));
         assert!(shown.contains("5000 elements"), "{shown}");

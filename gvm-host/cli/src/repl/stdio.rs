@@ -1,8 +1,10 @@
-//! Standard input, output and error of this process, and whether all that was written arrived.
+//! Standard input, output and error of this process.
 //!
-//! In: bytes to write; which streams were closed before the program began. Out: bytes that were read,
-//! and the error to leave with where output was lost. The one place that reads from and writes to these
-//! streams, but for the line editor. Must not know: what is written.
+//! In: bytes to write; which streams were closed when the program started. Out: bytes that were read; the
+//! error to exit with if output was lost. Must not know: what is written.
+//!
+//! Besides this module, only the line editor reads and writes these streams, and clap, progress bars and logs
+//! write to them.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,24 +17,24 @@ use rustix::io::Errno;
 use gvm_host::Stream;
 use gvm_host::{Code, Error};
 
-/// The status of a program that a closed pipe ends: 128 and the number of SIGPIPE.
+/// The exit status of a program that is ended by a closed pipe: 128 and the number of SIGPIPE.
 const CUT: i32 = 141;
 
-/// How soon a stream that another program made non-blocking is tried again.
+/// How long to wait before the next try, on a stream that another program made non-blocking.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// The first failure of standard output. What was written after it is lost as well.
+/// The first failure of standard output. All later output is lost too.
 static LOST: OnceLock<Errno> = OnceLock::new();
 
-/// The streams, as bits, that were closed before the program began. The standard library has opened
-/// `/dev/null` in their place since.
+/// The streams that were closed when the program started, as bits. The standard library has replaced them by
+/// `/dev/null`.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// One writer of each stream at a time, so that lines stay whole. A reader that has stopped holds up its own
-/// stream alone.
+/// Allows one writer per stream at a time, so that lines are not mixed. A slow reader blocks only its own
+/// stream.
 static WRITING: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
 
-/// Says that this descriptor (0, 1 or 2) was closed before the program began.
+/// Records that this descriptor (0, 1 or 2) was closed when the program started.
 pub fn was_closed(descriptor: u8) {
     CLOSED.fetch_or(1 << descriptor, Ordering::Relaxed);
 }
@@ -41,10 +43,10 @@ fn closed(descriptor: u8) -> bool {
     CLOSED.load(Ordering::Relaxed) & (1 << descriptor) != 0
 }
 
-/// Writes all of it. Once standard output has failed it fails at once.
+/// Writes all bytes. After a failure of standard output, every call for it fails.
 ///
 /// # Errors
-/// The system's; [`lost`] tells the first one of standard output.
+/// Those of the system. [`lost`] returns the first error of standard output.
 pub fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
@@ -78,10 +80,10 @@ fn write_all(descriptor: u8, to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// Reads what there is of standard input, waiting for at least one byte; none mean the end.
+/// Reads from standard input; waits for at least one byte. Returns 0 at the end.
 ///
 /// # Errors
-/// The system's.
+/// Those of the system.
 pub fn read(into: &mut [u8]) -> io::Result<usize> {
     if closed(0) {
         return Err(Errno::BADF.into());
@@ -106,7 +108,7 @@ impl io::Read for Stdin {
     }
 }
 
-/// Takes note of how another writer (clap's) fared with standard output.
+/// Records the result of another writer (clap) on standard output.
 pub fn check(written: io::Result<()>) {
     let failed = match written {
         _ if closed(1) => Errno::BADF,
@@ -116,26 +118,26 @@ pub fn check(written: io::Result<()>) {
     LOST.get_or_init(|| failed);
 }
 
-/// Why what was written to standard output did not all arrive, if it did not.
+/// Returns the first error of standard output, if there was one.
 pub fn lost() -> Option<Error> {
     LOST.get().map(|errno| error("standard output", (*errno).into()))
 }
 
-/// The error of output that is lost. Where the reader of a pipe has gone, that is what it wanted: see
-/// [`is_cut`].
+/// Returns the error of lost output. If the reader closed the pipe, this is not reported: see [`is_cut`].
 pub fn error(what: &str, error: io::Error) -> Error {
     let cut = error.kind() == io::ErrorKind::BrokenPipe;
     let error = Error::output(what, error);
     if cut { error.with_exit(CUT) } else { error }
 }
 
-/// Whether the error says no more than that the reader of a pipe has gone: nobody has to be told, and the
-/// status says it.
+/// Returns whether the error means only that the reader closed the pipe. Such an error is not printed; the
+/// exit status tells it.
 pub fn is_cut(error: &Error) -> bool {
     error.code() == Code::OutputLost && error.exit() == Some(CUT)
 }
 
-/// The status to leave with, and what is to be said first: a run whose output was lost has not succeeded.
+/// Returns the exit status, and the error to print before the exit: if output was lost, the program has not
+/// succeeded.
 pub fn settle(status: i32) -> (i32, Option<Error>) {
     match lost() {
         Some(error) if status == 0 => (error.exit().unwrap_or(1), Some(error).filter(|error| !is_cut(error))),

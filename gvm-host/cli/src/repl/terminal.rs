@@ -1,6 +1,6 @@
-//! The REPL at a terminal: prompt, history, events above what is being typed.
+//! The line editor: prompt, history, completion, and events above the typed text.
 //!
-//! In: keys. Out: lines for the evaluator. Must not know: what the lines mean.
+//! In: keys; lines to print above the prompt. Out: lines for the evaluator. Must not know: what the lines mean.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -20,19 +20,19 @@ use crate::repl::keys::{Behind, Keys};
 use crate::repl::render;
 use gvm_host::{Error, Result};
 
-/// Lines of history that are kept between runs.
+/// The number of lines in the history.
 const HISTORY: usize = 10_000;
 
-/// What the menu of completions is called.
+/// The name of the menu of completions.
 const MENU: &str = "completions";
 
-/// What stands between the prompt's name and what is typed.
+/// The text between the prompt and the typed text.
 const INDICATOR: &str = " > ";
 
-/// What Ctrl-Z is called.
+/// The name of the command for Ctrl-Z.
 const SUSPEND: &str = "suspend";
 
-/// Events that wait to be shown above the prompt.
+/// The number of lines that can wait to be printed above the prompt.
 const WAITING: usize = 64;
 
 /// The line editor.
@@ -44,22 +44,22 @@ pub struct Terminal {
     behind: Behind,
 }
 
-/// What came of asking for a line.
+/// The result of reading a line.
 #[derive(Debug, PartialEq)]
 pub enum Line {
     Text(String),
-    /// Ctrl-C: what was typed is dropped; this is it.
+    /// Ctrl-C, with the text that was typed.
     Dropped(String),
-    /// Ctrl-D, or that the flag was raised.
+    /// Ctrl-D, or the flag was set.
     End,
 }
 
 impl Terminal {
-    /// An editor whose prompt shows this node's name and whose history lies in this file; it completes from
-    /// these names. Raising the flag ends what is being typed.
+    /// Returns an editor with the name of the node in the prompt, the history of this file, and completion of
+    /// these names. Setting the flag ends the reading of a line.
     ///
     /// # Errors
-    /// `INTERNAL`.
+    /// `INTERNAL` if the history cannot be created.
     pub fn open(
         node: &str,
         history: &Path,
@@ -79,7 +79,7 @@ impl Terminal {
             prompt: prompt.0.len() + INDICATOR.len(),
             print: Box::new(move |line| drop(sender.try_send(line))),
         };
-        // One line for each, so that its signature stands beside it.
+        // One column, so that each name has its signature beside it.
         let menu = ColumnarMenu::default().with_name(MENU).with_columns(1).with_marker(INDICATOR);
         let mut keys = default_emacs_keybindings();
         let next = ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu(MENU.into()), ReedlineEvent::MenuNext]);
@@ -90,15 +90,15 @@ impl Terminal {
             KeyCode::Char('z'),
             ReedlineEvent::ExecuteHostCommand(SUSPEND.into()),
         );
-        // Ctrl-_, as terminals send it; Ctrl-Z is another's.
+        // Undo with Ctrl-_, which terminals send as Ctrl-7. Ctrl-Z suspends.
         keys.add_binding(
             KeyModifiers::CONTROL,
             KeyCode::Char('7'),
             ReedlineEvent::Edit(vec![EditCommand::Undo]),
         );
         let editor = Reedline::create()
-            .with_history(Box::new(remembered(history)?))
-            // As in every shell: what is not to be remembered begins with a space.
+            .with_history(Box::new(open_history(history)?))
+            // As in shells: a line that begins with a space is not kept.
             .with_history_exclusion_prefix(Some(" ".into()))
             .use_bracketed_paste(true)
             .with_ansi_colors(colour)
@@ -117,7 +117,7 @@ impl Terminal {
             behind,
             above: Arc::new(move |line| {
                 let mut lines = lock(&lines);
-                // A terminal that takes nothing (Ctrl-S) is not waited for.
+                // If the terminal is blocked (Ctrl-S), more lines are dropped.
                 if lines.len() < WAITING {
                     lines.push(line);
                 }
@@ -126,10 +126,10 @@ impl Terminal {
         })
     }
 
-    /// The next line.
+    /// Returns the next line.
     ///
     /// # Errors
-    /// `INTERNAL` where the terminal fails.
+    /// `INTERNAL` if the terminal fails.
     pub fn read(&mut self) -> Result<Line> {
         if let Some(line) = self.pending() {
             return Ok(Line::Text(line));
@@ -138,11 +138,11 @@ impl Terminal {
         self.put_back(begun);
         loop {
             let read = self.editor.read_line(&self.prompt);
-            match read.map_err(|error| Error::io("the terminal", error))? {
+            match read.map_err(|error| Error::io("cannot read from the terminal", error))? {
                 Signal::Success(line) => {
-                    // At once: another node of this home may have it, and this one may not end in order.
+                    // Saved at once: other nodes of this home share the history, and this process may crash.
                     if let Err(error) = self.editor.sync_history() {
-                        tracing::debug!("the history is not kept: {error}");
+                        tracing::debug!("cannot save the history: {error}");
                     }
                     return Ok(Line::Text(line));
                 }
@@ -153,50 +153,51 @@ impl Terminal {
         }
     }
 
-    /// The next line where it has been typed already, whole.
+    /// Returns the next line, if it was already typed completely.
     pub fn pending(&mut self) -> Option<String> {
         let line = self.behind.take_line()?;
         render::line(&format!("{}{INDICATOR}{line}", self.prompt.0));
         Some(line)
     }
 
-    /// Has the next line begin with this.
+    /// Makes the next line begin with this text.
     pub fn put_back(&mut self, text: String) {
         if !text.is_empty() {
             self.editor.run_edit_commands(&[EditCommand::InsertString(text)]);
         }
     }
 
-    /// Puts lines above the prompt, from any thread. A full queue drops them.
+    /// Returns a function that prints lines above the prompt. It can be called from any thread. A full queue
+    /// drops lines.
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         self.above.clone()
     }
 }
 
-/// Stops this process and those of its job until the shell wakes them, as Ctrl-Z does while a call runs. Where
-/// no shell could, the system does not stop them.
+/// Suspends this process and those of its job until the shell continues them, as Ctrl-Z does while a call
+/// runs. Without a shell that can continue them, the system does not suspend them.
 fn suspend() {
     if let Err(error) = kill_current_process_group(rustix::process::Signal::TSTP) {
-        tracing::debug!("cannot be suspended: {error}");
+        tracing::debug!("cannot suspend the process: {error}");
     }
 }
 
-/// The history of this file. One that cannot be used must not keep anybody from working: its lines are mended
-/// where they are no text, else this run's are remembered for itself.
-fn remembered(file: &Path) -> Result<FileBackedHistory> {
+/// Opens the history in this file. A file that is not UTF-8 is repaired. If the file cannot be used, the
+/// history lasts until the process exits.
+fn open_history(file: &Path) -> Result<FileBackedHistory> {
     let open = || FileBackedHistory::with_file(HISTORY, file.to_owned());
-    let mend = || {
+    let repair = || {
         let bytes = std::fs::read(file)?;
         std::fs::write(file, String::from_utf8_lossy(&bytes).as_bytes())
     };
-    let history = open().or_else(|error| mend().map_err(|_| error).and_then(|()| open()));
+    let history = open().or_else(|error| repair().map_err(|_| error).and_then(|()| open()));
     history.or_else(|error| {
-        render::note(&format!("The history {} is not kept: {error}", file.display()));
+        render::note(&format!("warning: cannot use the history {}: {error}", file.display()));
         FileBackedHistory::new(HISTORY).map_err(|error| Error::internal(error.to_string()))
     })
 }
 
-/// A completer that tells when the line editor waits for keys.
+/// A completer that notices when the line editor waits for keys.
 struct Waiting(Complete, Behind, Above);
 
 impl Completer for Waiting {
@@ -211,12 +212,12 @@ impl Completer for Waiting {
     }
 }
 
-/// Lines that are to stand above the prompt. Only while the line editor waits does the cursor stand where it was
-/// drawn last: then they are handed on.
+/// Lines to print above the prompt. They are printed while the line editor waits for keys: only then is the
+/// cursor where it was drawn last.
 struct Above {
     lines: Arc<Mutex<Vec<String>>>,
     typed: Typed,
-    /// The prompt's width.
+    /// The width of the prompt.
     prompt: usize,
     print: Box<dyn Fn(String) + Send>,
 }
@@ -228,7 +229,7 @@ impl Above {
             return;
         }
         let (down, begins) = self.typed.correction(self.prompt, render::columns());
-        // Line feeds: at the last row they make room.
+        // Line feeds move the cursor down, and scroll at the last row.
         render::prompt(&"\n".repeat(down));
         (self.print)(begins + &lines.join("\n"));
     }

@@ -1,8 +1,11 @@
-//! Which standard streams were closed before the program began.
+//! Finds out which standard streams were closed when the program started.
 //!
-//! In: descriptors 0 to 2, before `main`. Out: word to [`stdio`]. The standard library opens `/dev/null` in
-//! the place of a closed stream, before `main`, so that no file takes its number; afterwards what is
-//! written there seems to arrive. Must not know: what the streams are for.
+//! In: descriptors 0 to 2. Out: a call of [`stdio::was_closed`] for each closed one. Must not know: what the
+//! streams are for.
+//!
+//! The standard library replaces closed streams by `/dev/null` before `main`, so that no file gets their
+//! numbers. After that, writing to them seems to succeed. So this module looks before the standard library
+//! does.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,9 +14,9 @@ use rustix::stdio::{stderr, stdin, stdout};
 
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-/// Run by the loader, before the standard library has begun.
-// SAFETY: the section holds addresses of functions of this kind and nothing else; `look` needs nothing of
-// the standard library's set-up: it asks the kernel and stores a byte.
+/// The loader calls this function before the standard library starts.
+// SAFETY: this section contains only addresses of functions of this type. `look` does not depend on the
+// set-up of the standard library: it makes system calls and stores a byte.
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
@@ -27,7 +30,7 @@ extern "C" fn look() {
     }
 }
 
-/// Hands on what was seen.
+/// Tells [`stdio`] which streams were closed.
 pub fn tell() {
     let closed = CLOSED.load(Ordering::Relaxed);
     (0..3).filter(|number| closed & (1 << number) != 0).for_each(stdio::was_closed);

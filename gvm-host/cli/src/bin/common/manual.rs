@@ -1,6 +1,6 @@
-//! What a program says of itself to shells and to `man`.
+//! Help, completion scripts and manual pages of a program.
 //!
-//! In: its command line. Out: help, completion scripts, manual pages. Must not know: what the commands do.
+//! In: its command line as clap defines it. Out: text. Must not know: what the commands do.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,10 +11,10 @@ use gvm_cli::repl::stdio;
 use gvm_host::Stream;
 use gvm_host::{Error, Result};
 
-/// A shell's completion script, on standard output.
+/// Writes the completion script for a shell to standard output.
 ///
 /// # Errors
-/// `STORAGE_FULL`, `OUTPUT_LOST` where it cannot be written.
+/// `STORAGE_FULL` or `OUTPUT_LOST` if it cannot be written.
 pub fn completions(shell: Shell, mut command: Command) -> Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -22,15 +22,17 @@ pub fn completions(shell: Shell, mut command: Command) -> Result<()> {
     print(&script)
 }
 
-/// The manual: every page into a folder, or the first one on standard output.
+/// Writes all manual pages to a folder, or the main page to standard output.
 ///
 /// # Errors
-/// `STORAGE_FULL`, `OUTPUT_LOST`, `INTERNAL` where it cannot be written.
+/// `STORAGE_FULL`, `OUTPUT_LOST` or `INTERNAL` if they cannot be written.
 pub fn manual(folder: Option<&Path>, command: Command) -> Result<()> {
     let Some(folder) = folder else {
         let mut page = Vec::new();
         let rendered = clap_mangen::Man::new(command).render(&mut page);
-        return rendered.map_err(|error| Error::io("the manual", error)).and_then(|()| print(&page));
+        return rendered
+            .map_err(|error| Error::io("cannot write the manual", error))
+            .and_then(|()| print(&page));
     };
     let fail = |error| Error::io(format_args!("cannot write in {}", folder.display()), error);
     std::fs::create_dir_all(folder).map_err(fail)?;
@@ -41,8 +43,8 @@ fn print(text: &[u8]) -> Result<()> {
     stdio::write(Stream::Stdout, text).map_err(|error| stdio::error("standard output", error))
 }
 
-/// Shows help, the version or what is wrong with a command line, and leaves: with 0, 2, or as
-/// [`stdio::settle`] says where it cannot be shown.
+/// Prints help, the version or an error of usage, and exits: with 0, 2, or the status of [`stdio::settle`] if
+/// it cannot be printed.
 pub fn exit(error: &clap::Error) -> ! {
     if error.use_stderr() {
         let _ = error.print();

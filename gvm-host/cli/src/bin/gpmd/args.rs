@@ -1,6 +1,7 @@
 //! The arguments of `gpmd`.
 //!
-//! In: the command line and the environment. Out: plain values. Must not know: what is done with them.
+//! In: the command line, environment variables and the settings of the home. Out: plain values, and a
+//! connection to the daemon. Must not know: what the commands do with them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,47 +16,48 @@ use gvm_host::gpmd::route::Route;
 use gvm_host::net::Address;
 use gvm_host::{Code, Error, Result};
 
-/// The Ghost port mapper daemon: knows the nodes of this device and keeps its modules.
+/// The Ghost port mapper daemon: registers the nodes of a home and stores its modules
 ///
-/// Each device has one gpmd per home folder. Nodes (`gvm`) register with it and find each other
-/// through it; modules uploaded to it run on every node of the device. Nodes keep running, and
-/// keep their connections to each other, while gpmd is away.
+/// Each home folder has one gpmd. Nodes (`gvm`) register with it and find each other through it.
+/// Modules that you upload to it can be called on every node of the home. When gpmd stops, nodes keep
+/// running and stay connected to each other.
 #[derive(Parser)]
 #[command(name = "gpmd", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = MANUAL)]
 pub struct Args {
-    /// The home folder: modules, sockets, logs
+    /// Home folder, with the key, modules, sockets and logs [default: ~/.ghost-network]
     ///
-    /// One person's folder on one device, mode 0700. Several homes live side by side without
-    /// meeting. Default: ~/.ghost-network
+    /// The folder belongs to one user and has mode 0700. Several homes on a device are independent of
+    /// each other.
     #[arg(long, global = true, value_name = "DIR", env = "GHOST_HOME", hide_env_values = true,
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub home: Option<PathBuf>,
 
-    /// Report as JSON on standard output
+    /// Print results and errors as JSON on standard output
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Log more (twice: everything); RUST_LOG says it in detail
+    /// Log more; -vv logs even more, and RUST_LOG selects the level for each module
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// With start: the port for nodes, 0 for a free one [default: 5989]
+    /// With start: port for nodes; 0 takes a free port [default: 5989]
     ///
-    /// Nodes and commands of the home find the daemon without this: by its sockets in the home. Who
-    /// has the home's device key may use the ports.
+    /// Nodes and commands on this device do not need the port: they find the daemon by its sockets in
+    /// the home. A connection to the ports must prove that it has the device key of the home.
     #[arg(long, global = true, env = "GPMD_PORT", value_name = "PORT", hide_env_values = true)]
     pub port: Option<u16>,
 
-    /// With start: the port for commands, 0 for a free one [default: 1111]
+    /// With start: port for commands; 0 takes a free port [default: 1111]
     #[arg(long, global = true, env = "GPMD_COMMAND_PORT", value_name = "PORT", hide_env_values = true)]
     pub command_port: Option<u16>,
 
-    /// With start: the address to listen at [default: 127.0.0.1]
+    /// With start: address to listen on, for example 0.0.0.0 [default: 127.0.0.1]
     #[arg(long, global = true, value_name = "ADDR")]
     pub listen: Option<IpAddr>,
 
-    /// With other commands: reach the daemon at its port for commands, HOST[:PORT]
-    #[arg(long, global = true, value_name = "ADDR", hide_short_help = true)]
+    /// With other commands: address of the daemon's port for commands, for example 192.0.2.7:1111
+    /// [default: the socket in the home; default port: 1111]
+    #[arg(long, global = true, value_name = "HOST[:PORT]", hide_short_help = true)]
     pub gpmd: Option<String>,
 
     #[command(subcommand)]
@@ -64,40 +66,39 @@ pub struct Args {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start the daemon; returns once it answers
+    /// Start the daemon in the background
     ///
-    /// Starts gpmd in the background and returns once its ports answer. Where one runs
-    /// already, says so and exits 0.
+    /// Returns when the daemon answers. If it is already running, prints that and exits with status 0.
     Start {
-        /// Stay in the foreground and log to standard error (also `-nd`, no daemon)
+        /// Run in the foreground and log to standard error (short form: -nd, for "no daemon")
         #[arg(long)]
         foreground: bool,
         #[arg(short = 'n', hide = true)]
         no: bool,
         #[arg(short = 'd', hide = true)]
         daemon: bool,
-        /// How the background process is told what it is
+        /// Be the process in the background; `start` passes this flag
         #[arg(long, hide = true)]
         detached: bool,
     },
-    /// Stop the daemon in order: nodes are told, uploads end whole or not at all
+    /// Stop the daemon: notifies the nodes, and completes or discards uploads in progress
     #[command(alias = "stop")]
     Kill,
-    /// Say whether the daemon runs, where, and which nodes are live
+    /// Show the daemon's process and addresses, and the running nodes
     Status,
-    /// Upload, list, fetch and remove modules
+    /// Upload, list, download and remove modules
     Wasm {
         #[command(subcommand)]
         command: Wasm,
     },
     /// Print a completion script for a shell
     Completions {
-        /// Whose script
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write all of them into a folder
+    /// Print the manual page, or write all pages to a folder
     Man {
-        /// The folder to write the pages into; without it, the first page on standard output
+        /// Write all pages to this folder, instead of the main page to standard output
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
@@ -105,68 +106,73 @@ pub enum Command {
 
 #[derive(Subcommand)]
 pub enum Wasm {
-    /// Upload a module; every node of the device can run it from then on
+    /// Upload a module, so that every node of the home can run it
     ///
-    /// Takes a core WebAssembly module or a component, binary or text (.wat). It is validated first
-    /// and acknowledged once it is durable on disk. The same name, version and bytes again change
-    /// nothing.
+    /// Accepts a core WebAssembly module or a component, as binary or text (.wat). Validates it, and
+    /// returns when it is stored on disk. Uploading the same content with the same name and version again
+    /// changes nothing.
     Upload {
-        /// What the module is called: lower-case words joined by hyphens
+        /// Name of the module: lower-case words joined by hyphens, for example my-tool
         #[arg(long)]
         name: String,
-        /// Its semantic version, such as 1.2.3 or v1.2.3
+        /// Semantic version, for example 1.2.3 or v1.2.3
         #[arg(long)]
         version: String,
-        /// The file, or - for standard input
+        /// The file to upload, or - for standard input
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
-    /// List the modules of the home
+    /// List all modules and versions of the home
     List,
-    /// Show one version of a module: kind, size, hash, functions, WIT
+    /// Show one version of a module: kind, size, hash, functions and WIT
     Show {
-        /// NAME or NAME@VERSION
+        /// NAME or NAME@VERSION, for example math@1.2.3
         module: String,
+        /// The version [default: the pinned version, or the highest]
         #[arg(long)]
         version: Option<String>,
     },
-    /// Fetch a module's bytes into a file
+    /// Download a module to a file
     Get {
-        /// NAME or NAME@VERSION
+        /// NAME or NAME@VERSION, for example math@1.2.3
         module: String,
+        /// The version [default: the pinned version, or the highest]
         #[arg(long)]
         version: Option<String>,
         /// The file to write, or - for standard output [default: NAME-VERSION.wasm]
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Remove a version of a module, or all of them; who runs one goes on
+    /// Remove one version of a module, or all versions; calls in progress continue
     #[command(alias = "rm")]
     Remove {
-        /// NAME or NAME@VERSION
+        /// NAME or NAME@VERSION, for example math@1.2.3
         module: String,
+        /// The version [default: all versions]
         #[arg(long)]
         version: Option<String>,
     },
-    /// Choose the version that a call without one gets; without VERSION, the highest again
+    /// Pin the version that calls use when they name none
     Pin {
-        /// NAME or NAME@VERSION
+        /// NAME or NAME@VERSION, for example math@1.2.3
         module: String,
+        /// The version to pin; without it, calls use the highest version again
         version: Option<String>,
     },
 }
 
 impl Args {
-    /// The home that was chosen, or the default.
+    /// Returns the path of the home: from the options, or the default.
     pub fn home(&self) -> Result<PathBuf> {
         match (&self.home, std::env::home_dir()) {
             (Some(home), _) if !home.as_os_str().is_empty() => Ok(home.clone()),
             (_, Some(user)) if !user.as_os_str().is_empty() => Ok(user.join(".ghost-network")),
-            _ => Err(Error::new(Code::Syntax, "no home folder is known: give one with --home")),
+            _ => Err(Error::new(Code::Syntax, "this user has no home folder")
+                .with_help("set the folder for GVM with `--home` or GHOST_HOME")),
         }
     }
 
-    /// Takes from the home's `config.toml` what the command line and the environment leave open.
+    /// Fills in the options that neither the command line nor the environment sets, from `config.toml`.
     pub fn settle(&mut self) -> Result<()> {
         let settings = Settings::read(&self.home()?)?.gpmd;
         self.listen = self.listen.or(settings.listen.map(|listen| listen.value));
@@ -175,7 +181,7 @@ impl Args {
         Ok(())
     }
 
-    /// The ports that a daemon started with this listens on.
+    /// Returns the ports for a daemon that is started with these options.
     pub fn ports(&self) -> Ports {
         Ports {
             listen: self.listen.unwrap_or(Ports::default().listen),
@@ -184,7 +190,7 @@ impl Args {
         }
     }
 
-    /// A conversation with the daemon, by the way that was chosen.
+    /// Connects to the daemon: at the address in `--gpmd`, or by its socket in the home.
     pub fn control(&self, home: &Home) -> Result<Control> {
         match self.gpmd.as_deref() {
             None | Some("") => Control::connect(home),
@@ -196,7 +202,7 @@ impl Args {
     }
 }
 
-/// An error of the command line: status 2.
+/// Makes an error one of wrong usage: exit status 2.
 pub fn as_usage(error: Error) -> Error {
     error.with_exit(2)
 }
@@ -213,29 +219,29 @@ Examples:
   gpmd start
       Start the daemon of the home in the background.
   gpmd --home /tmp/other start -nd --port 0 --command-port 0
-      Start another, for another home, in the foreground, on free ports.
+      Start the daemon of another home, in the foreground, on free ports.
   gpmd wasm upload --name=math --version=v0.0.1 --file=math.wasm
-      Store a module; `math.add(1,2)` then works on every node of the device.
+      Store a module. `math.add(1,2)` then works on every node of the home.
   gpmd wasm pin math 0.0.1
-      Roll back to an earlier version; `gpmd wasm pin math` goes forward again.
+      Make calls use an earlier version. `gpmd wasm pin math` goes back to the highest.
   gpmd status --json
-      What runs, for a script.
+      Show the status to a script.
 
-Settings: a flag stands above the environment, that above config.toml in the home folder ([gpmd] with
-listen, port, command-port), that above the default.
+Settings: flags override environment variables, which override config.toml in the home folder ([gpmd] with
+listen, port, command-port), which overrides the defaults.
 
 Exit status:
-  0  it was done
-  1  a coded error, as `CODE: sentence` on standard error
-  2  wrong usage
-  141  the reader of a pipe has gone
+  0    success
+  1    an error, printed as `CODE: message` on standard error
+  2    wrong usage
+  141  the reader of a pipe closed it early
 
-Files, in the home folder:
-  device.key          the home's key; whoever can read it can act as you
-  ghost.modules.json  the index of modules; made to be read
-  modules/            the modules, by their SHA-256
-  gpmd.sock           where nodes find the daemon
-  command.sock        where commands find it
-  gpmd.json           what the running daemon says of itself
-  gpmd.log            its log; gpmd.log.1 the one before, from 4 MiB on
-  config.toml         settings of a person";
+Files in the home folder:
+  device.key          the private key of the home; anyone who can read it can act as you
+  ghost.modules.json  the index of modules
+  modules/            the modules, named by their SHA-256
+  gpmd.sock           the socket for nodes
+  command.sock        the socket for commands
+  gpmd.json           process id and addresses of the running daemon
+  gpmd.log            the log; at 4 MiB it becomes gpmd.log.1 and a new one begins
+  config.toml         your settings";

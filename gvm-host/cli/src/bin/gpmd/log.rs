@@ -1,4 +1,4 @@
-//! The daemon's log file: it grows to a size, then the one before it is kept and a new one begun.
+//! The daemon's log file. A full file is renamed, and replaces the one that was renamed before.
 //!
 //! In: lines. Out: `gpmd.log` and `gpmd.log.1`. Must not know: what is logged.
 
@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// What one file may hold, in bytes: weeks of a busy device.
+/// The size of a full file, in bytes: weeks of a busy device.
 const MOST: u64 = 4 << 20;
 
-/// A file that is set aside when it is full.
+/// A log file that is renamed when it is full.
 pub struct Rotating {
     path: PathBuf,
     most: u64,
@@ -18,7 +18,7 @@ pub struct Rotating {
 }
 
 impl Rotating {
-    /// The log at this path; what is there already is kept.
+    /// Opens the log at this path and appends to it.
     pub fn open(path: &Path) -> io::Result<Rotating> {
         Rotating::with(path, MOST)
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_file_is_set_aside() {
+    fn a_full_file_is_renamed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gpmd.log");
         std::fs::write(&path, "old\n").unwrap();

@@ -1,13 +1,14 @@
-//! How answers look.
+//! The output of `gpmd`.
 //!
-//! In: answers. Out: text and JSON on standard output, logs on standard error. Must not know: how the
-//! answers were found.
+//! In: results, errors. Out: text and JSON on standard output; errors and logs on standard error; the log
+//! file. Must not know: how commands get their results.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
-use gvm_cli::repl::stdio;
+use gvm_cli::repl::{point, render, stdio};
 use gvm_host::Stream;
 use gvm_host::gpmd::control::Status;
 use gvm_host::text::inert;
@@ -16,29 +17,32 @@ use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;
 
-/// Writes to standard output. What does not arrive is told when the program leaves: see [`stdio::settle`].
+/// Writes to standard output. The program reports a failure when it exits: see [`stdio::settle`].
 pub fn print(text: &str) {
-    // Names and WIT of modules are whatever their authors wrote.
+    // The authors of modules choose their names and WIT: these must not control the terminal.
     if let Err(error) = stdio::write(Stream::Stdout, inert::lines(text).as_bytes()) {
-        tracing::debug!("output is lost: {error}");
+        tracing::debug!("cannot write to standard output: {error}");
     }
 }
 
-/// A coded error, on standard error.
+/// Writes an error to standard error; on a terminal, long lines of its context are cut to fit.
 pub fn error(error: &Error) {
-    if !stdio::is_cut(error) {
-        let _ = stdio::write(Stream::Stderr, format!("{error}\n").as_bytes());
+    if stdio::is_cut(error) {
+        return;
     }
+    let text = error.to_string();
+    let text = if std::io::stderr().is_terminal() { point::fit(&text, render::columns()) } else { text };
+    let _ = stdio::write(Stream::Stderr, format!("{text}\n").as_bytes());
 }
 
-/// The value as pretty JSON and a line's end.
+/// Returns the value as indented JSON and a line feed.
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| inert::json(&text).into_owned() + "\n")
-        .map_err(|error| Error::internal(format!("the answer: {error}")))
+        .map_err(|error| Error::internal(format!("cannot write the result as JSON: {error}")))
 }
 
-/// The status for a person.
+/// Returns the status as text.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
     let since = time(status.since_ms);
@@ -57,7 +61,7 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-/// Logs to standard error; for the daemon with its times.
+/// Logs to standard error; a daemon logs the time too.
 pub fn log_to_stderr(verbose: u8, daemon: bool) {
     let logs =
         tracing_subscriber::fmt().with_env_filter(filter(verbose, daemon)).with_writer(std::io::stderr);
@@ -65,7 +69,7 @@ pub fn log_to_stderr(verbose: u8, daemon: bool) {
     let _ = if daemon { logs.try_init() } else { logs.without_time().try_init() };
 }
 
-/// Logs to the daemon's file, panics too: nobody sees its standard error.
+/// Logs to the daemon's file, including panics: its standard error is not visible.
 pub fn log_to_file(verbose: u8, log: Rotating) {
     let logs = tracing_subscriber::fmt().with_env_filter(filter(verbose, true)).with_ansi(false);
     let _ = logs.with_writer(Mutex::new(log)).try_init();

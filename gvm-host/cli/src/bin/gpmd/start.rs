@@ -1,9 +1,9 @@
-//! Starting the daemon: here, or in a process of its own.
+//! Starts the daemon: in this process, or in a process of its own.
 //!
-//! In: a home. Out: a running gpmd, or why there is none. Must not know: what gpmd does.
+//! In: options, a home. Out: a running gpmd, or the error that prevents it. Must not know: what gpmd does.
 //!
-//! The background process is this program again. It says `ready` on its standard output, a pipe
-//! that we read, or what went wrong; its standard error is the log.
+//! The process in the background is this program again. Its standard output is a pipe to the process that
+//! started it. It writes one line there: `ready`, or its error as JSON. Its standard error is the log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -17,8 +17,9 @@ use gvm_host::daemon::server::{Config, Server, Start, Stopper};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::record::{Record, is_running};
 use gvm_host::system::process;
+use gvm_host::text::inert;
 use gvm_host::workers;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{CODES, Code, Error, Result};
 use gvm_host::{Compiler, Engine, EngineConfig};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,10 +30,10 @@ use crate::output;
 
 const READY: &str = "ready";
 
-/// How long the background process may take: it reads the index and cleans up.
+/// How long the process in the background may take to start: it reads the index and removes unfinished files.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// How long one that has started may have no socket: it may be ending.
+/// How long a daemon that has started may have no socket: it may be shutting down.
 const LOST: Duration = Duration::from_secs(2);
 
 /// Runs gpmd in this process until it is stopped.
@@ -45,21 +46,20 @@ pub fn foreground(args: &Args, home: Home) -> Result<()> {
     }
 }
 
-/// Runs gpmd in this process, which [`background`] started.
+/// Runs gpmd in this process, which [`background`] has started.
 pub fn detached(args: &Args, home: Home) -> Result<()> {
     let path = home.gpmd_log();
     let log = Rotating::open(&path)
         .map_err(|error| Error::io(format_args!("cannot write {}", path.display()), error));
-    // Whoever started us reads what went wrong.
-    let log = log.inspect_err(|error| output::print(&format!("{error}\n")))?;
+    let log = log.inspect_err(report)?;
     output::log_to_file(args.verbose, log);
-    // The terminal that started us may go. We lead no group, so this cannot fail.
+    // The terminal may be closed. This process does not lead a group, so the call cannot fail.
     let _ = rustix::process::setsid();
     let signals = Signals::catch()?;
     let started = start(args, home);
     match &started {
         Ok(_) => output::print(&format!("{READY}\n")),
-        Err(error) => output::print(&format!("{error}\n")),
+        Err(error) => report(error),
     }
     match started? {
         Start::Started(server) => serve(server, signals),
@@ -67,7 +67,12 @@ pub fn detached(args: &Args, home: Home) -> Result<()> {
     }
 }
 
-/// Starts gpmd in a process of its own and returns once it answers.
+/// Sends an error to [`background`].
+fn report(error: &Error) {
+    output::print(&format!("{}\n", inert::json(&error.to_json().to_string())));
+}
+
+/// Starts gpmd in a process of its own, and returns when it answers.
 pub fn background(args: &Args, home: &Home) -> Result<()> {
     if is_running(home) && answers(home)? {
         return already();
@@ -79,21 +84,31 @@ pub fn background(args: &Args, home: &Home) -> Result<()> {
             output::print("GPMD is running in the background.\n");
             return Ok(());
         }
-        return Err(Error::internal(format!(
-            "gpmd has ended again; its log is {}",
-            home.gpmd_log().display()
-        )));
+        return Err(Error::internal("gpmd exits right after it starts").with_help(read_log(home)));
     }
-    let (code, sentence) = answer.trim_end().split_once(": ").unwrap_or(("", answer.trim_end()));
-    let known = gvm_host::CODES.into_iter().find(|known| known.as_str() == code);
-    Err(match known {
-        Some(code) => Error::new(code, sentence.to_owned()),
-        None => Error::internal(format!(
-            "gpmd did not start{}{sentence}; its log is {}",
-            if sentence.is_empty() { "" } else { ": " },
-            home.gpmd_log().display()
-        )),
-    })
+    Err(reported(&answer).unwrap_or_else(|| {
+        let detail = answer.trim_end();
+        let colon = if detail.is_empty() { "" } else { ": " };
+        Error::internal(format!("gpmd does not start{colon}{detail}")).with_help(read_log(home))
+    }))
+}
+
+fn read_log(home: &Home) -> String {
+    format!("read the log: {}", home.gpmd_log().display())
+}
+
+/// Reads the error that the process in the background reports.
+fn reported(answer: &str) -> Option<Error> {
+    let json: serde_json::Value = serde_json::from_str(answer).ok()?;
+    let code = CODES.into_iter().find(|code| json["code"] == code.as_str())?;
+    let mut error = Error::new(code, json["message"].as_str()?.to_owned());
+    if let Some(context) = json["context"].as_str() {
+        error = error.with_context(context);
+    }
+    if let Some(help) = json["help"].as_str() {
+        error = error.with_help(help.to_owned());
+    }
+    Some(error)
 }
 
 fn start(args: &Args, home: Home) -> Result<Start> {
@@ -102,13 +117,13 @@ fn start(args: &Args, home: Home) -> Result<Start> {
     Server::start(Config { ports: args.ports(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
 }
 
-/// Says that one runs.
+/// Prints that gpmd is already running.
 fn already() -> Result<()> {
     output::print("GPMD is already running.\n");
     Ok(())
 }
 
-/// Waits until gpmd answers: it may have been starting. False where it has ended instead.
+/// Waits until gpmd answers, because it may still be starting. Returns false if it has exited.
 fn answers(home: &Home) -> Result<bool> {
     let begun = Instant::now();
     loop {
@@ -117,7 +132,7 @@ fn answers(home: &Home) -> Result<bool> {
                 if !is_running(home) {
                     return Ok(false);
                 }
-                // One that has written its record listens already, or has lost its socket.
+                // A daemon listens before it writes its record. With a record, its socket was removed.
                 let written = Record::read(home).is_some_and(|record| process::lives(record.pid));
                 if begun.elapsed() > if written { LOST } else { STARTING } {
                     return Err(error);
@@ -138,8 +153,8 @@ fn serve(server: Server, signals: Signals) -> Result<()> {
     server.wait()
 }
 
-/// The signals that ask a program to end, but for those that whoever started us wants ignored; caught
-/// before there is anything to end, so that none is missed.
+/// The signals that stop the daemon, except those that the parent process set to be ignored. Caught before
+/// the daemon starts, so that none is missed.
 struct Signals {
     signals: Vec<Signal>,
     runtime: tokio::runtime::Runtime,
@@ -157,7 +172,7 @@ impl Signals {
         Ok(Signals { signals, runtime })
     }
 
-    /// Lives as long as the process.
+    /// Waits for a signal, then stops the daemon.
     fn wait_and(mut self, stopper: &Stopper) {
         if self.signals.is_empty() {
             return;
@@ -180,13 +195,13 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     command.arg("--port").arg(ports.nodes.to_string());
     command.arg("--command-port").arg(ports.commands.to_string());
     command.args((0..args.verbose).map(|_| "-v")).args(["start", "--detached"]);
-    // A folder that is to be unmounted must not be held.
+    // The daemon must not keep the current folder busy, which someone may want to unmount.
     command.current_dir(home.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     command.spawn().map_err(|error| Error::io("cannot start gpmd", error))
 }
 
-/// What the background process says first: one line, or all it says before it ends.
+/// Returns what the process in the background writes: its first line if that is `ready`, else all of it.
 fn listen(child: &mut std::process::Child) -> Result<String> {
     let Some(pipe) = child.stdout.take() else {
         return Err(Error::internal("the background process has no standard output"));
@@ -204,6 +219,6 @@ fn listen(child: &mut std::process::Child) -> Result<String> {
     told.recv_timeout(STARTING).map_err(|_| {
         let _ = child.kill();
         let _ = child.wait();
-        Error::new(Code::Overloaded, "gpmd did not start in time")
+        Error::new(Code::Overloaded, format!("gpmd does not start within {} s", STARTING.as_secs()))
     })
 }

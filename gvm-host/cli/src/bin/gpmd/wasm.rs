@@ -1,7 +1,7 @@
-//! `gpmd wasm`: what a person does with modules.
+//! `gpmd wasm`: upload, list, show, download, remove and pin modules.
 //!
-//! In: a name, a version, a file. Out: the module stored, shown or fetched. Must not know: how the
-//! store works. Reading needs no gpmd.
+//! In: a name, a version, a file. Out: the stored module, or text, JSON or a file about it. Must not know:
+//! how gpmd stores modules. Commands that only read do not need gpmd.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::args::{Args, Wasm, as_usage};
 use crate::output;
 
-/// Does one of the commands.
+/// Runs one of the commands.
 pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
     let json = args.json;
     let control = || args.control(home);
@@ -53,7 +53,7 @@ fn upload(
     let version = parse_version(version).map_err(as_usage)?;
     let control = control()?;
     let bytes = read_source(file, &mut stdio::Stdin)?;
-    // Before the upload: what is acknowledged must not end in an error.
+    // Checked before the upload: after it, the command must not fail.
     let wanting = runnable(&to_binary(&bytes)?)?;
     let mut progress = Progress::on_stderr();
     let (all, what) = (bytes.len() as u64, format!("Uploading {name}"));
@@ -78,7 +78,8 @@ fn upload(
     }
     output::print(&(text + "Module Uploaded Successfully!\n"));
     if let Err(error) = offered::check(&wanting) {
-        render::note(&format!("{name} cannot run here: {}", error.message()));
+        let help = error.help().map_or_else(String::new, |help| format!("\nhelp: {help}"));
+        render::note(&format!("warning: {name} cannot run here: {}{help}", error.message()));
     }
     Ok(())
 }
@@ -196,7 +197,7 @@ fn pin(control: impl Fn() -> Result<Control>, module: &str, version: Option<&str
     Ok(())
 }
 
-/// `NAME` or `NAME@VERSION`, and the version that was given beside it.
+/// Parses `NAME` or `NAME@VERSION`. A version in the name overrides the one in the option.
 fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Option<Version>)> {
     let (name, beside) = match module.split_once('@') {
         Some((name, version)) => (name, Some(version)),

@@ -1,4 +1,7 @@
-//! `gvm demo`: a private network in this process, to try the product without setting anything up.
+//! `gvm demo`: a private network in this process, to try GVM without any set-up.
+//!
+//! In: options. Out: a gpmd, two nodes and sample modules in a temporary folder, and a shell. Must not know:
+//! what the shell does.
 
 use std::path::Path;
 
@@ -15,21 +18,21 @@ use super::options::Options;
 use super::shell::{Shell, banner};
 use super::signals::Requests;
 
-/// The modules that the demo uploads, as a person would.
+/// The modules that the demo uploads.
 const SAMPLES: [(&str, &str); 3] = [
     ("math", include_str!("../../../../samples/math.wat")),
     ("hello", include_str!("../../../../samples/hello.wat")),
     ("counter", include_str!("../../../../samples/counter.wat")),
 ];
 
-/// Starts everything in a folder that is gone afterwards, and lands in the REPL.
+/// Starts everything in a temporary folder, and runs the shell.
 pub fn demo(options: &Options) -> Result<i32> {
-    // First, so that the folder goes however this ends.
+    // Signals are caught first, so that the folder is removed in any case.
     let requests = Requests::catch()?;
     let folder = tempfile::Builder::new()
         .prefix("gvm-demo-")
         .tempdir()
-        .map_err(|error| Error::io("making a folder for the demo", error))?;
+        .map_err(|error| Error::io("cannot create a folder for the demo", error))?;
     let (_gpmd, home) = start_gpmd(options, folder.path())?;
     let control = Control::connect(&home)?;
     for (name, text) in SAMPLES {
@@ -38,7 +41,7 @@ pub fn demo(options: &Options) -> Result<i32> {
     }
     let start = |name: Option<&String>| {
         let mut config = options.node_config(home.clone(), true)?;
-        // The demo has a gpmd of its own, and two nodes cannot share a port.
+        // The demo has its own gpmd, and its two nodes cannot share a port.
         config.gpmd = None;
         config.listen.set_port(0);
         config.name = name.map(|name| name.parse()).transpose()?;
@@ -65,14 +68,14 @@ fn start_gpmd(options: &Options, folder: &Path) -> Result<(Server, Home)> {
     config.on_stored = Some(Box::new(ahead));
     match Server::start(config)? {
         Start::Started(server) => Ok((server, home)),
-        Start::Running(_) => Err(Error::internal("a gpmd runs in a folder that is new")),
+        Start::Running(_) => Err(Error::internal("a gpmd already runs in the new folder of the demo")),
     }
 }
 
-/// What a newcomer may type first.
+/// Returns statements to try first.
 fn tour(other: &str) -> String {
     format!(
-        "A demo: a private gpmd, this node, a second one, and the modules counter, hello and math. Try:\n\
+        "A demo: a private gpmd, this node, a second node, and the modules counter, hello and math. Try:\n\
          \x20 math.add(1,2)\n\
          \x20 hello.greet(\"world\")\n\
          \x20 Node.discover()\n\

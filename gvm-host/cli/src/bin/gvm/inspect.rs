@@ -1,4 +1,7 @@
-//! `gvm inspect`: what a module is, without running it.
+//! `gvm inspect`: shows what a module is, without running it.
+//!
+//! In: a path, or the name of a stored module. Out: a description as text or JSON. Must not know: how modules
+//! are parsed.
 
 use std::path::Path;
 
@@ -7,13 +10,12 @@ use gvm_cli::repl::render::Screen;
 use gvm_host::ModuleRef;
 use gvm_host::Name;
 use gvm_host::store;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Result};
 
 use super::options::{Options, usage};
 use super::run::{self, is_path, read_module};
 
-/// Shows the module: its WIT where it is a component, its signatures, imports, size and hash, and what it
-/// may need to be granted.
+/// Shows the module: its signatures, imports, size, hash and WIT, and the grants that it may need.
 pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i32> {
     let bytes = match is_path(Path::new(target)) {
         true => read_module(Path::new(target))?,
@@ -28,9 +30,9 @@ pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i
 }
 
 fn stored(options: &Options, target: &str) -> Result<std::sync::Arc<[u8]>> {
-    // `math.add` and `math.add(1, 2)` are of a module, too.
+    // The user may have typed `math.add` or `math.add(1, 2)`.
     let whole = |module: &str| {
-        usage(format!("inspect takes a module, not a function or a call: gvm inspect {module}"))
+        usage(format!("expected a module, found `{target}`")).with_help(format!("run `gvm inspect {module}`"))
     };
     let expr = run::stored(target).map_err(|error| match target.split_once('.') {
         Some((module, _)) if error.code() == Code::Syntax && module.parse::<Name>().is_ok() => whole(module),
@@ -46,10 +48,7 @@ fn stored(options: &Options, target: &str) -> Result<std::sync::Arc<[u8]>> {
     let index = store::read_index(&home)?;
     let found = index.resolve(name.as_str(), version.as_ref()).map_err(|error| {
         match Path::new(target).is_file() {
-            true => Error::new(
-                error.code(),
-                format!("{}; for the file of that name: ./{target}", error.message()),
-            ),
+            true => error.with_help(format!("to inspect the file of this name, use `./{target}`")),
             false => error,
         }
     })?;

@@ -1,4 +1,4 @@
-//! Where lines come from: the line editor; a terminal where none can be; a script.
+//! Sources of lines: the line editor, a terminal without one, a script.
 //!
 //! In: keys, bytes of standard input. Out: lines. Must not know: what the lines mean.
 
@@ -15,18 +15,18 @@ use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};
 
-/// How long the next line of what was pasted at once may take to be read.
+/// How long to wait for the next line of a pasted text.
 const PASTED: Duration = Duration::from_millis(50);
 
-/// Standard input, line by line, and how many lines statements have been read from.
+/// The lines of standard input, and the number of lines that were returned.
 pub struct Lines(mpsc::Receiver<Result<String>>, usize);
 
 impl Lines {
-    /// Reads from now on. A read of standard input cannot be taken back: it has a thread of its own, which ends
-    /// with the process.
+    /// Starts to read on a thread of its own, because a read cannot be cancelled. The thread ends with the
+    /// process.
     ///
     /// # Errors
-    /// `INTERNAL` where the system has no thread for it.
+    /// `INTERNAL` if the system cannot start the thread.
     pub fn of_stdin() -> Result<Lines> {
         let (line, lines) = mpsc::channel(1);
         std::thread::Builder::new()
@@ -40,14 +40,14 @@ impl Lines {
                     }
                 }
             })
-            .map_err(|error| Error::io("starting the thread that reads lines", error))?;
+            .map_err(|error| Error::io("cannot start the thread that reads lines", error))?;
         Ok(Lines(lines, 0))
     }
 
-    /// The next one; none at the end, or once the process is asked to end.
+    /// Returns the next line; `None` at the end, or after a request to end.
     ///
     /// # Errors
-    /// `SYNTAX` of a line that is no text; `INTERNAL` where it cannot be read.
+    /// `SYNTAX` if the line is not UTF-8; `INTERNAL` if it cannot be read.
     pub async fn next(&mut self, requests: &Requests) -> Result<Option<String>> {
         tokio::select! {
             biased;
@@ -56,10 +56,11 @@ impl Lines {
         }
     }
 
-    /// The next statement, and in which line it begins: lines within brackets, or within triple quotes, are one.
+    /// Returns the next statement and the number of its first line. A statement continues over lines within
+    /// brackets and triple quotes.
     ///
     /// # Errors
-    /// As of [`Lines::next`].
+    /// Those of [`Lines::next`].
     pub async fn statement(&mut self, requests: &Requests) -> Result<Option<(usize, String)>> {
         let begins = self.1 + 1;
         let (mut open, mut statement) = (Open::default(), String::new());
@@ -71,7 +72,7 @@ impl Lines {
             }
             statement.push('\n');
         }
-        // What is still open is for the parser to point at.
+        // The parser reports what is still open.
         Ok((!statement.is_empty()).then_some((begins, statement)))
     }
 }
@@ -86,16 +87,17 @@ fn next_line(input: &mut impl BufRead, number: &mut usize) -> Option<Result<Stri
     *number += 1;
     let ended = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = ended.strip_suffix(b"\r").unwrap_or(ended);
-    // A mark that some editors begin a file with.
+    // Some editors write a byte order mark at the beginning of a file.
     let line = if *number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
-    let not_text = |_| Error::new(Code::Syntax, format!("line {number} is no text: it is not UTF-8"));
+    let not_text = |_| Error::new(Code::Syntax, format!("line {number} is not UTF-8"));
     Some(String::from_utf8(line.to_vec()).map_err(not_text))
 }
 
-/// What a person types on.
+/// The source of lines that the user types.
 pub enum Keyboard {
     Editor(Box<Terminal>),
-    /// A terminal that knows no cursor, or output that goes elsewhere: the terminal's own editing serves.
+    /// For a terminal without cursor control, or output that is not a terminal. The terminal driver edits the
+    /// line.
     Plain {
         lines: Lines,
         prompt: String,
@@ -103,15 +105,15 @@ pub enum Keyboard {
 }
 
 impl Keyboard {
-    /// Whether a line editor can draw what is typed.
+    /// Returns whether the line editor can be used.
     pub fn has_editor() -> bool {
         !is_dumb() && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
     }
 
-    /// The next line.
+    /// Returns the next line.
     ///
     /// # Errors
-    /// `INTERNAL` where the terminal fails.
+    /// `INTERNAL` if the terminal fails.
     pub fn read(&mut self, requests: &Requests) -> Result<Line> {
         match self {
             Keyboard::Editor(terminal) => terminal.read(),
@@ -130,7 +132,7 @@ impl Keyboard {
         }
     }
 
-    /// The next line where it has been typed already: more was pasted than one line.
+    /// Returns the next line if it was already typed, for example if several lines were pasted.
     pub fn pending(&mut self) -> Option<String> {
         match self {
             Keyboard::Editor(terminal) => terminal.pending(),
@@ -142,14 +144,14 @@ impl Keyboard {
         }
     }
 
-    /// Has the next line begin with this.
+    /// Makes the next line begin with this text.
     pub fn put_back(&mut self, text: String) {
         if let Keyboard::Editor(terminal) = self {
             terminal.put_back(text);
         }
     }
 
-    /// Puts lines above what is being typed, from any thread.
+    /// Returns a function that prints lines above what is being typed. It can be called from any thread.
     pub fn above(&self) -> Arc<dyn Fn(String) + Send + Sync> {
         match self {
             Keyboard::Editor(terminal) => terminal.above(),
@@ -165,7 +167,7 @@ impl Keyboard {
     }
 }
 
-/// Whether the terminal understands no control sequence.
+/// Returns whether the terminal does not understand control sequences.
 pub fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }

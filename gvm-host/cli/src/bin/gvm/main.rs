@@ -1,7 +1,7 @@
-//! `gvm`: the node, its REPL, and calls from a shell.
+//! `gvm`: a node with a prompt, calls from a shell, and tools.
 //!
-//! Thin: reads the command line, starts what the library has, and turns its errors into words and a
-//! status.
+//! In: arguments, environment variables. Out: a call of the command's module; an error as text and an exit
+//! status. Must not know: how the commands work.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the product prints")]
 
 mod demo;
@@ -31,7 +31,7 @@ use self::options::{Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The status of a call that a person stopped.
+/// The exit status after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
 fn main() {
@@ -52,15 +52,15 @@ fn main() {
     };
     let (status, lost) = stdio::settle(status);
     lost.iter().for_each(|error| screen.error(error));
-    // Threads may still wait in the system's calls (a read of the terminal, a write to a pipe that is
-    // full): the process does not. What it wrote is not held back anywhere.
+    // Threads may still be blocked in system calls, such as a read of the terminal or a write to a full pipe.
+    // The process does not wait for them: its own output has no buffers that need to be flushed.
     std::process::exit(status);
 }
 
 fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
     let Cli { mut options, command } = cli;
     match command {
-        // The doctor says it in its own way.
+        // The doctor checks descriptors itself; the others need few.
         Some(Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
         _ => process::enough_descriptors()?,
     }
@@ -83,12 +83,12 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
     }
 }
 
-/// Whether the environment wants no colours.
+/// Returns whether the environment asks for no colours.
 fn no_colour() -> bool {
     keyboard::is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// The status that a coded error leaves with.
+/// Returns the exit status for an error.
 fn status(error: &Error) -> i32 {
     match (error.code(), error.exit()) {
         (Code::Cancelled, _) => INTERRUPTED,
@@ -98,8 +98,8 @@ fn status(error: &Error) -> i32 {
     }
 }
 
-/// The status that `gvm run` leaves with: a guest's own where it has one of its own that is no success. The
-/// system keeps the low byte of a status, so that 256 would be 0.
+/// Returns the exit status of `gvm run` for an error: the guest's own, if the guest exited with a failure.
+/// The system keeps only the low byte of a status, so 256 counts as 0.
 fn status_of_run(error: &Error) -> i32 {
     match (error.code(), error.exit()) {
         (Code::GuestExit, Some(guests)) if guests & 0xff != 0 => guests & 0xff,
@@ -107,12 +107,12 @@ fn status_of_run(error: &Error) -> i32 {
     }
 }
 
-/// What a person is told of a call that they stopped.
+/// Returns the error of a call that the user stopped.
 fn cancelled() -> Error {
     Error::new(Code::Cancelled, "the call was stopped").with_effect(gvm_host::Effect::RanAndFailed)
 }
 
-/// Logs to standard error: warnings, unless more was asked for.
+/// Logs to standard error: only errors, unless `-v` asks for more.
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let level = match verbose {

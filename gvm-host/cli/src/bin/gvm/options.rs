@@ -1,6 +1,6 @@
-//! The command line of `gvm`, and what it says of the surroundings.
+//! The command line of `gvm`.
 //!
-//! In: flags and the environment; both are read here and nowhere else. Out: plain configuration.
+//! In: flags and environment variables. Out: plain configuration. Must not know: what the commands do with it.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,22 +21,22 @@ use gvm_host::{Config, LISTEN};
 use gvm_host::{Dir, Grants};
 
 const AFTER: &str = "\
-Without a command gvm starts a node and reads what you type; `help` there tells what it understands. \
-Where standard input is no terminal it reads a script: one statement a line, `#` for comments, and the \
-first error ends it.
+Without a command, gvm starts a node and opens a prompt; type `help` there for a list of statements. \
+If standard input is not a terminal, gvm reads a script from it: one statement per line, `#` starts a comment, \
+and the first error ends the script.
 
-Settings: a flag stands above the environment, that above config.toml in the home folder (its keys are \
-the flags' names), that above the default.
+Settings: flags override environment variables, which override config.toml in the home folder (its keys are \
+the names of the flags), which overrides the defaults.
 
-Exit status: 0 success, 1 a coded error, 2 wrong usage, 130 interrupted, 141 where the reader of a pipe has \
-gone; `gvm run` leaves with the guest's own.
+Exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted, 141 if the reader of a pipe closes it \
+early. `gvm run` exits with the status of the guest.
 
 Examples:
-  gvm demo                              a private network to try, gone afterwards
-  gvm --name kitchen --accept ask       a node that asks you who may connect
-  gvm eval 'math.add(1, 2)'             one statement, from a shell
-  gvm run ./tool.wasm --its-flag file   a program, its streams and status those of the guest
-  gvm doctor kitchen                    why the node `kitchen` cannot be reached";
+  gvm demo                              try a private network, removed when you leave
+  gvm --name kitchen --accept ask       start a node that asks you who may connect
+  gvm eval 'math.add(1, 2)'             run one statement from a shell
+  gvm run ./tool.wasm --its-flag file   run a program with your streams and its exit status
+  gvm doctor kitchen                    find out why the node `kitchen` cannot be reached";
 
 const RUN: &str = "\
 Examples:
@@ -53,9 +53,9 @@ Examples:
   gvm eval 'Module.list()'";
 
 const SERVE: &str = "\
-Says who it is, then what happens to its connections on standard error; with --json all of it on \
-standard output, a line each. Nobody is at a prompt, so --accept ask denies. Exit status 0 however it is \
-told to end.
+Prints the name and id of the node on standard output, and its events on standard error. With --json, prints \
+both on standard output, as one line of JSON each. There is no prompt, so --accept ask denies every request. \
+The exit status is 0 after Ctrl-C and SIGTERM.
 
 Examples:
   gvm serve --name kitchen
@@ -68,12 +68,12 @@ Examples:
   gvm inspect --json ./tool.wasm | jq .grants";
 
 const DOCTOR: &str = "\
-Looks, in this order, at: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
-nodes, node; with NODE also at: name, socket, port, tls, accept, rights. It mends nothing and leaves nothing \
-behind: a node of its own starts, runs a function and ends; with NODE it connects with that node once, as \
-a node of this home (of the name that --name gives, where its --accept lists names).
+Checks these layers in order: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
+nodes, node; with NODE also: name, socket, port, tls, accept, rights. It changes nothing: it starts a node of \
+its own, runs a function on it and ends it. With NODE, that node connects to NODE once. If NODE accepts only \
+some names, use --name to check with one of them.
 
-Exit status: 0 where all is well, 1 where something fails.
+Exit status: 0 if every check passes, 1 if a check fails.
 
 Examples:
   gvm doctor
@@ -98,167 +98,172 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make one call and leave with the guest's exit status
+    /// Run a module or call one of its functions, and exit with the status of the guest
     ///
     /// TARGET is a stored module (`math`, `math@1.2.0`), a call of one of its functions
-    /// (`'math.add(1, 2)'`), or a path to a .wasm or .wat file. What follows it is the guest's, `-`
-    /// included. The guest gets your standard input, and nothing else that is not granted with
-    /// --dir, --env or --allow-net. A path needs no gpmd unless --node sends it elsewhere.
+    /// (`'math.add(1, 2)'`), or a path to a .wasm or .wat file. Words after TARGET go to the guest,
+    /// also those that start with `-`. The guest can read your standard input, and use only what you
+    /// grant with --dir, --env, --allow-net and --grant. Needs gpmd only with --node or --grant nodes.
     #[command(override_usage = "gvm run [OPTIONS] TARGET [ARGS]...", after_help = RUN)]
     Run {
-        /// Call this function of the module instead of its main: 'add(1, 2)'
+        /// Call this function of the module instead of its main, for example 'add(1, 2)'
         #[arg(long, value_name = "CALL")]
         invoke: Option<String>,
-        /// What to run, and its arguments
+        /// The module, call or file to run, and the arguments for its main
         #[arg(value_name = "TARGET", trailing_var_arg = true, required = true)]
         target_and_args: Vec<OsString>,
     },
-    /// Carry out what you would type in the REPL; the first error ends it
+    /// Run statements as you would type them at the prompt; the first error ends the command
     #[command(override_usage = "gvm eval [OPTIONS] <EXPR>...", after_help = EVAL)]
     Eval {
-        /// Statements, such as 'Node.connect(b)' 'Node.run(b, math.add(1, 2))'
+        /// Statements to run in order, for example 'Node.connect(b)' 'Node.run(b, math.add(1, 2))'
         #[arg(value_name = "EXPR", required = true)]
         exprs: Vec<String>,
     },
-    /// Keep a node without a prompt, until Ctrl-C or SIGTERM ends it in order
+    /// Run a node without a prompt, until Ctrl-C or SIGTERM shuts it down
     #[command(after_help = SERVE)]
     Serve,
-    /// Show what a module exports and imports, what it may need to be granted, its size and its hash
+    /// Show the exports, imports, size and hash of a module, and the grants that it may need
     #[command(override_usage = "gvm inspect [OPTIONS] <TARGET>", after_help = INSPECT)]
     Inspect {
-        /// A stored module, or a path to a .wasm or .wat file
+        /// A stored module (`math`, `math@1.2.0`), or a path to a .wasm or .wat file
         target: String,
     },
-    /// Begin a module of your own: a folder whose README builds, uploads and calls it
+    /// Create a module project, with a README that shows how to build, upload and call it
     New {
-        /// The folder to make; its last part is the module's name
+        /// The folder to create; its last part becomes the name of the module
         #[arg(value_name = "NAME")]
         path: PathBuf,
-        /// The language to write it in
+        /// The programming language
         #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
         lang: super::new::Language,
     },
-    /// A private network to try: a gpmd, two nodes and sample modules in this process, then the REPL
+    /// Try a private network: gpmd, two nodes, sample modules and a prompt, in one process
     Demo,
-    /// Say which layer fails, and how it is mended: home, key, gpmd, addresses, TLS, accept policy
+    /// Find out what is broken and how to fix it: home, key, gpmd, addresses, TLS, accept policy
     #[command(after_help = DOCTOR)]
     Doctor {
-        /// A node that should be reachable from here
+        /// Check the connection to this node too
         node: Option<String>,
     },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS)]
     Completions {
-        /// Whose script
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write all of them into a folder
+    /// Print the manual page, or write all pages to a folder
     Man {
-        /// The folder to write the pages into; without it, the first page on standard output
+        /// Write all pages to this folder, instead of the main page to standard output
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
 }
 
 /// Headings of `--help`.
-const NODE: &str = "The node";
-const OTHERS: &str = "Who may do what here";
-const LIMITS: &str = "Limits of calls";
-const GRANTS: &str = "What guests are granted";
+const NODE: &str = "Node";
+const OTHERS: &str = "Access for other nodes";
+const LIMITS: &str = "Call limits";
+const GRANTS: &str = "Grants for guests";
 
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The node's name [default: node- and four digits]
+    /// Name of the node, for example kitchen [default: node- and four digits]
     #[arg(long, global = true, value_name = "NAME", help_heading = NODE)]
     pub name: Option<String>,
-    /// The home folder: keys, modules, sockets [default: ~/.ghost-network]
+    /// Home folder, with the key, modules and sockets [default: ~/.ghost-network]
     #[arg(long, global = true, env = "GHOST_HOME", value_name = "DIR", hide_env_values = true,
         value_parser = path(), help_heading = NODE)]
     pub home: Option<PathBuf>,
-    /// Where the home's gpmd is, if not in the home: HOST[:PORT] [default port: 5989]
-    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "ADDR", hide_env_values = true, help_heading = NODE)]
+    /// Address of gpmd, for example 192.0.2.7:5989 [default: the socket in the home; default port: 5989]
+    #[arg(long, global = true, env = "GPMD_ADDRESS", value_name = "HOST[:PORT]", hide_env_values = true,
+        help_heading = NODE)]
     pub gpmd: Option<String>,
-    /// Where other nodes may connect with this one, beside its socket; 0.0.0.0 for every address of this
-    /// device [default: 127.0.0.1, a free port]
+    /// Address where other nodes can connect, besides the socket; 0.0.0.0 listens on every address of this
+    /// device [default: 127.0.0.1, on a free port]
     #[arg(long, global = true, value_name = "ADDR[:PORT]", help_heading = NODE)]
     pub listen: Option<String>,
-    /// Who may connect: all, none, ask (you are asked at the prompt), or a list of names [default: all]
+    /// Who may connect: all, none, ask (asks you at the prompt), or names such as kitchen,attic [default: all]
     #[arg(long, global = true, value_name = "POLICY", help_heading = OTHERS)]
     pub accept: Option<String>,
-    /// What connected nodes may call here, instead of everything: 'math.*', math.add, math (its main),
-    /// '*'; NODE=PATTERN for one node alone
+    /// Let connected nodes call only what matches: math.add, 'math.*', math (its main), or '*'. NODE=PATTERN is
+    /// for one node. Can be repeated [default: everything]
     #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN", help_heading = OTHERS)]
     pub allow_calls: Vec<String>,
-    /// End what a connected node holds here after this long: 1h; it may connect again [default: never]
+    /// End the session of a connected node after this time, for example 1h; the node may connect again
+    /// [default: never]
     #[arg(long, global = true, value_name = "TIME", help_heading = OTHERS)]
     pub session_time: Option<String>,
-    /// Stop a call after this long: 2s, 500ms; 0 for no limit
+    /// Stop a call after this time, for example 2s or 500ms; 0 means no limit [default: 0, and 5 minutes for
+    /// calls on other nodes]
     #[arg(long, global = true, value_name = "TIME", help_heading = LIMITS)]
     pub timeout: Option<String>,
-    /// Memory of a guest, all its memories together: 64MiB [default: 256MiB]
+    /// Limit the memory of a guest, for example 64MiB [default: 256MiB]
     #[arg(long, global = true, value_name = "SIZE", help_heading = LIMITS)]
     pub max_memory: Option<String>,
-    /// What a call may write to its output: 1MiB [default: 16MiB]
+    /// Limit what a call writes to standard output and error, for example 1MiB [default: 16MiB]
     #[arg(long, global = true, value_name = "SIZE", help_heading = LIMITS)]
     pub max_output: Option<String>,
-    /// How many units of work a call may do, about one a wasm instruction
+    /// Stop a call after N units of work, about one per wasm instruction [default: no limit]
     #[arg(long, global = true, value_name = "N", help_heading = LIMITS)]
     pub fuel: Option<u64>,
-    /// Let guests see a folder, under its own name or another: HOST[::GUEST[::ro]]
-    #[arg(long = "dir", global = true, value_name = "HOST::GUEST", help_heading = GRANTS)]
+    /// Let guests use a folder, for example ./data, or ./data::/data::ro (as /data, read-only). Can be repeated
+    #[arg(long = "dir", global = true, value_name = "HOST[::GUEST[::ro]]", help_heading = GRANTS)]
     pub dirs: Vec<String>,
-    /// Give guests an environment variable; without a value, this process's own
-    #[arg(long = "env", global = true, value_name = "K=V", help_heading = GRANTS)]
+    /// Set an environment variable for guests; without =VALUE, pass on the variable of gvm itself. Can be
+    /// repeated
+    #[arg(long = "env", global = true, value_name = "NAME[=VALUE]", help_heading = GRANTS)]
     pub env: Vec<String>,
-    /// Let guests connect to an address over TCP and UDP
+    /// Let guests connect to this address over TCP and UDP, for example example.org:443. Can be repeated
     #[arg(long = "allow-net", global = true, value_name = "HOST:PORT", help_heading = GRANTS)]
     pub allow_net: Vec<String>,
-    /// Let guests use the network of nodes as this node may: interface gvm:node/nodes
+    /// Let guests use other nodes with the rights of this node (interface gvm:node/nodes)
     #[arg(long = "grant", global = true, value_name = "WHAT", help_heading = GRANTS)]
     pub grants: Vec<SessionRights>,
-    /// Run there: a node of this home, which is connected first
+    /// With run: connect to this node and make the call there
     #[arg(long, global = true, value_name = "NAME")]
     pub node: Option<String>,
-    /// One line of JSON for each result
+    /// Print each result as one line of JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Log more to standard error (-v, -vv); RUST_LOG chooses finer
+    /// Log more to standard error; -vv logs even more, and RUST_LOG selects the level for each module
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Whether any grant was a flag, and not a setting of the home.
+    /// Whether a flag grants something, and not only the settings of the home.
     #[arg(skip)]
     pub granted_by_flags: bool,
 }
 
-/// What guests can be granted besides what has an option of its own.
+/// The values of `--grant`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SessionRights {
-    /// The network of nodes
+    /// Other nodes
     Nodes,
 }
 
-/// A path; an empty one is as none, so that `GHOST_HOME= gvm` takes the default.
+/// Parses a path. Accepts an empty one, so that `GHOST_HOME= gvm` uses the default.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
 impl Options {
-    /// The home folder, opened and made where there is none.
+    /// Opens the home folder; creates it if it does not exist.
     pub fn home(&self) -> Result<Home> {
         Home::open(self.home_path()?)
     }
 
-    /// Where the home is, or would be.
+    /// Returns the path of the home folder, which may not exist.
     pub fn home_path(&self) -> Result<PathBuf> {
         Ok(match &self.home {
             Some(path) if !path.as_os_str().is_empty() => path.clone(),
             _ => std::env::home_dir().map(|user| user.join(".ghost-network")).ok_or_else(|| {
-                Error::new(Code::Syntax, "this user has no home folder: say where with --home or GHOST_HOME")
+                Error::new(Code::Syntax, "this user has no home folder")
+                    .with_help("set the folder for GVM with `--home` or GHOST_HOME")
             })?,
         })
     }
 
-    /// The limits that the command line sets.
+    /// Returns the limits that the options set.
     pub fn limits(&self) -> Result<Limits> {
         let size = |text: &Option<String>| text.as_deref().map(parse_size).transpose();
         Ok(Limits {
@@ -266,13 +271,17 @@ impl Options {
             memory: size(&self.max_memory)?,
             output: size(&self.max_output)?,
             fuel: match self.fuel {
-                Some(0) => return Err(usage("--fuel 0 would allow nothing: leave it out for no limit")),
+                Some(0) => {
+                    return Err(
+                        usage("`--fuel 0` allows no work at all").with_help("omit `--fuel` for no limit")
+                    );
+                }
                 fuel => fuel,
             },
         })
     }
 
-    /// What guests are granted.
+    /// Returns what guests may use.
     pub fn grants(&self) -> Result<Grants> {
         let mut grants = Grants::default();
         for text in &self.dirs {
@@ -281,7 +290,7 @@ impl Options {
         for text in &self.env {
             match text.split_once('=') {
                 Some((key, value)) => grants.env.push((key.to_owned(), value.to_owned())),
-                // As `wasmtime run --env NAME` does; a name that is not set gives nothing.
+                // Like `wasmtime run --env NAME`: a variable that is not set is left out.
                 None => grants.env.extend(std::env::var(text).ok().map(|value| (text.clone(), value))),
             }
         }
@@ -290,35 +299,33 @@ impl Options {
         Ok(grants)
     }
 
-    /// Whether anything is granted.
+    /// Returns whether the options grant anything.
     pub fn grants_anything(&self) -> bool {
         let lists = [self.dirs.is_empty(), self.env.is_empty(), self.allow_net.is_empty()];
         lists.contains(&false) || !self.grants.is_empty()
     }
 
-    /// Refuses grants for calls that run elsewhere: they come from the node that runs the guest.
+    /// Refuses grants with `--node`: the node that runs the guest grants.
     pub fn no_grants_with_node(&self) -> Result<()> {
         if self.node.is_some() && self.granted_by_flags {
-            return Err(usage(
-                "--dir, --env, --allow-net and --grant grant what this machine has; with --node the other node \
-                 grants, when it is started",
-            ));
+            return Err(usage("`--dir`, `--env`, `--allow-net` and `--grant` have no effect with `--node`")
+                .with_help("start the other node with these flags"));
         }
         Ok(())
     }
 
-    /// An engine over this home's compiled code.
+    /// Returns an engine that uses the compiled code of this home.
     pub fn engine(&self, home: &Home, pooling: bool) -> Result<Engine> {
         Ok(Engine::new(EngineConfig::new(home.compiled(), Compiler::current()?).pooling(pooling)))
     }
 
-    /// Where gpmd is, if not in the home.
+    /// Returns the address of gpmd, if it is not in the home.
     pub fn gpmd(&self) -> Result<Option<Address>> {
         let given = self.gpmd.as_deref().filter(|text| !text.is_empty());
         given.map(|text| Address::typed(text, NODE_PORT)).transpose().map_err(as_usage)
     }
 
-    /// Where a node of this command line listens.
+    /// Returns the address where the node listens.
     pub fn listening(&self) -> Result<SocketAddr> {
         match &self.listen {
             Some(text) => host_and_port(text, 0).map_err(as_usage),
@@ -326,12 +333,12 @@ impl Options {
         }
     }
 
-    /// What a node of this command line is made with.
+    /// Returns the configuration for a node.
     pub fn node_config(&self, home: Home, pooling: bool) -> Result<Config> {
         let name = self.name.as_deref().map(str::parse).transpose().map_err(as_usage)?;
         let accept = self.accept.as_deref().unwrap_or("all").parse::<Accept>().map_err(as_usage)?;
         let rules: Result<Vec<_>> = self.allow_calls.iter().map(|rule| rule.parse()).collect();
-        // A call brings its own limits. The node's also bound the calls of peers.
+        // The timeout goes with each call of this node. Set here, it would also bound the calls of other nodes.
         let limits = Limits { timeout: None, ..self.limits()? };
         let engine = self.engine(&home, pooling)?;
         Ok(Config::new(home, engine)
@@ -345,23 +352,23 @@ impl Options {
             .limits(limits))
     }
 
-    /// The node to run on.
+    /// Returns the node to run on, from `--node`.
     pub fn place(&self) -> Result<Option<Name>> {
         self.node.as_deref().map(str::parse).transpose().map_err(as_usage)
     }
 }
 
-/// An error of the command line itself: status 2.
+/// Returns an error of wrong usage: exit status 2.
 pub fn usage(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(Code::Syntax, message).with_exit(2)
 }
 
-/// An error of the command line: status 2.
+/// Makes an error one of wrong usage: exit status 2.
 pub fn as_usage(error: Error) -> Error {
     error.with_exit(2)
 }
 
-/// A time; none for 0.
+/// Parses a duration; `None` for 0.
 pub fn parse_time(text: &str) -> Result<Option<Duration>> {
     if text == "0" {
         return Ok(None);
@@ -369,20 +376,24 @@ pub fn parse_time(text: &str) -> Result<Option<Duration>> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Ok(None),
         Ok(time) => Ok(Some(time)),
-        Err(error) => Err(usage(format!("{text:?} is no time ({error}): 2s, 500ms, 0 for none"))),
+        Err(error) => Err(usage(format!("{text:?} is not a duration: {error}"))
+            .with_help("write a number and a unit, such as 2s or 500ms; 0 means no limit")),
     }
 }
 
-/// A size in bytes.
+/// Parses a size in bytes.
 pub fn parse_size(text: &str) -> Result<u64> {
     match text.parse::<bytesize::ByteSize>() {
         Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
-        Ok(_) => Err(usage(format!("a size of {text:?} would allow nothing: leave it out for the default"))),
-        Err(error) => Err(usage(format!("{text:?} is no size ({error}): 64MiB, 100kB, 4096"))),
+        Ok(_) => {
+            Err(usage(format!("a limit of {text:?} allows nothing")).with_help("omit it for the default"))
+        }
+        Err(error) => Err(usage(format!("{text:?} is not a size: {error}"))
+            .with_help("write a number of bytes, or a number and a unit, such as 4096, 100kB or 64MiB")),
     }
 }
 
-/// `HOST[::GUEST[::ro]]`.
+/// Parses `HOST[::GUEST[::ro]]`.
 pub fn parse_dir(text: &str) -> Result<Dir> {
     let mut parts = text.split("::");
     let host = parts.next().unwrap_or_default();
@@ -390,10 +401,13 @@ pub fn parse_dir(text: &str) -> Result<Dir> {
     let read_only = match parts.next() {
         None | Some("rw") => false,
         Some("ro") => true,
-        Some(other) => return Err(usage(format!("--dir {text:?}: `{other}` is not `ro`"))),
+        Some(other) => {
+            return Err(usage(format!("`--dir {text}`: expected `ro` or `rw`, found `{other}`")));
+        }
     };
     if host.is_empty() || guest.is_empty() || parts.next().is_some() {
-        return Err(usage(format!("--dir {text:?}: expected HOST, HOST::GUEST or HOST::GUEST::ro")));
+        return Err(usage(format!("`--dir {text}` is not a folder grant"))
+            .with_help("write HOST, HOST::GUEST or HOST::GUEST::ro"));
     }
     Ok(Dir { host: host.into(), guest: guest.to_owned(), read_only })
 }

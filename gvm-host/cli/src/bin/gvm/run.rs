@@ -1,4 +1,7 @@
-//! `gvm run`: one call, its streams those of this process, its status the guest's.
+//! `gvm run`: makes one call with the streams of this process, and exits with the status of the guest.
+//!
+//! In: options, the words of the command line. Out: the guest's output and result, an exit status. Must not
+//! know: how a call runs.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
@@ -28,7 +31,7 @@ use super::options::{Options, SessionRights, usage};
 use super::signals::{Requests, interrupt};
 use super::{cancelled, status_of_run};
 
-/// Runs the target and returns its status.
+/// Runs the target and returns the exit status.
 pub fn run(
     options: &Options,
     screen: &mut Screen,
@@ -41,7 +44,7 @@ pub fn run(
     let rest = words
         .map(|word| word.into_string().map_err(|word| usage(format!("{} is not UTF-8", word.display()))))
         .collect::<Result<Vec<_>>>()?;
-    // What is wrong with the command line is said before any file is looked at.
+    // Errors of the command line are reported before any file is read.
     let (limits, place) = (options.limits()?, options.place()?);
     let mut call = read_target(&target, invoke, rest)?;
     call.limits = limits;
@@ -80,8 +83,8 @@ pub fn run(
             Ok(0)
         }
         Err(error) => {
-            // A program that leaves with a status has said itself what there is to say; a function that
-            // leaves has not returned.
+            // A program that exits with a status has reported its error itself. A function that exits has not
+            // returned, which is an error.
             if error.code() != Code::GuestExit || is_function {
                 screen.error(&error);
             }
@@ -90,7 +93,7 @@ pub fn run(
     }
 }
 
-/// What the command line means: a path, or a stored module, and a call of it.
+/// Reads the words of the command line: a path or a stored module, and the call to make.
 fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<String>) -> Result<Call> {
     let path = Path::new(target);
     let (module, expr) = if is_path(path) {
@@ -102,7 +105,9 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
     };
     let expr = match (invoke, expr) {
         (Some(call), None | Some(Expr { args: None, .. })) => Some(read_invoke(&call)?),
-        (Some(_), Some(_)) => return Err(usage("--invoke and a call in TARGET are one too many")),
+        (Some(_), Some(_)) => {
+            return Err(usage("both `--invoke` and TARGET have a call").with_help("remove one of them"));
+        }
         (None, expr) => expr,
     };
     let argv0 = match &module {
@@ -114,34 +119,40 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
             (target.interface, target.function, Args::Text(plain_args(args)?))
         }
         Some(Expr { args: Some(_), .. }) => {
-            return Err(usage("a function's arguments stand in its parentheses; nothing follows them"));
+            return Err(usage("unexpected words after the call of a function")
+                .with_help("write the arguments inside its parentheses"));
         }
         _ => (None, None, Args::Argv([vec![argv0], rest].concat())),
     };
     Ok(Call::new(Target { module, interface, function }, args))
 }
 
-/// What a word means that is no path: a stored module, or a call of one.
+/// Parses a word that is not a path: a stored module, or a call of one.
 pub fn stored(text: &str) -> Result<Expr> {
     parse::target(text).map_err(|error| match Path::new(text).extension().is_some_and(is_wasm) {
-        true => Error::new(Code::ModuleNotFound, format!("{text}: there is no such file")),
+        true => Error::new(Code::ModuleNotFound, format!("file `{text}` does not exist")),
         false => error.with_exit(2),
     })
 }
 
-/// `add(1, 2)`, or `iface.add(1, 2)`: a call without its module.
+/// Parses the value of `--invoke`, a call without its module: `add(1, 2)` or `iface.add(1, 2)`.
 fn read_invoke(call: &str) -> Result<Expr> {
     let call = if call.contains('(') { call.to_owned() } else { format!("{call}()") };
     parse::target(&format!("m.{call}")).map_err(|error| {
-        usage(format!("--invoke {call:?}: {}: expected FUNCTION(ARGUMENTS)", error.message()))
+        usage(format!("`--invoke {call}`: {}", error.message()))
+            .with_help("write a call such as 'add(1, 2)', or 'iface.add(1, 2)'")
     })
 }
 
 fn plain_args(args: Vec<Arg>) -> Result<String> {
-    parse::plain(args).ok_or_else(|| usage("calls nest in `gvm eval` and the REPL; `gvm run` makes one call"))
+    parse::plain(args).ok_or_else(|| {
+        usage("`gvm run` makes one call, which cannot contain others")
+            .with_help("use `gvm eval` for nested calls")
+    })
 }
 
-/// A path has a `/` before anything that only a call has, or is a file of wasm.
+/// Returns whether the target is a path: it has a `/` before any quote or parenthesis, or it is an existing
+/// .wasm or .wat file.
 pub fn is_path(target: &Path) -> bool {
     let text = target.to_string_lossy();
     let before = text.split(['"', '(']).next().unwrap_or_default();
@@ -152,19 +163,19 @@ fn is_wasm(extension: &std::ffi::OsStr) -> bool {
     extension == "wasm" || extension == "wat"
 }
 
-/// A module's bytes from a file; text is turned into bytes.
+/// Reads a module from a file; converts text to binary.
 pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
     let shown = path.display();
-    let file = std::fs::File::open(path)
-        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
-    file.take(limits::MODULE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::new(Code::ModuleNotFound, format!("{shown}: {error}")).with_source(error))?;
+    let unreadable = |error: std::io::Error| {
+        Error::new(Code::ModuleNotFound, format!("cannot read `{shown}`: {error}")).with_source(error)
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(limits::MODULE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > limits::MODULE_BYTES {
         return Err(Error::new(
             Code::LimitExceeded,
-            format!("{shown} is larger than {} MiB", limits::MODULE_BYTES >> 20),
+            format!("`{shown}` is larger than {} MiB", limits::MODULE_BYTES >> 20),
         ));
     }
     Ok(gvm_host::inspect::to_binary(&bytes)?.into())
@@ -183,7 +194,7 @@ async fn go(
     let stdio = stdio(options, screen, &limits);
     let shown = stdio.clone();
     match place {
-        // Who is granted the network of nodes needs a node to be part of it.
+        // A guest that may use other nodes needs a node here.
         None if options.grants.contains(&SessionRights::Nodes) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             let ran = watch(options, screen, shown, node.run(None, call, stdio)).await;
@@ -206,7 +217,7 @@ async fn go(
     }
 }
 
-/// This process's own streams, for the guest.
+/// Connects the guest to the streams of this process.
 fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
     Stdio {
         input: Some(Input::default()),
@@ -217,7 +228,7 @@ fn stdio(options: &Options, screen: &Screen, limits: &Limits) -> Stdio {
     }
 }
 
-/// Waits for the call, showing what it writes and feeding what it reads.
+/// Waits for the call, shows its output and supplies its input.
 async fn watch(
     options: &Options,
     screen: &mut Screen,
@@ -233,7 +244,7 @@ async fn watch(
     render::watch(screen, options.json, &stdio, fed).await
 }
 
-/// Reads this process's standard input when the guest asks for it, and not before.
+/// Reads standard input when the guest asks for it, and not before.
 async fn feed(input: Option<Input>) -> std::convert::Infallible {
     let Some(input) = input else { return std::future::pending().await };
     loop {
@@ -248,7 +259,7 @@ async fn feed(input: Option<Input>) -> std::convert::Infallible {
         });
         match read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(bytes) => input.supply(&bytes),
-            // The guest hears why, and not that its input has ended.
+            // The guest gets an error, not the end of its input.
             Err(error) => input.fail(Broken::from(&error)),
         }
     }

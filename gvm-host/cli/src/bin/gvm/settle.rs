@@ -1,7 +1,7 @@
-//! What the home's `config.toml` adds to a command line: below flags and the environment, above defaults.
+//! Fills in options from `config.toml`. Flags and environment variables override it.
 //!
-//! In: options, settings. Out: the same options, with what the line left open. Every value is read once
-//! here, so that what is wrong with it names the file and the line.
+//! In: options, settings. Out: the options, complete. Checks every value of the settings, so that its error
+//! has the file and the line. Must not know: what the commands do with the options.
 
 use clap::ValueEnum;
 use gvm_cli::settings::{Setting, Settings};
@@ -14,12 +14,12 @@ use gvm_host::{Error, Result};
 use super::options::{Options, SessionRights, parse_dir, parse_size, parse_time, usage};
 
 impl Options {
-    /// Takes from the home's settings what the command line leaves open. A node's name, and where it
-    /// listens, only where `named`: one that lives for one command must not take them from the one that
-    /// stays.
+    /// Fills in the options that the command line does not set, from the settings of the home. Uses `name`
+    /// and `listen` only if `named`: the node of a short command must not take them from the node that the
+    /// user keeps running.
     ///
     /// # Errors
-    /// `SYNTAX` with file and line.
+    /// `SYNTAX` with the file and the line.
     pub fn settle(&mut self, named: bool) -> Result<()> {
         self.granted_by_flags = self.grants_anything();
         let settings = Settings::read(&self.home_path()?)?;
@@ -35,7 +35,7 @@ impl Options {
         one(&mut self.max_memory, "max-memory", settings.max_memory, |text| parse_size(text).map(drop))?;
         one(&mut self.max_output, "max-output", settings.max_output, |text| parse_size(text).map(drop))?;
         one(&mut self.fuel, "fuel", settings.fuel, |fuel| match fuel {
-            0 => Err(usage("0 would allow nothing: leave it out for no limit")),
+            0 => Err(usage("0 allows no work at all").with_help("remove the line for no limit")),
             _ => Ok(()),
         })?;
         many(&mut self.allow_calls, "allow-call", settings.allow_call, |text| {
@@ -45,16 +45,16 @@ impl Options {
         many(&mut self.env, "env", settings.env, |text| Ok(text.to_owned()))?;
         many(&mut self.allow_net, "allow-net", settings.allow_net, |text| match text.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-            _ => Err(usage(format!("{text:?} is no HOST:PORT"))),
+            _ => Err(usage(format!("{text:?} is not HOST:PORT"))),
         })?;
         many(&mut self.grants, "grant", settings.grant, |text| {
             SessionRights::from_str(text, false)
-                .map_err(|_| usage(format!("{text:?} cannot be granted; `nodes` can")))
+                .map_err(|_| usage(format!("unknown grant {text:?}")).with_help("the only grant is `nodes`"))
         })
     }
 }
 
-/// Where the command line says nothing, the setting counts; what is wrong with it is said either way.
+/// Uses the setting if the option is not set. Checks the setting in any case.
 fn one<T>(
     option: &mut Option<T>,
     key: &str,
@@ -62,7 +62,7 @@ fn one<T>(
     check: impl FnOnce(&T) -> Result<()>,
 ) -> Result<()> {
     let Some(setting) = setting else { return Ok(()) };
-    check(&setting.value).map_err(|error| setting.wrong(key, error.message()))?;
+    check(&setting.value).map_err(|error| wrong(&setting, key, &error))?;
     option.get_or_insert(setting.value);
     Ok(())
 }
@@ -74,10 +74,19 @@ fn many<T>(
     read: impl Fn(&str) -> Result<T>,
 ) -> Result<()> {
     let Some(setting) = setting else { return Ok(()) };
-    let wrong = |error: Error| setting.wrong(key, error.message());
-    let values = setting.value.iter().map(|text| read(text)).collect::<Result<Vec<T>>>().map_err(wrong)?;
+    let values = setting.value.iter().map(|text| read(text)).collect::<Result<Vec<T>>>();
+    let values = values.map_err(|error| wrong(&setting, key, &error))?;
     if option.is_empty() {
         *option = values;
     }
     Ok(())
+}
+
+/// Returns the error of a value, with the file and the line of its setting.
+fn wrong<T>(setting: &Setting<T>, key: &str, error: &Error) -> Error {
+    let wrong = setting.wrong(key, error.message());
+    match error.help() {
+        Some(help) => wrong.with_help(help.to_owned()),
+        None => wrong,
+    }
 }

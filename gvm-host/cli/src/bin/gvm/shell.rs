@@ -1,4 +1,7 @@
-//! The REPL, scripts, `gvm eval` and `gvm serve`: lines from somewhere to one evaluator, events to whoever reads.
+//! The REPL, scripts, `gvm eval` and `gvm serve`.
+//!
+//! In: options; lines from a keyboard, a script or the command line; events of the node. Out: each line run
+//! by the evaluator, events on the screen, an exit status. Must not know: what statements mean.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -28,13 +31,13 @@ use super::options::Options;
 use super::signals::{Requests, interrupt};
 use super::{cancelled, no_colour, status};
 
-/// How long the last events may take to be shown once the node has ended: they are on their way already.
+/// How long to wait for the last events after the node has shut down: they are already in the queue.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
-/// How soon a line that is being typed gives way to a request to end.
+/// How long the line editor may take to return after a request to end.
 const UNHEARD: Duration = Duration::from_secs(1);
 
-/// A node, then what is typed; a script where standard input is no terminal.
+/// Starts a node and runs what is typed; runs a script if standard input is not a terminal.
 pub fn repl(options: &Options) -> Result<i32> {
     let home = options.home()?;
     let history = home.history();
@@ -49,36 +52,36 @@ pub fn repl(options: &Options) -> Result<i32> {
     }
 }
 
-/// The given statements.
+/// Runs the given statements.
 pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
-    // What cannot be read is said before a node is started for it.
+    // Syntax errors are reported before a node is started.
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
     let mut exprs = exprs.into_iter();
     Shell::new(options, node, Requests::catch()?)?.batch(false, |_| Ok(exprs.next().map(|expr| (0, expr))))
 }
 
-/// A node that nobody types at, until it is told to end.
+/// Runs a node without a prompt until it is told to end.
 pub fn serve(options: &Options) -> Result<i32> {
     let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, true)?))?;
     Shell::new(options, node, Requests::catch()?)?.serve()
 }
 
-/// The line that greets a person.
+/// Returns the first line that the user sees.
 pub fn banner(node: &Handle) -> String {
     format!("GVM has been created {} ({})", node.name(), node.info().id)
 }
 
-/// An evaluator, and how its lines are run.
+/// An evaluator, and the loop that feeds it with lines.
 pub struct Shell {
     pub evaluator: Evaluator,
-    /// A folder that goes with the shell, should it have to leave in the middle of a line.
+    /// A folder to remove if the process has to exit while it reads a line.
     pub leavings: Option<PathBuf>,
     requests: Requests,
 }
 
 impl Shell {
-    /// A shell of this node, which leaves in order when it is requested.
+    /// Returns a shell for this node; it shuts the node down when a request to end comes.
     pub fn new(options: &Options, node: Handle, requests: Requests) -> Result<Shell> {
         let screen = Screen::new(no_colour());
         let evaluator =
@@ -86,7 +89,7 @@ impl Shell {
         Ok(Shell { evaluator, leavings: None, requests })
     }
 
-    /// Carries out one line; Ctrl-C stops what runs, and nothing else.
+    /// Runs one statement. Ctrl-C stops it, and nothing else.
     fn line(&mut self, line: &str) -> Result<Flow> {
         let statement = parse::statement(line)?;
         line.clone_into(&mut self.evaluator.line);
@@ -100,8 +103,8 @@ impl Shell {
         })
     }
 
-    /// Statements that nobody types, each with the line that it begins in: the first error ends them. Of a script
-    /// it is said in which line it is.
+    /// Runs statements of a script or of the command line, each with the number of its first line. The first
+    /// error ends the run; for a script, the error shows the line number.
     fn batch(
         mut self,
         script: bool,
@@ -116,19 +119,20 @@ impl Shell {
                 number = begins;
                 self.line(&statement)
             });
-            // A result that did not arrive ends it as an error does.
+            // Output that is lost ends the run like an error.
             match done.and_then(|flow| stdio::lost().map_or(Ok(flow), Err)) {
                 Ok(Flow::On) => {}
                 Ok(Flow::Exit) => break,
                 Err(error) => {
                     self.evaluator.screen.end_guest(true);
-                    if !(self.evaluator.json && error.code() == Code::GuestExit) {
-                        self.evaluator.screen.error(&error);
-                        if script && !stdio::is_cut(&error) {
-                            self.evaluator.screen.note(&format!("  in line {number} of the script"));
-                        }
-                    }
                     ended = status(&error);
+                    if !(self.evaluator.json && error.code() == Code::GuestExit) {
+                        let error = match script {
+                            true => error.with_context(format!("  in line {number} of the script")),
+                            false => error,
+                        };
+                        self.evaluator.screen.error(&error);
+                    }
                     break;
                 }
             }
@@ -138,7 +142,7 @@ impl Shell {
         Ok(asked.unwrap_or(ended))
     }
 
-    /// No lines at all. However it is told to end, that is its usual end.
+    /// Waits for a request to end, which is the usual way for `gvm serve` to end.
     fn serve(mut self) -> Result<i32> {
         let Evaluator { node, screen, json, .. } = &mut self.evaluator;
         let watching = workers()?.spawn(watch_for_programs(node.events(), *json));
@@ -153,13 +157,13 @@ impl Shell {
         Ok(0)
     }
 
-    /// The lines of standard input.
+    /// Runs the lines of standard input.
     pub fn script(self) -> Result<i32> {
         let mut lines = Lines::of_stdin()?;
         self.batch(true, move |requests| workers()?.block_on(lines.statement(requests)))
     }
 
-    /// Lines that a person types.
+    /// Runs the lines that the user types.
     pub fn interact(mut self, history: PathBuf) -> Result<i32> {
         let colour = self.evaluator.screen.stdout_terminal && self.evaluator.screen.colour;
         let (node, flag) = (self.evaluator.node.clone(), self.requests.flag.clone());
@@ -183,7 +187,7 @@ impl Shell {
             self.leavings.clone(),
         );
         workers()?.spawn(leaving);
-        // What was being typed when a question came, once Ctrl-C has put it aside.
+        // The line that the user was typing when a question came, after Ctrl-C.
         let mut aside = String::new();
         loop {
             if open().is_empty() {
@@ -204,7 +208,7 @@ impl Shell {
                     } else if self.lines(&whole(text, &mut keyboard)) == Flow::Exit {
                         break;
                     }
-                    // The question stands above the next prompt too.
+                    // An open question is shown above the next prompt again.
                     reading.store(true, Ordering::SeqCst);
                     open().open().into_iter().for_each(&*above);
                 }
@@ -217,7 +221,7 @@ impl Shell {
         Ok(asked.unwrap_or(0))
     }
 
-    /// Carries out what a person typed at once; what goes wrong ends it.
+    /// Runs the statements of a text that was typed or pasted at once; the first error ends them.
     fn lines(&mut self, text: &str) -> Flow {
         let statements = lines::statements(text);
         for statement in &statements {
@@ -234,14 +238,14 @@ impl Shell {
         Flow::On
     }
 
-    /// Hands on what a person answered; whether that came too late.
+    /// Passes on an answer of the user. Returns whether it came too late.
     fn answer(&mut self, answer: &events::Answer) -> Result<bool> {
         let answered = workers()?.block_on(self.evaluator.node.answer(answer.id, answer.yes));
-        // Whoever asked may have gone at this very moment.
+        // The other node may have disconnected in the meantime.
         Ok(answered.inspect_err(|error| self.evaluator.screen.error(error)).is_err())
     }
 
-    /// Ends the node in order; Ctrl-C, or another request to end, does not wait for what runs.
+    /// Shuts the node down after running calls have ended. Ctrl-C or another request to end stops these calls.
     fn leave(self, watching: JoinHandle<()>) -> Result<()> {
         let Shell { evaluator, requests, .. } = self;
         workers()?.block_on(async {
@@ -252,7 +256,7 @@ impl Shell {
                 std::future::pending().await
             };
             tokio::select! { () = node.shut_down() => {}, () = hurry => {} }
-            // What happened last is still to be shown.
+            // The last events are still to be shown.
             drop(evaluator);
             let _ = tokio::time::timeout(LAST_EVENTS, watching).await;
         });
@@ -260,7 +264,7 @@ impl Shell {
     }
 }
 
-/// What was typed, with the lines behind it where it goes on in them and they have been typed already.
+/// Returns the text, with the following lines that were already typed if the statement continues in them.
 fn whole(mut text: String, keyboard: &mut Keyboard) -> String {
     let mut open = lines::Open::default();
     let mut goes_on = text.split('\n').fold(false, |_, line| open.feed(line));
@@ -271,7 +275,8 @@ fn whole(mut text: String, keyboard: &mut Keyboard) -> String {
     text
 }
 
-/// Leaves in order where the terminal has gone: a read of it never returns then, whatever is asked.
+/// Exits if a request to end comes and the line editor does not return: a read of a closed terminal never
+/// returns.
 async fn leave_without_terminal(
     node: Handle,
     requests: Requests,
@@ -285,13 +290,13 @@ async fn leave_without_terminal(
     }
     node.shut_down().await;
     if let Some(folder) = leavings {
-        // Nobody is left who could be told.
+        // The terminal is gone, so an error could not be shown.
         let _ = std::fs::remove_dir_all(folder);
     }
     std::process::exit(requests.status().unwrap_or(1));
 }
 
-/// Puts lines above the prompt; while a call runs there is none, and they stand among what it writes.
+/// Prints lines above the prompt, or between the output of a call while one runs.
 fn above(
     prompt: Arc<dyn Fn(String) + Send + Sync>,
     reading: Arc<AtomicBool>,
@@ -302,7 +307,7 @@ fn above(
     })
 }
 
-/// Shows events above the prompt, and what is asked, until the node ends.
+/// Shows events and questions above the prompt until the node ends.
 async fn watch_for_people(
     events: broadcast::Receiver<Event>,
     questions: Arc<Mutex<Questions>>,
@@ -310,10 +315,10 @@ async fn watch_for_people(
 ) {
     watch(events, |event| {
         let shown = questions.lock().unwrap_or_else(PoisonError::into_inner).hear(&event);
-        // A reason is what a peer said.
+        // Reasons come from other nodes: they must not control the terminal.
         let shown = shown.into_iter().map(|line| inert::lines(&line).into_owned());
         match event {
-            // There is no prompt any more.
+            // The prompt is already closed.
             Event::Leaving { .. } => shown.for_each(|line| render::note(&line)),
             _ => shown.for_each(|line| above(line)),
         }
@@ -321,7 +326,7 @@ async fn watch_for_people(
     .await;
 }
 
-/// Writes events as lines: of JSON among the results, or for people beside them.
+/// Writes events as lines: JSON on standard output, or text on standard error.
 async fn watch_for_programs(events: broadcast::Receiver<Event>, json: bool) {
     watch(events, |event| match json {
         true => render::json(&event.to_json()),

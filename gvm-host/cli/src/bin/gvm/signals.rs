@@ -1,7 +1,7 @@
-//! Signals: Ctrl-C stops what runs; who asks the program to end has it leave in order.
+//! Signals: Ctrl-C stops the running call; SIGTERM and SIGHUP shut the program down.
 //!
-//! In: signals. Out: futures of them, and the status to leave with. What whoever started us wants ignored
-//! stays ignored. Must not know: what runs.
+//! In: signals. Out: futures that wait for them, and the exit status. Signals that the parent process set to
+//! be ignored stay ignored. Must not know: what runs.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use gvm_host::{Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Waits for Ctrl-C; for ever where that is to be ignored.
+/// Waits for Ctrl-C; never returns if SIGINT is ignored.
 pub async fn interrupt() {
     static IGNORED: OnceLock<bool> = OnceLock::new();
     if *IGNORED.get_or_init(|| is_ignored(SignalKind::interrupt().as_raw_value()))
@@ -23,20 +23,20 @@ pub async fn interrupt() {
     }
 }
 
-/// Requests to end: SIGTERM, SIGHUP. Cheap to clone.
+/// Requests to end: SIGTERM and SIGHUP. Cheap to clone.
 #[derive(Clone)]
 pub struct Requests {
-    /// How many came, and the last one's status.
+    /// The number of requests, and the exit status of the last one.
     came: watch::Receiver<(usize, i32)>,
-    /// Raised with the first.
+    /// True after the first request.
     pub flag: Arc<AtomicBool>,
 }
 
 impl Requests {
-    /// Catches them from now on.
+    /// Starts to catch the signals.
     ///
     /// # Errors
-    /// `INTERNAL` where the system refuses.
+    /// `INTERNAL` if the system does not allow it.
     pub fn catch() -> Result<Requests> {
         let (tell, came) = watch::channel((0, 0));
         let (tell, flag) = (Arc::new(tell), Arc::<AtomicBool>::default());
@@ -48,7 +48,7 @@ impl Requests {
             let mut signals = signal(kind).map_err(|error| Error::io("cannot wait for signals", error))?;
             drop(entered);
             let (tell, flag) = (tell.clone(), flag.clone());
-            // Lives as long as the process.
+            // Runs until the process exits.
             workers()?.spawn(async move {
                 while signals.recv().await.is_some() {
                     tell.send_modify(|(count, status)| {
@@ -62,7 +62,7 @@ impl Requests {
         Ok(Requests { came, flag })
     }
 
-    /// The status to leave with, once asked to.
+    /// Returns the exit status, if a request has come.
     pub fn status(&self) -> Option<i32> {
         let (count, status) = *self.came.borrow();
         (count > 0).then_some(status)
@@ -73,7 +73,7 @@ impl Requests {
         self.count(1).await;
     }
 
-    /// Waits for a request beyond those there have been.
+    /// Waits for one more request.
     pub async fn again(&self) {
         let so_far = self.came.borrow().0;
         self.count(so_far + 1).await;

@@ -1,7 +1,7 @@
-//! What could stand where the cursor is.
+//! Completion.
 //!
-//! In: a half-typed line, what is known. Out: suggestions with a word on each: a signature, a node's state,
-//! what a module is. Must not know: how they are shown.
+//! In: the typed text up to the cursor, the known names. Out: suggestions, each with a description: a
+//! signature, the state of a node, the content of a module. Must not know: how they are shown.
 
 use std::fmt::Write as _;
 
@@ -31,14 +31,14 @@ fn wants_nodes(place: &Place<'_>) -> bool {
     place.open.last().is_some_and(|open| open.callee.parts.first() == Some(&"Node"))
 }
 
-/// One name that could stand here.
+/// A suggestion: the text to insert, and its description.
 struct Offer {
     value: String,
-    word: String,
+    description: String,
 }
 
-fn offer(value: impl Into<String>, word: impl Into<String>) -> Offer {
-    Offer { value: value.into(), word: word.into() }
+fn offer(value: impl Into<String>, description: impl Into<String>) -> Offer {
+    Offer { value: value.into(), description: description.into() }
 }
 
 fn suggestions(place: &Place<'_>, text: &str, known: &Known) -> Vec<Suggestion> {
@@ -48,17 +48,17 @@ fn suggestions(place: &Place<'_>, text: &str, known: &Known) -> Vec<Suggestion> 
         (None, None) => return Vec::new(),
     };
     let end = text.len();
-    let suggestion = |Offer { value, word }| Suggestion {
+    let suggestion = |Offer { value, description }| Suggestion {
         value,
-        description: (!word.is_empty()).then_some(word),
+        description: (!description.is_empty()).then_some(description),
         span: Span::new(start.min(end), end),
         ..Suggestion::default()
     };
     found.into_iter().map(suggestion).collect()
 }
 
-/// The offers that begin with what is typed; where none does, those that hold it, then those that are nearly
-/// called so.
+/// Returns the offers that begin with the typed text. If there are none, returns those that contain it; else
+/// those with similar names.
 fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
     let kebab = typed.replace('_', "-").to_lowercase();
     let bare = |offer: &Offer| offer.value.trim_end_matches(['(', ')', '.']).to_lowercase();
@@ -66,7 +66,7 @@ fn fitting(offers: Vec<Offer>, typed: &str) -> Vec<Offer> {
         let name = offer.value.strip_prefix('"').unwrap_or(&offer.value);
         [offer.value.as_str(), name].iter().any(|value| value.starts_with(typed) || value.starts_with(&kebab))
     };
-    // A function of an interface, by its own name.
+    // A function of an interface, by its name without the interface.
     let last = |offer: &Offer| bare(offer).rsplit_once('.').is_some_and(|(_, name)| name.starts_with(&kebab));
     let qualified = |offer: &Offer| offer.value.starts_with(char::is_lowercase);
     let is_begun = |offer: &Offer| begins(offer) || !typed.is_empty() && qualified(offer) && last(offer);
@@ -110,7 +110,7 @@ fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known, text: &str) -> Vec<
         (Some((["Node", "spawn"], 1)), []) | (Some((["Module", "inspect"], 0)), []) => modules(known),
         (Some((["Node", "drop"], 0)), []) => instances(known),
         (Some((["Node" | "Module", ..], _)), _) => Vec::new(),
-        // A call whose argument a nested call may be.
+        // An argument of a function may be another call.
         (Some(([_, _, ..], _)), []) => {
             let mut nested = both(values(place, known, text), callables(known));
             nested.push(offer("Node.run(", "(name, module.f(…)): a call on a connected node"));
@@ -118,7 +118,7 @@ fn offers(place: &Place<'_>, path: &Path<'_>, known: &Known, text: &str) -> Vec<
         }
         (Some(([_, _, ..], _)), ["Node"]) => vec![offer("run(", "(name, module.f(…))")],
         (Some(([_, _, ..], _)), parts) => calls(known, parts, path.version),
-        // Within a value no call may stand.
+        // A value cannot contain a call.
         (Some(_), []) => values(place, known, text),
         _ => Vec::new(),
     }
@@ -131,9 +131,9 @@ fn both(mut first: Vec<Offer>, then: Vec<Offer>) -> Vec<Offer> {
 
 fn statements(known: &Known) -> Vec<Offer> {
     let mut offers = callables(known);
-    offers.push(offer("Node.", "the network: discover, connect, run, …"));
-    offers.push(offer("Module.", "the stored modules: list, inspect"));
-    offers.push(offer("help", "what there is; help math.add"));
+    offers.push(offer("Node.", "nodes: discover, connect, run, …"));
+    offers.push(offer("Module.", "stored modules: list, inspect"));
+    offers.push(offer("help", "show help, for example help math.add"));
     offers.push(offer("exit", "leave"));
     offers
 }
@@ -150,7 +150,7 @@ fn modules(known: &Known) -> Vec<Offer> {
         .collect()
 }
 
-/// What a module holds, in a few words.
+/// Describes the content of a module.
 fn contents(entry: &Entry) -> String {
     let names: Vec<&str> =
         entry.exports.iter().filter_map(|line| Signature::read(line)).map(|function| function.name).collect();
@@ -176,7 +176,7 @@ fn instances(known: &Known) -> Vec<Offer> {
     known.instances.iter().map(|(name, lives)| offer(name.as_str(), place(lives))).collect()
 }
 
-/// How this node stands with another.
+/// The relation of a node to this node.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Own,
@@ -198,7 +198,7 @@ fn nodes(known: &Known, wanted: impl Fn(State) -> bool) -> Vec<Offer> {
     let word = |state| match state {
         State::Own => "this node",
         State::Connected => "connected",
-        State::Live => "live",
+        State::Live => "running",
     };
     named.map(|(name, state)| offer(name.as_str(), word(state))).collect()
 }
@@ -211,7 +211,7 @@ fn methods(all: &[(&str, &str, &str)]) -> Vec<Offer> {
     all.iter().map(method).collect()
 }
 
-/// The functions of a module, or of one of its interfaces.
+/// Returns the functions of a module, or of one of its interfaces.
 fn calls(known: &Known, parts: &[&str], version: Option<&str>) -> Vec<Offer> {
     match parts {
         [module] => functions(known, module, version, false),
@@ -241,7 +241,7 @@ fn functions(known: &Known, module: &str, version: Option<&str>, bare: bool) -> 
     all.iter().map(|function| callable(&qualified(function), function, bare)).collect()
 }
 
-/// A function with its signature; `bare` without what a call has behind its name.
+/// Returns an offer for a function with its signature. `bare` omits the parenthesis.
 fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
     let ty = function.ty.strip_prefix("func").unwrap_or(function.ty);
     let ends = match (bare, ty.starts_with("()")) {
@@ -252,7 +252,7 @@ fn callable(name: &str, function: &Signature<'_>, bare: bool) -> Offer {
     offer(format!("{name}{ends}"), function.shown(ty))
 }
 
-/// A name as it is called: what is no word is quoted.
+/// Returns a name as it is written in a call: quoted, if it is not a word.
 fn as_word(name: &str) -> String {
     match name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         true => name.to_owned(),
@@ -260,7 +260,7 @@ fn as_word(name: &str) -> String {
     }
 }
 
-/// The words that the value may go on with that the cursor stands in.
+/// Returns the words that can follow in the value at the cursor.
 fn values(place: &Place<'_>, known: &Known, text: &str) -> Vec<Offer> {
     let Some(at) = place.open.iter().rposition(|open| open.callee.parts.len() > 1) else { return Vec::new() };
     let (call, inner) = (&place.open[at], &place.open[at + 1..]);
@@ -277,7 +277,8 @@ fn values(place: &Place<'_>, known: &Known, text: &str) -> Vec<Offer> {
     words.into_iter().map(word).collect()
 }
 
-/// The versions of a module, the one that is meant without one first, then the newest.
+/// Returns the versions of a module: first the one that calls use by default, then the others from the
+/// highest down.
 fn versions(known: &Known, module: &str) -> Vec<Offer> {
     let Some((_, module)) = known.index.modules.iter().find(|(name, _)| name.as_str() == module) else {
         return Vec::new();
@@ -292,7 +293,7 @@ fn versions(known: &Known, module: &str) -> Vec<Offer> {
     all.into_iter().map(|(version, entry)| offer(written(version), contents(entry))).collect()
 }
 
-/// The interfaces of a module by their full names.
+/// Returns the interfaces of a module by their full names.
 fn interfaces(known: &Known, module: &str, version: Option<&str>) -> Vec<Offer> {
     let all = known.functions(module, version);
     let mut names: Vec<&str> = all.iter().filter_map(|function| function.interface).collect();
@@ -304,9 +305,9 @@ fn interfaces(known: &Known, module: &str, version: Option<&str>) -> Vec<Offer> 
     names.into_iter().map(|name| offer(format!("\"{name}\"."), of(name))).collect()
 }
 
-/// What `help` knows besides modules.
+/// Returns the topics of `help` other than modules.
 fn topics() -> Vec<Offer> {
-    [("Node", "the network"), ("Module", "the stored modules"), ("exit", "how to leave")]
+    [("Node", "nodes"), ("Module", "stored modules"), ("exit", "how to leave")]
         .map(|(topic, word)| offer(topic, word))
         .into()
 }

@@ -1,7 +1,7 @@
-//! How a line looks while it is typed.
+//! Highlights the line while it is typed.
 //!
-//! In: the line, what is known. Out: its tokens with styles: what there is stands out, so that a misspelt
-//! name is seen before it is sent. Must not know: the terminal; without colour it is not asked.
+//! In: the line, the known names. Out: its tokens with styles. Existing names stand out, so that the user
+//! sees a misspelled one before the line runs. Must not know: the terminal.
 
 use nu_ansi_term::{Color, Style};
 use reedline::{Highlighter, StyledText};
@@ -25,7 +25,7 @@ fn styled(line: &str, known: &Known) -> StyledText {
     for (place, token) in tokens.iter().enumerate() {
         let shown = &line[token.span.clone()];
         text.push((style(shown, token, &tokens[place + 1..], begins, known), shown.to_owned()));
-        // A name behind a dot or a version is part of the one before.
+        // A name after a dot or a version belongs to the name before it.
         begins = !matches!(token.kind, Kind::Mark('.') | Kind::Version);
     }
     text
@@ -44,7 +44,7 @@ fn style(shown: &str, token: &Token, after: &[Token], begins: bool, known: &Know
             }
             (true, name) if known.is_callable(name) => plain.fg(Color::Blue).bold(),
             (true, _) => plain,
-            // What is called, not what calls it.
+            // The function, not the module.
             (false, _) if after.first().is_some_and(|next| next.kind == Kind::Mark('(')) => {
                 plain.fg(Color::Yellow)
             }

@@ -1,8 +1,8 @@
-//! What a call still takes, shown behind the cursor.
+//! Hints after the cursor.
 //!
-//! In: a half-typed line, what is known, the history. Out: the rest of the newest line of the history that
-//! begins alike, which the right arrow takes, and the parameters from the one that is being typed on,
-//! which nothing takes. Must not know: the terminal.
+//! In: the typed text, the known names, the history. Out: the rest of the newest line of the history with the
+//! same beginning, which the right arrow accepts; the remaining parameters of the call, which no key accepts.
+//! Must not know: the terminal.
 
 use nu_ansi_term::{Color, Style};
 use reedline::{DefaultHinter, Hinter, History};
@@ -11,10 +11,10 @@ use super::known::{Known, Names};
 use super::place::Place;
 use gvm_host::parse::{MODULE_METHODS, NODE_METHODS};
 
-/// The most characters of one parameter that are shown: the rest of a large type is in `help`.
+/// The number of characters that are shown of a parameter. `help` shows large types whole.
 const SHOWN: usize = 60;
 
-/// Hints parameters, and lines of the history.
+/// Shows hints: parameters, and lines of the history.
 pub struct Hint {
     names: Names,
     history: DefaultHinter,
@@ -28,8 +28,8 @@ impl Hint {
 
 impl Hinter for Hint {
     fn handle(&mut self, line: &str, pos: usize, history: &dyn History, colour: bool, cwd: &str) -> String {
-        // A hint without colour could not be told from what was typed: then only parameters are shown, which
-        // stand in brackets.
+        // Without colours, a line of the history would look like typed text. So only the parameters are
+        // shown, in brackets.
         let before = match colour {
             true => self.history.handle(line, pos, history, colour, cwd),
             false => String::new(),
@@ -54,27 +54,27 @@ impl Hinter for Hint {
     }
 }
 
-/// What the innermost call takes from here on.
+/// The remaining parameters of the innermost call.
 #[derive(Debug, PartialEq)]
 struct Takes {
-    /// The parameter that the cursor is at; none where there is one argument too many.
+    /// The parameter at the cursor; `None` if there are too many arguments.
     now: Option<String>,
-    /// Those after it.
+    /// The parameters after it.
     then: Vec<String>,
-    /// Whether anything is typed of it.
+    /// Whether a part of the argument is already typed.
     begun: bool,
 }
 
 impl Takes {
     fn all(&self) -> String {
         match &self.now {
-            None => "one argument too many".to_owned(),
+            None => "too many arguments".to_owned(),
             Some(now) => [std::slice::from_ref(now), &self.then].concat().join(", "),
         }
     }
 
     fn painted(&self, first: bool) -> String {
-        // The parameter's name takes the place of what is to be typed, or stands behind what is.
+        // The parameters are shown where the argument will be typed, or after what is already typed.
         let space = if first && !self.begun { "" } else { "  " };
         let dim = Style::new().fg(Color::DarkGray).italic();
         let Some(now) = &self.now else { return format!("{space}{}", Color::Red.paint(self.all())) };
@@ -110,7 +110,7 @@ fn takes(line: &str, known: &Known) -> Option<Takes> {
     let mut left = params.into_iter().skip(open.arg).map(shortened);
     match left.next() {
         Some(now) => Some(Takes { now: Some(now), then: left.collect(), begun }),
-        // Nothing is missing of a call without parameters but its parenthesis.
+        // A call without parameters needs only its closing parenthesis.
         None if open.arg == 0 && !begun => None,
         None => Some(Takes { now: None, then: Vec::new(), begun }),
     }
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(shown("values.sum([1, 2"), "of: list<u8>");
         assert_eq!(shown("i1.add(1, "), "b: s32");
         assert_eq!(shown("Node.run("), "name, module.f(…)");
-        assert_eq!(shown("math.add(1, 2, "), "one argument too many");
+        assert_eq!(shown("math.add(1, 2, "), "too many arguments");
         let long = shortened("x".repeat(100));
         assert_eq!(long, format!("{}…", "x".repeat(SHOWN)));
         for none in ["math.add", "math.add(1, 2)", "math.zero(", "no.such(", "1", "help math.add"] {

@@ -1,7 +1,7 @@
-//! What the line editor knows of a node: nodes, modules with their signatures, live instances.
+//! The names that the line editor can offer: nodes, modules with their signatures, live instances.
 //!
-//! In: a node's handle. Out: names at once, from what the node has in memory; only the names of nodes are
-//! asked for, by a task of its own, and waited for briefly. Must not know: what is being typed.
+//! In: the handle of a node. Out: names from the memory of the node. A task asks gpmd for the names of nodes,
+//! and a key waits for it only briefly. Must not know: the typed text.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use gvm_host::Place;
 use gvm_host::index::{Entry, Index};
 use gvm_host::{Name, parse_version};
 
-/// How long a key may wait for the names of nodes: gpmd answers in a millisecond where it is well.
+/// How long a key may wait for the names of nodes: gpmd usually answers in a millisecond.
 const PATIENCE: Duration = Duration::from_millis(60);
 
-/// How long gpmd may take before it is no longer waited for.
+/// How long gpmd may take before the request is given up.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What is known now. Plain data.
+/// The names that are known now. Plain data.
 #[derive(Clone, Default)]
 pub struct Known {
     pub index: Arc<Index>,
@@ -28,7 +28,7 @@ pub struct Known {
     pub nodes: Nodes,
 }
 
-/// The nodes, as far as they are known.
+/// The names of the known nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nodes {
     pub own: Option<Name>,
@@ -36,7 +36,7 @@ pub struct Nodes {
     pub connected: Vec<Name>,
 }
 
-/// Where `Known` comes from. Cheap to clone; clones share what they know.
+/// The source of `Known`. Cheap to clone; clones share the names of nodes.
 #[derive(Clone)]
 pub struct Names(Arc<Inner>);
 
@@ -55,14 +55,14 @@ struct Asked {
 }
 
 impl Names {
-    /// What this node knows; what has to be asked for is asked on this runtime.
+    /// Returns the names that this node knows. Requests run on this runtime.
     pub fn of(node: Handle, runtime: runtime::Handle) -> Names {
         let asked =
             Asked { nodes: Nodes { own: Some(node.name().clone()), ..Nodes::default() }, asking: false };
         Names(Arc::new(Inner { node, runtime, asked: Mutex::new(asked), told: Condvar::new() }))
     }
 
-    /// Modules and instances, at once.
+    /// Returns modules and instances, without waiting.
     pub(super) fn modules(&self) -> Known {
         Known {
             index: self.0.node.runner().modules().index(),
@@ -71,7 +71,7 @@ impl Names {
         }
     }
 
-    /// Nodes too: as they are now where that can be learned quickly, else as they were last.
+    /// Returns modules, instances and nodes. Nodes may be outdated if gpmd is slow.
     pub(super) fn all(&self) -> Known {
         Known { nodes: self.nodes(), ..self.modules() }
     }
@@ -79,7 +79,7 @@ impl Names {
     fn nodes(&self) -> Nodes {
         let mut asked = lock(&self.0.asked);
         let begun = Instant::now();
-        // Where the last question has no answer yet, gpmd is slow: nobody waits for it twice.
+        // If the last request has no answer yet, gpmd is slow: do not wait for it again.
         if !asked.asking {
             asked.asking = true;
             self.0.runtime.spawn(ask(self.0.clone()));
@@ -115,7 +115,7 @@ fn lock(asked: &Mutex<Asked>) -> MutexGuard<'_, Asked> {
 }
 
 impl Known {
-    /// The stored module that a name means, or that the live instance of this name was made from.
+    /// Returns the stored module of this name, or the module of the live instance of this name.
     pub fn entry(&self, name: &str, version: Option<&str>) -> Option<&Entry> {
         let made_from = self.instances.iter().find(|(instance, _)| instance.as_str() == name);
         let title = made_from.map(|(_, place)| place.module.as_str());
@@ -132,14 +132,14 @@ impl Known {
         }
     }
 
-    /// Its functions.
+    /// Returns the functions of this module.
     pub fn functions(&self, name: &str, version: Option<&str>) -> Vec<Signature<'_>> {
         let Some(entry) = self.entry(name, version) else { return Vec::new() };
         let all = entry.exports.iter().filter_map(|line| Signature::read(line));
         all.map(|function| function.with(&entry.types)).collect()
     }
 
-    /// The function that a path of parts means: `math.add`, `math.iface.add`; none where several are meant.
+    /// Returns the function at a path such as `math.add` or `math.iface.add`; `None` if several match.
     pub fn function(&self, parts: &[&str], version: Option<&str>) -> Option<Signature<'_>> {
         let (module, interface, name) = match parts {
             [module, name] => (*module, None, *name),
@@ -154,7 +154,7 @@ impl Known {
                     function.is_of(interface) || function.is_of(&interface.replace('_', "-"))
                 })
         });
-        // The root's own function hides those of interfaces.
+        // A function of the component itself hides functions of its interfaces.
         let root = found.iter().position(|function| interface.is_none() && function.interface.is_none());
         match (root, found.len()) {
             (Some(root), _) => Some(found[root]),
@@ -163,7 +163,7 @@ impl Known {
         }
     }
 
-    /// Whether this is the name of something that can be called.
+    /// Returns whether this is the name of a module or a live instance.
     pub fn is_callable(&self, name: &str) -> bool {
         self.entry(name, None).is_some()
     }

@@ -1,34 +1,34 @@
-//! A line, cut into tokens.
+//! Splits a line into tokens.
 //!
-//! In: any text. Out: tokens that cover it whole, whatever is wrong with it. Pure. Must not know: what
-//! the tokens mean together (`place.rs`), how they look (`highlight.rs`).
+//! In: any text. Out: tokens that cover the whole text, even if it has errors. Pure. Must not know: what the
+//! tokens mean together (`place.rs`), how they look (`highlight.rs`).
 
 use std::ops::Range;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Space,
     Comment,
     /// A name, a keyword, a case of a variant.
     Word,
-    /// A version behind `@`, which stands in it.
+    /// A version, with the `@` before it.
     Version,
     Number,
     /// A string or a char, closed or not.
     Quoted,
-    /// One of `( ) [ ] { } , : .`, or what nothing else is.
+    /// One of `( ) [ ] { } , : .`, or any other character.
     Mark(char),
 }
 
-/// One token: what it is, and where.
+/// A token: its kind, and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub kind: Kind,
     pub span: Range<usize>,
 }
 
-/// Cuts a text into tokens.
+/// Splits a text into tokens.
 pub fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -60,7 +60,7 @@ fn token(rest: &str, first: char) -> (Kind, usize) {
     }
 }
 
-/// The bytes of the characters at the beginning that are `part` of it.
+/// Returns the length in bytes of the leading characters for which `part` is true.
 fn run(rest: &str, part: impl Fn(char) -> bool) -> usize {
     rest.find(|c| !part(c)).unwrap_or(rest.len())
 }
@@ -77,8 +77,8 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// `@1.2.3`, `@1.0.0-rc.1` or `@"1.0.0-rc.1"`; as in the parser, a third dot belongs to what follows three
-/// numbers, and everything to a prerelease without quotes.
+/// Returns the length of a version: `@1.2.3`, `@1.0.0-rc.1` or `@"1.0.0-rc.1"`. As in the parser, a third dot
+/// ends the three numbers, but an unquoted prerelease takes all dots that follow.
 fn version(rest: &str) -> usize {
     if rest[1..].starts_with('"') {
         return 1 + quoted(&rest[1..], '"');

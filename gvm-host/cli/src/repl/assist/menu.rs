@@ -1,14 +1,15 @@
-//! The menu of what could stand where the cursor is.
+//! The menu of completions.
 //!
-//! In: the line editor's own menu. Out: the same, which says in our words that there is nothing, and marks what is
-//! chosen without changing its letters where there is no colour. Must not know: what is offered.
+//! In: the menu of the line editor. Out: the same menu, with its own text if there are no suggestions;
+//! without colours, it marks the selected suggestion without capital letters. Must not know: what is
+//! suggested.
 
 use reedline::{Completer, Editor, Menu, MenuEvent, MenuSettings, Painter, Suggestion};
 
-/// What stands where nothing can be offered.
-const NOTHING: &str = "nothing here begins so";
+/// The text if there are no suggestions.
+const NOTHING: &str = "no completions";
 
-/// A menu of the line editor, with our words.
+/// A menu of the line editor, with these changes.
 pub struct Offered<M>(pub M);
 
 impl<M: Menu> Menu for Offered<M> {
@@ -114,8 +115,8 @@ impl<M: Menu> Menu for Offered<M> {
     }
 }
 
-/// The line editor marks the chosen row with `>` and, where there is no colour, writes it in capitals: then it
-/// could not be told from what it is not.
+/// Restores the letters of the selected row. Without colours, the line editor marks it with `>` and capital
+/// letters, so that the real name is not visible.
 fn in_their_letters(shown: &str, values: &[Suggestion]) -> String {
     let row = |row: &str| -> String {
         let Some(capitals) = row.strip_prefix('>') else { return row.to_owned() };
@@ -127,7 +128,7 @@ fn in_their_letters(shown: &str, values: &[Suggestion]) -> String {
         let rest = &capitals[chosen.value.to_uppercase().len()..];
         let spaces = &rest[..rest.len() - rest.trim_start_matches(' ').len()];
         let told = chosen.description.as_deref().unwrap_or_default();
-        // Of the description as much as there was room for.
+        // The menu may have cut the description.
         let room = rest[spaces.len()..].trim_end_matches('\r').chars().count();
         let told: String = told.chars().take(room).collect();
         format!(">{}{spaces}{told}", chosen.value)

@@ -1,7 +1,7 @@
-//! What the line editor offers while a person types: completion, hints of parameters, highlighting.
+//! Help while the user types: completion, hints and highlighting.
 //!
-//! In: the half-typed line, and what is known without asking anyone that might be slow. Out: suggestions,
-//! hints and styles in the line editor's own terms. Must not know: what the line will do, sockets.
+//! In: the typed text; the names that the node knows. Out: suggestions, hints and styles, in types of the
+//! line editor. Must not know: how statements run, sockets.
 
 mod complete;
 mod highlight;

@@ -1,18 +1,18 @@
-//! Where in a statement the cursor stands.
+//! Finds the place of the cursor in a statement.
 //!
-//! In: a line up to the cursor. Out: the name that is being typed, and the calls that it stands in. Pure.
-//! Must not know: which names there are.
+//! In: the line up to the cursor. Out: the name that is being typed, and the calls around it. Pure. Must not
+//! know: which names exist.
 
 use super::lex::{Kind, tokens};
 
 /// The place of the cursor.
 #[derive(Debug, Default, PartialEq)]
 pub struct Place<'a> {
-    /// The brackets that are open, the innermost last.
+    /// The open brackets, the innermost last.
     pub open: Vec<Open<'a>>,
-    /// The name that ends at the cursor; none where something else does.
+    /// The name that ends at the cursor, if there is one.
     pub path: Option<Path<'a>>,
-    /// The version that ends at the cursor, begun with `@`.
+    /// The version that ends at the cursor, if there is one.
     pub pin: Option<Pin<'a>>,
     /// Whether the line asks for help.
     pub help: bool,
@@ -22,39 +22,39 @@ pub struct Place<'a> {
 #[derive(Debug, PartialEq)]
 pub struct Pin<'a> {
     pub module: &'a str,
-    /// What is typed of it, and where it begins.
+    /// The typed part of the version, and where it begins.
     pub partial: &'a str,
     pub start: usize,
 }
 
-/// A bracket that is open.
+/// An open bracket.
 #[derive(Debug, Default, PartialEq)]
 pub struct Open<'a> {
     pub bracket: char,
-    /// What it calls; empty for a tuple, a list, a record, a case's payload.
+    /// The name before it: of a function or a case; empty for a tuple, a list or a record.
     pub callee: Path<'a>,
-    /// How many commas stand in it, so far.
+    /// The number of commas in it, so far.
     pub arg: usize,
-    /// Where what stands in it now begins: behind the bracket, or the last comma.
+    /// Where the current argument begins: after the bracket, or after the last comma.
     pub since: usize,
 }
 
-/// A name of parts with dots between them: `math@1.2.3.add`.
+/// A name with dots between its parts: `math@1.2.3.add`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Path<'a> {
-    /// Without the last one where that is being typed.
+    /// The complete parts, without the one that is being typed.
     pub parts: Vec<&'a str>,
     pub version: Option<&'a str>,
-    /// What is typed of the last part, and where it begins.
+    /// The typed part of the last name, and where it begins.
     pub partial: &'a str,
     pub start: usize,
 }
 
 impl<'a> Place<'a> {
-    /// The place at the end of this text.
+    /// Returns the place at the end of this text.
     pub fn at_end(text: &'a str) -> Place<'a> {
         let mut place = Place::default();
-        // The name that is being read: its parts, and whether a dot came last.
+        // The current name: its parts, and whether the last token was a dot.
         let mut path = Path::default();
         let mut dot = false;
         let mut ended = true;
@@ -89,7 +89,7 @@ impl<'a> Place<'a> {
                         }
                         _ => {}
                     }
-                    // A value has just ended: no name follows it without a mark between.
+                    // After a value, a name can follow only after a mark.
                     let value = matches!(c, ')' | ']' | '}');
                     (path, dot, ended) = (Path::default(), false, true);
                     if value {
@@ -113,14 +113,14 @@ impl<'a> Place<'a> {
             });
             place.path = match token.kind {
                 Kind::Word if !dot => Some(being_typed(&path)),
-                // An interface's full name, whose end is still to come.
+                // The full name of an interface, still without its closing quote.
                 Kind::Quoted if path.parts.len() == 2 && !is_closed(shown) => {
                     path.parts.pop();
                     Some(Path { partial: shown, start: token.span.start, ..path.clone() })
                 }
                 Kind::Mark('.') if dot => Some(Path { partial: "", start: token.span.end, ..path.clone() }),
                 Kind::Mark(_) => Some(Path { start: token.span.end, ..Path::default() }),
-                // Behind a space a name may begin where one may stand at all.
+                // After a space, a name can begin, unless a value came before it.
                 Kind::Space if !dot && path.parts.is_empty() && !after_value(text, token.span.start) => {
                     Some(Path { start: token.span.end, ..Path::default() })
                 }
@@ -134,13 +134,13 @@ impl<'a> Place<'a> {
         place
     }
 
-    /// The innermost call of those that are open.
+    /// Returns the innermost open call.
     pub fn call(&self) -> Option<&Open<'a>> {
         self.open.iter().rev().find(|open| open.callee.parts.len() > 1)
     }
 }
 
-/// The path with its last part as what is being typed.
+/// Returns the path with its last part as the one that is being typed.
 fn being_typed<'a>(path: &Path<'a>) -> Path<'a> {
     let mut typed = path.clone();
     typed.partial = typed.parts.pop().unwrap_or_default();
@@ -167,7 +167,8 @@ mod tests {
 
     use super::*;
 
-    /// The parts, what is typed of the last, and the calls that it stands in with their argument.
+    /// Returns the parts, the typed part of the last one, and the calls around it, each with the number of
+    /// its argument.
     fn at(text: &str) -> (Vec<&str>, &str, Vec<(String, usize)>) {
         let place = Place::at_end(text);
         let open = place.open.iter().map(|open| (open.callee.parts.join("."), open.arg)).collect();

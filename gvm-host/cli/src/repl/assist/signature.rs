@@ -1,4 +1,4 @@
-//! Signatures as the index of modules has them.
+//! Reads signatures in the index of modules.
 //!
 //! In: a line such as `ns:pkg/iface@1.0.0#greet: func(name: string) -> string`. Out: its parts. Pure. Must
 //! not know: what the types mean.
@@ -6,20 +6,20 @@
 use gvm_host::names::TypeNames;
 use gvm_host::text::inert;
 
-/// An exported function as a person calls it.
+/// The signature of an exported function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature<'a> {
-    /// The exported interface that has it, by its full name.
+    /// The full name of its interface, if it has one.
     pub interface: Option<&'a str>,
     pub name: &'a str,
-    /// `func(a: s32) -> s32`; the end of a very long one is left out.
+    /// Its type, such as `func(a: s32) -> s32`. The index cuts very long types.
     pub ty: &'a str,
-    /// The names of its module's types, for people.
+    /// The names of the types in its module.
     names: Option<&'a TypeNames>,
 }
 
 impl<'a> Signature<'a> {
-    /// Reads a line of the index. None for what is run and not called, and for what nothing can be read of.
+    /// Reads a line of the index. Returns `None` for a main, and for functions that cannot be called or shown.
     pub fn read(line: &'a str) -> Option<Signature<'a>> {
         let (head, _) = line.split_once(": func(")?;
         let ty = &line[head.len() + 2..];
@@ -31,35 +31,36 @@ impl<'a> Signature<'a> {
             Some(interface) => name == "run" && is_run(interface),
             None => matches!(name, "_start" | "_initialize"),
         };
-        // Names of core modules are any text. What could act on the terminal is offered to nobody.
+        // Core modules can have any text as names. Names that could control the terminal are not offered.
         let harmless = !name.is_empty() && !line.chars().any(inert::acts);
-        // `[method]thing.weight` and the like take resources, which cannot cross.
+        // Functions such as `[method]thing.weight` take resources, which cannot be passed.
         let callable = !is_main && !name.starts_with('[');
         (callable && harmless).then_some(Signature { interface, name, ty, names: None })
     }
 
-    /// The same, for which types have these names.
+    /// Adds the names of types.
     pub fn with(self, names: &'a TypeNames) -> Signature<'a> {
         Signature { names: Some(names), ..self }
     }
 
-    /// A part of it for a person: what is long has names in place of types.
+    /// Returns a part of the signature, with names in place of long types.
     pub fn shown(&self, part: &str) -> String {
         self.names.map_or_else(|| part.to_owned(), |names| names.shown(part))
     }
 
-    /// The parameters, each as `name: type`.
+    /// Returns the parameters, each as `name: type`.
     pub fn params(&self) -> Vec<&'a str> {
         split(self.ty.strip_prefix("func(").unwrap_or_default())
     }
 
-    /// The last word of its interface's name, by which it may be called too.
+    /// Returns the short name of its interface, which calls may use too.
     pub fn short_interface(&self) -> Option<&'a str> {
         let bare = self.interface?.split('@').next()?;
         bare.rsplit('/').next()
     }
 
-    /// Whether this names its interface: in full, without the version, or by the last word.
+    /// Returns whether this is a name of its interface: the full name, the name without the version, or the
+    /// short name.
     pub fn is_of(&self, wanted: &str) -> bool {
         let Some(full) = self.interface else { return false };
         let bare = full.split('@').next().unwrap_or(full);
@@ -67,8 +68,8 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// What stands between commas, up to the bracket that closes them. The end of a very long type is left out, and
-/// with it what it stands in.
+/// Splits text at its commas, up to the closing bracket. If the index has cut the text, the incomplete last
+/// part is left out.
 pub fn split(inside: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0usize, 0);
@@ -126,7 +127,7 @@ mod tests {
             Signature::read(line).unwrap().params(),
             ["a: result<list<u8>, string>", "b: variant { x(s32), y }", "c: tuple<u8, u8>"]
         );
-        // One that was too long for the index.
+        // A type that the index has cut.
         assert_eq!(Signature::read("f: func(a: s32, b: list<…").unwrap().params(), ["a: s32"]);
     }
 }

@@ -1,14 +1,14 @@
-//! What a value may begin with where the cursor stands in it.
+//! Completes values.
 //!
-//! In: a parameter's type as the index of modules has it, the brackets that are open. Out: words: cases, fields,
-//! flags. Pure. Must not know: calls, what is typed of the word.
+//! In: the type of a parameter as text, the open brackets before the cursor. Out: words: cases, fields,
+//! flags. Pure. Must not know: calls, the typed part of the word.
 
 use wasm_wave::lex::Keyword;
 
 use super::place::Open;
 use super::signature::split;
 
-/// A type, one level deep; what it holds is still text.
+/// A type, parsed one level deep; inner types are text.
 enum Shape<'a> {
     Bool,
     Words(Vec<&'a str>),
@@ -54,8 +54,8 @@ fn shape(ty: &str) -> Shape<'_> {
     }
 }
 
-/// What may stand at the end of the text: the word, and what it is. `open` are the brackets that are open
-/// within the value.
+/// Returns the words that can follow at the end of the text, each with a description. `open` are the open
+/// brackets within the value.
 pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
     let Some((bracket, inner)) = open.split_first() else { return beginnings(ty) };
     let case = bracket.callee.parts.first().copied();
@@ -83,13 +83,13 @@ pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
             into(Some(ty))
         }
         (Shape::Result(_, err), '(', Some("err")) => into(err),
-        // `some(…)` and `ok(…)` may be left out.
+        // `some(…)` and `ok(…)` can be omitted.
         (Shape::Option(ty) | Shape::Result(Some(ty), _), ..) => words(ty, open, text),
         _ => Vec::new(),
     }
 }
 
-/// A case as it is written: one that is also a keyword of WAVE (`none`, `inf`, …) has a `%` before it.
+/// Returns a case as it is written: with a `%` if it is also a keyword of WAVE (`none`, `inf`, …).
 fn label(name: &str) -> String {
     match Keyword::decode(name) {
         Some(_) => format!("%{name}"),

@@ -1,7 +1,7 @@
-//! `gvm new`: a module's first files, in a language of one's choice.
+//! `gvm new`: creates the first files of a module.
 //!
-//! In: a name and a language. Out: a folder whose README builds, uploads and calls the module by the usual
-//! tools of that language. Must not know: these tools.
+//! In: a path and a language. Out: a folder with source code, and a README that shows how to build, upload
+//! and call the module. Must not know: the tools of the languages.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use gvm_cli::repl::render::Screen;
 use gvm_host::Name;
 use gvm_host::{Code, Error, Result};
 
-/// The languages there are.
+/// The languages with a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Language {
     Rust,
@@ -20,8 +20,8 @@ pub enum Language {
     Js,
 }
 
-/// Where a file goes, and its text with `{{name}}` for the module's name and `{{file}}` for the name of its
-/// Rust library.
+/// The path of a file, and its text: `{{name}}` stands for the name of the module, `{{file}}` for the name of
+/// its Rust library.
 type Template = (&'static str, &'static str);
 
 const RUST: &[Template] = &[
@@ -34,7 +34,7 @@ const RUST: &[Template] = &[
     ("gvm-guest/Cargo.toml", GUEST),
 ];
 
-/// The SDK as a project carries it along.
+/// The manifest of the SDK, which each project contains.
 const GUEST: &str = concat!(
     "# Modules for the Ghost Virtual Machine, in Rust.\n[package]\nname = \"gvm-guest\"\nversion = \"",
     env!("CARGO_PKG_VERSION"),
@@ -63,10 +63,10 @@ const JS: &[Template] = &[
     (".gitignore", "*.wasm\nnode_modules/\n"),
 ];
 
-/// Writes the folder, which must not be there yet.
+/// Creates the folder, which must not exist.
 ///
 /// # Errors
-/// `SYNTAX` where the name is none, or something has it already; `STORAGE_FULL`, `INTERNAL` of the disk.
+/// `SYNTAX` if the name is not valid or the folder exists; `STORAGE_FULL` or `INTERNAL` if it cannot be written.
 pub fn new(screen: &mut Screen, path: &Path, language: Language) -> Result<i32> {
     let last = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name: Name = last.parse().map_err(|error: Error| error.with_exit(2))?;
@@ -74,10 +74,11 @@ pub fn new(screen: &mut Screen, path: &Path, language: Language) -> Result<i32> 
         let path = path.to_owned();
         move |error: std::io::Error| match error.kind() {
             ErrorKind::AlreadyExists => {
-                let text = format!("{} is there already: choose another name", path.display());
-                Error::new(Code::Syntax, text).with_source(error)
+                Error::new(Code::Syntax, format!("`{}` already exists", path.display()))
+                    .with_help("choose another name")
+                    .with_source(error)
             }
-            _ => Error::io(path.display(), error),
+            _ => Error::io(format_args!("cannot create `{}`", path.display()), error),
         }
     };
     fs::create_dir(path).map_err(disk(path))?;
@@ -94,10 +95,10 @@ pub fn new(screen: &mut Screen, path: &Path, language: Language) -> Result<i32> 
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).map_err(disk(folder))?;
         }
-        // The SDK stands beside its WIT here.
+        // In the project, the SDK has its own copy of the WIT.
         let text = text.replace("path: \"../../wit\"", "path: \"wit\"");
         fs::write(&to, fill(&text)).map_err(disk(&to))?;
     }
-    screen.line(&format!("{} is ready: its README.md builds, uploads and calls it.", path.display()));
+    screen.line(&format!("Created {}. README.md shows how to build, upload and call it.", path.display()));
     Ok(0)
 }

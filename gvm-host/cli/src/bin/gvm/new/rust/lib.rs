@@ -1,4 +1,4 @@
-//! What a node can call: the functions of the world below, in WIT.
+//! The functions that nodes can call. The WIT below has their types.
 
 gvm_guest::module!(
     "package my:module;
