@@ -17,7 +17,6 @@ from ._error import Error as Error
 for _kind in (Error, *CLASSES.values()):
     # Tracebacks and pickles name this module, wherever the classes are generated.
     _kind.__module__ = __name__
-del _kind
 
 
 class Closed(NodeDown, RuntimeError):
