@@ -388,7 +388,7 @@ impl Twin {
         Err(unpicklable(py, "the awaitable twin of a gvm.Function"))
     }
 
-    /// Like [`Function::__get__`].
+    /// Does not bind to an instance, like a function's.
     fn __get__(slf: Py<Self>, _instance: &Bound<'_, PyAny>, _owner: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }

@@ -37,8 +37,8 @@ struct Inner {
     there: Mutex<HashMap<Name, Turns>>,
 }
 
-/// How many calls this node runs on one node at once; further calls wait in order. A session does not accept
-/// more, and half of the instances of the process remain free for its other callers.
+/// How many calls this node runs on one node at once; further calls wait in order. A session must accept them,
+/// and they may use half of the instances of the process that runs them, which may have other callers too.
 const AT_ONCE: usize =
     if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
 
@@ -171,7 +171,8 @@ impl Core {
         let Some(lives) = self.0.handle.instance(name) else { return Ok(self.place(place)) };
         if place.is_some() && place != lives.node {
             let node = lives.node.as_ref().unwrap_or(self.0.handle.name());
-            let error = Error::new(Code::InstanceNotFound, format!("`{name}` is on node `{node}`"));
+            let error =
+                Error::new(Code::InstanceNotFound, format!("the instance `{name}` is on node `{node}`"));
             return Err(error.with_help(format!("call `{name}` without naming a node")));
         }
         target.module = ModuleRef::Instance(name.clone());
