@@ -1,8 +1,8 @@
-"""A call by GVM, by the `wasmtime` package, and by `extism`: the same guest, one process, one run.
+"""Compares calls by GVM, by the `wasmtime` package, and by `extism`, with the same guest in one process.
 
-In: nothing; `pip install wasmtime extism numpy`. Out: a table of microseconds a call, and the throughput of large
-values beside a plain copy. Rounds of all rivals take turns, and the best of each counts, so that a busy machine
-harms all alike.
+In: nothing; it needs `pip install wasmtime extism numpy`. Out: a table with microseconds per call, and the throughput
+of large values next to that of a plain copy. The rounds of all packages alternate, and the best round of each counts,
+so a busy machine affects all of them equally. Must not know: the internals of `gvm`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Call = Callable[[], object]
 
 
 def rounds(calls: dict[str, tuple[Call, int]]) -> dict[str, float]:
-    """Microseconds a call, the best of some rounds in which all take turns."""
+    """Returns the microseconds per call, the best of some rounds in which all packages alternate."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
         for name, (call, count) in calls.items():
@@ -40,7 +40,7 @@ def rounds(calls: dict[str, tuple[Call, int]]) -> dict[str, float]:
 
 
 class Wasmtime:
-    """The component in the `wasmtime` package."""
+    """Calls the component with the `wasmtime` package."""
 
     def __init__(self) -> None:
         self.engine = wasmtime.Engine()
@@ -76,13 +76,13 @@ class Wasmtime:
 
     @staticmethod
     def post(function: wasmtime.component.Func, store: wasmtime.Store) -> None:
-        """Older versions of the package ask for this after each call."""
+        """Calls `post_return`, which older versions of the package require after each call."""
         if hasattr(function, "post_return"):
             function.post_return(store)
 
 
 class Extism:
-    """A like plugin in `extism`: its functions take and give bytes."""
+    """Calls a similar plugin with `extism`. Its functions take and return bytes."""
 
     def __init__(self) -> None:
         wasm = wasmtime.wat2wasm((HERE / "plugin.wat").read_text())
@@ -123,7 +123,7 @@ def main() -> None:
             },
         }
         packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("gvm", "wasmtime", "extism"))
-        print(f"{packages}, Python {sys.version.split()[0]}; µs a call")
+        print(f"{packages}, Python {sys.version.split()[0]}; µs per call")
         for title, calls in tables.items():
             times = rounds(calls)
             print(f"\n{title}")
@@ -133,10 +133,10 @@ def main() -> None:
 
 
 def large(live: gvm.Instance, there: gvm.Instance) -> None:
-    """Large values there and back, in MB/s of the value, and how many plain copies that is."""
+    """Prints the throughput of large values to the guest and back, and the time as a multiple of a plain copy."""
     data = numpy.random.default_rng(1).integers(0, 256, 64 << 20, dtype=numpy.uint8)
     floats = numpy.random.default_rng(2).random(8_000_000)
-    print("\nlarge values, there and back")
+    print("\nlarge values, to the guest and back")
     for name, function, value in (
         ("list<u8> of 64 MiB, here", live.echo, data), ("list<f64> of 8 million, here", live.echo_floats, floats),
         ("list<u8> of 16 MiB, other process", there.echo, data[: 16 << 20]),

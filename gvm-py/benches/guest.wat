@@ -1,4 +1,4 @@
-;; guest: what speed is measured with. `add` of two numbers, `echo` of bytes, without a copy in the guest.
+;; guest: the component that the benchmark calls. `add` adds two numbers. `echo` returns its bytes without a copy.
 (component
   (core module $m
     (memory (export "memory") 1)
@@ -13,7 +13,7 @@
                 (i32.const -1))
             (then unreachable))))
       (local.get $at))
-    ;; What was handed over is done with.
+    ;; The host has read the result, so the memory is free again.
     (func (export "done") (param i32) (global.set $free (i32.const 65536)))
     (func (export "echo") (param i32 i32) (result i32)
       (i32.store (i32.const 8) (local.get 0))

@@ -1,4 +1,4 @@
-;; plugin: what `guest` does, as extism has it: bytes in, bytes out, through the host's own memory.
+;; plugin: the functions of `guest` for extism. They take and return bytes in the memory of the host.
 (module
   (import "extism:host/env" "input_length" (func $input_length (result i64)))
   (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
@@ -14,7 +14,7 @@
       (i64.add (call $input_load (i64.const 0)) (call $input_load (i64.const 8))))
     (call $output (local.get $at) (i64.const 8))
     (i32.const 0))
-  ;; The input is the output: no copy in the guest.
+  ;; The input is the output, without a copy in the guest.
   (func (export "echo") (result i32)
     (call $output (call $input_offset) (call $input_length))
     (i32.const 0)))

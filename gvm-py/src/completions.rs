@@ -1,8 +1,8 @@
-//! What became of calls that nobody waits for on a thread of their own.
+//! The queue that carries finished calls and their output from the workers to Python.
 //!
-//! In: outcomes and output, from the workers, which never touch Python. Out: the same, taken in batches by
-//! a thread that holds the GIL: an event loop, which is told by a socket, or a pool's own thread, which
-//! waits. Must not know: what was called.
+//! In: outcomes and output from the workers, which never call into Python. Out: the same, in batches, on a
+//! thread that holds the GIL: an event loop, which a socket wakes, or the thread of a pool, which waits. Must
+//! not know: what was called.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -21,10 +21,10 @@ use crate::errors::Raise;
 use crate::op::Finish;
 use crate::output::Writer;
 
-/// The writer of one call; its output is written in order.
+/// The writer of one call. The lock keeps the output in order.
 pub type SharedWriter = Arc<Mutex<Writer>>;
 
-/// Who is told how a call ended.
+/// Receives the end of a call.
 pub enum Target {
     /// An asyncio future.
     Future(Py<PyAny>),
@@ -32,27 +32,27 @@ pub enum Target {
     Callback(Py<PyAny>),
 }
 
-/// What happened to a call.
+/// Something that happened to a call.
 pub enum Item {
     Wrote { writer: SharedWriter, chunks: Vec<Chunk>, taken: oneshot::Sender<()> },
     Done { target: Target, writer: Option<(SharedWriter, Vec<Chunk>)>, finish: Finish },
 }
 
-/// The queue that workers fill. Cheap to clone.
+/// The end of the queue that workers fill. Cheap to clone.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Requests that have begun and not ended.
+    /// How many requests have started and not ended.
     running: AtomicUsize,
-    /// Of an event loop.
+    /// Wakes an event loop.
     socket: Option<UnixStream>,
-    /// Of a thread that waits.
+    /// Wakes a thread that waits.
     filled: Condvar,
 }
 
-/// One request that has begun; it counts until this is dropped.
+/// Counts one request as running until it is dropped.
 pub struct Begun(Queue);
 
 impl Drop for Begun {
@@ -72,13 +72,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Queue {
-    /// Counts a request that begins.
+    /// Counts a request that starts.
     pub fn begin(&self) -> Begun {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Begun(self.clone())
     }
 
-    /// Puts in what happened; whoever takes is told where the queue was empty.
+    /// Adds an item. Wakes the reader if the queue was empty.
     pub fn push(&self, item: Item) {
         let mut state = lock(&self.0.state);
         if state.closed {
@@ -94,14 +94,14 @@ impl Queue {
 
     fn wake(&self) {
         match &self.0.socket {
-            // A full socket wakes its reader all the same.
+            // If the socket is full, its reader is awake already.
             Some(socket) => drop((&mut &*socket).write(&[0])),
             None => self.0.filled.notify_one(),
         }
     }
 }
 
-/// What became of calls, to be taken by one thread.
+/// The queue of finished calls, which one thread drains.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Completions {
     queue: Queue,
@@ -110,7 +110,7 @@ pub struct Completions {
 
 #[pymethods]
 impl Completions {
-    /// A queue that tells by a socket (`fileno`, for an event loop) or by `wait`.
+    /// Makes a queue that wakes its reader with a socket (`fileno`, for an event loop) or in `wait`.
     #[new]
     fn new(py: Python<'_>, socket: bool) -> PyResult<Completions> {
         let pair = || {
@@ -121,7 +121,7 @@ impl Completions {
         };
         let (ours, theirs) = match socket {
             true => pair()
-                .map_err(|error| Error::io("making a socket", error))
+                .map_err(|error| Error::io("cannot make a pair of sockets", error))
                 .or_raise(py)
                 .map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
             false => (None, None),
@@ -139,12 +139,12 @@ impl Completions {
         self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    /// How many requests have begun and not ended.
+    /// Returns how many requests have started and not ended.
     fn running(&self) -> usize {
         self.queue.0.running.load(Ordering::Relaxed)
     }
 
-    /// Takes all there is and tells whom it concerns.
+    /// Takes all items and delivers each to its target.
     fn drain(&self, py: Python<'_>) {
         if let Some(socket) = &self.socket {
             let mut bytes = [0; 64];
@@ -158,7 +158,7 @@ impl Completions {
         }
     }
 
-    /// Waits until there is something; False once the queue is closed and empty.
+    /// Waits for an item. Returns False once the queue is closed and empty.
     fn wait(&self, py: Python<'_>) -> bool {
         py.detach(|| {
             let mut state = lock(&self.queue.0.state);
@@ -174,7 +174,7 @@ impl Completions {
         })
     }
 
-    /// Takes no more; what is in it can still be drained.
+    /// Closes the queue for new items. Items in it can still be drained.
     fn close(&self) {
         lock(&self.queue.0.state).closed = true;
         self.queue.wake();
@@ -182,7 +182,7 @@ impl Completions {
 }
 
 impl Completions {
-    /// The end that workers fill.
+    /// Returns the end that workers fill.
     pub fn queue(&self) -> Queue {
         self.queue.clone()
     }
@@ -192,7 +192,7 @@ fn settle(py: Python<'_>, item: Item) -> PyResult<()> {
     match item {
         Item::Wrote { writer, chunks, taken } => {
             let written = lock(&writer).write(py, &chunks);
-            // The guest goes on; where nobody takes its output any more, it is not asked to stop.
+            // The guest continues. If the call has ended meanwhile, nothing receives this.
             let _ = taken.send(());
             written
         }

@@ -1,8 +1,8 @@
-//! A future, driven on the thread that waits for it.
+//! Polls a future on the thread that waits for it.
 //!
-//! In: a future, and the pipe of what its guest writes. Out: what it came to. The GIL is released while it
-//! runs; signals are looked at some times a second, so that Ctrl-C ends the wait, and with it, by dropping
-//! the future, the guest. Must not know: what is awaited.
+//! In: a future, and the pipe with the output of its guest. Out: the future's result. The GIL is released
+//! while the future runs. Signals are checked several times per second: Ctrl-C ends the wait and drops the
+//! future, which stops the guest. Must not know: what the future does.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -22,11 +22,11 @@ use crate::errors::Raise;
 use crate::fork;
 use crate::output::Writer;
 
-/// How long signals may wait to be seen. The guest has stopped within 200 ms of Ctrl-C; stopping it takes
-/// an epoch tick here and a message elsewhere.
+/// The time between two checks for signals. The guest must stop within 200 ms of Ctrl-C, and stopping it also
+/// takes an epoch tick here or a message to another node.
 const SIGNALS: Duration = Duration::from_millis(40);
 
-/// Signals are seen on the main thread alone: others are not woken for them.
+/// The time between two checks on other threads: Python handles signals only on the main thread.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Wakes the thread that waits.
@@ -51,7 +51,8 @@ thread_local! {
     static PARKED: RefCell<Option<(Arc<Parked>, Waker)>> = const { RefCell::new(None) };
 }
 
-/// This thread's waker: calls in calls on one thread share it, and each polls again before it waits.
+/// Returns the waker of this thread. Nested calls on one thread share it, because each polls again before it
+/// waits.
 fn parked() -> (Arc<Parked>, Waker) {
     PARKED.with_borrow_mut(|kept| {
         let make = || {
@@ -68,11 +69,11 @@ enum Step<T> {
     Signals,
 }
 
-/// Waits for a future.
+/// Waits for a future and returns its result.
 ///
 /// # Errors
-/// What a signal's handler raised (`KeyboardInterrupt`), what the output's function raised; the future is
-/// dropped then. `NOT_PERMITTED` in the child of a fork.
+/// What a signal handler raised (`KeyboardInterrupt`), or what the function for the output raised. Both drop
+/// the future. `NOT_PERMITTED` in the child of a fork.
 pub fn drive<T: Send>(
     py: Python<'_>,
     future: impl Future<Output = T> + Send,

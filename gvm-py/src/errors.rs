@@ -1,7 +1,7 @@
-//! A coded error as a Python exception.
+//! Converts errors into Python exceptions.
 //!
-//! In: [`Error`]. Out: an instance of the class of its code, which `gvm/_errors.py` defines. Must not
-//! know: what failed.
+//! In: [`Error`]. Out: an instance of the class for its code, from `gvm/_errors.py`. Must not know: what
+//! failed.
 
 use gvm_host::Name;
 use gvm_host::{Error, Result};
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
-/// The exception of this error.
+/// Returns the exception for an error.
 pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
     made(py, error).unwrap_or_else(|failed| failed)
 }
@@ -29,17 +29,22 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(class.call((error.message(),), Some(&details))?))
 }
 
-/// The exception for what is asked of a node that was closed.
+/// Returns the exception for a request to a node that is closed.
 pub fn closed(py: Python<'_>, node: &Name) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let message = format!("the node `{node}` has been closed");
-    match CLASS.import(py, "gvm._errors", "Closed").and_then(|class| class.call1((message,))) {
+    let made = || {
+        let details = PyDict::new(py);
+        details.set_item("help", "make a new `gvm.Node`")?;
+        let message = format!("the node `{node}` is closed");
+        CLASS.import(py, "gvm._errors", "Closed")?.call((message,), Some(&details))
+    };
+    match made() {
         Ok(error) => PyErr::from_value(error),
         Err(failed) => failed,
     }
 }
 
-/// The exception that carries the value of a WIT `result`'s error.
+/// Returns the exception that carries the `err` value of a WIT `result`.
 pub fn wit_error(py: Python<'_>, value: Py<PyAny>) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match CLASS.import(py, "gvm._errors", "WitError").and_then(|class| class.call1((value,))) {
@@ -48,12 +53,12 @@ pub fn wit_error(py: Python<'_>, value: Py<PyAny>) -> PyErr {
     }
 }
 
-/// Turns coded errors into exceptions.
+/// Converts the errors of results into exceptions.
 pub trait Raise<T> {
-    /// The value, or the exception.
+    /// Returns the value, or the exception for the error.
     ///
     /// # Errors
-    /// The exception of the error's code.
+    /// The exception for the error's code.
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;
 }
 

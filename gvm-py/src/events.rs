@@ -1,7 +1,7 @@
-//! What happens to a node, and its end.
+//! The events of a node, and its end.
 //!
-//! In: a node's handle. Out: its events, one after another, as plain words; the request that ends it. Must not
-//! know: what else is asked of a node.
+//! In: the handle of a node. Out: its events in order, as plain values; the request that ends it. Must not
+//! know: the other requests to a node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::fork::{self, Owned};
 use crate::lookup::Core;
 use crate::op::Op;
 
-/// What can end a node.
+/// Ends a node, and refers to no Python object of it.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Ending {
     core: Owned<Core>,
@@ -25,7 +25,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// What can end this node; `ended` is told once it has.
+    /// Makes the object that ends this node. `ended` becomes true once the node has ended.
     pub fn new(core: Core, ended: watch::Sender<bool>) -> Ending {
         Ending { core: Owned::new(core), ended }
     }
@@ -33,13 +33,13 @@ impl Ending {
 
 #[pymethods]
 impl Ending {
-    /// Whether the node was told to end.
+    /// Returns whether the node was told to end.
     #[getter]
     fn closed(&self) -> bool {
         self.core.get().is_none_or(Core::closed)
     }
 
-    /// Ends the node; what runs is given some seconds, or none where there is a hurry.
+    /// Ends the node. Running calls have some seconds to end, or none with `hurry`.
     fn shut_down(&self, py: Python<'_>, hurry: bool) -> PyResult<Op> {
         fork::check().or_raise(py)?;
         let Some(core) = self.core.get() else { return Ok(Op::nothing(async { Ok(()) })) };
@@ -51,7 +51,7 @@ impl Ending {
                     handle.hurry().await;
                 }
             };
-            // The word to end comes first: both go the same way, one after the other.
+            // The node receives both requests in this order: first to end, then to hurry.
             futures::join!(handle.shut_down(), hurrying);
             ended.send_replace(true);
             Ok(())
@@ -59,7 +59,7 @@ impl Ending {
     }
 }
 
-/// What happens to a node, in order. One reader at a time.
+/// The events of a node, in order. One reader waits at a time.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Events {
     events: Arc<Mutex<broadcast::Receiver<Event>>>,
@@ -68,7 +68,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// The events of this node from now on. Whoever holds them answers those who ask to connect.
+    /// Returns the events of this node from now on. While they are held, questions of other nodes wait for an
+    /// answer.
     pub fn of(handle: &Handle, ended: watch::Receiver<bool>) -> Events {
         let (events, answering) = (handle.events(), handle.answering());
         Events { events: Arc::new(Mutex::new(events)), ended, _answering: answering }
@@ -77,8 +78,8 @@ impl Events {
 
 #[pymethods]
 impl Events {
-    /// The next event as kind, node, reason and number; None once the node has ended, or where none came in
-    /// time.
+    /// Returns the next event as kind, node, reason and number. Returns None once the node has ended, or if
+    /// no event comes in time.
     fn next(&self, timeout: Option<f64>) -> Op {
         let (events, mut ended) = (self.events.clone(), self.ended.clone());
         let waiting = async move {
@@ -92,7 +93,7 @@ impl Events {
                     };
                     match event {
                         Ok(event) => return Some(event),
-                        // A reader that fell behind goes on with what is left.
+                        // A reader that fell behind continues with the events that are left.
                         Err(RecvError::Lagged(_)) => {}
                         Err(RecvError::Closed) => return None,
                     }

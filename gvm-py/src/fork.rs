@@ -1,7 +1,8 @@
-//! What a fork leaves behind.
+//! Detects forks of this process.
 //!
-//! In: word from `os.register_at_fork`. Out: a coded error for whoever uses GVM in a child that was forked
-//! while it ran: its threads, sockets and locks stayed with the parent. Must not know: what is asked.
+//! In: the call from `os.register_at_fork`. Out: an error for every use of GVM in a child that was forked
+//! after GVM started, because its threads, sockets and locks stay in the parent. Must not know: what is
+//! requested; Python.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,17 +11,17 @@ use gvm_host::{Code, Error, Result};
 static STARTED: AtomicBool = AtomicBool::new(false);
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// Notes that this process has threads of GVM from now on.
+/// Records that this process has threads of GVM from now on.
 ///
 /// # Errors
-/// As of [`check`].
+/// See [`check`].
 pub fn start() -> Result<()> {
     check()?;
     STARTED.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-/// Refuses to go on in the child of a fork.
+/// Checks that this is not the child of a fork.
 ///
 /// # Errors
 /// `NOT_PERMITTED`.
@@ -28,24 +29,24 @@ pub fn check() -> Result<()> {
     if !forked() {
         return Ok(());
     }
-    Err(Error::new(
-        Code::NotPermitted,
-        "this process was forked from one that runs GVM, whose threads and connections stayed there: start \
-         it anew instead, as multiprocessing.get_context(\"spawn\") does",
-    ))
+    let message =
+        "this process was forked from a process that uses GVM, and has none of its threads and connections";
+    let help = "start the process with `multiprocessing.get_context(\"spawn\")`, or use `subprocess`";
+    Err(Error::new(Code::NotPermitted, message).with_help(help))
 }
 
-/// Whether this is the child of a fork.
+/// Returns whether this is the child of a fork.
 pub fn forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// To be called in the child of every fork.
+/// Records the fork. Called in the child of every fork.
 pub fn in_child() {
     FORKED.store(STARTED.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// What waits for its threads when it goes: in the child of a fork it is left as it is.
+/// Holds a value whose drop waits for threads. In the child of a fork, where those threads are missing, the
+/// value is leaked instead.
 pub struct Owned<T>(Option<T>);
 
 impl<T> Owned<T> {

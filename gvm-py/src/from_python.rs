@@ -1,7 +1,7 @@
-//! Python objects as WIT values, in one pass.
+//! Converts Python objects into WIT values, in one pass.
 //!
-//! In: an object and the plan of the type that it should be. Out: the value, or what does not fit and
-//! where. Nothing is wrapped, cut or guessed. Must not know: calls.
+//! In: an object and the plan of its WIT type. Out: the value, or what does not fit and where. Numbers never
+//! wrap or lose digits silently. Must not know: calls.
 
 use gvm_host::{List, Type, Value};
 use pyo3::buffer::PyUntypedBuffer;
@@ -17,12 +17,10 @@ use crate::numbers;
 use crate::plan::{Names, Plan, Record, Shape};
 use crate::scalars::{float32, float64, integer};
 
-/// What does not fit, and where in the argument.
+/// Why an object is not a value of its type.
 pub enum Bad {
-    Misfit {
-        path: String,
-        message: String,
-    },
+    /// What does not fit, where in the argument, and what the caller can do.
+    Misfit { path: String, message: String, help: Option<&'static str> },
     /// What Python code of the object raised.
     Raised(PyErr),
 }
@@ -31,13 +29,23 @@ type Result<T> = std::result::Result<T, Bad>;
 
 impl Bad {
     pub fn new(message: impl Into<String>) -> Bad {
-        Bad::Misfit { path: String::new(), message: message.into() }
+        Bad::Misfit { path: String::new(), message: message.into(), help: None }
     }
 
-    /// The same, inside of this part.
+    /// The same with what the caller can do.
+    pub fn with_help(self, advice: &'static str) -> Bad {
+        match self {
+            Bad::Misfit { path, message, help: _ } => Bad::Misfit { path, message, help: Some(advice) },
+            raised => raised,
+        }
+    }
+
+    /// The same, inside this part of the argument.
     pub fn at(self, part: impl std::fmt::Display) -> Bad {
         match self {
-            Bad::Misfit { path, message } => Bad::Misfit { path: format!("{part}{path}"), message },
+            Bad::Misfit { path, message, help } => {
+                Bad::Misfit { path: format!("{part}{path}"), message, help }
+            }
             raised => raised,
         }
     }
@@ -49,13 +57,13 @@ impl From<PyErr> for Bad {
     }
 }
 
-/// What an object is instead of what it should be.
+/// Returns the error for an object of another type.
 pub fn expected(ty: &Type, found: &Bound<'_, PyAny>) -> Bad {
     let found = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
     Bad::new(format!("expected {ty}, found {found}"))
 }
 
-/// The value that an object is, as this type.
+/// Converts an object into a value of this type.
 ///
 /// # Errors
 /// [`Bad`].
@@ -95,7 +103,7 @@ fn plain(ty: &Type, object: &Bound<'_, PyAny>) -> Result<Value> {
             }
         }
         Type::String => text(ty, object).map(|text| Value::String(text.to_owned())),
-        _ => Err(Bad::new(format!("values of {ty} cannot cross in this version"))),
+        _ => Err(Bad::new(format!("values of type {ty} cannot be passed in this version"))),
     }
 }
 
@@ -103,7 +111,7 @@ fn bool(object: &Bound<'_, PyAny>) -> Option<bool> {
     if let Ok(bool) = object.cast::<PyBool>() {
         return Some(bool.is_true());
     }
-    // NumPy's own, which is no bool to Python.
+    // A bool of NumPy is not a Python bool.
     let ty = object.get_type();
     let numpy = ty.name().is_ok_and(|name| name == "bool" || name == "bool_")
         && ty.module().is_ok_and(|module| module == "numpy");
@@ -113,7 +121,9 @@ fn bool(object: &Bound<'_, PyAny>) -> Option<bool> {
 fn text<'a>(ty: &Type, object: &'a Bound<'_, PyAny>) -> Result<&'a str> {
     let text = object.cast::<PyString>().map_err(|_| expected(ty, object))?;
     text.to_str().map_err(|_| {
-        Bad::new(format!("expected {ty}, found a str with a lone surrogate, which is no Unicode character"))
+        Bad::new(format!(
+            "expected {ty}, found a str with a lone surrogate, which is not a Unicode character"
+        ))
     })
 }
 
@@ -208,7 +218,7 @@ fn record(ty: &Type, plan: &Record, object: &Bound<'_, PyAny>) -> Result<Value> 
             let attribute = |name: &str| plan.attributes.iter().any(|attr| attr.bind(py) == name);
             !key.extract::<String>().is_ok_and(|key| known(&key) || attribute(&key))
         });
-        let strange = strange.map_or_else(|| "twice the same field".to_owned(), |key| format!("`{key}`"));
+        let strange = strange.map_or_else(|| "the same field twice".to_owned(), |key| format!("`{key}`"));
         return Err(Bad::new(format!("expected {ty}, found {strange} in the dict")));
     }
     Ok(Value::Record(values))
@@ -228,7 +238,7 @@ fn tuple(ty: &Type, plans: &[Plan], object: &Bound<'_, PyAny>) -> Result<Value> 
     plans.iter().enumerate().map(element).collect::<Result<_>>().map(Value::Tuple)
 }
 
-/// A case by its name: a str, or a member of a Python enum whose value or name is that.
+/// Finds a case by its name. The object is a str, or a member of a Python enum with that value or name.
 fn case_name(ty: &Type, names: &Names, object: &Bound<'_, PyAny>) -> Result<usize> {
     let py = object.py();
     if let Ok(name) = object.cast::<PyString>() {
@@ -269,10 +279,8 @@ fn variant(ty: &Type, names: &Names, payloads: &[Option<Plan>], object: &Bound<'
             Some(Box::new(value(plan, &payload).map_err(|bad| bad.at(format_args!(".{name}")))?))
         }
         (Some(plan), None) => {
-            return Err(Bad::new(format!(
-                "the case `{name}` has a value of {}: give gvm.Variant(\"{name}\", value)",
-                plan.ty
-            )));
+            let bad = Bad::new(format!("the case `{name}` needs a value of type {}", plan.ty));
+            return Err(bad.with_help("pass `gvm.Variant(case, value)`"));
         }
     };
     Ok(Value::Variant(place as u32, value))
@@ -283,7 +291,7 @@ fn option(some: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
         return Ok(Value::Option(None));
     }
     let py = object.py();
-    // Each `Some` belongs to the outermost option that is left.
+    // Each `Some` belongs to the outermost option that remains.
     let inner = match is(object, "Some")? {
         true => object.getattr(intern!(py, "value"))?,
         false => object.clone(),
@@ -298,16 +306,13 @@ fn result(ty: &Type, ok: Option<&Plan>, err: Option<&Plan>, object: &Bound<'_, P
     } else if is(object, "Err")? {
         (err, "err")
     } else {
-        return Err(Bad::new(format!(
-            "expected {ty} as gvm.Ok(value) or gvm.Err(value), found {}",
-            object.get_type().name()?
-        )));
+        return Err(expected(ty, object).with_help("pass `gvm.Ok(value)` or `gvm.Err(value)`"));
     };
     let inner = object.getattr(intern!(py, "value"))?;
     let inner = match plan {
         Some(plan) => Some(Box::new(value(plan, &inner).map_err(|bad| bad.at(format_args!(".{side}")))?)),
         None if inner.is_none() => None,
-        None => return Err(Bad::new(format!("the side `{side}` of {ty} has no value"))),
+        None => return Err(Bad::new(format!("`{side}` of {ty} has no value"))),
     };
     Ok(Value::Result(if side == "ok" { Ok(inner) } else { Err(inner) }))
 }
@@ -318,10 +323,7 @@ fn flags(ty: &Type, names: &Names, object: &Bound<'_, PyAny>) -> Result<Value> {
         || object.is_instance_of::<PyList>()
         || object.is_instance_of::<PyTuple>();
     if !ordered {
-        return Err(Bad::new(format!(
-            "expected {ty} as a set of names, found {}",
-            object.get_type().name()?
-        )));
+        return Err(expected(ty, object).with_help("pass a set, list or tuple of names"));
     }
     let mut words = vec![0u32; names.wit.len().div_ceil(32)];
     for name in object.try_iter()? {
@@ -335,7 +337,7 @@ fn is(object: &Bound<'_, PyAny>, class: &'static str) -> PyResult<bool> {
     object.is_instance(ours(object.py(), class)?.as_any())
 }
 
-/// A class of `gvm._values`.
+/// Returns a class of `gvm._values`.
 pub fn ours<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, PyType>> {
     static CLASSES: PyOnceLock<[(&str, Py<PyType>); 4]> = PyOnceLock::new();
     let classes = CLASSES.get_or_try_init(py, || {

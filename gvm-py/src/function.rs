@@ -1,7 +1,7 @@
-//! A function of a module or of a live instance, as Python calls it.
+//! A function of a module or of a live instance, as a Python callable.
 //!
-//! In: Python arguments. Out: what the function gives back, its output shown while it runs. Arguments are
-//! read against the signature before anything is sent. Must not know: how names are found (`lookup.rs`).
+//! In: Python arguments. Out: the result of the function, and its output while it runs. Arguments are checked
+//! against the signature before anything is sent. Must not know: how names are read (`lookup.rs`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,23 +37,23 @@ pub struct Function {
     target: Target,
     options: Options,
     known: Mutex<Known>,
-    /// What must live as long as this: the node, with its private network.
+    /// Kept alive by the function: the node, with its private network.
     owner: Option<Py<PyAny>>,
 }
 
-/// The signature as it was when it was last looked at.
+/// The signature when it was last read.
 #[derive(Clone)]
 struct Known {
-    /// None for what cannot change: a live instance.
+    /// None for a live instance, whose signature cannot change.
     hash: Option<Hash>,
     signature: Arc<Signature>,
 }
 
 impl Function {
-    /// A function with this signature. `hash` is that of the stored module which has it.
+    /// Makes a function with this signature. The hash is that of the stored module, if it has one.
     ///
     /// # Errors
-    /// Those of [`Signature::new`].
+    /// See [`Signature::new`].
     pub fn new(
         py: Python<'_>,
         core: Core,
@@ -66,12 +66,12 @@ impl Function {
         Ok(Function { core, place, target, options: options.own(py), known: Mutex::new(known), owner: None })
     }
 
-    /// The same function, which keeps this alive.
+    /// The same function, which keeps `owner` alive.
     pub fn owned_by(self, owner: Option<Py<PyAny>>) -> Function {
         Function { owner, ..self }
     }
 
-    /// The signature as it is now: another version of the module may have come since the last call.
+    /// Returns the current signature. A new version of the module may have been uploaded since the last call.
     fn signature(&self, py: Python<'_>) -> PyResult<Arc<Signature>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let now = known.hash.and_then(|_| self.core.hash_now(&self.target.module));
@@ -99,7 +99,7 @@ impl Function {
         Stdio::new(&self.core.handle().runner().limits().narrow(options.limits))
     }
 
-    /// The call with these arguments, not begun.
+    /// Returns the request that calls the function with these arguments. It has not started.
     ///
     /// # Errors
     /// `BAD_ARGUMENTS`.
@@ -130,23 +130,24 @@ impl Function {
     }
 }
 
-/// Refuses what is asked of a node that was closed.
+/// Checks that a node is not closed.
 ///
 /// # Errors
-/// `NODE_DOWN`.
+/// `NODE_DOWN`; `NOT_PERMITTED` in the child of a fork.
 pub fn check_open(py: Python<'_>, core: &Core) -> PyResult<()> {
     fork::check().or_raise(py)?;
     if core.closed() { Err(closed(py, core.handle().name())) } else { Ok(()) }
 }
 
-fn unpicklable(what: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{what} cannot be pickled or copied: it belongs to a node of this process. Give other processes the \
-         names of the module and the function"
-    ))
+fn unpicklable(py: Python<'_>, what: &str) -> PyErr {
+    let why = "it belongs to a node of this process";
+    let error = PyTypeError::new_err(format!("{what} cannot be pickled or copied: {why}"));
+    let help = "help: pass the names of the module and the function to the other process";
+    let noted = error.value(py).call_method1(intern!(py, "add_note"), (help,));
+    noted.err().unwrap_or(error)
 }
 
-/// What an outcome is to Python.
+/// Converts an outcome into a Python object.
 ///
 /// # Errors
 /// The exception of its error.
@@ -155,17 +156,17 @@ pub fn shown(py: Python<'_>, signature: Option<&Signature>, outcome: Outcome) ->
     let plan = signature.and_then(|signature| signature.result.as_ref());
     let shown = match (plan, &outcome.ty) {
         (Some(plan), Some(ty)) if plan.ty == *ty => to_python::returned(py, plan, &value),
-        // Another version of the module answered than the one that was asked for its signature.
+        // The version of the module that answered is not the one that the signature is from.
         (_, Some(ty)) => to_python::returned(py, &Plan::new(py, ty)?, &value),
         (Some(plan), None) => to_python::returned(py, plan, &value),
         (None, None) => {
-            return Err(exception(py, &Error::internal("the node gave a value without a type")));
+            return Err(exception(py, &Error::internal("the node returned a value without a type")));
         }
     };
     shown.map(Bound::unbind)
 }
 
-/// The arguments as values, by place and by name.
+/// Converts positional and keyword arguments into values.
 fn arguments(
     py: Python<'_>,
     target: &Target,
@@ -174,15 +175,17 @@ fn arguments(
     kwargs: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Vec<Value>> {
     let function = || target.function.as_deref().unwrap_or_default();
-    let wrong = |message: String| {
+    let coded = |message: String| {
         let error = Error::new(Code::BadArguments, message);
-        exception(py, &error.with_context(format!("  {}: {}", inert::line(function()), signature.ty)))
+        error.with_context(format!("  {}: {}", inert::line(function()), signature.ty))
     };
+    let wrong = |message: String| exception(py, &coded(message));
     let named = kwargs.map_or(0, |kwargs| kwargs.len());
     let wanted = signature.params.len();
     if args.len() > wanted {
-        let given = args.len();
-        return Err(wrong(format!("`{}` takes {wanted} arguments, and {given} were given", function())));
+        let takes = if wanted == 1 { "argument" } else { "arguments" };
+        let (given, were) = (args.len(), if args.len() == 1 { "was" } else { "were" });
+        return Err(wrong(format!("`{}` takes {wanted} {takes}, but {given} {were} given", function())));
     }
     let mut values = Vec::with_capacity(wanted);
     let mut used = 0;
@@ -198,13 +201,20 @@ fn arguments(
                 used += 1;
                 object
             }
-            (true, Some(_)) => return Err(wrong(format!("`{name}` was given twice"))),
+            (true, Some(_)) => return Err(wrong(format!("the argument `{name}` was given twice"))),
             (false, None) => return Err(wrong(format!("the argument `{name}` ({}) is missing", plan.ty))),
         };
         match from_python::value(plan, &object) {
             Ok(value) => values.push(value),
             Err(Bad::Raised(error)) => return Err(error),
-            Err(Bad::Misfit { path, message }) => return Err(wrong(format!("`{name}{path}`: {message}"))),
+            Err(Bad::Misfit { path, message, help }) => {
+                let error = coded(format!("`{name}{path}`: {message}"));
+                let error = match help {
+                    Some(help) => error.with_help(help),
+                    None => error,
+                };
+                return Err(exception(py, &error));
+            }
         }
     }
     if let Some(kwargs) = kwargs.filter(|_| used < named) {
@@ -247,7 +257,7 @@ impl Function {
         Twin { function: slf.unbind() }
     }
 
-    /// The same function with other options: timeout, max_memory, max_output, fuel, stdout, stderr.
+    /// Returns the same function with other options: timeout, max_memory, max_output, fuel, stdout, stderr.
     #[pyo3(signature = (**options))]
     fn options(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Function> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -261,7 +271,7 @@ impl Function {
         })
     }
 
-    /// The call with these arguments, not begun.
+    /// Returns the request that calls the function with these arguments. It has not started.
     #[pyo3(signature = (args, kwargs=None, options=None))]
     fn prepare(
         &self,
@@ -273,7 +283,7 @@ impl Function {
         self.op(py, args, kwargs, &self.options.with(options)?)
     }
 
-    /// As WIT writes it: `add: func(a: s32, b: s32) -> s32`.
+    /// The signature in WIT: `add: func(a: s32, b: s32) -> s32`.
     #[getter]
     fn wit(&self, py: Python<'_>) -> PyResult<String> {
         Ok(inert::line(&format!("{}: {}", self.name(), self.signature(py)?.ty)).into_owned())
@@ -281,7 +291,7 @@ impl Function {
 
     #[getter]
     fn __name__(&self, py: Python<'_>) -> PyResult<String> {
-        // Names of core modules are whatever their authors wrote, and `help` prints them.
+        // The author of a core module chooses any name, and `help` prints it.
         let name = attribute(py, self.name())?;
         Ok(inert::line(name.bind(py).to_str()?).into_owned())
     }
@@ -302,7 +312,7 @@ impl Function {
         Ok(format!("{}\n\nA function{interface} of {}, run {place}.", self.wit(py)?, self.target.module))
     }
 
-    /// What `inspect.signature` shows: the parameters with their WIT types.
+    /// The signature for `inspect.signature`, with WIT types as annotations.
     #[getter]
     fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let signature = self.signature(py)?;
@@ -313,7 +323,7 @@ impl Function {
         py.import(intern!(py, "gvm._values"))?.call_method1(intern!(py, "signature"), (params, types, result))
     }
 
-    /// Makes `help()` take it for the function that it is; it binds to nothing.
+    /// Makes `help()` show it as a function. It does not bind to an instance.
     fn __get__(slf: Py<Self>, _instance: &Bound<'_, PyAny>, _owner: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }
@@ -323,8 +333,8 @@ impl Function {
         self.options.traverse(&visit)
     }
 
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(unpicklable("gvm.Function"))
+    fn __reduce__(&self, py: Python<'_>) -> PyResult<()> {
+        Err(unpicklable(py, "a gvm.Function"))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -374,11 +384,11 @@ impl Twin {
         visit.call(&self.function)
     }
 
-    fn __reduce__(&self) -> PyResult<()> {
-        Err(unpicklable("the awaitable twin of a gvm.Function"))
+    fn __reduce__(&self, py: Python<'_>) -> PyResult<()> {
+        Err(unpicklable(py, "the awaitable twin of a gvm.Function"))
     }
 
-    /// As of a function.
+    /// Does not bind to an instance, like a function's.
     fn __get__(slf: Py<Self>, _instance: &Bound<'_, PyAny>, _owner: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }

@@ -1,7 +1,7 @@
-//! A daemon in this process, and uploads to whichever daemon a home has.
+//! A gpmd in this process, and uploads to the gpmd of a home.
 //!
-//! In: a home's folder, a module's bytes. Out: a gpmd that ends with its object, what an upload came to.
-//! Must not know: nodes.
+//! In: the folder of a home, the bytes of a module. Out: a gpmd that ends with its object, the result of an
+//! upload. Must not know: nodes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,25 +24,25 @@ use crate::errors::Raise;
 use crate::fork::{self, Owned};
 use crate::op::Op;
 
-/// What starts the compiler: this Python, with the module that hands over to it.
+/// Returns the command that starts the compiler process: this Python with the module `gvm._compile`.
 pub fn compiler(python: PathBuf) -> Compiler {
-    // `-P`: no folder of somebody's is searched before the installed package.
+    // `-P` keeps Python from searching the current folder before the installed package.
     let args = ["-P", "-m", "gvm._compile"].map(OsString::from);
     Compiler::program(python).args(args)
 }
 
-/// An engine over a home's compiled code.
+/// Makes an engine that uses the compiled code of a home.
 pub fn engine(home: &Home, python: PathBuf) -> Engine {
     Engine::new(EngineConfig::new(home.compiled(), compiler(python)))
 }
 
-/// A gpmd of a home of its own, in this process.
+/// The gpmd of a home, in this process.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Gpmd(Mutex<Owned<Server>>);
 
 #[pymethods]
 impl Gpmd {
-    /// Starts one on free ports.
+    /// Starts a gpmd on free ports.
     #[staticmethod]
     fn start(py: Python<'_>, home: PathBuf, python: PathBuf) -> PyResult<Op> {
         fork::start().or_raise(py)?;
@@ -54,7 +54,7 @@ impl Gpmd {
             match Server::start(config)? {
                 Start::Started(server) => Ok(server),
                 Start::Running(_) => {
-                    Err(Error::new(Code::PortInUse, "another gpmd runs in this home already"))
+                    Err(Error::new(Code::PortInUse, "another gpmd is already running in this home"))
                 }
             }
         };
@@ -64,7 +64,7 @@ impl Gpmd {
         ))
     }
 
-    /// Where nodes find it over TCP.
+    /// The TCP address for nodes.
     #[getter]
     fn address(&self) -> Option<String> {
         let server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,8 +78,8 @@ impl Gpmd {
     }
 }
 
-/// Uploads a module (binary or text) to the gpmd of a home: durable, and known to every node of the home,
-/// once this is done. Gives the version's signatures.
+/// Uploads a module, binary or text, to the gpmd of a home, and returns its signatures. When the request
+/// ends, the module is stored durably and every node of the home knows it.
 #[pyfunction]
 pub fn upload(home: PathBuf, name: String, version: String, data: &Bound<'_, PyBytes>) -> Op {
     let bytes = data.as_bytes().to_vec();

@@ -1,7 +1,9 @@
-//! The Python face of GVM, as far as it has to be Rust: `gvm/` in `python/` makes of it what a person uses.
+//! The part of the Python package that is written in Rust. The Python code in `python/gvm` builds the public
+//! classes on it.
 //!
-//! In: what the Python classes ask. Out: the node's own handle, asked on the calling thread, in an event
-//! loop or in a pool; values, converted once. `pyo3` is named here and nowhere else.
+//! In: requests of the Python classes. Out: calls of the node's handle, on the calling thread, in an event
+//! loop or in a pool; converted values. No other crate uses `pyo3`. Must not know: how pools and private
+//! networks work.
 
 mod completions;
 mod drive;
@@ -25,7 +27,7 @@ mod to_python;
 
 use pyo3::prelude::*;
 
-/// Of what Rust allocates; Python keeps its own. It halves the time of a value of a megabyte.
+/// Allocates memory for Rust; Python keeps its own allocator. It halves the time to pass a value of 1 MB.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -63,7 +65,7 @@ mod _gvm {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
-    /// What a person wrote for a call: `main`, `function`, or `text` where the arguments stand in it.
+    /// Returns the kind of a target: `main`, `function`, or `text` if it contains its arguments.
     #[pyfunction]
     fn target_kind(py: Python<'_>, text: &str) -> PyResult<&'static str> {
         let expr = lookup::read(text).or_raise(py)?;
@@ -74,37 +76,37 @@ mod _gvm {
         })
     }
 
-    /// Untrusted text as one line in which nothing acts on a terminal.
+    /// Returns untrusted text as one line that cannot control a terminal.
     #[pyfunction]
     fn inert(text: &str) -> String {
         gvm_host::text::inert::line(text).into_owned()
     }
 
-    /// Refuses options of a call that do not fit.
+    /// Checks the options of a call.
     #[pyfunction]
     fn check_options(options: &Bound<'_, PyDict>) -> PyResult<()> {
         Options::default().with(Some(options)).map(drop)
     }
 
-    /// The compiler child's main; returns its exit status.
+    /// Runs the compiler process and returns its exit status.
     #[pyfunction]
     fn compile_main(args: Vec<OsString>) -> i32 {
         compiler::child_main(&args)
     }
 
-    /// To be called in the child of every fork.
+    /// Records a fork. Called in the child of every fork.
     #[pyfunction]
     fn after_fork_in_child() {
         fork::in_child();
     }
 
-    /// Refuses to go on in the child of a fork.
+    /// Checks that this is not the child of a fork.
     #[pyfunction]
     fn check_fork(py: Python<'_>) -> PyResult<()> {
         fork::check().or_raise(py)
     }
 
-    /// Logs to standard error what the filter lets through; once a process.
+    /// Logs to standard error with this filter. Has no effect the second time, and then returns False.
     #[pyfunction]
     fn log_to_stderr(filter: &str) -> bool {
         let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();

@@ -1,8 +1,7 @@
-//! A node as the rest of this crate sees it: what names mean to it, and the way by which calls reach it.
+//! A node as the rest of this crate uses it: it resolves names and runs calls.
 //!
-//! In: what a person wrote; calls. Out: targets, what the home's copy of a module says of itself, outcomes.
-//! Nodes of one home share its modules, so a signature holds for the home's other nodes too. Must not know:
-//! Python.
+//! In: text of targets; calls. Out: parsed targets, modules of the home with their signatures, outcomes. The
+//! nodes of a home share its modules, so a signature is valid for all of them. Must not know: Python.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,41 +19,41 @@ use gvm_host::{Code, Error, Result};
 use gvm_host::{Hash, Name};
 use tokio::sync::Semaphore;
 
-/// How many modules' signatures are kept.
+/// How many modules a node caches.
 const KEPT: usize = 128;
 
-/// A node, with the signatures of the modules that it was asked for. Cheap to clone.
+/// A node, and the modules that were looked up on it. Cheap to clone.
 #[derive(Clone)]
 pub struct Core(Arc<Inner>);
 
 struct Inner {
     handle: Handle,
-    /// Set when the node is told to end: nothing new begins on it.
+    /// Set when the node is told to end. Nothing new starts on it then.
     closed: AtomicBool,
     known: Mutex<HashMap<Hash, Arc<ModuleInfo>>>,
-    /// The calls that may begin here.
+    /// Bounds the calls that run on this node.
     here: Turns,
-    /// The calls that may begin on each other node, by its name.
+    /// Bounds the calls that run on each other node, by its name.
     there: Mutex<HashMap<Name, Turns>>,
 }
 
-/// How many calls of this node one node has at once; the rest wait, the longest wait first. Within what a session
-/// takes, and half of what the process that runs them has room for: it may serve others too.
+/// How many calls this node runs on one node at once; further calls wait in order. A session must accept them,
+/// and they may use half of the instances of the process that runs them, which may have other callers too.
 const AT_ONCE: usize =
     if CALLS_PER_SESSION < POOL as usize / 2 { CALLS_PER_SESSION } else { POOL as usize / 2 };
 
-/// The calls that may begin on one node.
+/// The free slots for calls on one node.
 type Turns = Arc<Semaphore>;
 
 /// Where a call runs.
 #[derive(Clone)]
 pub struct Place {
-    /// None is here.
+    /// None means this node.
     pub node: Option<Name>,
     turns: Turns,
 }
 
-/// A module as it stands in the home now.
+/// A module of the home.
 #[derive(Clone)]
 pub struct Found {
     pub hash: Hash,
@@ -72,17 +71,17 @@ impl Core {
         }))
     }
 
-    /// Notes that the node is about to end.
+    /// Records that the node is told to end.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the node was told to end.
+    /// Returns whether the node was told to end.
     pub fn closed(&self) -> bool {
         self.0.closed.load(Ordering::Relaxed)
     }
 
-    /// Where calls of this node run that name this place; None is here.
+    /// Returns the place for calls on a node. None means this node.
     pub fn place(&self, node: Option<Name>) -> Place {
         let turns = match &node {
             None => self.0.here.clone(),
@@ -99,9 +98,9 @@ impl Core {
         Place { node, turns }
     }
 
-    /// Runs a call, when its turn comes. Dropping the future cancels it.
+    /// Runs a call when a slot is free. Dropping the future cancels the call.
     pub async fn run(&self, place: Place, call: Call, stdio: Stdio) -> Outcome {
-        // A call that another call waits for does not wait for that one's turn to end.
+        // A nested call takes no slot: the call that waits for it may hold the last one.
         let turn = match call.above.is_empty() {
             true => Some(place.turns.acquire().await),
             false => None,
@@ -111,34 +110,34 @@ impl Core {
         outcome
     }
 
-    /// The node's handle.
+    /// Returns the node's handle.
     pub fn handle(&self) -> &Handle {
         &self.0.handle
     }
 
-    /// The hash that a module has now, where that is known without waiting.
+    /// Returns the current hash of a module, if it is known without waiting.
     pub fn hash_now(&self, module: &ModuleRef) -> Option<Hash> {
         let ModuleRef::Stored { name, version } = module else { return None };
         self.0.handle.runner().modules().resolve_now(name, version.as_ref())
     }
 
-    /// The module, if all of it is known without waiting.
+    /// Returns a module, if it is known without waiting.
     pub fn find_now(&self, module: &ModuleRef) -> Option<Found> {
         let hash = self.hash_now(module)?;
         let info = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash)?.clone();
         Some(Found { hash, info })
     }
 
-    /// The module, read from the home where need be.
+    /// Returns a module, and reads it from the home if necessary.
     ///
     /// # Errors
-    /// `MODULE_NOT_FOUND` with the near names, `MODULE_CORRUPT`, `MODULE_INVALID`.
+    /// `MODULE_NOT_FOUND` with similar names, `MODULE_CORRUPT`, `MODULE_INVALID`.
     pub async fn find(&self, module: &ModuleRef) -> Result<Found> {
         if let Some(found) = self.find_now(module) {
             return Ok(found);
         }
         let ModuleRef::Stored { name, version } = module else {
-            return Err(Error::internal("only stored modules are looked up by name"));
+            return Err(Error::internal("only stored modules can be looked up by name"));
         };
         let modules = self.0.handle.runner().modules();
         let hash = modules.resolve(name, version.as_ref()).await?.hash;
@@ -147,7 +146,7 @@ impl Core {
             .await
             .map_err(|error| Error::internal(error.to_string()))??;
         if info.kind == Kind::Core {
-            // What runs by itself is no function to call.
+            // These run by themselves and cannot be called as functions.
             info.exports.retain(|export| !matches!(export.name.as_str(), "_start" | "_initialize"));
         }
         let info = Arc::new(info);
@@ -159,50 +158,41 @@ impl Core {
         Ok(Found { hash, info })
     }
 
-    /// Turns the name of a live instance into the instance, and the place into where it lives.
+    /// Replaces the name of a live instance in a target by the instance, and returns the place of the
+    /// instance.
     ///
     /// # Errors
-    /// `INSTANCE_NOT_FOUND` where it lives on another node than the one that was named.
+    /// `INSTANCE_NOT_FOUND` if the instance is on another node than the one that was named.
     pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Place> {
-        let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(self.place(place)) };
-        let Some(lives) = self.0.handle.instance(name) else { return Ok(self.place(place)) };
-        if place.is_some() && place != lives.node {
-            let message =
-                format!("`{name}` lives on `{}`", lives.node.as_ref().unwrap_or(self.0.handle.name()));
-            return Err(Error::new(Code::InstanceNotFound, message));
-        }
-        target.module = ModuleRef::Instance(name.clone());
-        Ok(self.place(lives.node))
+        Ok(self.place(self.0.handle.find_instance(target, place)?))
     }
 }
 
-/// What a person wrote for a call, as `module`, `module.function` or `module.function(args)`.
+/// Reads a target: `module`, `module.function` or `module.function(args)`.
 ///
 /// # Errors
 /// `SYNTAX`.
 pub fn read(text: &str) -> Result<Expr> {
     parse::target(text).or_else(|error| {
-        // The arguments may stand elsewhere than in parentheses here.
+        // Here the arguments may be missing, because Python passes them separately.
         let Ok(expr) = parse::target(&format!("{text}()")) else { return Err(error) };
         Ok(Expr { args: None, ..expr })
     })
 }
 
-/// What a person wrote for a module: its name, and its version where they chose one.
+/// Reads the name of a module, with a version if there is one.
 ///
 /// # Errors
 /// `SYNTAX`.
 pub fn read_module(text: &str) -> Result<ModuleRef> {
     match read(text)? {
         Expr { target: Target { module, interface: None, function: None }, args: None, .. } => Ok(module),
-        _ => Err(Error::new(
-            Code::Syntax,
-            format!("{text:?} is no module: names look like `math` or `math@1.0.0`"),
-        )),
+        _ => Err(Error::new(Code::Syntax, format!("{text:?} is not the name of a module"))
+            .with_help("write a name such as `math` or `math@1.0.0`")),
     }
 }
 
-/// A node's name, where the call is to run elsewhere than here.
+/// Reads the name of a node. Returns None if that is this node.
 ///
 /// # Errors
 /// `SYNTAX`.

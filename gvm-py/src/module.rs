@@ -1,7 +1,7 @@
-//! A module, or a live instance of one, as far as Rust has to know it.
+//! A module, or a live instance of one; the Rust part of `gvm/_module.py`.
 //!
-//! In: what the home's copy says of itself. Out: names, signatures, functions. `gvm/_module.py` makes the
-//! Python object of it. Must not know: how functions are called.
+//! In: a module of the home. Out: its names, signatures and functions. Must not know: how functions are
+//! called.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,13 +18,13 @@ use crate::function::Function;
 use crate::lookup::{Core, Found, Place};
 use crate::options::Options;
 
-/// What is known of a module.
+/// A module, or a live instance of one, with its signatures.
 #[pyclass(frozen, module = "gvm._gvm", name = "Module")]
 pub struct ModuleCore {
     pub core: Core,
     pub place: Place,
     pub module: ModuleRef,
-    /// As a person named it.
+    /// The name that the caller used.
     pub noun: String,
     pub found: Found,
     pub options: Options,
@@ -59,7 +59,7 @@ impl Drop for Fresh {
 }
 
 impl ModuleCore {
-    /// What is known now: a stored module may have got another version.
+    /// Returns the current module. A new version may have been uploaded.
     fn now(&self) -> Found {
         match self.module {
             ModuleRef::Instance(_) => self.found.clone(),
@@ -70,19 +70,19 @@ impl ModuleCore {
 
 #[pymethods]
 impl ModuleCore {
-    /// The module's name, with the version where one was chosen.
+    /// The module's name, with the version if one was given.
     #[getter]
     fn noun(&self) -> &str {
         &self.noun
     }
 
-    /// The node it runs on; None is here.
+    /// The node that runs it. None means this node.
     #[getter]
     fn place(&self) -> Option<&str> {
         self.place.node.as_ref().map(Name::as_str)
     }
 
-    /// The name of the live instance; None for a module.
+    /// The name of the live instance. None for a module.
     #[getter]
     fn instance(&self) -> Option<&str> {
         match &self.module {
@@ -91,20 +91,20 @@ impl ModuleCore {
         }
     }
 
-    /// Says that the live instance has an owner, who lets it go.
+    /// Marks the live instance as kept: its Python object drops it from now on.
     fn keep(&self) {
         if let Some(fresh) = &self.fresh {
             fresh.kept.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The SHA-256 of its bytes.
+    /// The SHA-256 hash of its bytes.
     #[getter]
     fn sha256(&self) -> String {
         self.now().hash.to_string()
     }
 
-    /// Its world as WIT; None for a core module.
+    /// Its world as WIT. None for a core module.
     #[getter]
     fn wit(&self) -> Option<String> {
         self.now().info.wit.clone()
@@ -119,20 +119,20 @@ impl ModuleCore {
         }
     }
 
-    /// Whether it can be run by itself.
+    /// Whether it has a main.
     #[getter]
     fn has_main(&self) -> bool {
         self.now().info.main
     }
 
-    /// Its functions: interface (None at the root), name, signature as WIT writes it.
+    /// Returns its functions: the interface (None at the root), the name, and the signature in WIT.
     fn functions(&self) -> Vec<(Option<String>, String, String)> {
         let found = self.now();
         let shown = found.info.exports.iter();
         shown.map(|export| (export.interface.clone(), export.name.clone(), export.ty.to_string())).collect()
     }
 
-    /// One of its functions; it keeps `owner` alive.
+    /// Returns one of its functions, which keeps `owner` alive.
     #[pyo3(signature = (interface, name, owner=None))]
     fn function(
         &self,

@@ -1,7 +1,7 @@
-//! A node, as far as Rust has to know it.
+//! A node; the Rust part of `gvm/_nodes.py`.
 //!
-//! In: what the Python classes ask. Out: requests (`op.rs`) whose results they show. Must not know: how
-//! peers, modules and pools look to a person.
+//! In: method calls of the Python classes. Out: requests (`op.rs`) with their results. Must not know: the
+//! Python classes of peers, modules and pools.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use futures::FutureExt;
 use gvm_host::Handle;
 use gvm_host::Name;
 use gvm_host::Stdio;
-use gvm_host::parse::{Arg, Expr};
-use gvm_host::wave;
-use gvm_host::{Args, Call, ModuleRef, Target};
+use gvm_host::parse::Expr;
+use gvm_host::{Args, Call, ModuleRef, Nested, Outcome, Target};
 use gvm_host::{Code, Error, Result};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::errors::Raise;
 use crate::events::{Ending, Events};
@@ -34,18 +34,18 @@ use crate::start::Start;
 pub struct NodeCore {
     core: Owned<Core>,
     options: Options,
-    /// Told once the node has ended.
+    /// Becomes true once the node has ended.
     ended: watch::Sender<bool>,
 }
 
 impl NodeCore {
-    /// The node, closed or not.
+    /// Returns the node, which may be closed.
     fn any(&self, py: Python<'_>) -> PyResult<&Core> {
         fork::check().or_raise(py)?;
         self.core.get().ok_or_else(|| crate::errors::exception(py, &Error::internal("the node is gone")))
     }
 
-    /// The node, of which something is asked that it must be open for.
+    /// Returns the node, which must not be closed.
     fn core(&self, py: Python<'_>) -> PyResult<&Core> {
         let core = self.any(py)?;
         check_open(py, core)?;
@@ -92,7 +92,7 @@ impl NodeCore {
         Ok(self.any(py)?.handle().info().address.clone())
     }
 
-    /// Whether it was told to end.
+    /// Returns whether the node was told to end.
     #[getter]
     fn closed(&self) -> bool {
         self.core.get().is_none_or(Core::closed)
@@ -113,8 +113,8 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.connect(name).await }))
     }
 
-    /// Waits a while and looks whether a node is connected; where it is not, and `dial` says so, connects with
-    /// it. True where it is connected.
+    /// Waits for `pause` seconds and checks whether a node is connected. If it is not, `dial` connects to it.
+    /// Returns whether it is connected.
     fn reach(&self, py: Python<'_>, name: &str, dial: bool, pause: f64) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
         let pause = Duration::try_from_secs_f64(pause).unwrap_or_default();
@@ -136,7 +136,7 @@ impl NodeCore {
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
     }
 
-    /// What can end the node, and holds nothing else of it that Python sees.
+    /// Returns the object that ends the node, and refers to no Python object of it.
     fn ending(&self, py: Python<'_>) -> PyResult<Ending> {
         Ok(Ending::new(self.any(py)?.clone(), self.ended.clone()))
     }
@@ -145,19 +145,19 @@ impl NodeCore {
         self.options.traverse(&visit)
     }
 
-    /// Ends the session that a node holds here.
+    /// Ends the session of another node on this node.
     fn revoke(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.revoke(name).await }))
     }
 
-    /// Answers a node that asks to connect.
+    /// Answers the question whether a node may connect.
     fn answer(&self, py: Python<'_>, id: u64, yes: bool) -> PyResult<Op> {
         let handle = self.handle(py)?;
         Ok(Op::nothing(async move { handle.answer(id, yes).await }))
     }
 
-    /// The module of this name, to be run on this node or on another.
+    /// Finds a module, to run on this node or on another one.
     #[pyo3(signature = (place, name, options))]
     fn module(
         &self,
@@ -181,7 +181,7 @@ impl NodeCore {
         }))
     }
 
-    /// A live instance of the module of this name, on this node or on another.
+    /// Starts a live instance of a module, on this node or on another one.
     #[pyo3(signature = (place, name, options))]
     fn spawn(
         &self,
@@ -206,19 +206,19 @@ impl NodeCore {
         Ok(Op::of(spawning, move |py, (found, fresh): (Found, Fresh)| {
             let place = core.place(place);
             let (module, fresh) = (ModuleRef::Instance(fresh.name.clone()), Some(fresh));
-            // Time is for each call, not for the instance's life.
+            // The timeout limits each call, not the life of the instance.
             let options = options.own(py);
             Ok(Py::new(py, ModuleCore { core, place, module, noun, found, options, fresh })?.into_any())
         }))
     }
 
-    /// Lets a live instance go.
+    /// Drops a live instance.
     fn drop_instance(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.drop_instance(name).await }))
     }
 
-    /// The live instances that were spawned by this node: name, module, node.
+    /// Returns the live instances that this node spawned: name, module, node.
     fn instances(&self, py: Python<'_>) -> PyResult<Vec<(String, String, String)>> {
         let handle = self.handle(py)?;
         let own = handle.name().to_string();
@@ -229,7 +229,7 @@ impl NodeCore {
         Ok(shown.collect())
     }
 
-    /// The function that `module.function` names, to be run on this node or on another.
+    /// Finds the function `module.function`, to run on this node or on another one.
     fn function(&self, py: Python<'_>, place: Option<&str>, text: &str) -> PyResult<Op> {
         let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
         let Expr { mut target, .. } = read(text).or_raise(py)?;
@@ -245,7 +245,7 @@ impl NodeCore {
         }))
     }
 
-    /// Runs a module's main; the arguments are its command line.
+    /// Runs a module's main. The arguments are its command line.
     fn main(
         &self,
         py: Python<'_>,
@@ -263,7 +263,7 @@ impl NodeCore {
         Ok(op(core, place, Call::new(target, Args::Argv(argv)), &options))
     }
 
-    /// Runs a call as it is typed in the REPL, calls in its arguments first.
+    /// Runs a call in the syntax of the REPL. Nested calls in its arguments run first.
     fn evaluate(
         &self,
         py: Python<'_>,
@@ -272,29 +272,35 @@ impl NodeCore {
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Op> {
         let (core, place) = (self.core(py)?.clone(), self.place(py, place)?);
-        let Expr { mut target, args, .. } = read(text).or_raise(py)?;
-        let place = core.find_instance(&mut target, place).or_raise(py)?;
+        let expr = read(text).or_raise(py)?;
+        let mut nested = Nested::new(core.handle().clone(), place, expr).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
-        let mut call = Call::new(target, Args::Text(String::new()));
-        call.limits = options.limits;
-        call.above = above();
+        let (above, limits, id) = (above(), options.limits, Uuid::new_v4());
         let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
-        let output = Some(Written { call: call.id, pipe, sinks });
+        let output = Some(Written { call: id, pipe, sinks });
         let future = async move {
-            let outcome = match nested(&core, args.unwrap_or_default(), &call, &stdio).await {
-                Ok(args) => {
-                    call.args = Args::Text(args);
-                    core.run(place, call, stdio).await
+            let run = async {
+                while let Some(ready) = nested.next()? {
+                    let mut call = ready.call().limits(limits).above(above.clone());
+                    if ready.is_outermost {
+                        call.id = id;
+                    }
+                    let outcome = core.run(core.place(ready.place.clone()), call, stdio.clone()).await;
+                    if ready.is_outermost {
+                        return Ok(outcome);
+                    }
+                    nested.answer(&ready.title(), outcome)?;
                 }
-                Err(error) => gvm_host::Outcome::failed(error),
+                Err(Error::internal("the text has no call"))
             };
+            let outcome = run.await.unwrap_or_else(Outcome::failed);
             Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
         };
         Ok(Op::new(Job { future: future.boxed(), output }))
     }
 
-    /// What happens to this node from now on; whoever reads it answers those who ask to connect.
+    /// Returns the events of this node from now on. The reader answers the nodes that ask to connect.
     fn events(&self, py: Python<'_>) -> PyResult<Events> {
         Ok(Events::of(self.core(py)?.handle(), self.ended.subscribe()))
     }
@@ -305,7 +311,7 @@ fn names(py: Python<'_>, nodes: Vec<gvm_host::NodeInfo>) -> PyResult<Py<PyAny>> 
     Ok(names.into_pyobject(py)?.unbind())
 }
 
-/// The signature of a function, from the home's own copy of its module, or from the node that has it.
+/// Returns the signature of a function, from the module in the home or from the node that has it.
 async fn signature(
     core: &Core,
     place: Option<Name>,
@@ -319,13 +325,13 @@ async fn signature(
                 let export = info.find(&noun, target.interface.as_deref(), name)?;
                 return Ok((Some(hash), export.ty.clone()));
             }
-            // The other node may have what this home has not.
+            // The other node may have a module that this home does not have.
             Err(error) if error.code() == Code::ModuleNotFound && place.is_some() => {}
             Err(error) => return Err(error),
         }
     }
     let described = core.handle().describe(place, target.clone()).await?;
-    let main = || Error::new(Code::FunctionNotFound, format!("`{}` is no function", target.module));
+    let main = || Error::new(Code::FunctionNotFound, format!("`{}.{name}` is not a function", target.module));
     Ok((None, described.ok_or_else(main)?))
 }
 
@@ -340,60 +346,4 @@ fn op(core: Core, place: Place, mut call: Call, options: &Options) -> Op {
         Box::new(move |py: Python<'_>| shown(py, None, outcome)) as Finish
     };
     Op::new(Job { future: future.boxed(), output })
-}
-
-/// The arguments of a call as text, with each nested call replaced by its result.
-async fn nested(core: &Core, args: Vec<Arg>, outer: &Call, stdio: &Stdio) -> Result<String> {
-    // The calls that wait for an argument, outermost first: the depth of what was typed is no depth of ours.
-    let mut waiting: Vec<Waiting> = Vec::new();
-    let (mut args, mut texts) = (args.into_iter(), Vec::new());
-    loop {
-        match args.next() {
-            Some(Arg::Wave(text)) => texts.push(text),
-            Some(Arg::Call(place, mut expr)) => {
-                let place = core.find_instance(&mut expr.target, place)?;
-                let inner = expr.args.unwrap_or_default().into_iter();
-                let args = std::mem::replace(&mut args, inner);
-                let texts = std::mem::take(&mut texts);
-                waiting.push(Waiting { place, target: expr.target, args, texts });
-            }
-            None => {
-                let text = texts.join(", ");
-                let Some(call) = waiting.pop() else { return Ok(text) };
-                (args, texts) = (call.args, call.texts);
-                texts.push(argument(core, call.place, call.target, text, outer, stdio).await?);
-            }
-        }
-    }
-}
-
-/// A call whose arguments are being found, and what has been found of those of the call around it.
-struct Waiting {
-    place: Place,
-    target: Target,
-    args: std::vec::IntoIter<Arg>,
-    texts: Vec<String>,
-}
-
-/// What a nested call gives, as an argument of the call around it.
-async fn argument(
-    core: &Core,
-    place: Place,
-    target: Target,
-    args: String,
-    outer: &Call,
-    stdio: &Stdio,
-) -> Result<String> {
-    let title = target.module.to_string();
-    let mut call = Call::new(target, Args::Text(args));
-    call.limits = outer.limits;
-    call.above.clone_from(&outer.above);
-    let outcome = core.run(place, call, stdio.clone()).await;
-    match (outcome.result?, outcome.ty) {
-        (Some(value), Some(ty)) => Ok(wave::print(&value, &ty)),
-        _ => Err(Error::new(
-            Code::BadArguments,
-            format!("a call of `{title}` gives no result that could be an argument"),
-        )),
-    }
 }

@@ -1,9 +1,8 @@
-//! Lists of numbers, to and from arrays, without a Python object for each element.
+//! Converts lists of numbers to and from arrays, without a Python object per element.
 //!
-//! In: anything with the buffer protocol (bytes, bytearray, memoryview, array.array, NumPy arrays). Out:
-//! packed lists, by one copy where the element type fits and one checked conversion where it does not;
-//! and back, as `bytes`, NumPy arrays, or `array.array` where NumPy is not installed. Must not know:
-//! signatures.
+//! In: objects with the buffer protocol (bytes, bytearray, memoryview, array.array, NumPy arrays); packed
+//! lists. Out: packed lists, by one copy if the element types are the same, else by one checked conversion;
+//! `bytes`, NumPy arrays, or `array.array` if NumPy is not installed. Must not know: signatures.
 
 use gvm_host::{List, Type};
 use pyo3::buffer::{Element, ElementType, PyBuffer, PyUntypedBuffer};
@@ -15,25 +14,23 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView, PyModule};
 
 use crate::from_python::Bad;
 
-/// The list that a buffer holds, as a list of this element type.
+/// Converts a buffer into a list with this element type.
 ///
 /// # Errors
-/// Where it has more dimensions than one, elements of a kind that does not fit, or one out of range.
+/// [`Bad`] if the buffer does not have exactly one dimension, if its elements are of a kind that does not
+/// fit, or if one is out of range.
 pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> Result<List, Bad> {
     if buffer.dimensions() != 1 {
-        return Err(Bad::new(format!(
-            "expected list<{element}>, found an array of {} dimensions: flatten it first",
-            buffer.dimensions()
-        )));
+        let count = buffer.dimensions();
+        return Err(Bad::new(format!("expected list<{element}>, found an array of {count} dimensions"))
+            .with_help("make it one-dimensional first, for example with `ravel()`"));
     }
     match order(buffer) {
         Order::Native => {}
-        Order::Said => return from_buffer(py, &said_natively(py, buffer)?, element),
+        Order::Explicit => return from_buffer(py, &without_order(py, buffer)?, element),
         Order::Foreign => {
-            return Err(Bad::new(format!(
-                "expected list<{element}>, found an array of another byte order: convert it first, as with \
-                 astype()"
-            )));
+            return Err(Bad::new(format!("expected list<{element}>, found an array of another byte order"))
+                .with_help("convert the array first, for example with `astype()`"));
         }
     }
     let kind = ElementType::from_format(buffer.format());
@@ -48,37 +45,38 @@ pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> 
     lists!(S8 i8, U8 u8, S16 i16, U16 u16, S32 i32, U32 u32, S64 i64, U64 u64, F32 f32, F64 f64)
 }
 
-/// Whose byte order a buffer's elements have.
+/// The byte order of the elements of a buffer.
 enum Order {
     Native,
-    /// This machine's, though it is said (`<d`), as ctypes does.
-    Said,
+    /// That of this machine, but written in the format (`<d`), as ctypes does.
+    Explicit,
     Foreign,
 }
 
-/// pyo3 takes big-endian elements for native ones on a little-endian machine: this looks first.
+/// Reads the byte order of a buffer. pyo3 alone would take big-endian elements for native ones.
 fn order(buffer: &PyUntypedBuffer) -> Order {
     match buffer.format().to_bytes() {
-        [b'<', _] if cfg!(target_endian = "little") => Order::Said,
-        [b'>' | b'!', _] if cfg!(target_endian = "big") => Order::Said,
+        [b'<', _] if cfg!(target_endian = "little") => Order::Explicit,
+        [b'>' | b'!', _] if cfg!(target_endian = "big") => Order::Explicit,
         [b'<' | b'>' | b'!', _] => Order::Foreign,
         _ => Order::Native,
     }
 }
 
-fn said_natively(py: Python<'_>, buffer: &PyUntypedBuffer) -> Result<PyUntypedBuffer, Bad> {
+/// Returns a view of a buffer whose format does not name the byte order.
+fn without_order(py: Python<'_>, buffer: &PyUntypedBuffer) -> Result<PyUntypedBuffer, Bad> {
     let code = buffer.format().to_bytes().get(1).map_or('B', |code| char::from(*code));
     let Some(object) = buffer.obj(py) else { return Err(Bad::new("found an array without an owner")) };
     let view = PyMemoryView::from(object)?.call_method1(intern!(py, "cast"), ("B",))?;
     Ok(PyUntypedBuffer::get(&view.call_method1(intern!(py, "cast"), (code,))?)?)
 }
 
-/// A number that lists are packed of.
+/// The type of the elements of a packed list.
 trait Number: Element + Sized {
     const FLOAT: bool;
-    /// The same number, or none.
+    /// Returns exactly this number, or None.
     fn from_integer(value: i128) -> Option<Self>;
-    /// The nearest number; none where it is out of range.
+    /// Returns the nearest number, or None if it is out of range.
     fn from_float(value: f64) -> Option<Self>;
 }
 
@@ -120,11 +118,10 @@ impl Number for f64 {
     }
 }
 
-/// Whether an object is an array of NumPy's that says of each element whether it counts, or an element that
-/// does not.
+/// Returns whether an object is a masked array of NumPy, or a masked element.
 ///
 /// # Errors
-/// Those of asking it.
+/// What its attributes raise.
 pub fn is_masked(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = object.py();
     if object.is_instance_of::<PyList>() || object.is_instance_of::<PyBytes>() {
@@ -134,10 +131,10 @@ pub fn is_masked(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(mask.is_some() && object.hasattr(intern!(py, "filled"))? && object.hasattr(intern!(py, "dtype"))?)
 }
 
-/// Why a masked array is refused, and where its first masked element is.
+/// Returns the error for a masked array, with the place of its first masked element.
 ///
 /// # Errors
-/// Those of asking it.
+/// What its methods raise.
 pub fn masked(ty: &Type, object: &Bound<'_, PyAny>) -> PyResult<Bad> {
     let py = object.py();
     let mask = py.import("numpy.ma")?.call_method1("getmaskarray", (object,))?;
@@ -145,16 +142,14 @@ pub fn masked(ty: &Type, object: &Bound<'_, PyAny>) -> PyResult<Bad> {
         true => Some(mask.call_method0("argmax")?.extract::<usize>()?),
         false => None,
     };
-    let advice = "give filled(value), or compressed() to leave out what is masked";
-    Ok(match first {
-        Some(place) => {
-            Bad::new(format!("expected {ty}, found a masked element: {advice}")).at(format!("[{place}]"))
-        }
-        None => Bad::new(format!("expected {ty}, found a masked array: {advice}")),
-    })
+    let bad = match first {
+        Some(place) => Bad::new(format!("expected {ty}, found a masked element")).at(format!("[{place}]")),
+        None => Bad::new(format!("expected {ty}, found a masked array")),
+    };
+    Ok(bad.with_help("pass `filled(value)`, or `compressed()` to leave out the masked elements"))
 }
 
-/// The nearest f32; none where a finite number would become infinite.
+/// Returns the nearest f32, or None if a finite number would become infinite.
 pub fn narrow(value: f64) -> Option<f32> {
     let near = value as f32;
     (near.is_finite() || !value.is_finite()).then_some(near)
@@ -166,7 +161,7 @@ fn numbers<T: Number>(
     kind: ElementType,
     element: &Type,
 ) -> Result<Vec<T>, Bad> {
-    // The same kind of number: one copy.
+    // The element types are the same: one copy.
     if let Ok(same) = buffer.as_typed::<T>() {
         return Ok(same.to_vec(py)?);
     }
@@ -177,14 +172,12 @@ fn numbers<T: Number>(
             for (place, number) in source.into_iter().enumerate() {
                 numbers.push(T::$from(<$wide>::from(number)).ok_or_else(|| {
                     let whole = std::any::TypeId::of::<$wide>() == std::any::TypeId::of::<i128>();
-                    let why = match whole && T::FLOAT {
-                        true => format!(
-                            "{number} cannot be {element} exactly: convert the array to floats first, as with \
-                             astype(), to have it rounded"
-                        ),
-                        false => format!("{number} is out of range for {element}"),
+                    let bad = match whole && T::FLOAT {
+                        true => Bad::new(format!("{number} cannot be represented exactly as {element}"))
+                            .with_help("to round it, convert the array to floats first with `astype(float)`"),
+                        false => Bad::new(format!("{number} is out of range for {element}")),
                     };
-                    Bad::new(why).at(format!("[{place}]"))
+                    bad.at(format!("[{place}]"))
                 })?);
             }
             Ok(numbers)
@@ -202,8 +195,7 @@ fn numbers<T: Number>(
         ElementType::Float { bytes: 4 } if T::FLOAT => convert!(f32, f64, from_float),
         ElementType::Float { bytes: 8 } if T::FLOAT => convert!(f64, f64, from_float),
         _ => Err(Bad::new(format!(
-            "expected list<{element}>, found an array whose elements are {} (format {:?}): convert it first, \
-             as with astype()",
+            "expected list<{element}>, found an array whose elements are {} (format {:?})",
             match (kind, buffer.format().to_bytes()) {
                 (ElementType::Float { .. }, _) => "floats",
                 (ElementType::Bool, _) => "bools",
@@ -212,14 +204,15 @@ fn numbers<T: Number>(
                 _ => "of another kind",
             },
             buffer.format().to_string_lossy(),
-        ))),
+        ))
+        .with_help("convert the array first, for example with `astype()`")),
     }
 }
 
-/// A packed list as Python has it: `bytes`, or an array.
+/// Converts a packed list into `bytes` or an array.
 ///
 /// # Errors
-/// Those of making the array (`MemoryError`).
+/// `MemoryError`.
 pub fn to_array<'py>(py: Python<'py>, list: &List) -> PyResult<Bound<'py, PyAny>> {
     match list {
         List::U8(numbers) => Ok(PyBytes::new(py, numbers).into_any()),
@@ -256,7 +249,7 @@ fn array<'py, T: Element>(
     Ok(made)
 }
 
-/// NumPy, where it is installed.
+/// Returns NumPy, if it is installed.
 fn numpy(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyModule>>> {
     static NUMPY: PyOnceLock<Option<Py<PyModule>>> = PyOnceLock::new();
     let found = NUMPY.get_or_try_init(py, || match py.import("numpy") {

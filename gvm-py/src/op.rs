@@ -1,8 +1,8 @@
-//! Something that can be waited for, or awaited.
+//! Requests, which Python code waits for or awaits.
 //!
-//! In: a future that has not begun. Out: its result on the thread that waits, in an event loop, or in a
-//! pool. Cancelling it (Ctrl-C, a cancelled or dropped task) drops the future, which stops the guest. Must not
-//! know: what is awaited.
+//! In: a future that has not started. Out: its result on the thread that waits, in an event loop, or in a
+//! pool. Cancelling the request (Ctrl-C, a cancelled or dropped task) drops the future, which stops the
+//! guest. Must not know: what is requested.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,33 +28,33 @@ use crate::fork;
 use crate::options::Sinks;
 use crate::output::Writer;
 
-/// Turns what a future came to into a Python object, where the GIL is held.
+/// Converts the result of a future into a Python object. Runs with the GIL held.
 pub type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
-/// The output of a call, and where it goes.
+/// The output of a call, and its destination.
 pub struct Written {
     pub call: Uuid,
     pub pipe: Output,
     pub sinks: Arc<Sinks>,
 }
 
-/// A future that has not begun, and its output.
+/// A future that has not started, and its output.
 pub struct Job {
     pub future: BoxFuture<'static, Finish>,
     pub output: Option<Written>,
 }
 
-/// A request that has not begun: `wait()` it, or `await` it, once.
+/// A request that has not started. Call `wait()`, or `await` it, once.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Op(Mutex<Option<Job>>);
 
 impl Op {
-    /// The request that is this job.
+    /// Makes a request of a job.
     pub fn new(job: Job) -> Op {
         Op(Mutex::new(Some(job)))
     }
 
-    /// A request without output, and how its result is shown to Python.
+    /// Makes a request without output. `show` converts its result into a Python object.
     pub fn of<T: Send + 'static>(
         future: impl Future<Output = Result<T>> + Send + 'static,
         show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
@@ -66,12 +66,12 @@ impl Op {
         Op::new(Job { future: future.boxed(), output: None })
     }
 
-    /// A request without output whose result is nothing.
+    /// Makes a request without output whose result is None.
     pub fn nothing(future: impl Future<Output = Result<()>> + Send + 'static) -> Op {
         Op::of(future, |py, ()| Ok(py.None()))
     }
 
-    /// A request that blocks a thread.
+    /// Makes a request that blocks a thread.
     pub fn blocking<T: Send + 'static>(
         work: impl FnOnce() -> Result<T> + Send + 'static,
         show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
@@ -85,10 +85,10 @@ impl Op {
 
     fn take(&self) -> PyResult<Job> {
         let job = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        job.ok_or_else(|| PyRuntimeError::new_err("this request has been made already"))
+        job.ok_or_else(|| PyRuntimeError::new_err("this request was already made"))
     }
 
-    /// Begins on the workers.
+    /// Starts the request on the workers.
     fn spawn(&self, py: Python<'_>, queue: Queue, target: Target) -> PyResult<AbortHandle> {
         fork::start().or_raise(py)?;
         let workers = workers().or_raise(py)?;
@@ -108,7 +108,7 @@ impl Op {
     }
 }
 
-/// Runs a job to its end; its output and its result go into the queue.
+/// Runs a job to its end, and puts its output and its result into the queue.
 async fn run(
     future: BoxFuture<'static, Finish>,
     output: Option<(Output, SharedWriter)>,
@@ -147,7 +147,7 @@ async fn run(
 
 #[pymethods]
 impl Op {
-    /// Makes the request and waits for its end.
+    /// Makes the request and waits for its result.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let Job { future, output } = self.take()?;
         let finish = match output {
@@ -169,17 +169,18 @@ impl Op {
         Ok(Awaited { steps, abort })
     }
 
-    /// Makes the request on a worker; `callback(result, exception)` is called by whoever drains.
+    /// Makes the request on a worker. The thread that drains the queue calls `callback(result, exception)`.
     fn begin(&self, py: Python<'_>, completions: &Completions, callback: Py<PyAny>) -> PyResult<Canceller> {
         let abort = self.spawn(py, completions.queue(), Target::Callback(callback))?;
         Ok(Canceller { abort })
     }
 }
 
-/// What an event loop waits on. The request is cancelled when this goes: its task was cancelled, or dropped.
+/// The awaitable of a request, for an event loop. Dropping it cancels the request: its task was cancelled or
+/// dropped.
 #[pyclass(frozen, module = "gvm._gvm")]
 pub struct Awaited {
-    /// Of the future that the loop is told of.
+    /// Iterates over the asyncio future that receives the result.
     steps: Py<PyIterator>,
     abort: AbortHandle,
 }

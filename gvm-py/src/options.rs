@@ -1,6 +1,6 @@
-//! What goes with a call besides its arguments: limits, and where its output goes.
+//! The options of a call: limits, and the destinations of its output.
 //!
-//! In: Python keyword arguments. Out: plain limits and sinks. Must not know: what is called.
+//! In: Python keyword arguments. Out: limits and sinks. Must not know: what is called.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Options {
     pub sinks: Arc<Sinks>,
 }
 
-/// Where output goes; none is `sys.stdout` and `sys.stderr` of the moment.
+/// The functions that receive output. None means the current `sys.stdout` or `sys.stderr`.
 #[derive(Default)]
 pub struct Sinks {
     pub stdout: Option<Py<PyAny>>,
@@ -29,17 +29,17 @@ pub struct Sinks {
 }
 
 impl Options {
-    /// These options for an object of their own, so that Python's garbage collector sees each reference once.
+    /// Returns a copy for another object, so that Python's garbage collector sees each reference once.
     pub fn own(&self, py: Python<'_>) -> Options {
         let copy = |sink: &Option<Py<PyAny>>| sink.as_ref().map(|sink| sink.clone_ref(py));
         let sinks = Sinks { stdout: copy(&self.sinks.stdout), stderr: copy(&self.sinks.stderr) };
         Options { limits: self.limits, sinks: Arc::new(sinks) }
     }
 
-    /// Shows the garbage collector where output goes. A call that runs shares the sinks, and keeps them alive.
+    /// Shows the sinks to the garbage collector, unless a running call shares them and keeps them alive.
     ///
     /// # Errors
-    /// Those of the collector.
+    /// What the collector returns.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         if Arc::strong_count(&self.sinks) > 1 {
             return Ok(());
@@ -48,10 +48,10 @@ impl Options {
         visit.call(&self.sinks.stderr)
     }
 
-    /// These options, changed by what was given.
+    /// Returns these options with changes from keyword arguments.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS`, naming the keyword, for one that is none of ours and for a value that does not fit.
+    /// `BAD_ARGUMENTS` with the name of the keyword, if the keyword is unknown or its value does not fit.
     pub fn with(&self, given: Option<&Bound<'_, PyDict>>) -> PyResult<Options> {
         let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(self.clone()) };
         let py = given.py();
@@ -67,11 +67,9 @@ impl Options {
                 "stdout" => stdout = sink(key, &value)?,
                 "stderr" => stderr = sink(key, &value)?,
                 _ => {
-                    let message = format!(
-                        "unexpected keyword argument {key:?}: a call takes timeout, max_memory, max_output, \
-                         fuel, stdout and stderr"
-                    );
-                    return Err(bad(py, message));
+                    let message = format!("unexpected keyword argument {key:?}");
+                    let help = "a call takes timeout, max_memory, max_output, fuel, stdout and stderr";
+                    return Err(exception(py, &Error::new(Code::BadArguments, message).with_help(help)));
                 }
             }
         }
@@ -112,7 +110,7 @@ fn sink(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     Ok(Some(sink.unbind()))
 }
 
-/// Seconds, a `timedelta`, or text such as `"500ms"`; None and 0 for no limit.
+/// Reads seconds, a `timedelta`, or text such as `"500ms"`. None and 0 mean no limit.
 fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     let py = value.py();
     let wrong = || {
@@ -137,7 +135,7 @@ fn time(value: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
     Ok(Some(time).filter(|time| !time.is_zero()))
 }
 
-/// A number, or text such as `"64MiB"`.
+/// Reads a number, or text such as `"64MiB"`.
 fn size(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     if value.is_none() {
         return Ok(None);

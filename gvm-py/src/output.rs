@@ -1,7 +1,7 @@
-//! What a guest writes, shown where its caller looks.
+//! Writes the output of guests to the streams of the caller.
 //!
-//! In: chunks of bytes as they come. Out: text for `sys.stdout` and `sys.stderr` (in a notebook: of the
-//! cell that made the call), or for the functions that were given instead. Must not know: calls.
+//! In: chunks of bytes. Out: text for `sys.stdout` and `sys.stderr` (in a notebook: those of the cell that
+//! made the call), or for the functions that the caller passed instead. Must not know: how calls run.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ thread_local! {
     static ABOVE: RefCell<Vec<Uuid>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The calls that a call made here comes from: what takes a guest's output may call, and a call that comes back
-/// to the live instance it came from is refused, for it would wait for itself.
+/// Returns the calls around a call that is made on this thread. A function that receives output may make
+/// calls. A call back to the live instance that writes would wait for itself, so it is refused.
 pub fn above() -> Vec<Uuid> {
     ABOVE.with_borrow(Vec::clone)
 }
@@ -44,14 +44,15 @@ impl Drop for Above {
 pub struct Writer {
     call: Uuid,
     sinks: Arc<Sinks>,
-    /// Where the call was made, for whoever writes elsewhere.
+    /// Where the call was made, if another thread writes.
     origin: Option<Origin>,
     stdout: Side,
     stderr: Side,
     used: bool,
 }
 
-/// What a call on another thread keeps of the place where it was made: a notebook finds the cell by it.
+/// The context of the code that made the call, for a writer on another thread. A notebook finds the cell with
+/// it.
 struct Origin {
     context: Py<PyAny>,
     stdout: Py<PyAny>,
@@ -60,22 +61,23 @@ struct Origin {
 
 #[derive(Default)]
 struct Side {
-    /// Bytes of a character that is not complete yet.
+    /// The bytes of a character that is not complete yet.
     rest: Vec<u8>,
     sanitizer: Sanitizer,
     terminal: Option<bool>,
 }
 
 impl Writer {
-    /// Writes from where the call is made.
+    /// Makes a writer for the thread that makes the call.
     pub fn here(call: Uuid, sinks: Arc<Sinks>) -> Writer {
         Writer { call, sinks, origin: None, stdout: Side::default(), stderr: Side::default(), used: false }
     }
 
-    /// Writes from another thread, or later, as if from here.
+    /// Makes a writer that writes later or from another thread, to the streams and the context of this
+    /// thread.
     ///
     /// # Errors
-    /// Those of asking Python where here is.
+    /// What Python raises when it is asked for them.
     pub fn from_here(py: Python<'_>, call: Uuid, sinks: Arc<Sinks>) -> PyResult<Writer> {
         let sys = py.import(intern!(py, "sys"))?;
         let context = py.import(intern!(py, "contextvars"))?.call_method0(intern!(py, "copy_context"))?;
@@ -90,7 +92,7 @@ impl Writer {
     /// Writes these chunks.
     ///
     /// # Errors
-    /// Whatever the function or the file raised.
+    /// What the function or the file raises.
     pub fn write(&mut self, py: Python<'_>, chunks: &[Chunk]) -> PyResult<()> {
         self.used = true;
         let _above = Above::enter(self.call);
@@ -100,10 +102,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what is left of characters that never became complete.
+    /// Writes the bytes of characters that never became complete.
     ///
     /// # Errors
-    /// As of [`Writer::write`].
+    /// See [`Writer::write`].
     pub fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
         if !self.used {
             return Ok(());
@@ -130,7 +132,7 @@ impl Writer {
         };
         let write = match (given, &file) {
             (Some(given), _) => given.bind(py).clone(),
-            // A process without a standard output (pythonw) has None there.
+            // In a process without standard output (pythonw), the stream is None.
             (None, Some(file)) if file.is_none() => return Ok(()),
             (None, Some(file)) => file.getattr(intern!(py, "write"))?,
             (None, None) => return Ok(()),
@@ -148,7 +150,7 @@ impl Writer {
     }
 }
 
-/// On a terminal a guest's control sequences are made harmless.
+/// Returns whether a file is a terminal. On a terminal, control sequences of guests are made harmless.
 fn is_terminal(file: &Bound<'_, PyAny>) -> bool {
     let answer = file.call_method0(intern!(file.py(), "isatty"));
     answer.and_then(|answer| answer.is_truthy()).unwrap_or(false)
@@ -162,7 +164,7 @@ impl Side {
         let mut all = std::mem::take(&mut self.rest);
         all.extend_from_slice(bytes);
         let whole = match all.utf8_chunks().last() {
-            // At most three bytes may be the beginning of a character.
+            // At most three bytes can be the beginning of a character.
             Some(last) if is_beginning(last.invalid()) => all.len() - last.invalid().len(),
             _ => all.len(),
         };
@@ -178,7 +180,7 @@ impl Side {
     }
 }
 
-/// Whether these bytes could become a character with more behind them.
+/// Returns whether these bytes are the beginning of a character.
 fn is_beginning(bytes: &[u8]) -> bool {
     !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

@@ -1,7 +1,7 @@
-//! How values of one WIT type cross to Python and back, worked out once a function.
+//! The plan for converting values of one WIT type, made once per function.
 //!
-//! In: a [`Type`]. Out: the same tree with the Python objects that crossing needs: names as Python strings,
-//! the class of each record. Must not know: values.
+//! In: a [`Type`]. Out: the same tree with the Python objects that the conversion needs: names as Python
+//! strings, the class of each record. Must not know: values.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-/// A type and how its values cross.
+/// A type, with everything that converts its values.
 pub struct Plan {
     pub ty: Type,
     pub shape: Shape,
 }
 
-/// What a type is made of.
+/// The structure of a type.
 pub enum Shape {
-    /// Bool, a number, a character, a string.
+    /// A bool, a number, a character, or a string.
     Plain,
     List(Box<Plan>),
     Record(Record),
     Tuple(Vec<Plan>),
     Variant(Names, Vec<Option<Plan>>),
     Enum(Names),
-    /// `wraps` says that a value which is there stands in a `gvm.Some`, because it could be None itself.
+    /// With `wraps`, a value is wrapped in `gvm.Some`, because the value may itself be None.
     Option {
         some: Box<Plan>,
         wraps: bool,
@@ -40,14 +40,14 @@ pub enum Shape {
 /// A record's class and the names of its fields.
 pub struct Record {
     pub class: Py<PyType>,
-    /// As Python attributes.
+    /// The names as Python attributes.
     pub attributes: Vec<Py<PyString>>,
-    /// As WIT has them.
+    /// The names in WIT.
     pub names: Vec<Arc<str>>,
     pub fields: Vec<Plan>,
 }
 
-/// Names of cases or flags, as WIT has them.
+/// The names of cases or flags, as in WIT.
 pub struct Names {
     pub wit: Vec<Arc<str>>,
     pub python: Vec<Py<PyString>>,
@@ -60,7 +60,7 @@ impl Names {
         Names { wit, python }
     }
 
-    /// The place of a name; snake_case is understood too.
+    /// Returns the index of a name, which may be in snake_case.
     pub fn find(&self, name: &str) -> Option<usize> {
         let exact = self.wit.iter().position(|wit| **wit == *name);
         exact.or_else(|| {
@@ -71,10 +71,10 @@ impl Names {
 }
 
 impl Plan {
-    /// The plan of a type.
+    /// Makes the plan of a type.
     ///
     /// # Errors
-    /// Those of making a record's class.
+    /// What Python raises when it makes the class of a record.
     pub fn new(py: Python<'_>, ty: &Type) -> PyResult<Plan> {
         let optional = |ty: &Option<Type>| ty.as_ref().map(|ty| Plan::new(py, ty)).transpose();
         let shape = match ty {
@@ -115,20 +115,20 @@ impl Plan {
     }
 }
 
-/// How the parameters and the result of one function cross.
+/// The plans of the parameters and the result of one function.
 pub struct Signature {
     pub ty: FuncType,
-    /// The parameters' names as Python has them.
+    /// The names of the parameters in Python.
     pub names: Vec<Py<PyString>>,
     pub params: Vec<Plan>,
     pub result: Option<Plan>,
 }
 
 impl Signature {
-    /// The plan of a signature.
+    /// Makes the plans of a signature.
     ///
     /// # Errors
-    /// As of [`Plan::new`].
+    /// See [`Plan::new`].
     pub fn new(py: Python<'_>, ty: &FuncType) -> PyResult<Signature> {
         let names = ty.params.iter().map(|param| attribute(py, &param.name)).collect::<PyResult<_>>()?;
         let params = ty.params.iter().map(|param| Plan::new(py, &param.ty)).collect::<PyResult<_>>()?;
@@ -137,7 +137,7 @@ impl Signature {
     }
 }
 
-/// A WIT name as a Python attribute: snake_case, with an underscore behind a keyword.
+/// Returns a WIT name as a Python attribute: in snake_case, with an underscore after a keyword.
 pub fn attribute(py: Python<'_>, name: &str) -> PyResult<Py<PyString>> {
     let made = py.import(intern!(py, "gvm._values"))?.call_method1(intern!(py, "attribute"), (name,))?;
     Ok(made.cast_into::<PyString>()?.unbind())

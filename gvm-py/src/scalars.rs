@@ -1,8 +1,7 @@
-//! Single numbers, from whatever Python has for them.
+//! Converts Python objects into single numbers.
 //!
-//! In: an object and the number type that it should be. Out: the number, or why it does not fit. Integers cross
-//! whole or not at all, to floats too; floats become the nearest `f32`, which is what an `f32` is for. Must not
-//! know: lists, signatures.
+//! In: an object and a number type. Out: the number, or why the object does not fit. An integer is converted
+//! exactly or refused, to floats too. A float becomes the nearest `f32`. Must not know: lists, signatures.
 
 use gvm_host::Type;
 use pyo3::exceptions::{PyException, PyOverflowError};
@@ -15,10 +14,10 @@ use crate::numbers;
 
 type Result<T> = std::result::Result<T, Bad>;
 
-/// Every integer up to this is an `f64`.
+/// Every integer up to this is exactly an `f64`.
 const EXACT: u64 = 1 << 53;
 
-/// The whole number that an object is (`__index__`), within its type's range.
+/// Converts an object with `__index__` into a whole number in the range of its type.
 ///
 /// # Errors
 /// [`Bad`].
@@ -32,7 +31,7 @@ where
     object.extract::<T>().map_err(|error| refused(ty, object, error))
 }
 
-/// The `f64` that an object is: a float, or a number that an `f64` holds exactly.
+/// Converts an object into an `f64`. It is a float, or a number that an `f64` represents exactly.
 ///
 /// # Errors
 /// [`Bad`].
@@ -43,7 +42,8 @@ pub fn float64(ty: &Type, object: &Bound<'_, PyAny>) -> Result<f64> {
     }
 }
 
-/// The `f32` next to the float that an object is; other numbers must be `f32`s exactly.
+/// Converts an object into an `f32`. It is a float, which is rounded, or a number that an `f32` represents
+/// exactly.
 ///
 /// # Errors
 /// [`Bad`].
@@ -56,7 +56,7 @@ pub fn float32(ty: &Type, object: &Bound<'_, PyAny>) -> Result<f32> {
     if is_float || f64::from(near) == wide || wide.is_nan() { Ok(near) } else { Err(inexact(ty, object)) }
 }
 
-/// The `f64` that a number which is no Python float is exactly.
+/// Converts a number that is not a Python float exactly into an `f64`.
 fn exact(ty: &Type, object: &Bound<'_, PyAny>) -> Result<f64> {
     if let Ok(whole) = object.cast::<PyInt>() {
         return exact_integer(ty, whole);
@@ -83,11 +83,12 @@ fn exact_integer(ty: &Type, whole: &Bound<'_, PyInt>) -> Result<f64> {
 }
 
 fn inexact(ty: &Type, object: &Bound<'_, PyAny>) -> Bad {
-    Bad::new(format!("{} cannot be {ty} exactly: give float(…) of it to have it rounded", shown(object)))
+    let bad = Bad::new(format!("{} cannot be represented exactly as {ty}", shown(object)));
+    bad.with_help("to round it, pass `float(…)` of it")
 }
 
-/// What Python's refusal to convert is to the caller: an exception of the object's own code stays what it is
-/// where it is none of the usual ones.
+/// Converts the exception of a failed conversion. An exception that is not an `Exception`, such as
+/// `KeyboardInterrupt`, stays as it is.
 fn refused(ty: &Type, object: &Bound<'_, PyAny>, error: PyErr) -> Bad {
     let py = object.py();
     if error.is_instance_of::<PyOverflowError>(py) {
@@ -96,7 +97,8 @@ fn refused(ty: &Type, object: &Bound<'_, PyAny>, error: PyErr) -> Bad {
     if error.is_instance_of::<PyException>(py) { expected(ty, object) } else { error.into() }
 }
 
-/// Refuses what NumPy has that is no single number of these kinds: masked, an array, a bool, complex, a time.
+/// Refuses NumPy objects that are not a single number of these kinds: masked elements, arrays, bools, complex
+/// numbers, times.
 fn check_numpy(ty: &Type, object: &Bound<'_, PyAny>, kinds: &str) -> Result<()> {
     let py = object.py();
     let Some(dtype) = object.getattr_opt(intern!(py, "dtype"))? else { return Ok(()) };

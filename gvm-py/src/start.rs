@@ -1,6 +1,7 @@
-//! What a node is started with.
+//! The settings of a node.
 //!
-//! In: settings that Python has checked. Out: the configuration of a node. Must not know: what is asked of it.
+//! In: settings that Python checked. Out: the configuration of a node. Must not know: the requests to the
+//! node.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use pyo3::prelude::*;
 
 use crate::gpmd::engine;
 
-/// What a node is started with.
+/// The settings of a node, from a Python dict.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct Start {
@@ -28,7 +29,7 @@ pub struct Start {
     listen: Option<String>,
     accept: String,
     python: PathBuf,
-    /// Folder, name for guests, read-only.
+    /// For each folder: its path, its name for guests, and whether it is read-only.
     dirs: Vec<(PathBuf, String, bool)>,
     env: Vec<(String, String)>,
     allow_net: Vec<String>,
@@ -40,10 +41,11 @@ pub struct Start {
 }
 
 impl Start {
-    /// The same as the host has it. A call's own limits come with it; the node's bound those of peers too.
+    /// Returns the configuration. These limits also bound the calls of peers, except the timeout, which each
+    /// call has.
     ///
     /// # Errors
-    /// `HOME_INSECURE`; `SYNTAX`, `BAD_ARGUMENTS` for what cannot be read.
+    /// `HOME_INSECURE`; `SYNTAX` or `BAD_ARGUMENTS` for a setting that cannot be read.
     pub fn config(self, limits: Limits) -> Result<Config> {
         let home = Home::open(&self.home)?;
         let mut grants = Grants { env: self.env, nodes: self.nodes, ..Grants::default() };
@@ -67,6 +69,7 @@ impl Start {
 }
 
 fn session_time(seconds: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::new(Code::BadArguments, format!("session_time: {seconds} is no time in seconds")))
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        Error::new(Code::BadArguments, format!("session_time: {seconds} seconds is out of range"))
+    })
 }

@@ -1,6 +1,6 @@
-//! WIT values as Python objects, in one pass.
+//! Converts WIT values into Python objects, in one pass.
 //!
-//! In: a value and the plan of its type. Out: what a person would write for it. Must not know: calls.
+//! In: a value and the plan of its type. Out: the usual Python object for it. Must not know: calls.
 
 use gvm_host::Error;
 use gvm_host::{List, Value};
@@ -12,10 +12,10 @@ use crate::from_python::ours;
 use crate::numbers;
 use crate::plan::{Plan, Shape};
 
-/// What a function gives back: an `ok` is its value, an `err` is raised.
+/// Converts the result of a function. Unwraps the `ok` of a WIT `result`, and raises the `err`.
 ///
 /// # Errors
-/// `gvm.WitError`; those of [`object`].
+/// `gvm.WitError`; see also [`object`].
 pub fn returned<'py>(py: Python<'py>, plan: &Plan, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     let (Shape::Result { ok, err }, Value::Result(result)) = (&plan.shape, value) else {
         return object(py, plan, value);
@@ -28,10 +28,10 @@ pub fn returned<'py>(py: Python<'py>, plan: &Plan, value: &Value) -> PyResult<Bo
     if result.is_ok() { Ok(payload) } else { Err(errors::wit_error(py, payload.unbind())) }
 }
 
-/// The object that a value is.
+/// Converts a value into an object.
 ///
 /// # Errors
-/// `INTERNAL` where the value is not of the plan's type; `MemoryError`.
+/// `INTERNAL` if the value is not of the plan's type; `MemoryError`.
 pub fn object<'py>(py: Python<'py>, plan: &Plan, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match (&plan.shape, value) {
         (Shape::Plain, Value::Bool(value)) => PyBool::new(py, *value).to_owned().into_any(),
@@ -104,7 +104,7 @@ fn objects<'py, 'a>(
     PyTuple::new(py, objects)
 }
 
-/// A payload; None where there is none.
+/// Converts a payload. Returns None if there is none.
 fn inside<'py>(py: Python<'py>, plan: Option<&Plan>, value: Option<&Value>) -> PyResult<Bound<'py, PyAny>> {
     match (plan, value) {
         (Some(plan), Some(value)) => object(py, plan, value),
@@ -113,6 +113,6 @@ fn inside<'py>(py: Python<'py>, plan: Option<&Plan>, value: Option<&Value>) -> P
 }
 
 fn misfit(py: Python<'_>, plan: &Plan, value: &Value) -> PyErr {
-    let error = Error::internal(format!("expected {}, and the node gave a {}", plan.ty, value.kind()));
+    let error = Error::internal(format!("expected {}, but the node returned a {}", plan.ty, value.kind()));
     errors::exception(py, &error)
 }

@@ -1,8 +1,8 @@
-"""Components made for tests: text of WebAssembly for any WIT type.
+"""Generates components for tests: WebAssembly text for any WIT type.
 
-In: a WIT type as a small tree. Out: a component whose function gives back what it got. It lets the canonical
-ABI do the work: with more than sixteen flat parameters they lie in memory, and a result of several values
-does too, so the identity on pointers is an echo of every type.
+In: a WIT type as a small tree. Out: a component with a function that returns its argument. The canonical ABI passes
+more than sixteen flat parameters in memory, and a result of several values too, so a core function that returns its
+pointer echoes a value of any type. Must not know: nodes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PADS = 16
-"""Parameters beside the value, so that all of them are passed through memory."""
+"""Additional parameters, so that all parameters are passed in memory."""
 
 MEMORY = """
   (core module $m
@@ -39,14 +39,14 @@ MEMORY = """
 
 @dataclass(frozen=True)
 class Ty:
-    """A WIT type: its kind, and what it is made of (types, or names with types, or names)."""
+    """A WIT type: its kind and its parts (types, names with types, or names)."""
 
     kind: str
     parts: tuple = ()
 
 
 class Types:
-    """Definitions of types, inner ones first; the named kinds are exported, as a component must."""
+    """Definitions of types, inner ones first. Named kinds are exported, because a component must export them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -86,8 +86,8 @@ class Types:
 
 
 def echo(*types: Ty) -> bytes:
-    """A component with a function `echo0`, `echo1`… for each type: the value and PADS numbers in, the value
-    and the first number out."""
+    """Returns a component with a function `echo0`, `echo1`… for each type. Each takes a value and PADS numbers, and
+    returns the value and the first number."""
     known = Types()
     functions = []
     for n, ty in enumerate(types):
@@ -103,7 +103,7 @@ def echo(*types: Ty) -> bytes:
 
 
 def lists() -> bytes:
-    """A component that gives lists back as they are: `bytes`, `floats`, `words`; and `add`."""
+    """Returns a component with functions that return their list (`bytes`, `floats`, `words`…), and `add`."""
     core = """
     (func (export "echo") (param i32 i32) (result i32)
       (i32.store (i32.const 8) (local.get 0)) (i32.store (i32.const 12) (local.get 1)) (i32.const 8))

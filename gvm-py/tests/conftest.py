@@ -1,5 +1,4 @@
-"""What tests share: private networks with modules in them. Nothing here or in a test touches the home of
-whoever runs them."""
+"""Fixtures and helpers of the tests: private networks with modules. No test touches the home of the user."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ WAT = REPOSITORY / "tests/guests/wat"
 
 @pytest.fixture(scope="session", autouse=True)
 def no_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whatever forgets to say which home meets an empty one."""
+    """Makes the default home an empty one."""
     for name in ("GPMD_ADDRESS", "RUST_LOG"):
         os.environ.pop(name, None)
     os.environ["GHOST_HOME"] = str(tmp_path_factory.mktemp("nobody") / "home")
@@ -31,7 +30,7 @@ def no_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def values_wasm() -> Path:
-    """The guest that gives back values of every type, built where the Rust tests build it."""
+    """Builds the guest that echoes values of every type, in the folder that the Rust tests use."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "tmp/guests"
     subprocess.run(
         ["cargo", "build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2", "-p", "values",
@@ -44,7 +43,7 @@ def values_wasm() -> Path:
 
 @pytest.fixture(scope="session")
 def net(values_wasm: Path) -> Iterator[gvm.LocalNetwork]:
-    """Three nodes in this process; the first is connected with the second."""
+    """Three nodes in this process. The first is connected to the second."""
     with gvm.LocalNetwork(nodes=3) as net:
         stock(net, values_wasm)
         net.nodes[0].connect("node-2")
@@ -63,12 +62,12 @@ def peer(net: gvm.LocalNetwork) -> gvm.Peer:
 
 @pytest.fixture(params=["here", "there"])
 def place(request: pytest.FixtureRequest, node: gvm.Node, peer: gvm.Peer) -> gvm.Node | gvm.Peer:
-    """The node itself, and a connected one."""
+    """The node itself, or a connected one."""
     return node if request.param == "here" else peer
 
 
 def stock(net: gvm.LocalNetwork, values: Path | None = None) -> None:
-    """The modules that tests call."""
+    """Uploads the modules that tests call."""
     net.upload("math", "1.0.0", REPOSITORY / "gvm-host/samples/math.wat")
     for name in ("counter", "spin", "numbers", "leave"):
         net.upload(name, "1.0.0", WAT / f"{name}.wat")
@@ -99,7 +98,7 @@ WAITS = b"""(module
     (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (br $again))))"""
-"""A guest that says when it runs, and then runs for ever."""
+"""A guest that prints `running`, and then runs forever."""
 
 
 SLEEPS = b"""(module
@@ -112,11 +111,11 @@ SLEEPS = b"""(module
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
     (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const 3600000000000))
     (drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 512)))))"""
-"""A guest that says when it runs, and then sleeps for an hour."""
+"""A guest that prints `running`, and then sleeps for an hour."""
 
 
 class Heard:
-    """An output that knows how many guests have said that they run."""
+    """An output function that counts the guests that have printed `running`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -133,15 +132,15 @@ class Heard:
 
 
 def soon(condition: Callable[[], object], within: float = 20) -> None:
-    """Waits until something holds."""
+    """Waits until a condition is true."""
     end = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < end, "it does not come to pass"
+        assert time.monotonic() < end, f"the condition is not true within {within} s"
         time.sleep(0.005)
 
 
 def busy(pid: int | str = "self") -> bool:
-    """Whether a process computes: how much time it took in the last 0.1 s."""
+    """Returns whether a process uses the processor, by its time in a span of 0.1 s."""
 
     def spent() -> int:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -153,18 +152,18 @@ def busy(pid: int | str = "self") -> bool:
 
 
 def python(code: str, *args: str, **options: object) -> subprocess.Popen[str]:
-    """Another Python that runs this code."""
+    """Starts another Python process that runs this code."""
     command = [sys.executable, "-c", textwrap.dedent(code), *args]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **(pipes | options))  # type: ignore[call-overload, no-any-return]
 
 
 def ended(process: subprocess.Popen[str], within: float = 60) -> tuple[int, str, str]:
-    """Status, output and errors of a process that must end by itself."""
+    """Returns status, output and errors of a process that must end by itself."""
     try:
         out, err = process.communicate(timeout=within)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
-        raise AssertionError(f"it does not end; it said:\n{out}\n{err}") from None
+        raise AssertionError(f"the process does not end; it printed:\n{out}\n{err}") from None
     return process.returncode, out, err

@@ -1,4 +1,4 @@
-"""What was closed says so, by a coded error, and nothing is touched."""
+"""Closed objects raise an error with a code, and change nothing."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def refused(ask: Callable[[], Any], kind: type[gvm.Error] = gvm.Closed) -> None:
     assert raised.value.code and raised.value.outcome == "not-started"
     if kind is gvm.Closed:
         assert isinstance(raised.value, (gvm.NodeDown)) and isinstance(raised.value, RuntimeError)
+        assert (raised.value.help or "").startswith("make a new `gvm.")
 
 
 @pytest.mark.parametrize("way", ["close", "hurry", "aio", "with", "network"])
@@ -63,7 +64,7 @@ def test_nodes(net: gvm.LocalNetwork, way: str) -> None:
     for ask in asks:
         refused(ask)
     assert not peer.connected and "not connected" in peer._repr_html_()
-    # What ends what has ended says nothing.
+    # Ending an object that has ended raises nothing.
     node.close()
     live.close()
     asyncio.run(node.close.aio())
@@ -142,7 +143,7 @@ def test_with_and_async_with(net: gvm.LocalNetwork) -> None:
             async with gvm.Pool(inner.nodes) as pool:
                 assert await pool.submit.aio("slow.add", 1, 2) == 3
                 last = pool.submit("slow.work", 7, 1_000_000)
-            # As of executors: it has waited.
+            # Like other executors, the pool waited for its calls.
             assert last.done() and last.result(0) == 7
             async with gvm.Node("another", home=inner.home) as node, await node.spawn.aio("counter") as counter:
                 assert await counter.increment.aio() == 1

@@ -1,4 +1,4 @@
-"""Nodes that were lost and come back get tasks again."""
+"""Lost nodes that come back get tasks again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conftest import soon, stock
 
 
 def start(name: str, net: gvm.LocalNetwork) -> subprocess.Popen[bytes]:
-    """A node of a network, in a process of its own, that registers under this name."""
+    """Starts a node of a network in its own process, under this name."""
     config = {"name": name, "home": str(net.home), "temporary": str(net.home / "none-such")}
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "gvm._node", json.dumps(config)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -44,7 +44,7 @@ def net() -> Iterator[gvm.LocalNetwork]:
 
 
 def works_on(pool: gvm.Pool, name: str) -> None:
-    """The node of this name gets tasks, as the others do."""
+    """Checks that the node of this name gets tasks like the other nodes."""
     [place] = [place for place in pool._work.places if place.name == name]
     done = place.done
     assert list(pool.map("slow.work", range(200), [100_000] * 200)) == list(range(200))
@@ -62,7 +62,7 @@ def test_a_node_that_is_started_again(net: gvm.LocalNetwork) -> None:
             assert pool.nodes == ["node-1"] and "gone" in pool._repr_html_()
             end(process)
             process = start("other", net)
-            # Nobody connects with it here.
+            # The pool reconnects to it by itself.
             soon(lambda: pool.nodes == ["node-1", "other"])
             works_on(pool, "other")
     finally:
@@ -70,7 +70,7 @@ def test_a_node_that_is_started_again(net: gvm.LocalNetwork) -> None:
 
 
 def test_the_only_node_of_a_pool(net: gvm.LocalNetwork) -> None:
-    """Tasks fail while it is away; connecting with it again is seen at once."""
+    """Tasks fail while it is lost. The pool uses it at once after it is connected again."""
     process = start("other", net)
     try:
         with gvm.Pool([net.node.connect("other")]) as pool:
@@ -98,7 +98,7 @@ def test_who_was_disconnected_stays_so(net: gvm.LocalNetwork) -> None:
             assert pool.nodes == ["node-1"]
             with pytest.raises(AssertionError):
                 soon(lambda: "other" in net.node.list(), within=2)
-            # Whoever connects, the node works again.
+            # The node works again, whichever side connects.
             other.connect("node-1")
             soon(lambda: pool.nodes == ["node-1", "other"])
             works_on(pool, "other")
@@ -121,7 +121,7 @@ def test_who_says_no_is_not_asked_again(net: gvm.LocalNetwork) -> None:
 
 
 def test_no_thread_is_left(net: gvm.LocalNetwork, tmp_path: Path) -> None:
-    """A pool that looks for a lost node ends as others do."""
+    """A pool that checks for a lost node ends like other pools."""
     process = start("other", net)
     pool = gvm.Pool([net.node, net.node.connect("other")])
     end(process)
@@ -134,7 +134,7 @@ def test_no_thread_is_left(net: gvm.LocalNetwork, tmp_path: Path) -> None:
 
 
 def test_retries_are_counted(net: gvm.LocalNetwork) -> None:
-    """A task whose node dies while it runs begins again as often as was said."""
+    """A task whose node is lost while it runs starts again as often as `retries` allows."""
     for retries, starts in ((0, 1), (1, 2), (2, 3)):
         processes = [start(f"n{n}", net) for n in range(4)]
         try:

@@ -1,4 +1,4 @@
-"""Input that nests deeper than anybody means: a coded error, and the process lives."""
+"""Input that nests too deeply raises an error with a code, and the process continues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def lists(depth: int) -> bytes:
-    """A component that gives back a list of lists, so many levels deep."""
+    """Returns a component that echoes lists of lists, nested `depth` levels deep."""
     types = "".join(f"(type $t{level} (list $t{level - 1}))" for level in range(1, depth + 1))
     return f"""(component (type $t0 u8) {types}
         (core module $m (memory (export "memory") 1) (global $p (mut i32) (i32.const 1024))

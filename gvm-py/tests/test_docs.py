@@ -1,5 +1,5 @@
-"""Examples in documentation: each block of Python in `docs/python.md` and in the READMEs runs, top to bottom,
-and each example in a docstring gives what it says."""
+"""Examples in the documentation: each block of Python in `docs/python.md` and in the READMEs runs from top to bottom,
+and each example in a docstring prints what it shows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ other = gvm.Node("node-8399", home=net.home)
 
 
 def blocks_of(document: str) -> list[str]:
-    """The blocks of Python in a document."""
+    """Returns the blocks of Python in a document."""
     text = (REPOSITORY / document).read_text()
     found = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert found
@@ -41,7 +41,7 @@ def blocks_of(document: str) -> list[str]:
 @pytest.mark.parametrize("document", ["README.md", "gvm-py/README.md"])
 @pytest.mark.parametrize("here", [True, False])
 def test_a_readme_can_be_pasted(document: str, here: bool, tmp_path: Path) -> None:
-    """As it is, into a plain Python, in the checkout or elsewhere, without a warning."""
+    """The block runs unchanged in a plain Python, in the checkout or elsewhere, without a warning."""
     [block] = blocks_of(document)
     home = {**os.environ, "HOME": str(tmp_path), "GHOST_HOME": "", "PYTHONWARNINGS": "error"}
     status, out, err = ended(python(block, cwd=REPOSITORY if here else tmp_path, env=home))
@@ -70,7 +70,7 @@ def test_documents(document: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(gvm.__path__, "gvm.")])
 def test_docstrings(name: str) -> None:
     if name == "gvm._node":
-        pytest.skip("a program, not a module to look into")
+        pytest.skip("a program, not a module to import")
     for module in (gvm, importlib.import_module(name)):
         failed, _ = doctest.testmod(module, extraglobs={"gvm": gvm})
         assert failed == 0

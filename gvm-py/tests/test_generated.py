@@ -1,4 +1,4 @@
-"""Values of generated WIT types cross whole: to a node here, to a connected one, and back."""
+"""Values of generated WIT types stay the same on their way to a node of this process or a connected node, and back."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TYPES = st.recursive(PLAIN, made_of, max_leaves=6)
 
 
 def values(ty: Ty) -> st.SearchStrategy[Any]:
-    """What a person may give for this type."""
+    """Generates arguments for this type."""
     match ty.kind, ty.parts:
         case "bool", _:
             return st.booleans()
@@ -91,7 +91,7 @@ def values(ty: Ty) -> st.SearchStrategy[Any]:
 
 
 def same(ty: Ty, given: Any, got: Any) -> bool:
-    """Whether what came back is what was given, in the form that Python should have."""
+    """Returns whether a result equals the argument, in the form that Python code should get."""
     match ty.kind, ty.parts:
         case ("f32" | "f64"), _:
             return type(got) is float and (given == got or math.isnan(given) and math.isnan(got))
@@ -144,7 +144,7 @@ def test_every_type_crosses(net: gvm.LocalNetwork, types: list[Ty], data: st.Dat
             got, pad = module[f"echo{n}"](given, *range(7, 7 + PADS))
             assert pad == 7
             assert same(ty, given, got), f"{ty}: {given!r} came back as {got!r}"
-            # What came back can be given again.
+            # The result works as an argument too.
             again, _ = module[f"echo{n}"](got, *range(PADS))
             assert same(ty, given, again)
 
@@ -158,7 +158,7 @@ WRONG = {
 
 
 def wrong(ty: Ty) -> st.SearchStrategy[Any]:
-    """Something that is no value of this type, as deep inside as it goes."""
+    """Generates objects that are not values of this type, nested as deeply as possible."""
     match ty.kind, ty.parts:
         case "list", (element,):
             return wrong(element).map(lambda value: [value])

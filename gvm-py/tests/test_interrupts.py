@@ -1,4 +1,4 @@
-"""Ctrl-C, forks and ends of the interpreter. Each in a process of its own, for real."""
+"""Ctrl-C, forks and exits of the interpreter, each in a separate process with real signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = str(Path(__file__).parent)
 
 SETUP = """
     import sys, time, os, signal, threading
-    # Whoever runs the tests in the background has it ignored.
+    # SIGINT is ignored in tests that run in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, sys.argv[1])
     import gvm
@@ -40,7 +40,7 @@ def test_ctrl_c_stops_the_guest(place: str, processes: bool, target: str, args: 
                 call(*map(int, args))
             except KeyboardInterrupt:
                 print("interrupted", time.monotonic(), flush=True)
-            # The node is well.
+            # The node still works.
             assert eval(place).module("slow").add(1, 2) == 3
     print("closed", flush=True)
     """, HERE, place, target, str(processes), *map(str, args))
@@ -54,7 +54,7 @@ def test_ctrl_c_stops_the_guest(place: str, processes: bool, target: str, args: 
         word, moment = process.stdout.readline().split()
         assert word == "interrupted"
         took.append(float(moment) - begun)
-    # The promise is 200 ms; other programs of this machine may hold up one of the three.
+    # The limit is 200 ms, but other programs on this machine may delay some of the three attempts.
     assert min(took) < 0.2 and max(took) < 2, took
     status, out, err = ended(process)
     assert (status, out) == (0, "closed\n"), err
@@ -100,14 +100,14 @@ def test_a_fork_is_refused() -> None:
             try:
                 attempt()
             except gvm.NotPermitted as error:
-                assert "forked" in error.message
+                assert "forked" in error.message and "spawn" in (error.help or "")
             else:
                 print("not refused:", n, flush=True)
-        # Leaves as an interpreter does, with all its finalizers.
+        # Exits like an interpreter, with all finalizers.
         sys.exit(7)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 7, status
-    # Nothing of the parent's was touched.
+    # The parent is unchanged.
     assert math.add(1, 2) == 3 and live.add(1, 2) == 3 and net.node.discover() == ["node-1", "node-2"]
     with multiprocessing.get_context("spawn").Pool(1) as spawned:
         assert spawned.apply(pow, (2, 3)) == 8
@@ -132,7 +132,7 @@ def test_a_fork_before_anything_is_fine() -> None:
 
 
 def left_of(folder: Path, pids: list[int]) -> list[str]:
-    """Files and processes that should be gone; waits a while for them to go."""
+    """Waits for files and processes to disappear, and returns those that are left."""
     for _ in range(200):
         left = [str(path) for path in folder.glob("gvm-*")]
         left += [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]

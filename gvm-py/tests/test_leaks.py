@@ -1,4 +1,4 @@
-"""Networks that nobody holds close by themselves, and what killed processes left is removed."""
+"""Networks that nothing refers to close by themselves, and the folders of killed processes are removed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from test_interrupts import HERE, SETUP
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the networks of a test have their folders."""
+    """The folder in which the networks of a test make their folders."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 def gone(net: gvm.LocalNetwork) -> Callable[[], bool]:
-    """Whether a network has ended: its folder, its processes, its nodes."""
+    """Returns a check whether a network has ended: its folder, its processes, its nodes."""
     home, processes, nodes = net.home, net.processes, net._parts.nodes
 
     def check() -> bool:
@@ -55,7 +55,7 @@ def no_cycles() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_cycles")
 def test_it_goes_with_its_last_name(processes: bool) -> None:
-    """At once: the garbage collector, which is off here, is not needed."""
+    """It closes at once, without the garbage collector, which is off here."""
     net = gvm.LocalNetwork(nodes=2, processes=processes)
     stock(net)
     net.pool, repr(net), net._repr_html_()
@@ -66,7 +66,7 @@ def test_it_goes_with_its_last_name(processes: bool) -> None:
     del net
     assert alive() is None and not is_gone() and math.add(1, 2) == 3
     del node
-    # A function has its node, and the node its network.
+    # A function keeps its node alive, and the node its network.
     add = math.add
     del math
     assert not is_gone() and add(1, 2) == 3
@@ -111,7 +111,7 @@ def test_whoever_has_a_future_has_the_network() -> None:
 
 @pytest.mark.parametrize("where", ["network", "module", "function", "pool", "node", "run"])
 def test_outputs_that_lead_back_to_the_network(where: str) -> None:
-    """A function that takes output, and has the network, keeps neither."""
+    """A function that receives output and refers to the network keeps neither alive."""
 
     class Screen:
         def __init__(self) -> None:
@@ -178,7 +178,7 @@ LIVES = """
 
 @pytest.mark.parametrize("kill", ["parent", "all"])
 def test_what_was_killed_is_swept(folder: Path, processes: bool, kill: str) -> None:
-    """And nothing of those that live."""
+    """The folders of networks that still run are not removed."""
     setting = {**os.environ, "TMPDIR": str(folder)}
     killed, living = (python(SETUP + LIVES, HERE, str(processes), env=setting) for _ in range(2))
     said = []
@@ -207,7 +207,7 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def test_a_fork_keeps_the_folder(folder: Path) -> None:
-    """The child of a fork removes nothing of its parent's, and the parent's own sweep neither."""
+    """Neither the child of a fork nor the parent's next network removes the parent's folder."""
     status, out, err = ended(python(SETUP + """
     import warnings
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -1,4 +1,4 @@
-"""Methods taken from their class, or from an object, are what a person expects of methods."""
+"""Methods with an awaitable twin behave like plain methods, taken from the class or from an object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes, peers, live instances: the listing of the product's contract, line by line."""
+"""Nodes, peers and live instances, beginning with the calls that the specification lists."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_listing(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left(values_wasm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a compilation is under way when the network ends."""
+    """The folder is removed, also if a compilation runs when the network ends."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for n in range(5):
         with gvm.LocalNetwork(nodes=1) as net:
@@ -206,7 +206,7 @@ def test_grants_are_the_nodes_own(net: gvm.LocalNetwork, tmp_path: Path) -> None
 
 
 def test_output_that_calls_back(place: gvm.Node | gvm.Peer) -> None:
-    """Whatever takes a guest's output may call; the very instance that writes is refused, and nothing waits."""
+    """A function that receives output may make calls. A call to the instance that writes is refused at once."""
     got: list[object] = []
 
     def again(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The example notebooks: run from top to bottom by a kernel of their own, and their pictures looked at."""
+"""The example notebooks: each runs from top to bottom in its own kernel, and its pictures are checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(name: str, folder: Path) -> nbformat.NotebookNode:
-    """Runs a notebook in an empty folder, where every warning is an error, and nothing else complains."""
+    """Runs a notebook in an empty folder, where every warning is an error."""
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')"))
     NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(folder)}}).execute()
@@ -45,7 +45,7 @@ def pictures(notebook: nbformat.NotebookNode) -> list[numpy.ndarray]:
 
 
 def said(notebook: nbformat.NotebookNode, source: str) -> str:
-    """What a cell printed, and what it showed."""
+    """Returns what a cell printed and displayed."""
     [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source]
     return "".join(
         output.get("text", "") or "".join(output.get("data", {}).values()) for output in cell.outputs
@@ -60,7 +60,7 @@ def mandelbrot(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNod
 def test_the_picture(mandelbrot: nbformat.NotebookNode) -> None:
     [picture] = pictures(mandelbrot)
     assert picture.shape[0] > 200 and len(numpy.unique(picture.reshape(-1, 3), axis=0)) > 100
-    # The set itself is black, the outside is not, and above is as below.
+    # The set is black, the outside is not, and the picture is symmetric.
     inside = picture[(picture < 8).all(axis=2).nonzero()]
     assert 0.05 < len(inside) / (picture.shape[0] * picture.shape[1]) < 0.5
     drawn = (picture < 250).any(axis=2)
@@ -73,7 +73,7 @@ def test_what_cells_show(mandelbrot: nbformat.NotebookNode) -> None:
     shown = said(mandelbrot, "net = gvm.LocalNetwork")
     assert "local network" in shown and "<table>" in shown
     assert "node-4" in said(mandelbrot, "node.discover()")
-    # The guest's words are in the cell that made the call, before its result.
+    # The guest's output is in the cell that made the call, before its result.
     assert said(mandelbrot, "math.add(34, 34)") == "Adding Numbers From Wasm...\n68"
     assert "tile(t: record { left: f64" in said(mandelbrot, "help(mandel.tile)")
     assert said(mandelbrot, "len(mandel.tile") == "(4096, 64)"
@@ -96,7 +96,7 @@ LATE = """(module
     "call", ["later = asyncio.create_task(late.late.aio(600000000))", "later = net.submit('late.late', 600000000)"]
 )
 def test_output_belongs_to_the_cell_that_called(call: str) -> None:
-    """A call that outlives its cell prints there, and not in the cell that happens to run."""
+    """A call that outlives its cell prints in that cell, and not in the cell that runs meanwhile."""
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         setting = f"import asyncio, gvm; net = gvm.LocalNetwork(nodes=1); net.upload('late', '1.0.0', {LATE!r}.encode())"
@@ -129,7 +129,7 @@ def test_speed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[BlockingKernelClient]:
-    """A kernel with a network, whose guests say when they run."""
+    """A kernel with a network, whose guests print `running`."""
     manager, client = start_new_kernel(kernel_name="python3")
     client.manager = manager
     setting = (
@@ -156,9 +156,9 @@ def kernel() -> Iterator[BlockingKernelClient]:
     ],
 )
 def test_the_stop_button(kernel: BlockingKernelClient, call: str) -> None:
-    """The cell ends by itself, and the guest does not run on."""
+    """The cell ends, and the guest stops."""
     took: list[float] = []
-    # How long the kernel shows the error does not count.
+    # The time that the kernel takes to show the error does not count.
     cell = f"import time\ntry:\n    {call}\nfinally:\n    print('ended', time.monotonic(), flush=True)"
     while len(took) < 6 and not (took and took[-1] < 0.2):
         moments: dict[str, float] = {}
@@ -175,7 +175,7 @@ def test_the_stop_button(kernel: BlockingKernelClient, call: str) -> None:
         took.append(moments["ended"] - moments["interrupted"])
         assert reply["content"]["status"] == "error"
         assert reply["content"]["ename"] in ("KeyboardInterrupt", "CancelledError"), reply["content"]
-    # The promise is 200 ms; other programs of this machine may hold up some of them.
+    # The limit is 200 ms, but other programs on this machine may delay some of the attempts.
     assert min(took) < 0.2 and max(took) < 3, took
     free = "assert pool.submit('waits.one').result(5) == 1 and not pool._work.running and net.node.discover()"
     assert kernel.execute_interactive(free, timeout=20)["content"]["status"] == "ok"
@@ -184,7 +184,7 @@ def test_the_stop_button(kernel: BlockingKernelClient, call: str) -> None:
 
 
 def test_the_stop_button_is_left_as_it_was(kernel: BlockingKernelClient) -> None:
-    """Nothing of ours stays between it and others."""
+    """The package leaves the signal handlers of the kernel unchanged."""
     text = (
         "import signal\nbefore = signal.getsignal(signal.SIGINT), signal.set_wakeup_fd(-1)\n"
         "signal.set_wakeup_fd(before[1])\nassert await waits.one.aio() == 1\n"

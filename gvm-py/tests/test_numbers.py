@@ -1,4 +1,4 @@
-"""Lists of numbers: buffers in, bytes and arrays out."""
+"""Lists of numbers: buffers as arguments, bytes and arrays as results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_arrays(lists: gvm.Module, name: str, dtype: str) -> None:
     got = lists[name](numbers)
     assert type(got) is numpy.ndarray and got.dtype == dtype and got.flags.writeable
     assert numpy.array_equal(got, numbers)
-    # Not contiguous: one copy. Another dtype: one checked conversion.
+    # An array that is not contiguous takes one copy. An array of another dtype takes one checked conversion.
     assert numpy.array_equal(lists[name](numbers[::3]), numbers[::3])
     assert numpy.array_equal(lists[name](numbers[::-1]), numbers[::-1])
     small = numpy.arange(100, dtype="uint8")
@@ -53,7 +53,7 @@ def test_what_does_not_fit(lists: gvm.Module) -> None:
         ("bytes", numpy.array([1, 256]), r"`v\[1\]`: 256 is out of range for u8"),
         ("bytes", numpy.array([1.5]), "elements are floats"),
         ("floats", numpy.zeros((2, 2)), "array of 2 dimensions"),
-        ("floats", numpy.zeros(2, dtype="complex128"), "astype"),
+        ("floats", numpy.zeros(2, dtype="complex128"), "elements are complex numbers"),
         ("floats", numpy.zeros(2, dtype=">f8"), "byte order"),
         ("halves", numpy.array([1e300]), "out of range for f32"),
         ("s32s", [1, "x"], r"`v\[1\]`: expected s32, found str"),
@@ -61,8 +61,9 @@ def test_what_does_not_fit(lists: gvm.Module) -> None:
         ("s32s", numpy.array(["a"]), "expected list<s32>|astype"),
         ("s32s", numpy.array([True]), "bools"),
     ):
-        with pytest.raises(gvm.BadArguments, match=words):
+        with pytest.raises(gvm.BadArguments, match=words) as raised:
             lists[name](given)
+        assert ("astype" in (raised.value.help or "")) == ("elements are" in raised.value.message or "order" in words)
 
 
 def test_special_floats(lists: gvm.Module) -> None:
@@ -85,7 +86,7 @@ def test_large_lists_there(peer: gvm.Peer) -> None:
 
 
 def test_without_numpy() -> None:
-    """Where NumPy is not installed numbers come as `array.array`."""
+    """Without NumPy, lists of numbers are `array.array`."""
     status, out, err = ended(python("""
         import sys, array
         sys.modules["numpy"] = None

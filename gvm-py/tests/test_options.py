@@ -1,4 +1,4 @@
-"""Options are checked by the call that gives them, in Python's words."""
+"""Options are checked by the call that passes them, and the errors use the terms of Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(ask: Callable[[], Any], name: str) -> None:
     error = raised.value
     assert isinstance(error, TypeError) and isinstance(error, ValueError) and error.outcome == "not-started"
     assert error.message.startswith(f"{name}: ") or repr(name) in error.message or f'"{name}"' in error.message
-    # Nothing of how Rust reads it.
+    # The message does not expose how Rust reads the value.
     assert not any(word in error.message for word in ("Py", "object cannot", "convert", "extract", "u64", "f64"))
 
 
@@ -73,7 +73,7 @@ def test_options_of_networks(name: str, values: list[Any]) -> None:
 
 
 def refused_in(name: str, wrong: Any) -> None:
-    """In a part of the value, which the message may name."""
+    """Checks a refusal whose message may also name a part of the value."""
     with pytest.raises(gvm.BadArguments, match=rf"^BAD_ARGUMENTS: {name}(\[.+\])?: "):
         gvm.LocalNetwork(**{"nodes": 1, name: wrong})
 
@@ -153,7 +153,7 @@ def test_what_is_right_is_taken(net: gvm.LocalNetwork, node: gvm.Node, tmp_path:
         with gvm.LocalNetwork(nodes=2, processes=processes, **given) as inner:
             inner.upload("slow", "1.0.0", b'(module (func (export "one") (result i32) (i32.const 1)))')
             inner.upload("other", "1.0.0", b'(module (func (export "one") (result i32) (i32.const 1)))')
-            # Each node has the settings, those of other processes too.
+            # Each node has the settings, also in another process.
             peer = inner.node.connect("node-2")
             assert peer.run("slow.one") == 1
             with pytest.raises(gvm.NotPermitted):

@@ -1,4 +1,4 @@
-"""Pools: the habits of `concurrent.futures`, placing, and nodes that die."""
+"""Pools: the interface of `concurrent.futures`, the choice of nodes, and nodes that are lost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_errors_are_the_futures(pool: gvm.Pool) -> None:
     assert next(results) == 0
     with pytest.raises(gvm.Trap):
         next(results)
-    with pytest.raises(TypeError, match="by name"):
+    with pytest.raises(TypeError, match="the name of a function"):
         pool.submit(print)  # type: ignore[arg-type]
     with pytest.raises(ValueError):
         pool.map("slow.add", [1], chunksize=0)
@@ -166,7 +166,7 @@ def test_any_set_of_nodes(net: gvm.LocalNetwork, peer: gvm.Peer) -> None:
 
 
 class Counted:
-    """How often each future ended: a future that ends twice raises, one that never ends is missed."""
+    """Counts how often each future ends, to find futures that end twice or never."""
 
     def __init__(self, futures: list[Any]) -> None:
         self.ends: collections.Counter[int] = collections.Counter()

@@ -38,7 +38,7 @@ HASHED = ("flat", "nested")
 
 @pytest.fixture(scope="module")
 def get(net: gvm.LocalNetwork) -> Callable[..., Any]:
-    """What comes back for what is given, anew each time."""
+    """Returns a function that echoes a value, and makes a new object each time."""
     net.upload("records", "1.0.0", echo(*TYPES.values()))
     module = net.node.module("records")
 
@@ -67,7 +67,7 @@ def test_unequal_fields(get: Callable[..., Any]) -> None:
         assert (base == get("listed", {"values": values, "class": True})) is False
     assert (base == get("listed", {"values": [1.0, 2.0], "class": False})) is False
     kind = type(base)
-    # What a person made compares too.
+    # A record that the caller made compares too.
     assert base == kind([1.0, 2.0], True) and kind([1.0, 2.0], True) == base
     assert base != kind(1.0, True) and base != kind("12", True) and kind("12", True) != base
     assert kind(numpy.zeros((2, 2)), True) == kind(numpy.zeros((2, 2)), True) != kind(numpy.zeros(4), True)
@@ -78,7 +78,7 @@ def test_unequal_fields(get: Callable[..., Any]) -> None:
 
 
 def test_nan(get: Callable[..., Any]) -> None:
-    """As in a list: the same object is equal to itself, and no NaN to another."""
+    """As in a list, an object is equal to itself, and a NaN is not equal to another NaN."""
     one, other = (get("nested", {"inner": {"x": math.nan, "from": 1}, "pair": ({"x": 1, "from": 2}, 3)}) for _ in "ab")
     assert one == one and copy.copy(one) == one and (one == other) is False
     array, again = (get("listed", {"values": [math.nan], "class": True}) for _ in "ab")
@@ -114,7 +114,7 @@ def test_they_pickle_and_copy(get: Callable[..., Any], name: str, protocol: int)
 
 
 def test_they_are_read_by_another_process(get: Callable[..., Any]) -> None:
-    """Which has never seen their classes."""
+    """The other process has never made their classes."""
     data = pickle.dumps([get(name) for name in TYPES] + [gvm.WitError(get("nested"))])
     status, out, err = ended(python("""
         import pickle, sys
@@ -150,5 +150,5 @@ def test_errors_pickle_with_all_they_say(code: str) -> None:
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is kind and vars(again) == vars(error) and str(again) == str(error)
         assert again.code == code and again.outcome == "unknown" and again.__notes__ == ["in item 7"]
-    closed = pickle.loads(pickle.dumps(gvm.Closed("the node `x` has been closed")))
+    closed = pickle.loads(pickle.dumps(gvm.Closed("the node `x` is closed")))
     assert type(closed) is gvm.Closed and closed.code == "NODE_DOWN" and closed.outcome == "not-started"

@@ -1,4 +1,4 @@
-"""The types that ship: strict for mypy, true of what is there, and of use to a caller."""
+"""The types of the package: strict for mypy, equal to the code at run time, and useful to a caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(*words: str | Path, cwd: Path) -> str:
 
 def test_stubs_are_true(tmp_path: Path) -> None:
     assert (PACKAGE / "py.typed").exists()
-    # To mypy a method that is taken from its class has nameless parameters, and these have names.
+    # mypy sees a method that is taken from its class without parameter names, but these have names.
     known = tmp_path / "known"
     known.write_text("".join(f"{kind.__module__}.{kind.__name__}.{name}\n" for kind, name in TWINS))
     words = ("--allowlist", known, "--ignore-unused-allowlist", "--mypy-config-file", CONFIG)
@@ -84,7 +84,7 @@ gvm.Pool(["node-1"])
 
 @pytest.fixture
 def blocks(tmp_path: Path) -> Path:
-    """A folder with every block of Python of the documents, each in a file of its own."""
+    """A folder with every block of Python of the documents, each in its own file."""
     for document in DOCUMENTS:
         for place, block in enumerate(blocks_of(document)):
             name = document.replace("/", "_").replace("-", "_").removesuffix(".md")

@@ -1,4 +1,4 @@
-"""What `submit` and `map` take is what `run` takes."""
+"""`submit` and `map` take the same targets as `run`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ECHO = b"""(module
     (drop (call $args (i32.const 64) (i32.const 1024)))
     (i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
     (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 32)))))"""
-"""Prints its command line, with a zero behind each word."""
+"""Prints its command line, with a zero byte after each argument."""
 
 
 @pytest.fixture(scope="module", params=[False, True])
@@ -78,18 +78,21 @@ def test_options_go_with_all(net: gvm.LocalNetwork) -> None:
 
 def test_what_cannot_be_is_refused_at_once(net: gvm.LocalNetwork) -> None:
     for ask, words in (
-        (lambda: net.submit("slow.add(1, 2)", 3), "target: 'slow.add\\(1, 2\\)' has its arguments already"),
-        (lambda: net.map("slow.add(1, 2)", [1]), "has its arguments already"),
-        (lambda: net.submit("math", 1), "args\\[0\\]: expected a str, as the main of `math` takes, found 1"),
+        (
+            lambda: net.submit("slow.add(1, 2)", 3),
+            "target: 'slow.add\\(1, 2\\)' contains its arguments, but more arguments were given",
+        ),
+        (lambda: net.map("slow.add(1, 2)", [1]), "contains its arguments, but more"),
+        (lambda: net.submit("math", 1), "args\\[0\\]: expected a str for the main of `math`, found 1"),
         (lambda: net.map("math", ["a", 1]), "args\\[0\\]: expected a str"),
-        (lambda: net.submit(print), "target: expected a function by name"),
-        (lambda: net.map(net.node.module("slow").add, [1], [2]), "target: expected a function by name"),
+        (lambda: net.submit(print), "target: expected the name of a function"),
+        (lambda: net.map(net.node.module("slow").add, [1], [2]), "target: expected the name of a function"),
         (lambda: net.map("slow.add"), "at least one iterable"),
         (lambda: net.map("slow.add", 1), "iterables: expected an iterable"),
         (lambda: net.starmap("slow.add", 1), "arguments: expected an iterable"),
         (lambda: net.starmap("slow.add", [1]), "arguments\\[0\\]: expected the arguments of one call"),
         (lambda: net.starmap("slow.add", ["12"]), "arguments\\[0\\]: expected the arguments of one call"),
-        (lambda: net.node.run(None, "slow.add(1, 2)", 3), "has its arguments already"),
+        (lambda: net.node.run(None, "slow.add(1, 2)", 3), "contains its arguments, but more"),
         (lambda: net.node.run(None, "math", 1), "args\\[0\\]"),
         (lambda: net.node.run(None, 7), "target: expected"),
         (lambda: net.node.module("math")(1), "argv\\[0\\]: expected a str"),
@@ -97,6 +100,8 @@ def test_what_cannot_be_is_refused_at_once(net: gvm.LocalNetwork) -> None:
         with pytest.raises(gvm.BadArguments, match=words) as raised:
             ask()
         assert isinstance(raised.value, TypeError) and raised.value.outcome == "not-started"
+        if "more arguments" in raised.value.message:
+            assert raised.value.help == "put the arguments into the target, or pass them after it"
     with pytest.raises(gvm.Syntax):
         net.submit("slow.add(")
     assert net.pool._work.waiting() == 0 and not net.pool._work.running

@@ -1,4 +1,4 @@
-"""Many callers at once: threads, tasks, and what taking a call back does."""
+"""Many callers at once: threads, tasks, and cancelled calls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_thousand_tasks(place: gvm.Node | gvm.Peer) -> None:
 
 
 def test_the_gil_is_released(place: gvm.Node | gvm.Peer) -> None:
-    """While a guest runs, other threads of Python do."""
+    """Other Python threads run while a guest runs."""
     slow = place.module("slow")
     running = threading.Thread(target=slow.work, args=(1, 400_000_000))
     running.start()
@@ -85,7 +85,7 @@ def test_cancelling_a_task_stops_the_guest(net: gvm.LocalNetwork, place: gvm.Nod
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        # The instance's next call waits for the one before: it answers when that has stopped.
+        # The next call of the instance waits for this one, so it fails only after the guest has stopped.
         with pytest.raises(gvm.InstanceNotFound):
             await spinner.spin.aio()
         return time.monotonic() - begun

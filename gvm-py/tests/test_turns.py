@@ -1,4 +1,4 @@
-"""More calls at once than a node takes: they wait for their turn here, whatever makes them."""
+"""More calls at once than a node accepts wait for a slot in this process, whatever makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from conftest import Heard, stock
 
 MOST = 500
-"""Calls of one node that another node, or the node itself, has at once."""
+"""How many calls of one node run on one node at once."""
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def net() -> Iterator[gvm.LocalNetwork]:
 
 @pytest.fixture(params=["here", "there"])
 def peer(request: pytest.FixtureRequest, net: gvm.LocalNetwork) -> gvm.Node | gvm.Peer:
-    """Where calls run: on the node itself, and on a connected one."""
+    """The node that runs the calls: the node itself, or a connected one."""
     return net.node if request.param == "here" else net.node.connect("node-2")
 
 
@@ -63,7 +63,7 @@ def test_pools(peer: gvm.Node | gvm.Peer) -> None:
 
 
 def full(peer: gvm.Node | gvm.Peer, heard: Heard, count: int = MOST) -> list[asyncio.Task[object]]:
-    """As many calls as a session takes; all of them run when this has been awaited."""
+    """Starts as many calls as there are slots."""
     wait = peer.module("sleeps", stdout=heard).for_ever
     return [asyncio.ensure_future(wait.aio(n)) for n in range(count)]
 
@@ -79,7 +79,7 @@ def test_who_waits_goes_on_and_can_be_cancelled(peer: gvm.Node | gvm.Peer) -> No
         blocked = asyncio.get_running_loop().run_in_executor(threads, add, 3, 4)
         done, _ = await asyncio.wait([*waiting, blocked], timeout=0.2)
         assert not done
-        # Cancelled while they wait: at once, and whoever is behind them moves up.
+        # Waiting calls are cancelled at once, and the calls behind them move up.
         for task in waiting[:5]:
             task.cancel()
         done, _ = await asyncio.wait(waiting[:5], timeout=5)
@@ -87,7 +87,7 @@ def test_who_waits_goes_on_and_can_be_cancelled(peer: gvm.Node | gvm.Peer) -> No
         running.pop().cancel()
         assert await asyncio.gather(*waiting[5:]) == [2 * n for n in range(5, 10)]
         assert await blocked == 7
-        # All places at once, and all of them taken again at once.
+        # All slots become free at once, and all are used again at once.
         for task in running:
             task.cancel()
         assert await asyncio.gather(*(add.aio(n, n) for n in range(2 * MOST))) == [2 * n for n in range(2 * MOST)]
@@ -99,7 +99,7 @@ def test_who_waits_goes_on_and_can_be_cancelled(peer: gvm.Node | gvm.Peer) -> No
 
 def test_time_begins_with_the_turn(peer: gvm.Node | gvm.Peer) -> None:
     add, heard = peer.module("slow", timeout=30).add.options(timeout=0.5), Heard()
-    # Compiled, so that the time is the call's own.
+    # The module is compiled now, so the timeout measures only the call.
     assert peer.module("slow").add(1, 2) == 3
 
     async def main() -> None:
@@ -116,7 +116,7 @@ def test_time_begins_with_the_turn(peer: gvm.Node | gvm.Peer) -> None:
 
 
 def test_a_call_within_a_call_does_not_wait(peer: gvm.Node | gvm.Peer) -> None:
-    """Where all turns are taken by calls that wait for it, it would wait for ever."""
+    """If calls that wait for it hold all slots, it would wait forever for one."""
     add, heard = peer.module("slow").add, Heard()
     got: list[int] = []
     enough = threading.Event()

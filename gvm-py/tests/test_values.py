@@ -1,4 +1,4 @@
-"""The forms of values: what comes back, what is taken, what is refused and how that is said."""
+"""Values: the Python objects for each WIT type, and the errors for objects that do not fit."""
 
 from __future__ import annotations
 
@@ -60,11 +60,12 @@ def test_variants_and_enums(values: gvm.Module) -> None:
         case _:
             raise AssertionError
     for wrong, words in (
-        ("circle", "has a value of f32"), (("nothing", 1), "has no value"), ("square", "found \"square\""),
-        (("circle", "x"), "`v.circle`: expected f32, found str"), (7, "found int"),
+        ("circle", "the case `circle` needs a value of type f32"), (("nothing", 1), "has no value"),
+        ("square", "found \"square\""), (("circle", "x"), "`v.circle`: expected f32, found str"), (7, "found int"),
     ):
-        with pytest.raises(gvm.BadArguments, match=words):
+        with pytest.raises(gvm.BadArguments, match=words) as raised:
             values.echo_variant(wrong)
+        assert raised.value.help == ("pass `gvm.Variant(case, value)`" if wrong == "circle" else None)
 
     class Colour(enum.Enum):
         RED = "red"
@@ -95,8 +96,10 @@ def test_options_and_results(values: gvm.Module) -> None:
     with pytest.raises(gvm.WitError, match="because"):
         values.refuse("because")
     for wrong in (3, gvm.Ok("x"), gvm.Err(3), None):
-        with pytest.raises(gvm.BadArguments):
+        with pytest.raises(gvm.BadArguments) as refused:
             values.echo_result(wrong)
+        wrapped = isinstance(wrong, (gvm.Ok, gvm.Err))
+        assert refused.value.help == (None if wrapped else "pass `gvm.Ok(value)` or `gvm.Err(value)`")
     with pytest.raises(gvm.BadArguments, match="has no value"):
         values.echo_result_bare(gvm.Ok(3))
 
@@ -131,7 +134,7 @@ def test_numbers_and_texts(values: gvm.Module) -> None:
 
 
 def test_values_that_run_python() -> None:
-    """What a value's own Python code raises comes through as it is."""
+    """An exception from the Python code of a value reaches the caller unchanged."""
 
     class Broken:
         def __index__(self) -> int:
@@ -154,7 +157,7 @@ def test_core_functions(place: gvm.Node | gvm.Peer) -> None:
 def test_errors_travel() -> None:
     for kind in vars(gvm).values():
         if isinstance(kind, type) and issubclass(kind, gvm.Error):
-            error = kind("why", outcome="unknown", context="  more", status=3)
+            error = kind("why", outcome="unknown", context="  more", help="do this", status=3)
             again = pickle.loads(pickle.dumps(error))
             assert type(again) is kind and vars(again) == vars(error)
             assert str(again) == f"{kind.code}: why\n  more"

@@ -137,9 +137,10 @@ impl Handle {
     pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
         let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
         let Some(lives) = self.instance(name) else { return Ok(place) };
-        if place.is_some() && place != lives.node {
+        let named = place.as_ref().filter(|node| *node != self.name());
+        if place.is_some() && named != lives.node.as_ref() {
             let node = lives.node.as_ref().unwrap_or_else(|| self.name());
-            return Err(Error::new(Code::InstanceNotFound, format!("`{name}` is on node `{node}`"))
+            return Err(Error::new(Code::InstanceNotFound, format!("instance `{name}` is on node `{node}`"))
                 .with_help(format!("call `{name}` without naming a node")));
         }
         target.module = ModuleRef::Instance(name.clone());

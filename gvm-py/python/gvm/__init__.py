@@ -66,8 +66,7 @@ __all__ = [
     "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Node",
     "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "OutputLost", "Overloaded",
     "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax", "Timeout", "Trap",
-    "UnsupportedType",
-    "Variant", "VersionMismatch", "WitError", "__version__",
+    "UnsupportedType", "Variant", "VersionMismatch", "WitError", "__version__",
 ]
 
 if _log := _os.environ.get("RUST_LOG"):

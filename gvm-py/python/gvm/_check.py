@@ -1,7 +1,7 @@
-"""Checks of what a person gives for a parameter.
+"""Checks of the arguments that callers pass.
 
-In: the name of a parameter and the value that was given for it. Out: the value in the form that is used, or
-`gvm.BadArguments` that names the parameter. Must not know: what the parameters do.
+In: the name of a parameter and the value that was passed for it. Out: the value in the form that this package uses,
+or `gvm.BadArguments` with the name of the parameter. Must not know: what the parameters do.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ._errors import BadArguments
 
 
 def refuse(name: str, expected: str, value: object) -> NoReturn:
-    """Says that a value does not fit."""
+    """Raises `gvm.BadArguments` for a value that does not fit."""
     raise BadArguments(f"{name}: expected {expected}, found {reprlib.repr(value)}")
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False."""
+    """Checks for True or False."""
     if not isinstance(value, bool):
         refuse(name, "True or False", value)
     return value
 
 
 def count(name: str, value: Any, least: int = 0) -> int:
-    """A whole number."""
+    """Checks for a whole number of at least `least`."""
     expected = f"a whole number of at least {least}"
     if isinstance(value, bool):
         refuse(name, expected, value)
@@ -44,7 +44,7 @@ def count(name: str, value: Any, least: int = 0) -> int:
 
 
 def seconds(name: str, value: Any) -> float | None:
-    """A time in seconds, or a `timedelta`; None for no limit."""
+    """Checks for a time in seconds or a `timedelta`, and returns seconds. None means no limit."""
     if value is None:
         return None
     expected = "a finite number of seconds, 0 or more, or None"
@@ -62,26 +62,26 @@ def seconds(name: str, value: Any) -> float | None:
 
 
 def text(name: str, value: object) -> str:
-    """A str."""
+    """Checks for a str."""
     if not isinstance(value, str):
         refuse(name, "a str", value)
     return value
 
 
 def optional_text(name: str, value: object) -> str | None:
-    """A str, or None."""
+    """Checks for a str or None."""
     return None if value is None else text(name, value)
 
 
 def texts(name: str, value: Any) -> list[str]:
-    """Several str; a single one would be taken for its letters, and is refused."""
+    """Checks for several str. Refuses a single str, because iterating over it yields its characters."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         refuse(name, "a list of str", value)
     return [text(f"{name}[{place}]", item) for place, item in enumerate(value)]
 
 
 def pairs(name: str, value: Any) -> list[tuple[str, str]]:
-    """A mapping of str to str; None for an empty one."""
+    """Checks for a mapping of str to str. None means an empty one."""
     if value is None:
         return []
     if not isinstance(value, Mapping):
@@ -90,7 +90,7 @@ def pairs(name: str, value: Any) -> list[tuple[str, str]]:
 
 
 def path(name: str, value: Any) -> str:
-    """A path, as a str."""
+    """Checks for a path, and returns it as a str."""
     try:
         found = os.fspath(value)
     except TypeError:
@@ -99,15 +99,15 @@ def path(name: str, value: Any) -> str:
 
 
 def function(name: str, value: Any) -> Any:
-    """Something that can be called, or None."""
+    """Checks for a callable or None."""
     if value is not None and not callable(value):
         refuse(name, "a function", value)
     return value
 
 
 def known(names: Iterable[str], allowed: Iterable[str], what: str) -> None:
-    """Refuses keyword arguments that nothing takes."""
+    """Refuses keyword arguments that are not in `allowed`; `what` names the object that takes them."""
     choices = sorted(allowed)
     for name in names:
         if name not in choices:
-            raise BadArguments(f"unexpected keyword argument {name!r}: {what} takes {', '.join(choices)}")
+            raise BadArguments(f"unexpected keyword argument {name!r}", help=f"{what} takes {', '.join(choices)}")

@@ -1,6 +1,7 @@
-"""The compiler child: `python -m gvm._compile plain|fuel WASM CODE`.
+"""The compiler process: `python -m gvm._compile plain|fuel WASM CODE`.
 
-In: a file of wasm. Out: a file of machine code; the exit status says how it went. Bounds itself first.
+In: a file with WebAssembly. Out: a file with machine code, and an exit status. The process limits its own memory and
+time before it compiles. Must not know: nodes.
 """
 
 import sys

@@ -1,7 +1,6 @@
-"""The base of every exception for an error code.
+"""The base class of the exceptions for error codes.
 
-In: what Rust says of a failure. Out: an exception with a code, a message and an outcome. Must not know: what
-failed.
+In: the parts of an error. Out: an exception with a code, a message, an outcome and help. Must not know: what failed.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from typing import Any
 
 
 class Error(Exception):
-    """A coded error of GVM.
+    """An error of GVM with a code.
 
-    `code` is stable (`"MODULE_NOT_FOUND"`); `message` is one sentence. `outcome` says whether the call may
-    have had effects: `"not-started"`, `"ran-and-failed"`, or `"unknown"` (the connection was lost while it ran).
-    `context` has more lines for a person: a backtrace, a signature. `help` says what you can do; it is also a note
-    of the exception, so that a traceback shows it. An error that `map` or `starmap` raises has the `index` of its
-    item and the item's `arguments`.
+    `code` is stable (`"MODULE_NOT_FOUND"`). `message` says in one line what happened. `outcome` says whether the call
+    may have had effects: `"not-started"`, `"ran-and-failed"`, or `"unknown"` (the connection was lost while it ran).
+    `context` has more lines, such as a backtrace or a signature; it is None if there are none. `help` says what you
+    can do, or is None. The help is also a note of the exception, so a traceback shows it and `str(error)` does not.
+    `status` is the guest's exit status (`gvm.GuestExit`). An error that `map` or `starmap` raises has the `index` of
+    its item and the item's `arguments`.
     """
 
     code: str = "INTERNAL"
@@ -46,5 +46,6 @@ class Error(Exception):
         return f"{lines}\n{self.context}" if self.context else lines
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Whatever was added to it, such as a note, goes along.
+        # The state holds everything that was added later. The notes are part of it, with the help among them, so the
+        # help is not passed to the class a second time.
         return type(self), (self.message,), dict(vars(self))

@@ -1,7 +1,7 @@
-"""What happens to a node without its asking.
+"""The events of a node.
 
-In: what Rust says of it. Out: events, one after another, to iterate over or for a function. Must not know: what
-a node is.
+In: events from Rust. Out: the same as objects, to iterate over or to pass to a function. Must not know: the class
+`Node`.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from ._loop import Steps, twin
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to a node without its asking."""
+    """Something that happened to a node and that the node did not start itself."""
 
     kind: Literal[
         "connected", "down", "gpmd-lost", "gpmd-back", "gpmd-refused", "asked", "ask-ended", "waiting", "leaving"
     ]
     node: str | None = None
-    """The node that connected, went, or asks to connect (`asked`: `node.answer(event, True)`)."""
+    """The other node, if the event is about one. Answer `asked` with `node.answer(event, True)`."""
     why: str | None = None
-    """Why it went (`disconnected`, `connection lost`, `shut down`), or how a question ended."""
+    """Why the node is gone (`disconnected`, `connection lost`, `shut down`), how its question ended, or why gpmd
+    refused this node."""
     number: int | None = None
-    """Of a question, which; of a node that is leaving, how many calls it waits for."""
+    """The number of a question, or how many calls a node that is leaving waits for."""
 
 
 class Events:
-    """What happens to a node from now on, in order: iterate over it, or `async for`. It ends with the node."""
+    """The events of a node from now on, in order. Iterate with `for` or `async for`. Ends when the node ends."""
 
     def __init__(self, core: _gvm.Events) -> None:
         self._core = core
 
     @twin
     def get(self, timeout: float | None = None) -> Steps[Event | None]:
-        """The next event; None where none came within `timeout` seconds, or the node has ended."""
+        """Waits for the next event. Returns None if none came within `timeout` seconds, or if the node has ended."""
         words = yield self._core.next(_check.seconds("timeout", timeout))
         return None if words is None else Event(*words)
 
@@ -59,9 +60,9 @@ class Events:
 
 
 def tell(events: Events, on_event: Callable[[Event], object]) -> None:
-    """Calls a function with each event, until the node has ended."""
+    """Calls a function with each event until the node ends."""
     while (event := events.get()) is not None:
         try:
             on_event(event)
-        except Exception:
-            sys.excepthook(*sys.exc_info())
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)

@@ -1,7 +1,7 @@
-"""What a pool gives for a call: its future; and for many calls: their results in order.
+"""The future of one call of a pool, and the results of many calls in order.
 
-In: tasks that a pool has taken. Out: results, errors that say which item failed, and word to the pool of what
-nobody waits for any more. Must not know: how a pool places tasks.
+In: tasks that a pool accepted. Out: results, errors that name the item that failed, and calls to the pool to cancel
+tasks. Must not know: how a pool assigns tasks to nodes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class _Owner(Protocol):
 
 
 class Future(concurrent.futures.Future[T]):
-    """The future of one call. `cancel()` stops a call that runs, too; a future of which nobody has the pool nor
-    the future itself is cancelled."""
+    """The future of one call. `cancel()` also stops a call that runs. The call is cancelled when nothing refers to
+    the future or its pool any more."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        # Whoever has the future has the pool, until it is done.
+        # The reference keeps the pool alive until the future is done.
         self._task: Task | None = task
 
     def cancel(self) -> bool:
-        """Cancels the call, and stops the guest where it runs. False where the call has ended."""
-        # To its base class it is pending until it ends, so that it can be cancelled until then.
+        """Cancels the call and stops the guest, wherever it runs. Returns False if the call has ended."""
+        # The base class sees the future as pending until it ends, so it can be cancelled until then.
         if not super().cancel():
             return False
         if task := self._task:
@@ -44,12 +44,12 @@ class Future(concurrent.futures.Future[T]):
         return True
 
     def running(self) -> bool:
-        """Whether the call has been given to a node and has not ended."""
+        """Returns whether the call was sent to a node and has not ended."""
         task = self._task
         return task is not None and task.begun and not self.done()
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        """Has this function called with the future once it is done."""
+        """Calls `fn` with the future once it is done."""
         attend(self)
         super().add_done_callback(fn)
 
@@ -68,7 +68,7 @@ class Future(concurrent.futures.Future[T]):
 
 
 class Task:
-    """One call, from its submission to its one end."""
+    """One call of a pool, from its submission to its end."""
 
     __slots__ = ("owner", "number", "future", "target", "kind", "args", "tries", "begun", "settled", "place", "context")
 
@@ -82,16 +82,16 @@ class Task:
         self.kind = kind
         self.args = args
         self.tries = tries
-        """How often it may run again where it may have run already; None for always."""
+        """How often it may run again after it may already have run. None means always."""
         self.begun = False
         self.settled = False
-        """Whether somebody has taken it upon themselves to end the future, which only one may."""
+        """Whether a caller has claimed the right to end the future. Only one caller may."""
         self.place: Any = None
-        # By it a notebook finds the cell that this task's output belongs to.
+        # A notebook uses it to find the cell that this task's output belongs to.
         self.context = contextvars.copy_context()
 
     def again(self) -> bool:
-        """Whether it may run once more; counts that."""
+        """Returns whether the task may run once more, and counts that attempt."""
         if self.tries is None:
             return True
         self.tries -= 1
@@ -111,8 +111,9 @@ class Task:
 class Results(Iterator[Any]):
     """The results of a `map`, in the order of its items.
 
-    The first item that fails raises its error, which says which item it was, and ends the iteration. Whatever is
-    not needed any more is cancelled then, and so it is with `close()` and when nobody has the iterator.
+    The first item that fails raises its error and ends the iteration. The error has the `index` and the `arguments`
+    of the item. The remaining calls are cancelled then, on `close()`, and when nothing refers to the iterator any
+    more.
     """
 
     def __init__(self, tasks: list[Task], timeout: float | None, bar: Any) -> None:
@@ -132,7 +133,7 @@ class Results(Iterator[Any]):
 
     def __next__(self) -> Any:
         if self._closed:
-            raise Closed("this iterator has been closed")
+            raise Closed("the iterator is closed")
         if not self._tasks:
             self._stop()
             raise StopIteration
@@ -155,11 +156,11 @@ class Results(Iterator[Any]):
             if task.future.done():
                 raise
         came = self._total - len(self._tasks)
-        why = f"{came} of {self._total} results of `{task.target}` came within {self._timeout} s"
-        raise Timeout(why, outcome="unknown")
+        why = f"only {came} of {self._total} results of `{task.target}` arrived within {self._timeout} s"
+        raise Timeout(why, outcome="unknown", help="pass a larger `timeout`")
 
     def _stop(self) -> None:
-        # The last one first: none of them begins in the place that another one frees.
+        # In reverse order, so that no task starts in the slot that another one frees.
         while self._tasks:
             self._tasks.pop()[1].future.cancel()
         bar, self._bar = self._bar, None
@@ -167,7 +168,7 @@ class Results(Iterator[Any]):
             bar.close()
 
     def close(self) -> None:
-        """Cancels what has not ended. Doing so again changes nothing."""
+        """Cancels the calls that have not ended. Has no effect the second time."""
         self._closed = True
         self._stop()
 
@@ -182,7 +183,7 @@ class Results(Iterator[Any]):
 
 
 def _name_item(error: BaseException, index: int, task: Task) -> None:
-    """Says in an error which item of a map it is about."""
+    """Adds the item of a map to the error that the item raised."""
     arguments = ", ".join(map(reprlib.repr, task.args))
     error.add_note(f"in item {index}: {task.target}({arguments})")
     if isinstance(error, (Error, WitError)):

@@ -1,4 +1,4 @@
-"""What Rust gives to the Python of this package. Private, but for `Function`."""
+"""The extension module, written in Rust. Private, except for `Function`."""
 
 import inspect
 import os
@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, final
 
 __all__ = [
-    "CODES", "Awaited", "Canceller", "Completions", "Ending", "Events", "Function", "Gpmd", "Module", "Node", "Op", "Twin",
-    "__version__", "after_fork_in_child", "check_fork", "check_options", "compile_main", "inert", "log_to_stderr", "target_kind", "upload",
+    "CODES", "Awaited", "Canceller", "Completions", "Ending", "Events", "Function", "Gpmd", "Module", "Node", "Op",
+    "Twin", "__version__", "after_fork_in_child", "check_fork", "check_options", "compile_main", "inert",
+    "log_to_stderr", "target_kind", "upload",
 ]
 
 __version__: str
@@ -26,7 +27,7 @@ def log_to_stderr(filter: str) -> bool: ...
 def upload(home: str | os.PathLike[str], name: str, version: str, data: bytes) -> Op: ...
 @final
 class Op(Awaitable[Any]):
-    """A request that has not begun: `wait()` it, or `await` it, once."""
+    """A request that has not started. Call `wait()`, or `await` it, once."""
 
     def wait(self) -> Any: ...
     def begin(self, completions: Completions, callback: Callable[[Any, Any], object]) -> Canceller: ...
@@ -34,7 +35,7 @@ class Op(Awaitable[Any]):
 
 @final
 class Awaited:
-    """What an event loop waits on."""
+    """The awaitable of a request, for an event loop."""
 
     def __iter__(self) -> Awaited: ...
     def __next__(self) -> Any: ...
@@ -48,7 +49,7 @@ class Canceller:
 
 @final
 class Completions:
-    """What became of calls, to be taken by one thread."""
+    """The queue of finished calls, which one thread drains."""
 
     def __new__(cls, socket: bool) -> Completions: ...
     def fileno(self) -> int: ...
@@ -59,7 +60,7 @@ class Completions:
 
 @final
 class Gpmd:
-    """A gpmd of a home of its own, in this process."""
+    """The gpmd of a home, in this process."""
 
     @staticmethod
     def start(home: str | os.PathLike[str], python: str) -> Op: ...
@@ -100,7 +101,7 @@ class Node:
 
 @final
 class Ending:
-    """What can end a node, and holds nothing else of it."""
+    """Ends a node, and refers to no Python object of it."""
 
     @property
     def closed(self) -> bool: ...
@@ -108,13 +109,13 @@ class Ending:
 
 @final
 class Events:
-    """What happens to a node, in order."""
+    """The events of a node, in order."""
 
     def next(self, timeout: float | None) -> Op: ...
 
 @final
 class Module:
-    """What is known of a module."""
+    """A module, or a live instance of one, with its signatures."""
 
     @property
     def noun(self) -> str: ...
@@ -137,8 +138,8 @@ class Module:
 
 @final
 class Function:
-    """A WebAssembly function. Call it; `aio(…)` is its awaitable twin, `options(timeout=…)` the same function
-    with other limits or another place for its output."""
+    """A WebAssembly function. Call it, or await `aio(…)`. `options(timeout=…)` returns the same function with other
+    limits or outputs."""
 
     @property
     def __name__(self) -> str: ...
@@ -163,7 +164,7 @@ class Function:
 
 @final
 class Twin:
-    """A function's awaitable twin."""
+    """The awaitable twin of a function."""
 
     @property
     def __name__(self) -> str: ...

@@ -1,4 +1,7 @@
-"""Tables for notebooks. In: plain text. Out: HTML in which nothing of it is markup."""
+"""Tables for notebooks.
+
+In: plain text. Out: HTML in which that text is escaped. Must not know: what the tables show.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table with a title; every cell is escaped."""
+    """Returns a table with a title. Every cell is escaped."""
     cells = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in head)
     body = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"

@@ -1,7 +1,7 @@
-"""What must end before the process does, and what a fork must not touch.
+"""Closes objects before the interpreter exits.
 
-In: nodes, pools and networks, as they are made. Out: all of them closed when the interpreter leaves, in the
-process that made them. Must not know: what they are.
+In: nodes, pools and networks, when they are created. Out: all of them closed at exit, in the process that created
+them and not in its forks. Must not know: the classes of these objects.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import _gvm
 
 class _Closable(Protocol):
     def _leave(self) -> None:
-        """Ends at once, waiting for nothing that runs."""
+        """Ends at once, without waiting for running calls."""
 
 
 _kept: weakref.WeakValueDictionary[int, _Closable] = weakref.WeakValueDictionary()
@@ -24,7 +24,7 @@ _made = 0
 
 
 def keep(thing: _Closable) -> None:
-    """Has this closed when the interpreter leaves, if it lives that long."""
+    """Registers an object that must be closed when the interpreter exits, if the object still exists then."""
     global _made
     _made += 1
     _kept[_made] = thing
@@ -32,17 +32,17 @@ def keep(thing: _Closable) -> None:
 
 @atexit.register
 def _close_all() -> None:
-    # The last one made first: pools before the networks they run on, networks before single nodes.
+    # In reverse order of creation: pools before the networks that they use, networks before single nodes.
     for _, thing in sorted(_kept.items(), reverse=True):
         try:
             thing._leave()
         except Exception:
-            # Nothing more can be done about it, and nobody is left to be told.
+            # The interpreter exits: no caller is left to handle the error.
             pass
 
 
 def _in_child() -> None:
-    """A fork's child has none of the threads: it leaves everything to its parent."""
+    """Forgets everything in the child of a fork. The child has no threads of GVM, so only the parent closes."""
     _gvm.after_fork_in_child()
     _kept.clear()
 

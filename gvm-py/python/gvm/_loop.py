@@ -1,7 +1,7 @@
 """Requests in an event loop, and methods that have an awaitable twin.
 
-In: requests that Rust has made ready (`Op`). Out: their results, waited for or awaited. One queue per loop
-brings what ended back to it. Must not know: what is requested.
+In: requests that Rust prepared (`Op`). Out: their results, after a blocking wait or an `await`. One queue per event
+loop carries finished requests back to it. Must not know: what is requested.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ A = TypeVar("A")
 S = TypeVar("S")
 
 Steps = Generator[Op, Any, R]
-"""What a request consists of: each `Op` that it yields comes back as its result."""
+"""A generator of requests: each `Op` that it yields is sent back as the result of that `Op`."""
 
 _BEAT = 0.05
-"""Seconds between two looks at signals while a loop of the main thread awaits something of ours."""
+"""Seconds between two checks for signals while an event loop of the main thread awaits a request or a future."""
 
 
 class _Attended:
-    """One loop: its queue, and the beat that keeps it awake.
+    """One event loop: its queue, and the timer that wakes it.
 
-    A signal's handler that cancels a task (a notebook's interrupt) does not wake the loop, which then sleeps on.
-    While something of ours is awaited, the loop wakes by itself some times a second and sees what was cancelled.
+    A signal handler that cancels a task (a notebook's interrupt) does not wake the loop. So while the loop awaits a
+    request or a future of GVM, a timer wakes it several times per second, and the loop sees that the task was
+    cancelled.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.queue = Completions(True)
         self.futures: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
-        # Handlers of signals run on the main thread alone.
+        # Python runs signal handlers only on the main thread.
         self._beats = threading.current_thread() is threading.main_thread()
         self._beating = False
         loop.add_reader(self.queue.fileno(), self.queue.drain)
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Keeps the loop awake for as long as something is under way."""
+        """Wakes the loop regularly while a request or a future is pending."""
         if self._beats and not self._beating:
             self._beating = True
             loop.call_later(_BEAT, self._beat, weakref.ref(loop))
@@ -75,8 +76,8 @@ def _attended(loop: asyncio.AbstractEventLoop) -> _Attended:
 
 
 def running() -> tuple[asyncio.Future[Any], Completions]:
-    """A future of the running loop, and the queue by which it is told of results."""
-    # Whoever gets here has it already; the compiler child starts sooner without.
+    """Returns a new future of the running loop, and the queue that delivers results to the loop."""
+    # A caller in a loop has imported it already. The compiler process starts faster without it.
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -86,7 +87,7 @@ def running() -> tuple[asyncio.Future[Any], Completions]:
 
 
 def attend(future: concurrent.futures.Future[Any]) -> None:
-    """Keeps the running loop awake, where there is one, until this future is done: it may be awaited there."""
+    """Wakes the running loop regularly, if there is one, until this future is done, because it may be awaited there."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return
@@ -100,12 +101,12 @@ def attend(future: concurrent.futures.Future[Any]) -> None:
 
 
 async def awaiting(op: Op) -> Any:
-    """The request as a coroutine, for `asyncio.create_task` and its like."""
+    """Wraps a request in a coroutine, which `asyncio.create_task` and similar functions need."""
     return await op
 
 
 def wait(steps: Steps[R]) -> R:
-    """Carries steps out on this thread."""
+    """Runs the steps of a request on this thread."""
     answer: Any = None
     failed: BaseException | None = None
     while True:
@@ -136,10 +137,9 @@ async def _await(steps: Steps[R]) -> R:
 
 
 class _Method:
-    """What a class has for a method that has an awaitable twin, `aio`.
+    """The class attribute for a method that has an awaitable twin, `aio`.
 
-    It is a function of the instance, as any method that is taken from its class, to `inspect`, `help` and `mock`
-    too.
+    It behaves like a plain function of the class, also for `inspect`, `help` and `mock`.
     """
 
     __name__: str
@@ -154,7 +154,7 @@ class _Method:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        # Functions cannot be subclassed, and whatever takes classes apart asks for one.
+        # Functions cannot be subclassed, and tools that inspect classes test for a function.
         return types.FunctionType
 
     @property
@@ -171,11 +171,11 @@ class _Method:
 
 
 def _plain(*args: Any, **kwargs: Any) -> None:
-    """The kind of function that all of these are: one that neither awaits nor yields."""
+    """Supplies the code object of all these methods: that of a function which neither awaits nor yields."""
 
 
 class twin(_Method, Generic[S, P, R]):
-    """Makes of a generator of requests a method with an awaitable twin."""
+    """Turns a generator of requests into a method with an awaitable twin."""
 
     def __init__(self, make: Callable[Concatenate[S, P], Steps[R]]) -> None:
         super().__init__(make)
@@ -197,7 +197,7 @@ class twin(_Method, Generic[S, P, R]):
 
 
 class future_twin(_Method, Generic[S, P]):
-    """Makes of a method that gives a future one whose awaitable twin gives the future's result."""
+    """Turns a method that returns a future into one with an awaitable twin that returns the future's result."""
 
     def __init__(self, make: Callable[Concatenate[S, P], Future[Any]]) -> None:
         super().__init__(make)
@@ -207,7 +207,7 @@ class future_twin(_Method, Generic[S, P]):
         return made
 
     async def aio(self, instance: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The awaitable twin; cancelling it, or dropping it, cancels the future."""
+        """The awaitable twin. Cancelling or dropping it cancels the future."""
         import asyncio
 
         future = self(instance, *args, **kwargs)
@@ -225,7 +225,7 @@ class future_twin(_Method, Generic[S, P]):
 
 
 class Bound(Generic[P, R, A]):
-    """A method of one object: call it, or await its `aio`."""
+    """A method of one object. Call it, or await its `aio`."""
 
     def __init__(self, function: Any, instance: Any) -> None:
         self.__func__ = function
@@ -246,7 +246,7 @@ class Bound(Generic[P, R, A]):
         return made
 
     def __getattr__(self, name: str) -> Any:
-        # As of a method: what it does not have itself is its function's.
+        # A method passes attributes that it does not have on to its function.
         if name in ("__func__", "__self__"):
             raise AttributeError(name)
         return getattr(self.__func__, name)
@@ -268,5 +268,5 @@ class Bound(Generic[P, R, A]):
 
 
 def background(op: Op) -> None:
-    """Makes a request whose result nobody waits for, from wherever it may be (a finalizer)."""
+    """Starts a request and ignores its result. May be called from any thread, also by a finalizer."""
     op.begin(Completions(False), lambda result, error: None)

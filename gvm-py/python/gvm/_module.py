@@ -1,7 +1,7 @@
 """Modules and live instances as Python objects.
 
-In: what Rust knows of a module. Out: an object whose attributes are the exported functions. Must not know:
-how functions are called.
+In: what Rust knows about a module. Out: an object whose attributes are the exported functions. Must not know: how
+functions are called.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def _last(interface: str) -> str:
-    """`ns:pkg/iface@1.0.0` as an attribute: `iface`."""
+    """Returns the attribute name of an interface: `iface` for `ns:pkg/iface@1.0.0`."""
     return attribute(interface.partition("@")[0].rpartition("/")[2])
 
 
 class _Functions:
-    """What modules, instances and interfaces share: functions as attributes, found when asked for."""
+    """The base class of modules, instances and interfaces. Functions are attributes, found on first access."""
 
     def __init__(self, core: _gvm.Module, node: Node, interface: str | None) -> None:
         self._core = core
@@ -39,9 +39,9 @@ class _Functions:
                 yield interface, name, signature
 
     def _function(self, name: str) -> Function:
-        """A function by its name as Python has it, or as WIT has it."""
+        """Returns a function by its Python name or by its WIT name."""
         wit = {wit for _, wit, _ in self._exports() if attribute(wit) == name}
-        # Whoever has a function has the node, and the private network that the node is of.
+        # The function keeps the node alive, and with it the private network of the node.
         return self._core.function(self._interface, wit.pop() if len(wit) == 1 else name, self._node)
 
     def __getattr__(self, name: str) -> Any:
@@ -88,7 +88,7 @@ class _Functions:
 
 
 class Interface(_Functions):
-    """The functions of one exported interface: `module.iface.function(…)`."""
+    """An exported interface; its functions are attributes: `module.iface.function(…)`."""
 
     def __repr__(self) -> str:
         return self._text(_gvm.inert(f"interface {self._interface} of {self._title()}"))
@@ -98,10 +98,10 @@ class Interface(_Functions):
 
 
 class Module(_Functions):
-    """A module of the home, run on one node: its attributes are the functions that it exports, in snake_case.
+    """A module of the home, run on one node. Its attributes are the exported functions, in snake_case.
 
-    Each call runs in a fresh instance. `module["name"]` serves where a function's name is one of ours, and
-    for interfaces by their full name; `module()` runs its main.
+    Each call runs in a fresh instance. Use `module["name"]` if a function has the same name as an attribute of this
+    class, and for the full name of an interface. `module()` runs the module's main.
     """
 
     def __init__(self, core: _gvm.Module, node: Node) -> None:
@@ -119,11 +119,13 @@ class Module(_Functions):
                     return Interface(self._core, self._node, interface)
                 case several:
                     lines = "\n".join(f'  {self._core.noun}["{interface}"]' for interface in several)
-                    raise FunctionAmbiguous("several interfaces have this name; say which:", context=lines)
+                    raise FunctionAmbiguous(
+                        f"several interfaces have the name `{name}`", context=lines, help="use one of the full names"
+                    )
         return self._function(name)
 
     def __getitem__(self, name: str) -> Any:
-        """A function or an interface by its name as WIT has it."""
+        """Returns a function or an interface by its WIT name."""
         for interface in self._interfaces():
             if name in (interface, interface.partition("@")[0]):
                 return Interface(self._core, self._node, interface)
@@ -141,7 +143,7 @@ class Module(_Functions):
 
     @property
     def name(self) -> str:
-        """The module's name, with the version where one was chosen."""
+        """The module's name, with the version if one was given."""
         return self._core.noun
 
     @property
@@ -162,8 +164,10 @@ class Module(_Functions):
 
 
 class Instance(Module):
-    """A live instance: its calls run one after another and keep state. It ends with `close()`, with its
-    `with` block, with the first call that traps in it, or with its node."""
+    """A live instance of a module. Its calls run one after another and share state.
+
+    It ends with `close()`, at the end of its `with` block, with the first call that traps in it, or with its node.
+    """
 
     def __init__(self, core: _gvm.Module, node: Node) -> None:
         super().__init__(core, node)
@@ -173,25 +177,27 @@ class Instance(Module):
 
     @property
     def id(self) -> str:
-        """The name by which its node knows it: `i1`."""
+        """The name that the instance has on its node: `i1`."""
         return self._core.instance or ""
 
     @twin
     def close(self) -> Steps[None]:
-        """Lets the instance go. Doing so again changes nothing."""
+        """Drops the instance. Has no effect the second time."""
         if self._finalizer.detach() and not self._node.closed:
             yield self._node._core.drop_instance(self.id)
 
     def __enter__(self) -> Instance:
         if not self._finalizer.alive:
-            raise InstanceNotFound(f"the instance `{self.id}` has been closed")
+            raise InstanceNotFound(
+                f"the live instance `{self.id}` is closed", help="make a new one with `node.spawn`"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self.close()
         except Error:
-            # It went before: with its node, or with a call that trapped.
+            # It ended before: with its node, or with a call that trapped.
             pass
 
     async def __aenter__(self) -> Instance:
@@ -211,9 +217,9 @@ class Instance(Module):
 
 
 def _let_go(core: _gvm.Node, name: str) -> None:
-    """An instance that nobody has any more goes, as a file is closed; nobody is told if it had gone."""
+    """Drops an instance that nothing refers to any more. Ignores the error if the instance had ended."""
     try:
         background(core.drop_instance(name))
     except Error:
-        # So has its node.
+        # Its node is closed too.
         pass

@@ -1,7 +1,7 @@
-"""A private network: a gpmd and nodes of its own, for notebooks and tests.
+"""A private network with its own gpmd and nodes, for notebooks and tests.
 
-In: how many nodes. Out: nodes, a pool over them; all gone afterwards, with their folder, their sockets and
-their processes. Must not know: what is run on it.
+In: the number of nodes and their options. Out: nodes, and a pool over them. When the network closes, their folder,
+sockets and processes are gone. Must not know: what runs on it.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ else:
     N = TypeVar("N")
 
 _READY = 60.0
-"""Seconds that a child may take to answer: Python and the engine start, on a machine that may be busy."""
+"""Seconds that a child process has to answer. It starts Python and the engine, and the machine may be busy."""
 
 _CALLS = ("timeout", "max_memory", "max_output", "fuel", "stdout", "stderr")
 _NODES = ("accept", "dirs", "env", "allow_net", "grant", "allow_calls", "session_time")
 
 
 class LocalNetwork(Generic[N]):
-    """A gpmd and `nodes` nodes of their own, that nothing outside of this process meets.
+    """A private network: its own gpmd and `nodes` nodes, in a home that no other process uses.
 
-    With `processes=True` each node is a process of its own (`processes` lists them), reached through one
-    more node here, `net.node`; `net.nodes` are peers then. Options (`timeout`, `max_memory`, …) go with every
-    call; `accept`, `dirs`, `env`, `allow_net`, `grant`, `allow_calls` and `session_time` are each node's, as of
-    `gvm.Node`.
+    With `processes=True` each node runs in its own process (`processes` lists them). `net.nodes` are then peers, and
+    one more node, `net.node`, runs in this process. The options `timeout`, `max_memory`, `max_output`, `fuel`,
+    `stdout` and `stderr` apply to every call. The options `accept`, `dirs`, `env`, `allow_net`, `grant`,
+    `allow_calls` and `session_time` apply to each node, as in `gvm.Node`.
     """
 
     nodes: Sequence[N]
-    """Its nodes; peers where they are processes of their own."""
+    """The nodes of the network. They are peers if they run in their own processes."""
 
     @overload
     def __init__(
@@ -64,7 +64,7 @@ class LocalNetwork(Generic[N]):
         count = _check.count("nodes", nodes, 1)
         apart = _check.flag("processes", processes)
         _check.known(options, (*_CALLS, *_NODES), "a network")
-        # Each node reads them anew.
+        # Each node reads the options again, so an iterator must become a list.
         options = {key: [*value] if isinstance(value, Iterator) else value for key, value in options.items()}
         _gvm.check_options({key: value for key, value in options.items() if key in _CALLS})
         settings(**{key: value for key, value in options.items() if key in _NODES})
@@ -74,7 +74,7 @@ class LocalNetwork(Generic[N]):
         self.home = parts.home
         """The network's home folder."""
         self.processes = parts.processes
-        """The nodes' processes, in the order of `nodes`; none where they live in this one."""
+        """The processes of the nodes, in the order of `nodes`. Empty if the nodes run in this process."""
         self._lease = Lease(parts)
         self._pool: Pool | None = None
         _life.keep(parts)
@@ -83,7 +83,7 @@ class LocalNetwork(Generic[N]):
             names = ["here"] if apart else [f"node-{n}" for n in range(1, count + 1)]
             own = [self._start(name) for name in names]
             self.node = own[0]
-            """A node of the network that lives in this process."""
+            """A node of the network that runs in this process."""
             found: Sequence[Any] = self._start_processes(count) if apart else own
             self.nodes = found
         except BaseException:
@@ -114,12 +114,12 @@ class LocalNetwork(Generic[N]):
     def _check(self) -> None:
         _gvm.check_fork()
         if self._parts.closed:
-            raise Closed("the network has been closed")
+            raise Closed("the network is closed", help="make a new `gvm.LocalNetwork`")
 
     @twin
     def upload(self, name: str, version: str, source: str | os.PathLike[str] | bytes) -> Steps[list[str]]:
-        """Uploads a module: a path of `.wasm` or `.wat`, or the bytes. Every node has it at once. Gives its
-        signatures."""
+        """Uploads a module: the path of a `.wasm` or `.wat` file, or the bytes. Every node can use it at once.
+        Returns the signatures of its functions."""
         self._check()
         words = _check.text("name", name), _check.text("version", version)
         signatures: list[str] = yield _gvm.upload(self.home, *words, read(source))
@@ -127,7 +127,7 @@ class LocalNetwork(Generic[N]):
 
     @property
     def pool(self) -> Pool:
-        """The pool over all nodes, with the network's options; `gvm.Pool(net.nodes, …)` makes others."""
+        """The pool over all nodes, with the network's options. `gvm.Pool(net.nodes, …)` makes other pools."""
         self._check()
         parts = self._parts
         with parts.lock:
@@ -141,7 +141,7 @@ class LocalNetwork(Generic[N]):
     def submit(
         self, target: Target, /, *args: Any, retry: bool | None = None, retries: int | None = None
     ) -> Future[Any]:
-        """As `Pool.submit`."""
+        """Submits to the network's pool; see `Pool.submit`."""
         return self.pool.submit(target, *args, retry=retry, retries=retries)
 
     def map(
@@ -154,7 +154,7 @@ class LocalNetwork(Generic[N]):
         retries: int | None = None,
         progress: bool = False,
     ) -> Results:
-        """As `Pool.map`."""
+        """Maps over the network's pool; see `Pool.map`."""
         return self.pool.map(
             target, *iterables, timeout=timeout, chunksize=chunksize, retry=retry, retries=retries,
             progress=progress,
@@ -171,24 +171,24 @@ class LocalNetwork(Generic[N]):
         retries: int | None = None,
         progress: bool = False,
     ) -> Results:
-        """As `Pool.starmap`."""
+        """Maps over the network's pool; see `Pool.starmap`."""
         return self.pool.starmap(
             target, arguments, timeout=timeout, chunksize=chunksize, retry=retry, retries=retries,
             progress=progress,
         )
 
     def as_completed(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
-        """As `Pool.as_completed`."""
+        """Yields the futures as they end; see `Pool.as_completed`."""
         return Pool.as_completed(futures, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As `Pool.shutdown`; `close()` ends the network itself."""
+        """Shuts down the network's pool; see `Pool.shutdown`. `close()` ends the network itself."""
         if not self._parts.closed:
             self.pool.shutdown(wait, cancel_futures=cancel_futures)
 
     def close(self) -> None:
-        """Ends everything at once: calls, nodes, processes, the daemon, the folder. Doing so again changes
-        nothing."""
+        """Stops all calls, nodes, processes and the daemon at once, and removes the folder. Has no effect the second
+        time."""
         self._lease.detach()
         self._parts.close()
 
@@ -203,7 +203,7 @@ class LocalNetwork(Generic[N]):
         return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
-        # Whoever gets here has it already; what needs no loop starts sooner without.
+        # A caller in a loop has imported it already. Programs without a loop start faster without it.
         import asyncio
 
         await asyncio.to_thread(self.close)
@@ -227,11 +227,11 @@ class LocalNetwork(Generic[N]):
 
 
 _SHARED = ("max_memory", "max_output", *_NODES)
-"""The options that the nodes of other processes are started with; the others go with each call."""
+"""The options that nodes in their own processes start with. The other options are sent with each call."""
 
 
 def _plain(value: Any) -> Any:
-    """An option, checked before, as JSON has it."""
+    """Returns an option, which was checked before, in a form that JSON has."""
     if isinstance(value, (str, float)) or value is None:
         return value
     if hasattr(value, "items"):
@@ -240,9 +240,12 @@ def _plain(value: Any) -> Any:
 
 
 def _ready(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """What a child says once it answers."""
+    """Waits for the first line of a child process, and returns it.
+
+    Raises the error that the child reports, or `gvm.Internal` if it ends without a line.
+    """
     if process.stdout is None:
-        raise Internal("a node's process has no standard output")
+        raise Internal("the process of a node has no standard output")
     watchdog = threading.Timer(_READY, process.kill)
     watchdog.start()
     try:
@@ -251,8 +254,11 @@ def _ready(process: subprocess.Popen[bytes]) -> dict[str, Any]:
         watchdog.cancel()
     process.stdout.close()
     if not line:
-        raise Internal(f"a node's process ended before it answered: status {process.wait()}")
+        raise Internal(
+            f"the process of a node ended with status {process.wait()} before it answered",
+            help="read what the process wrote to standard error",
+        )
     said: dict[str, Any] = json.loads(line)
     if "code" in said:
-        raise CLASSES[said["code"]](said["message"])
+        raise CLASSES[said["code"]](said["message"], context=said["context"], help=said["help"])
     return said

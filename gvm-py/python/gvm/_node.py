@@ -1,8 +1,8 @@
-"""A node in a process of its own: `python -m gvm._node CONFIG`, a child of `LocalNetwork`.
+"""A node in its own process: `python -m gvm._node CONFIG`, a child process of `LocalNetwork`.
 
-In: a configuration as JSON; its parent's pipe as standard input. Out: one line of JSON once it answers. It
-lives as long as the pipe: a parent that is gone, however it went, takes it along. Must not know: what the
-network is for.
+In: a configuration as JSON, and a pipe from the parent as standard input. Out: one line of JSON when the node is
+ready, or when it fails to start. The process ends when the pipe closes, so it never outlives its parent. Must not
+know: the class `LocalNetwork`.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> int:
-    # Ctrl-C at a terminal reaches every process of the group; the parent decides what ends.
+    # The parent decides what an interrupt ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from . import Node
     from ._errors import Error
@@ -23,14 +23,15 @@ def main() -> int:
     try:
         node = Node(**config)
     except Error as error:
-        print(json.dumps({"code": error.code, "message": error.message}), flush=True)
+        said = {"code": error.code, "message": error.message, "context": error.context, "help": error.help}
+        print(json.dumps(said), flush=True)
         return 1
     print(json.dumps({"name": node.name, "id": node.id}), flush=True)
     farewell = sys.stdin.buffer.read()
     if farewell:
         node.close(hurry=True)
         return 0
-    # The parent is gone without a word, and the network's daemon with it.
+    # The parent ended without a farewell, and the network's daemon ended with it.
     shutil.rmtree(temporary, ignore_errors=True)
     os._exit(0)
 

@@ -1,7 +1,7 @@
-"""Nodes.
+"""The class `Node`.
 
-In: what a person asks of a node. Out: names, peers, modules, results of calls. Settings have one order:
-argument, environment, default. Must not know: pools, private networks.
+In: arguments of methods. Out: names, peers, modules, results of calls. A setting comes from the argument, else from
+the environment, else it has a default. Must not know: pools, private networks.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from ._targets import Target, check_target, name_of, read
 Names = list[str]
 
 _FUNCTIONS = 256
-"""How many functions a node keeps that were called by name."""
+"""How many functions a node caches that were called by name."""
 
 
 class Node:
-    """A node of this device's network: it registers with the home's gpmd and can run modules here and, once
-    connected, on other nodes. It ends with `close()`, its `with` block, or the process.
+    """A node of the home's network. It registers with the home's gpmd and runs modules here and on connected nodes.
+
+    It ends with `close()`, at the end of its `with` block, or with the process. Threads may share it.
 
     `home`, `gpmd`, `listen`, `accept`, `dirs` (`"HOST::GUEST::ro"`), `env`, `allow_net`, `grant`, `allow_calls`
-    and `session_time` (seconds) mean what the flags of `gvm` mean. With `accept="ask"` whoever reads the events
-    answers. `timeout` (seconds, or `"500ms"`), `max_memory`, `max_output` (`"64MiB"`), `fuel`,
-    `stdout` and `stderr` are what its calls have unless they say otherwise. May be shared by threads.
+    and `session_time` (seconds) mean the same as the flags of `gvm`. With `accept="ask"`, answer the questions among
+    the events. `on_event` is called with each event, on a thread of its own. The options `timeout` (seconds, or
+    `"500ms"`), `max_memory`, `max_output` (`"64MiB"`), `fuel`, `stdout` and `stderr` are the defaults of its calls.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class Node:
         }
         _check.function("on_event", on_event)
         self._lease: object = None
-        """What keeps a private network that this is a node of."""
+        """Keeps the private network of this node alive."""
         self._apart: set[str] = set()
-        """The nodes that were disconnected here by somebody, and are not to be connected with again unasked."""
+        """The nodes that the caller disconnected. A pool does not reconnect to them by itself."""
         self._core: _gvm.Node = _gvm.Node.start(config, options).wait()
         self._functions: dict[tuple[str | None, str], _gvm.Function] = {}
         self.name: str = self._core.name
@@ -82,14 +83,14 @@ class Node:
 
     @twin
     def discover(self) -> Steps[Names]:
-        """The names of every live node of the home, this one included, sorted."""
+        """Returns the names of all running nodes of the home, including this one, sorted."""
         self._check()
         names: Names = yield self._core.discover()
         return names
 
     @twin
     def connect(self, name: str | Peer | Node) -> Steps[Peer]:
-        """Connects with a node; from then on both can run things on each other. Doing so twice is harmless."""
+        """Connects to a node. Both nodes can then run modules on each other. Connecting twice is harmless."""
         self._check()
         other = name_of("name", name)
         yield self._core.connect(other)
@@ -98,7 +99,7 @@ class Node:
 
     @twin
     def list(self) -> Steps[Names]:
-        """The names of the connected nodes, sorted."""
+        """Returns the names of the connected nodes, sorted."""
         names: Names = yield from self._list()
         return names
 
@@ -109,7 +110,7 @@ class Node:
 
     @twin
     def disconnect(self, name: str | Peer | Node) -> Steps[None]:
-        """Ends the connection with a node."""
+        """Ends the connection to a node."""
         yield from self._disconnect(name_of("name", name))
 
     def _disconnect(self, name: str) -> Steps[None]:
@@ -119,7 +120,7 @@ class Node:
 
     @twin
     def revoke(self, name: str | Peer | Node) -> Steps[None]:
-        """Ends the session that a node holds here: its calls here stop, and it does not come back by itself."""
+        """Ends the session of another node on this node. Its calls here stop, and it does not reconnect by itself."""
         self._check()
         other = name_of("name", name)
         self._apart.add(other)
@@ -127,7 +128,7 @@ class Node:
 
     @twin
     def answer(self, event: Event, yes: bool) -> Steps[None]:
-        """Answers an `asked` event: whether the node may connect."""
+        """Answers an `asked` event. `yes` says whether the other node may connect."""
         self._check()
         if not isinstance(event, Event) or event.kind != "asked" or event.number is None:
             _check.refuse("event", "an event of the kind `asked`", event)
@@ -135,11 +136,11 @@ class Node:
 
     @twin
     def run(self, node: str | Peer | Node | None, target: Target, *args: Any, **options: Any) -> Steps[Any]:
-        """Calls a function on a connected node (`None`, or this node's own name: here), or runs a module's main
-        there.
+        """Calls a function, or runs a module's main, on a connected node.
 
-        `node.run("node-8399", "math.add", 34, 34)`; `node.run("node-8399", "math.add(34, 34)")`. Options:
-        `timeout`, `max_memory`, `max_output`, `fuel`, `stdout`, `stderr`.
+        `None` or this node's own name runs it here. Examples: `node.run("node-8399", "math.add", 34, 34)`,
+        `node.run("node-8399", "math.add(34, 34)")`. Options: `timeout`, `max_memory`, `max_output`, `fuel`, `stdout`,
+        `stderr`.
         """
         place = None if node is None else name_of("node", node)
         result = yield from self._run(place, target, args, options)
@@ -171,31 +172,31 @@ class Node:
 
     @twin
     def module(self, name: str, /, **options: Any) -> Steps[Module]:
-        """A module of the home as an object, to be run here. Fails at once where there is none of this name."""
+        """Returns a module of the home, to run here. Raises `gvm.ModuleNotFound` if there is none of this name."""
         self._check()
         return Module((yield self._core.module(None, _check.text("name", name), options)), self)
 
     @twin
     def spawn(self, module: str, /, **options: Any) -> Steps[Instance]:
-        """A live instance of a module, here, that keeps its state between calls."""
+        """Starts a live instance of a module here. It keeps its state between calls."""
         self._check()
         return Instance((yield self._core.spawn(None, _check.text("module", module), options)), self)
 
     def instances(self) -> dict[str, tuple[str, str]]:
-        """The live instances spawned by this node: their names, and the module and node of each."""
+        """Returns the live instances that this node spawned: for each name, the module and the node."""
         self._check()
         return {name: (module, node) for name, module, node in self._core.instances()}
 
     @twin
     def upload(self, name: str, version: str, source: str | os.PathLike[str] | bytes) -> Steps[Names]:
-        """Uploads a module to the home: a path of `.wasm` or `.wat`, or the bytes. Gives its signatures."""
+        """Uploads a module to the home: the path of a `.wasm` or `.wat` file, or the bytes. Returns its signatures."""
         self._check()
         words = _check.text("name", name), _check.text("version", version)
         signatures: Names = yield _gvm.upload(self.home, *words, read(source))
         return signatures
 
     def events(self) -> Events:
-        """What happens to this node from now on."""
+        """Returns the events of this node from now on."""
         self._check()
         return Events(self._core.events())
 
@@ -206,8 +207,8 @@ class Node:
 
     @twin
     def close(self, *, hurry: bool = False) -> Steps[None]:
-        """Says goodbye to every peer and to gpmd, and ends. What runs for peers, or on them, has some seconds to
-        end, or none where there is a `hurry`. Doing so again changes nothing."""
+        """Leaves every peer and gpmd, and ends the node. Calls from peers and on peers have some seconds to end, or
+        none with `hurry=True`. Has no effect the second time."""
         _check.flag("hurry", hurry)
         if not self._core.closed:
             yield self._core.ending().shut_down(hurry)
@@ -217,7 +218,7 @@ class Node:
 
     def _check(self) -> None:
         if self._core.closed:
-            raise Closed(f"the node `{self.name}` has been closed")
+            raise Closed(f"the node `{self.name}` is closed", help="make a new `gvm.Node`")
 
     def __enter__(self) -> Node:
         self._check()
@@ -233,7 +234,9 @@ class Node:
         await self.close.aio()
 
     def __reduce__(self) -> Any:
-        raise TypeError("a gvm.Node cannot be pickled or copied: it lives in this process. Other processes connect with it by its name")
+        error = TypeError("a gvm.Node cannot be pickled or copied: it belongs to this process")
+        error.add_note("help: pass the name of the node to the other process, and connect to it there")
+        raise error
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
@@ -246,7 +249,7 @@ class Node:
 
 
 def python() -> str:
-    """This Python, which children are started with."""
+    """Returns the Python interpreter that child processes are started with."""
     return sys.executable or "python3"
 
 
@@ -259,7 +262,7 @@ def settings(
     allow_calls: Iterable[str] = (),
     session_time: float | None = None,
 ) -> dict[str, Any]:
-    """What a node grants and accepts, checked, as Rust takes it."""
+    """Checks what a node grants and accepts, and returns it in the form that Rust takes."""
     return {
         "accept": accept if isinstance(accept, str) else ",".join(_check.texts("accept", accept)),
         "dirs": [_dir(text) for text in _check.texts("dirs", dirs)],
@@ -272,15 +275,15 @@ def settings(
 
 
 def _grants(words: list[str]) -> bool:
-    """Whether `nodes` is granted, which is all there is to grant so."""
+    """Returns whether `nodes` is granted. There is nothing else to grant with this parameter."""
     for word in words:
         if word != "nodes":
-            raise BadArguments(f"grant: {word!r} cannot be granted: `nodes` can")
+            _check.refuse("grant", "'nodes'", word)
     return bool(words)
 
 
 def _dir(text: str) -> tuple[str, str, bool]:
-    """`HOST`, `HOST::GUEST` or `HOST::GUEST::ro`."""
+    """Splits `HOST`, `HOST::GUEST`, or `HOST::GUEST::ro` (or `::rw`) into folder, guest's name, and read-only."""
     host, *rest = text.split("::")
     if len(rest) > 2 or rest[1:] not in ([], ["ro"], ["rw"]):
         raise BadArguments(f"dirs: expected HOST, HOST::GUEST or HOST::GUEST::ro, found {text!r}")

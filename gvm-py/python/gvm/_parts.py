@@ -1,8 +1,8 @@
-"""What a private network consists of, and how it ends; and what killed processes left of theirs.
+"""The parts of a private network and how they end, and the folders that killed processes left behind.
 
-In: a daemon, nodes, processes, as they are started. Out: all of them ended, and the folder removed. Holds none of
-the objects that a person has, so that those can go, and the network with them. Must not know: what a network is
-used for.
+In: a daemon, nodes and processes, when they start. Out: all of them ended, and the folder removed. It refers to none
+of the objects that a caller holds, so that these can be collected and the network then closes. Must not know: the
+classes `Node` and `LocalNetwork`.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from ._work import Work
 
 LEAVE = 5.0
-"""Seconds that a child may take to leave in order."""
+"""Seconds that a child process has to end in order."""
 
 _PREFIX = "gvm-"
 _LOCK = "owner.lock"
 
 
 class Lease:
-    """Whoever has a node of a network has this: the network ends when nobody has it any more."""
+    """Keeps a network alive. Every node of the network refers to it, and the network closes when it is collected."""
 
     def __init__(self, parts: Parts) -> None:
         self._finalizer = weakref.finalize(self, parts.close_aside)
         self._finalizer.atexit = False
 
     def detach(self) -> None:
-        """Leaves the end of the network to somebody else."""
+        """Leaves it to the caller to close the network."""
         self._finalizer.detach()
 
 
 class Parts:
-    """The parts of one network. Clearing up can happen on any thread, once."""
+    """The parts of one network. Any thread may close them; they are closed once."""
 
     def __init__(self) -> None:
         sweep()
@@ -58,12 +58,12 @@ class Parts:
         self.work: weakref.ref[Work] | None = None
 
     def close_aside(self) -> None:
-        """Closes where waiting harms nobody: finalizers run anywhere."""
+        """Closes on a new thread, because a finalizer may run on a thread that must not wait."""
         if os.getpid() == self.owner and not self.closed:
             threading.Thread(target=self.close, name="gvm-close").start()
 
     def close(self) -> None:
-        """Ends everything at once. Doing so again changes nothing."""
+        """Ends everything at once. Has no effect the second time."""
         with self.lock:
             if self.closed or os.getpid() != self.owner:
                 return
@@ -87,9 +87,9 @@ class Parts:
 
 
 def _folder() -> tuple[str, int]:
-    """A new folder, and the lock in it that its owner holds while it lives."""
+    """Makes a new folder with a lock file in it. The owner holds the lock while it runs."""
     folder = tempfile.mkdtemp(prefix=_PREFIX)
-    # A folder is never seen with a lock that nobody holds, unless its owner is gone.
+    # The lock is taken before the file gets its name, so a free lock means that the owner is gone.
     new = os.path.join(folder, f"{_LOCK}.new")
     lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -98,27 +98,27 @@ def _folder() -> tuple[str, int]:
 
 
 def sweep() -> None:
-    """Removes the folders of networks whose owners were killed. The lock of one that lives is held."""
+    """Removes the folders of networks whose owners were killed. An owner that still runs holds its lock."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            # Of another kind, being made, or gone meanwhile.
+            # It is not ours, is being made, or was removed meanwhile.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except OSError:
-            # Its owner lives.
+            # Its owner still runs.
             pass
         finally:
             os.close(lock)
 
 
 def _remove(folder: str) -> None:
-    """Removes the folder. A compilation that nobody waits for any more may put its last file there meanwhile."""
+    """Removes the folder. Tries again, because a compilation that still ends may write its last file meanwhile."""
     end = time.monotonic() + LEAVE
     while os.path.exists(folder) and time.monotonic() < end:
         shutil.rmtree(folder, ignore_errors=True)
@@ -126,14 +126,14 @@ def _remove(folder: str) -> None:
 
 
 def _farewell(process: subprocess.Popen[bytes]) -> None:
-    """Asks a child to leave in order."""
+    """Asks a child process to end in order."""
     if process.stdin is None:
         return
     try:
         process.stdin.write(b"bye")
         process.stdin.close()
     except OSError:
-        # It is gone already.
+        # It has ended already.
         pass
 
 

@@ -1,7 +1,7 @@
-"""Connected nodes.
+"""The class `Peer`, for connected nodes.
 
-In: what a person asks of a connected node. Out: modules, live instances, results of calls there. Must not know:
-how a node connects; pools, private networks.
+In: arguments of methods. Out: modules, live instances and results of calls on the connected node. Must not know: how
+a node connects; pools, private networks.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 
 class Peer:
-    """A connected node, on which things can be run."""
+    """A node that is connected to a node of this process. Modules can run on it."""
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node
-        """The node here that is connected with it."""
+        """The node of this process that is connected to it."""
         self.name = name
 
     @twin
     def run(self, target: Target, *args: Any, **options: Any) -> Steps[Any]:
-        """Calls a function there, or runs a module's main there; as `Node.run`."""
+        """Calls a function there, or runs a module's main there; see `Node.run`."""
         result = yield from self.node._run(self.name, target, args, options)
         return result
 
     @twin
     def module(self, name: str, /, **options: Any) -> Steps[Module]:
-        """A module of the home as an object, to be run there. Fails at once where there is none of this name."""
+        """Returns a module of the home, to run there. Raises `gvm.ModuleNotFound` if there is none of this name."""
         yield from self._check()
         return Module((yield self.node._core.module(self.name, _check.text("name", name), options)), self.node)
 
     @twin
     def spawn(self, module: str, /, **options: Any) -> Steps[Instance]:
-        """A live instance of a module, there, that keeps its state between calls."""
+        """Starts a live instance of a module there. It keeps its state between calls."""
         self.node._check()
         name = _check.text("module", module)
         return Instance((yield self.node._core.spawn(self.name, name, options)), self.node)
 
     @twin
     def discover(self) -> Steps[list[str]]:
-        """The names of every live node of the home, sorted: the same from every node."""
+        """Returns the names of all running nodes of the home, sorted. Every node returns the same names."""
         names: list[str] = yield self.node._core.discover()
         return names
 
@@ -59,11 +59,13 @@ class Peer:
     def _check(self) -> Steps[None]:
         self.node._check()
         if self.name != self.node.name and self.name not in (yield self.node._core.list()):
-            raise NodeNotConnected(f"not connected with `{self.name}`: node.connect({self.name!r}) first")
+            raise NodeNotConnected(
+                f"not connected to node `{self.name}`", help=f"call `node.connect({self.name!r})` first"
+            )
 
     @property
     def connected(self) -> bool:
-        """Whether it is connected still."""
+        """Whether it is still connected."""
         return not self.node.closed and self.name in self.node.list()
 
     def __eq__(self, other: object) -> bool:

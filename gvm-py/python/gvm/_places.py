@@ -1,7 +1,7 @@
-"""The nodes of a pool, as the pool sees them.
+"""The nodes of a pool, with what the pool knows about each.
 
-In: nodes, peers, tasks. Out: the requests that tasks are, made ready for one node. Must not know: which node a
-task should go to, futures.
+In: nodes, peers, tasks. Out: for a task, the request that runs it on one node. Must not know: which node a task
+should go to; futures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """One node: how busy it is, and whether it can be reached."""
+    """One node: how many tasks it runs, and whether it can be reached."""
 
     def __init__(self, node: Node | Peer) -> None:
         self.node = node.node if isinstance(node, Peer) else node
@@ -31,11 +31,11 @@ class Place:
         self.done = 0
         self.alive = True
         self.denied = False
-        """Whether the node said no when it was asked to connect again."""
+        """Whether the node refused to connect again."""
         self.functions: dict[str, Function] = {}
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Op:
-        """The request that a task is on this node."""
+        """Returns the request that runs a task on this node."""
         match task.kind:
             case "function":
                 return self._function(task.target, options).prepare(task.args)
@@ -52,27 +52,30 @@ class Place:
         return found
 
     def reach(self, pause: float) -> Op | None:
-        """The request that looks, after a pause, whether a lost node is connected, and connects with it unless
-        somebody here disconnected it; None where that is hopeless."""
+        """Returns the request that checks after a pause whether a lost node is connected again.
+
+        The request also connects to it, unless the caller disconnected it or it refused. Returns None if the node of
+        this process is closed, or if there is no other node to reach.
+        """
         if self.place is None or self.node.closed:
             return None
         dial = not self.denied and self.name not in self.node._apart
         return self.node._core.reach(self.place, dial, pause)
 
     def look(self) -> bool:
-        """Whether a node that was lost is connected again."""
+        """Checks whether a lost node is connected again."""
         if self.place is None or self.node.closed:
             return False
         try:
             self.alive = self.place in wait(self.node._list())
         except Error:
-            # Its node is being closed.
+            # The node of this process is being closed.
             return False
         return self.alive
 
 
 def places(nodes: Iterable[Node | Peer]) -> list[Place]:
-    """The places of a pool over these nodes."""
+    """Checks the nodes of a pool, and returns a place for each."""
     if isinstance(nodes, (Node, Peer, str)) or not isinstance(nodes, Iterable):
         _check.refuse("nodes", "several nodes or peers", nodes)
     found = list(nodes)
@@ -83,5 +86,5 @@ def places(nodes: Iterable[Node | Peer]) -> list[Place]:
             _check.refuse(f"nodes[{place}]", "a gvm.Node or a gvm.Peer", node)
         owner = node.node if isinstance(node, Peer) else node
         if owner.closed:
-            raise Closed(f"the node `{owner.name}` has been closed")
+            raise Closed(f"the node `{owner.name}` is closed", help="make a new `gvm.Node`")
     return [Place(node) for node in found]

@@ -1,7 +1,7 @@
-"""Calls spread over nodes, with the habits of `concurrent.futures`.
+"""Calls spread over nodes, with the interface of `concurrent.futures`.
 
-In: nodes; targets and arguments. Out: futures, results in order. Everything is checked before a task is made of
-it. Must not know: which node takes a task, and how it ends.
+In: nodes; targets and arguments. Out: futures, results in order. Arguments are checked before any task is made. Must
+not know: which node runs a task, and how it ends.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from ._places import places
 from ._targets import Target, check_target
 from ._work import Work
 
+
 class Pool(concurrent.futures.Executor):
     """An executor over any set of nodes and peers.
 
-    `in_flight` is how many calls each node has at once (twice the processors unless said otherwise); more
-    wait here. `retry` says that a task whose node died while it ran may run again elsewhere; `retries` says how
-    often at the most. `timeout`, `max_memory`, `max_output`, `fuel`, `stdout` and `stderr` go with every call.
+    `in_flight` is how many calls each node runs at once, by default twice the number of processors and at least 4;
+    further calls wait here. With `retry=True`, a task whose node is lost while it runs may run again on another node;
+    `retries` limits how often. The options `timeout`, `max_memory`, `max_output`, `fuel`, `stdout` and `stderr` apply
+    to every call.
     """
 
     def __init__(
@@ -55,8 +57,11 @@ class Pool(concurrent.futures.Executor):
     def submit(  # type: ignore[override]
         self, target: Target, /, *args: Any, retry: bool | None = None, retries: int | None = None
     ) -> Future[Any]:
-        """Calls `module.function` with these arguments on the least busy node, or `module.function(args)`, or runs
-        the main of `module`. `await pool.submit.aio(…)` gives the result."""
+        """Starts a call on the least busy node, and returns its future.
+
+        `target` is `module.function`, with the arguments after it; `module.function(args)`; or `module`, which runs
+        its main. `await pool.submit.aio(…)` returns the result.
+        """
         self._check()
         task = self._task(target, args, self._tries_of(retry, retries))
         self._work.put([deque([task])])
@@ -72,10 +77,11 @@ class Pool(concurrent.futures.Executor):
         retries: int | None = None,
         progress: bool = False,
     ) -> Results:
-        """The results of `target` for every element, in the elements' order, as `Executor.map` gives them.
+        """Calls `target` for every element, and returns the results in the order of the elements, like `Executor.map`.
 
-        `chunksize` elements go to one node together. `progress` shows a bar (tqdm). What is not needed any
-        more, because the iterator was dropped or closed, was interrupted or ran out of time, is cancelled.
+        `chunksize` elements go to one node together. `progress=True` shows a progress bar (tqdm). `timeout` limits
+        the time for all results, in seconds. The remaining calls are cancelled when the iterator is dropped or
+        closed, when it is interrupted, when an element fails, and when the time is over.
         """
         if not iterables:
             raise BadArguments("map: expected at least one iterable of arguments")
@@ -93,7 +99,7 @@ class Pool(concurrent.futures.Executor):
         retries: int | None = None,
         progress: bool = False,
     ) -> Results:
-        """As `map`, for functions of several parameters: each element holds the arguments of one call."""
+        """Like `map`, but each element holds all the arguments of one call."""
         found = _iterable("arguments", arguments)
         return self._map(target, found, timeout, chunksize, (retry, retries), progress)
 
@@ -123,7 +129,7 @@ class Pool(concurrent.futures.Executor):
 
     @staticmethod
     def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
-        """The futures as they end, whichever is first."""
+        """Yields the futures in the order in which they end."""
         most = _check.seconds("timeout", timeout)
         return concurrent.futures.as_completed(futures, most)  # type: ignore[return-value]
 
@@ -140,11 +146,11 @@ class Pool(concurrent.futures.Executor):
     # Ending.
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more tasks; those it has go on, unless `cancel_futures` cancels them, those that run too."""
+        """Accepts no more tasks. Tasks that it has continue, unless `cancel_futures` cancels them, running ones too."""
         self._work.shutdown(_check.flag("wait", wait), _check.flag("cancel_futures", cancel_futures))
 
     def close(self) -> None:
-        """Ends at once: cancels what has not begun, and what runs, which ends with `gvm.Cancelled`."""
+        """Ends at once. Cancels waiting calls, and stops running calls, whose futures raise `gvm.Cancelled`."""
         self._work.close()
 
     def __enter__(self) -> Pool:
@@ -153,7 +159,7 @@ class Pool(concurrent.futures.Executor):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not issubclass(kind, Exception):
-            # Interrupted: nobody waits for what runs.
+            # Interrupted: the caller does not wait for running calls.
             self.close()
             return
         try:
@@ -166,7 +172,7 @@ class Pool(concurrent.futures.Executor):
         return self.__enter__()
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        # Whoever gets here has it already; what needs no loop starts sooner without.
+        # A caller in a loop has imported it already. Programs without a loop start faster without it.
         import asyncio
 
         try:
@@ -196,7 +202,7 @@ class Pool(concurrent.futures.Executor):
 
 
 def _tries(retry: bool | None, retries: int | None, default: int | None) -> int | None:
-    """How often a task may run again where it may have run already; None for always."""
+    """Returns how often a task may run again after it may already have run. None means always."""
     if retry is not None and retries is not None:
         raise BadArguments("retries: expected either retry or retries, found both")
     if retries is not None:
@@ -223,9 +229,11 @@ def _bar(progress: bool, total: int, title: str) -> Any:
         return None
     try:
         with warnings.catch_warnings():
-            # In a notebook without ipywidgets it says so, and shows a bar of text.
+            # In a notebook without ipywidgets, tqdm warns and shows a bar of text.
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
     except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install 'gvm[progress]'") from error
+        missing = ImportError("progress=True needs the package `tqdm`", name="tqdm")
+        missing.add_note("help: run `pip install 'gvm[progress]'`")
+        raise missing from error
     return tqdm(total=total, desc=title)

@@ -1,7 +1,7 @@
-"""What is called, and where: as a person writes it.
+"""Checks of targets, names of nodes, and sources of modules.
 
-In: targets with their arguments, names of nodes, modules' bytes or paths. Out: the same checked, and what kind of
-call a target is. Must not know: nodes.
+In: targets with their arguments, nodes or their names, the bytes or paths of modules. Out: the same values, checked,
+and the kind of call that a target is. Must not know: the classes of nodes.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ from . import _check, _gvm
 from ._errors import BadArguments
 
 Target = str
-"""What is called, as the REPL has it: `math.add`, `math@1.0.0.add`, `math."ns:pkg/iface".add`; `math` alone is
-the module's main; `math.add(1, 2)` has its arguments with it."""
+"""What to call, in the syntax of the REPL: `math.add`, `math@1.0.0.add`, `math."ns:pkg/iface".add`. `math` alone is
+the module's main. `math.add(1, 2)` contains its arguments."""
 
 _kind = functools.lru_cache(maxsize=1024)(_gvm.target_kind)
 
 
 def check_target(target: Any, args: tuple[Any, ...]) -> str:
-    """What kind of call this is: `main`, `function`, or `text` where the arguments stand in the target."""
+    """Returns the kind of call: `main`, `function`, or `text` if the target contains its arguments."""
     if not isinstance(target, str):
-        _check.refuse("target", "a function by name, such as 'math.add'", target)
+        _check.refuse("target", "the name of a function, such as 'math.add'", target)
     kind = _kind(target)
     if kind == "text" and args:
-        raise BadArguments(f"target: {target!r} has its arguments already, and {len(args)} more were given")
+        raise BadArguments(
+            f"target: {target!r} contains its arguments, but more arguments were given",
+            help="put the arguments into the target, or pass them after it",
+        )
     if kind == "main":
         for place, word in enumerate(args):
             if not isinstance(word, str):
-                _check.refuse(f"args[{place}]", f"a str, as the main of `{target}` takes", word)
+                _check.refuse(f"args[{place}]", f"a str for the main of `{target}`", word)
     return kind
 
 
 def name_of(parameter: str, node: Any) -> str:
-    """The name of a node, which is given itself or by its name."""
+    """Returns the name of a node. `node` is the node itself or its name."""
     name = getattr(node, "name", node)
     return name if isinstance(name, str) else _check.refuse(parameter, "a node, or its name", node)
 
 
 def read(source: str | os.PathLike[str] | bytes) -> bytes:
-    """A module's bytes, from wherever they are."""
+    """Returns the bytes of a module, which are given or read from a path."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if not isinstance(source, (str, os.PathLike)):

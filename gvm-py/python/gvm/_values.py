@@ -1,7 +1,7 @@
-"""WIT values that Python has no form of its own for.
+"""Classes for the WIT values that have no counterpart in Python.
 
-In: names and payloads. Out: small immutable classes that match, compare, hash, pickle and print well; record
-classes, made once for each shape. Must not know: how values cross (that is Rust's).
+In: names and payloads. Out: small immutable classes that support matching, comparison, hashing, pickling and printing;
+record classes, made once per shape. Must not know: how Rust converts values.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 
 class _Value:
-    """What all of these share: they are equal where all their fields are, and have a hash where all their
-    fields have one. Fields compare as the elements of a Python list do; arrays, element by element."""
+    """The base class of these values. Two values are equal if all their fields are. A value has a hash if all its
+    fields have one. Fields compare like the elements of a Python list, and arrays element by element."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ def _hash(value: object, name: str) -> int:
         return hash(getattr(value, name))
     except TypeError as error:
         kind = type(value).__name__
-        raise TypeError(f"a {kind} has a hash only where all its fields have one: `{name}`: {error}") from None
+        raise TypeError(f"a {kind} has a hash only if all its fields have one: `{name}`: {error}") from None
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -58,7 +58,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _shape(thing: Any) -> tuple[int, ...]:
-    """The shape of an array, of a list beside one, or of a single number."""
+    """Returns the shape of an array, of a list that is compared with one, or of a single number."""
     shape = getattr(thing, "shape", None)
     if shape is not None:
         return tuple(shape)
@@ -71,7 +71,7 @@ def _all(equal: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Variant(_Value):
-    """One case of a WIT variant, with its value where the case has one.
+    """One case of a WIT variant, with its value if the case has one.
 
     >>> match gvm.Variant("circle", 1.5):
     ...     case gvm.Variant("circle", radius): print(radius)
@@ -87,7 +87,7 @@ class Variant(_Value):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Some(_Value, Generic[T]):
-    """An option that is there, where the option's value could be None itself: `option<option<u8>>`."""
+    """The `some` of a WIT option whose value may itself be None, as in `option<option<u8>>`."""
 
     value: T
 
@@ -97,7 +97,7 @@ class Some(_Value, Generic[T]):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Ok(_Value, Generic[T]):
-    """A WIT `result` that is well, where a result stands inside of another value."""
+    """The `ok` of a WIT `result` inside another value."""
 
     value: T | None = None
 
@@ -107,7 +107,7 @@ class Ok(_Value, Generic[T]):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Err(_Value, Generic[T]):
-    """A WIT `result` that is an error, where a result stands inside of another value."""
+    """The `err` of a WIT `result` inside another value."""
 
     value: T | None = None
 
@@ -116,17 +116,20 @@ class Err(_Value, Generic[T]):
 
 
 class Record(_Value):
-    """What every WIT record is: a frozen dataclass of its fields, in snake_case. A dict, or any object with
-    these attributes, is accepted in its place. `dataclasses.replace` makes one with other values."""
+    """The base class of WIT records: frozen dataclasses with their fields in snake_case.
+
+    As an argument, a dict or any object with these attributes works too. `dataclasses.replace` makes a record with
+    other values.
+    """
 
     __slots__ = ()
 
     def _asdict(self) -> dict[str, Any]:
-        """The fields and their values, records inside left as they are."""
+        """Returns the fields and their values as a dict. Nested records stay records."""
         return {name: getattr(self, name) for name in _fields(self)}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The class is made from the shape, wherever this is read.
+        # The process that unpickles it makes the class from the shape.
         fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
         return _record, (_fields(self), tuple(str(field.type) for field in fields), tuple(self._asdict().values()))
 
@@ -136,7 +139,7 @@ def _record(fields: tuple[str, ...], types: tuple[str, ...], values: tuple[Any, 
 
 
 def attribute(name: str) -> str:
-    """A WIT name as Python has it: `from` is `from_`, `max-size` is `max_size`."""
+    """Returns the Python name for a WIT name: `from_` for `from`, `max_size` for `max-size`."""
     snake = name.replace("-", "_")
     return f"{snake}_" if keyword.iskeyword(snake) else snake
 
@@ -145,8 +148,10 @@ _records: dict[tuple[tuple[str, ...], tuple[str, ...]], type[Record]] = {}
 
 
 def record_class(fields: tuple[str, ...], types: tuple[str, ...]) -> type[Record]:
-    """The class of the records with these fields; `types` are what WIT calls theirs. Records of one shape are
-    of one class, so that they compare, whichever function they come from."""
+    """Returns the class of records with these fields; `types` are the WIT types of the fields.
+
+    Records of one shape have one class, so they are comparable whichever function returned them.
+    """
     made = _records.get((fields, types))
     if made is None:
         notes = [(field, Wit(wit)) for field, wit in zip(fields, types)]
@@ -157,7 +162,7 @@ def record_class(fields: tuple[str, ...], types: tuple[str, ...]) -> type[Record
 
 
 class Wit(str):
-    """A WIT type as an annotation: it prints as it is written in WIT."""
+    """A WIT type as an annotation. It prints in WIT syntax."""
 
     __slots__ = ()
 
@@ -166,7 +171,7 @@ class Wit(str):
 
 
 def signature(names: tuple[str, ...], types: tuple[str, ...], result: str | None) -> inspect.Signature:
-    """A function's signature with its WIT types as annotations."""
+    """Returns the signature of a function, with WIT types as annotations."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     params = [inspect.Parameter(name, kind, annotation=Wit(wit)) for name, wit in zip(names, types)]
     given = inspect.Signature.empty if result is None else Wit(result)

@@ -1,8 +1,8 @@
-"""The tasks of a pool: where they wait, which node takes them, how they end.
+"""The tasks of a pool: where they wait, which node runs them, how they end.
 
-In: tasks, nodes. Out: futures, each of which ends exactly once. A task goes to the least busy node; a node that
-dies gives what had not started to the others, and what may have run only where that was allowed; a node that
-comes back gets tasks again. Must not know: how tasks are submitted, how nodes are reached.
+In: tasks, nodes. Out: futures, each of which ends exactly once. A task goes to the least busy node. When a node is
+lost, its tasks that had not started go to the other nodes; tasks that may have run do so only if the caller allowed
+it. A node that comes back gets tasks again. Must not know: how tasks are submitted, how nodes are reached.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ._gvm import Canceller, Completions
 from ._places import Place
 
 _SOON, _LATER = 0.02, 1.0
-"""Seconds between two looks at a node that was lost: at first, and at the most."""
+"""Seconds between two checks of a lost node: at first, and at most."""
 
 
 class Work:
-    """The tasks of one pool, and a thread of their own that hears how they end.
+    """The tasks of one pool, and the thread that receives their results.
 
-    It lives as long as the pool or a future of it, and takes its thread, and what runs, with it.
+    It exists as long as the pool or one of its futures. When it is collected, its thread and its running calls end.
     """
 
     def __init__(self, places: list[Place], in_flight: int, options: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ class Work:
         self.closed = False
         self._in_flight = in_flight
         self._options = options
-        # A finalizer may cancel a future wherever it runs, under this lock too.
+        # A finalizer may run at any point, also on a thread that holds this lock, and cancel a future.
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._waiting: deque[deque[Task]] = deque()
@@ -53,27 +53,29 @@ class Work:
         _life.keep(self)
 
     def check(self) -> None:
-        """Refuses more tasks once there was a shutdown."""
+        """Raises `gvm.Closed` after a shutdown."""
         if self.closed:
-            raise Closed("the pool has been shut down")
+            raise Closed("the pool is shut down", help="make a new `gvm.Pool`")
 
     def put(self, chunks: Iterable[deque[Task]]) -> None:
-        """Takes tasks; those of one chunk go to one node together."""
+        """Accepts tasks. The tasks of one chunk go to one node together."""
         with self._lock:
             self.check()
             self._waiting.extend(chunks)
         self._go_on()
 
     def waiting(self) -> int:
-        """How many tasks have not been given to a node."""
+        """Returns how many tasks were not sent to a node yet."""
         with self._lock:
             return sum(not task.settled for task in itertools.chain.from_iterable(self._waiting))
 
-    # Placing.
+    # Assigning tasks to nodes.
 
     def _go_on(self) -> None:
-        """Begins what can begin, then tells futures what failed: outside of the lock, for a future calls
-        whatever was hung on it."""
+        """Starts the tasks that can start, then ends the futures of tasks that failed.
+
+        Futures end outside of the lock, because a future calls functions of the caller.
+        """
         try:
             with self._lock:
                 self._dispatch()
@@ -88,10 +90,10 @@ class Work:
             for task, error in ends:
                 task.end(None, error)
 
-    # The next ones run under the lock.
+    # The next functions run under the lock.
 
     def _dispatch(self) -> None:
-        # Whatever this calls may run a finalizer, which may free a place: that is seen below.
+        # A finalizer may run during these calls and free a slot. The flag makes the loop below look again.
         self._changed = True
         if self._placing:
             return
@@ -121,7 +123,7 @@ class Work:
 
     def _alive(self) -> list[Place]:
         alive = [place for place in self.places if place.alive]
-        # Where none is left, one may have come back a moment ago.
+        # If none is left, one may have come back a moment ago.
         return alive or [place for place in self.places if place.look()]
 
     def _begin_all(self, chunk: deque[Task], place: Place) -> None:
@@ -147,7 +149,7 @@ class Work:
             self._release(task)
             self._fail(task, place, error)
         except BaseException as error:
-            # Ctrl-C ends this task, and goes on to whoever was submitting.
+            # Ctrl-C ends this task and propagates to the caller of `submit`.
             self._release(task)
             self._failed.append((task, error))
             raise
@@ -156,7 +158,7 @@ class Work:
             canceller.cancel()
 
     def _release(self, task: Task) -> bool:
-        """Frees a task's place, and stops what runs there. False where it has none."""
+        """Frees the slot of a task and stops its call. Returns False if the task has no slot."""
         if self.running.pop(task.number, None) is None:
             return False
         task.place.busy -= 1
@@ -165,7 +167,7 @@ class Work:
         return True
 
     def _fail(self, task: Task, place: Place, error: BaseException) -> None:
-        """Ends a task, unless its node is gone and it may go elsewhere."""
+        """Ends a task, unless its node is lost and the task may run on another node."""
         if isinstance(error, (NodeDown, NodeNotConnected)):
             if place.alive:
                 place.alive = False
@@ -177,7 +179,11 @@ class Work:
 
     def _give_up(self) -> None:
         for task in itertools.chain.from_iterable(self._waiting):
-            self._failed.append((task, NodeDown("no node of the pool is left to run this")))
+            error = NodeDown(
+                f"no node of the pool is left to run `{task.target}`",
+                help="start a node again, or make a new `gvm.Pool` over running nodes",
+            )
+            self._failed.append((task, error))
         self._waiting.clear()
 
     # Nodes that come back.
@@ -186,7 +192,7 @@ class Work:
         try:
             op = place.reach(pause)
         except Error:
-            # Its node is being closed.
+            # The node of this process is being closed.
             return
         if op is not None:
             index = self.places.index(place)
@@ -208,7 +214,7 @@ class Work:
     # Ending of tasks.
 
     def _ended(self, number: int, result: Any, error: BaseException | None) -> None:
-        """What became of a task: called by the pool's thread."""
+        """Handles the result of a task. The thread of the pool calls it."""
         with self._lock:
             task = self.running.get(number)
             if task is None:
@@ -232,7 +238,7 @@ class Work:
             ends = _settle(task)
             freed = self._release(task)
         if ends:
-            # This tells whoever waits that it is cancelled.
+            # This notifies the threads that wait for the future.
             task.end(None, None)
         if ends or freed:
             self._go_on()
@@ -240,7 +246,7 @@ class Work:
     # Ending.
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
-        """Takes no more tasks; those it has go on, unless `cancel_futures` cancels them, those that run too."""
+        """Accepts no more tasks. Tasks that it has continue, unless `cancel_futures` cancels them, running ones too."""
         with self._lock:
             self.closed = True
             every = [*itertools.chain.from_iterable(self._waiting), *self.running.values()]
@@ -255,12 +261,12 @@ class Work:
                 self._thread.join()
 
     def _finish(self) -> None:
-        """Lets the thread go. Under the lock."""
+        """Ends the thread of the pool. Runs under the lock."""
         self._finalizer.detach()
         _abandon(self._completions, self._cancellers)
 
     def close(self) -> None:
-        """Ends at once: cancels what has not begun, and what runs, which ends with `gvm.Cancelled`."""
+        """Ends at once. Cancels waiting calls, and stops running calls, whose futures raise `gvm.Cancelled`."""
         with self._lock:
             self.closed = True
             waiting = [task for task in itertools.chain.from_iterable(self._waiting) if _settle(task)]
@@ -284,7 +290,7 @@ def _serve(completions: Completions) -> None:
 
 
 def _abandon(completions: Completions, cancellers: dict[int, Canceller]) -> None:
-    """Stops what runs for a pool, and the pool's thread."""
+    """Stops the running calls of a pool, and the pool's thread."""
     for canceller in [*cancellers.values()]:
         canceller.cancel()
     cancellers.clear()
@@ -302,6 +308,6 @@ def _looked(work: weakref.ref[Work], index: int, pause: float, reached: Any, err
 
 
 def _settle(task: Task) -> bool:
-    """Takes it upon the caller to end a task's future; False where somebody has. Under the pool's lock."""
+    """Claims the right to end the future of a task. Returns False if another caller has it. Runs under the lock."""
     settled, task.settled = task.settled, True
     return not settled
