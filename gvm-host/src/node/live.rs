@@ -270,3 +270,30 @@ impl Drop for Running<'_> {
         lock(&self.0.running).take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(index: usize) -> Name {
+        format!("i{index}").parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_being_made_has_its_place_and_nothing_else() {
+        let held = Instances::default();
+        let all: Vec<_> = (0..limits::INSTANCES_PER_OWNER).map(|index| held.reserve(name(index))).collect();
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(held.reserve(name(100)).err().unwrap().code(), Code::LimitExceeded);
+        assert_eq!(held.get(&name(0)).err().unwrap().code(), Code::InstanceNotFound);
+        assert!(held.list().is_empty());
+        drop(all);
+        let first = held.reserve(name(0)).unwrap();
+        assert_eq!(held.reserve(name(0)).err().unwrap().code(), Code::BadArguments);
+        // The name is free once it was let go, and whoever comes next keeps it.
+        held.remove(&name(0)).unwrap();
+        let _second = held.reserve(name(0)).unwrap();
+        drop(first);
+        assert_eq!(held.reserve(name(0)).err().unwrap().code(), Code::BadArguments);
+    }
+}

@@ -158,6 +158,7 @@ impl SessionServer {
         work: impl FnOnce(Target) -> W,
     ) -> Result<T> {
         let _runs = self.term.begin()?;
+        let _pass = self.gate.enter("calls of one session")?;
         let done = async {
             let target = in_time(timeout, began, Effect::NotStarted, self.whole(read)).await?;
             let done = AbortOnDropHandle::new(self.workers.spawn(work(target))).await;
