@@ -16,7 +16,7 @@ mod nesting;
 pub mod offered;
 mod signature;
 pub mod store;
-mod translate;
+pub(crate) mod translate;
 
 /// Whether the bytes are those of a component: the layer field of the preamble says so.
 pub fn is_component(bytes: &[u8]) -> bool {
