@@ -56,15 +56,16 @@ impl Start {
         let name: Option<Name> = self.name.map(|name| name.parse()).transpose()?;
         let rules: Result<Vec<_>> = self.allow_calls.iter().map(|text| text.parse()).collect();
         let engine = engine(&home, self.python);
-        Ok(Config::new(home, engine)
-            .name(name)
-            .gpmd(self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?)
+        let mut config = Config::new(home, engine)
             .listen(listen)
             .accept(self.accept.parse()?)
             .allow_calls(rules?)
-            .session_time(self.session_time.map(session_time).transpose()?)
             .grants(grants)
-            .limits(Limits { timeout: None, ..limits }))
+            .limits(Limits { timeout: None, ..limits });
+        config.name = name;
+        config.gpmd = self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?;
+        config.session_time = self.session_time.map(session_time).transpose()?;
+        Ok(config)
     }
 }
 

@@ -26,6 +26,11 @@ pub const TABLE_ELEMENTS: usize = 100_000;
 pub const INSTANCES: usize = 256;
 pub const MEMORIES: usize = 64;
 pub const TABLES: usize = 256;
+/// Bytes of the engine's own data about one guest in a pooling engine, such as the functions and globals of its
+/// code: a component of 20 MB has under 1 MiB.
+pub const BOOKKEEPING: u64 = 4 << 20;
+/// What wasmtime itself may add to that for each of [`INSTANCES`]: a fixed part of under 4 KiB.
+pub const BOOKKEEPING_MARGIN: usize = INSTANCES * (4 << 10);
 /// Live instances of one owner: the users of this node, or one session.
 pub const INSTANCES_PER_OWNER: usize = 64;
 /// Resource handles that a component may hold at once.

@@ -21,9 +21,13 @@ use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
 use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
-use crate::base::error::{Code, Error, Reason, Result};
+use crate::base::error::{Error, Reason, Result};
 use crate::base::id::Hash;
 use crate::base::limits;
+
+/// The version of the checks that a module passes before it is compiled (`Lane::compile`). Increase it when one
+/// is added: code that was compiled without that check is then no longer used.
+const CHECKS: u32 = 1;
 
 /// The compiled code of one home for one engine.
 pub(super) struct Cache {
@@ -39,8 +43,14 @@ impl Cache {
     pub fn new(root: &Path, engine: &Engine, kind: Kind, compiler: Compiler) -> Cache {
         let mut hasher = Xxh3::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        CHECKS.hash(&mut hasher);
         let folder = root.join(format!("{:016x}", hasher.finish()));
         Cache { root: root.to_owned(), folder, kind, compiler }
+    }
+
+    /// The kind of engine that the code is for.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The module's code, if it is there and whole.
@@ -115,14 +125,7 @@ impl Cache {
         std::fs::rename(&code, self.code(hash)).map_err(disk)?;
         std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
         map(engine, &self.code(hash), component).map_err(|error| {
-            let words = format!("{error:#}");
-            // A node's slots are of one size; a module may ask for more from its start. wasmtime says so by
-            // words alone.
-            if let Some((_, what)) = words.split_once("pooling allocator requirements: ") {
-                let message = format!("the module is too large for a node: {what}");
-                return Error::new(Code::LimitExceeded, message).with_source(error);
-            }
-            let failed = Error::new(Code::Internal, format!("compiled code cannot be loaded: {words}"));
+            let failed = Error::internal(format!("compiled code cannot be loaded: {error:#}"));
             let failed = match denied(&error) {
                 true => failed.with_reason(Reason::NotExecutable),
                 false => failed,

@@ -129,8 +129,10 @@ fn make(kind: Kind) -> Result<Engine> {
     }
 }
 
+/// The slots of a pooling engine. `room.rs` checks the same limits per module, so wasmtime never meets them.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
+    let bookkeeping = limits::BOOKKEEPING as usize + limits::BOOKKEEPING_MARGIN;
     pool.total_core_instances(limits::POOL * 4)
         .total_component_instances(limits::POOL)
         .total_memories(limits::POOL)
@@ -141,8 +143,8 @@ fn pool() -> PoolingAllocationConfig {
         .max_tables_per_module(limits::TABLES as u32)
         .table_elements(limits::TABLE_ELEMENTS)
         .max_memory_size(limits::POOL_MEMORY)
-        .max_core_instance_size(4 << 20)
-        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(bookkeeping)
+        .max_component_instance_size(bookkeeping)
         .linear_memory_keep_resident(limits::KEEP_RESIDENT)
         .table_keep_resident(limits::KEEP_RESIDENT)
         .async_stack_keep_resident(limits::KEEP_RESIDENT);

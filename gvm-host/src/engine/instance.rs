@@ -67,7 +67,7 @@ impl Instance {
         let ticking = clocked.tick();
         match instantiate(&module, &mut store).await {
             Ok(body) => Ok(Instance { module, store, body, outlet, _ticking: ticking }),
-            Err(stop) => Err(stop.explain(store.data(), &setup.limits)),
+            Err(stop) => Err(stop.explain(&mut store, &setup.limits)),
         }
     }
 
@@ -94,7 +94,7 @@ impl Instance {
             Ok(value) => Ok(value),
             Err(Stop::Ours(error)) => Err(error),
             Err(stop) => {
-                let error = stop.explain(self.store.data(), limits);
+                let error = stop.explain(&mut self.store, limits);
                 match (entry, error.exit()) {
                     // No room to begin: the guest is as it was.
                     _ if matches!(error.code(), Code::BadArguments | Code::Overloaded) => Err(error),
@@ -126,9 +126,9 @@ impl From<wasmtime::Error> for Stop {
 }
 
 impl Stop {
-    fn explain(self, state: &State, limits: &Limits) -> Error {
+    fn explain(self, store: &mut Store<State>, limits: &Limits) -> Error {
         match self {
-            Stop::Guest(error) => fault::explain(error, state.limiter.refused, limits),
+            Stop::Guest(error) => fault::explain(error, store, limits),
             Stop::Ours(error) => error,
         }
     }

@@ -13,7 +13,9 @@ pub mod compiler;
 mod config;
 mod fault;
 mod instance;
+mod misfit;
 mod module;
+mod room;
 mod tidy;
 pub mod types;
 
@@ -267,7 +269,13 @@ impl Lane {
 
     /// The module's code. What cannot run is not compiled.
     async fn compile(&self, hash: Hash, component: bool, bytes: Arc<[u8]>) -> Result<module::Code> {
-        looked_at(&bytes, |bytes| offered::check(&inspect::runnable(bytes)?)).await?;
+        let kind = self.cache.kind();
+        looked_at(&bytes, move |bytes| {
+            let (wanting, needs) = inspect::needs(bytes)?;
+            offered::check(&wanting)?;
+            room::check(&needs, kind)
+        })
+        .await?;
         let compiled = self.cache.load_or_compile(&self.clocked.engine, hash, component, &bytes).await;
         match compiled {
             // The compiler finds what is wrong in functions; what a whole look says of it is plainer.

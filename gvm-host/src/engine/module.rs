@@ -10,7 +10,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, ExternType};
 
-use super::types;
+use super::{misfit, types};
 use crate::base::error::{Code as ErrorCode, Error, Result};
 use crate::base::id::Hash;
 use crate::base::limits;
@@ -80,7 +80,8 @@ impl Module {
                 name => functions.push(Function::new(None, name, types::core_func(&ty), None)),
             }
         }
-        let linked = linkers.core.instantiate_pre(module).map_err(unsatisfied)?;
+        let linked = linkers.core.instantiate_pre(module);
+        let linked = linked.map_err(|error| misfit::of_core(&linkers.core, module, error))?;
         Ok(Module { linked: Linked::Core(linked), hash, functions, main })
     }
 
@@ -118,7 +119,9 @@ impl Module {
                 _ => {}
             }
         }
-        let linked = linkers.component.instantiate_pre(component).map_err(unsatisfied)?;
+        let linked = linkers.component.instantiate_pre(component);
+        let linked =
+            linked.map_err(|error| misfit::of_component(&linkers.component, engine, component, error))?;
         Ok(Module { linked: Linked::Component(linked), hash, functions, main })
     }
 
@@ -253,28 +256,4 @@ impl Speed {
 
 fn is_run(interface: &str) -> bool {
     interface == "wasi:cli/run" || interface.starts_with("wasi:cli/run@0.2.")
-}
-
-/// Why a module does not link, about its import. wasmtime has a type for an import that it does not know; for
-/// others the names stand in its words, outermost first, and what is wrong last.
-fn unsatisfied(error: wasmtime::Error) -> Error {
-    let message = match error.downcast_ref::<wasmtime::UnknownImportError>() {
-        Some(unknown) => {
-            format!("the module imports `{}.{}`, which no node offers", unknown.module(), unknown.name())
-        }
-        None => {
-            let words: Vec<String> = error.chain().map(ToString::to_string).collect();
-            let within = words.get(1).filter(|words| words.starts_with("instance export"));
-            let names: Vec<&str> =
-                within.into_iter().chain(words.first()).filter_map(|words| words.split('`').nth(1)).collect();
-            let import = names.join("` of `").replace("::", ".");
-            match words.last() {
-                Some(last) if !last.ends_with("is missing") => {
-                    format!("the module imports `{import}` with another type than nodes offer it: {last}")
-                }
-                _ => format!("the module imports `{import}`, which no node offers"),
-            }
-        }
-    };
-    Error::new(ErrorCode::ImportUnsatisfied, message).with_source(error)
 }

@@ -22,6 +22,9 @@ use crate::base::error::{Code, Error, Result};
 use crate::call::Stream;
 use crate::call::stdio::Stdio;
 
+/// The version of WASI 0.2 under which wasmtime defines its interfaces. A module may import any other 0.2.x.
+pub(crate) const WASI: &str = "0.2.12";
+
 /// A host folder that guests see under a name of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dir {

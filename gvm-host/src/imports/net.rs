@@ -15,11 +15,12 @@ use wasmtime_wasi::p2::{DynPollable, Network, Pollable, subscribe};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::base::error::{Code, Error, Result};
+use crate::imports::WASI;
 use crate::imports::state::State;
 
-/// The interface that looks up names, in the version that wasmtime's WASI has: what is defined under it
-/// here replaces theirs, which would ask the system for any name.
-const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.2.12";
+/// The interface that looks up names. What is defined under it here replaces wasmtime's lookup, which asks the
+/// system for any name.
+const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
 
 /// What guests may reach. The default is nothing. Cheap to clone; clones share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl Pollable for Addresses {
 /// Defines the lookup of names over what is granted.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    let mut lookup = linker.instance(LOOKUP)?;
+    let mut lookup = linker.instance(&format!("{LOOKUP}@{WASI}"))?;
     lookup.resource("resolve-address-stream", ResourceType::host::<Addresses>(), |mut store, rep| {
         store.data_mut().ctx().table.delete(Resource::<Addresses>::new_own(rep))?;
         Ok(())

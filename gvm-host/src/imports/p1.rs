@@ -16,7 +16,9 @@ use wasmtime_wasi::p1::types::{Errno, Error as P1Error, Fd};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
+use crate::base::error::{Code, Error};
 use crate::base::limits;
+use crate::imports::nodes::Denied;
 use crate::imports::state::State;
 
 /// The names under which programs import it: preview 1, and preview 0, whose functions of these names
@@ -145,9 +147,8 @@ async fn list(caller: &mut Caller<'_, State>, fd: u32, cookie: u64) -> Result<()
         let count = state.wasi().fd_readdir(memory, Fd::from(fd), GuestPtr::new(0), size, 0).await?;
         let limit = || {
             let all = limits::LISTINGS >> 20;
-            P1Error::trap(wasmtime::Error::msg(format!(
-                "what the guest lists of folders at once exceeds the limit of {all} MiB"
-            )))
+            let message = format!("the guest lists folders of more than {all} MiB at once");
+            P1Error::trap(Denied(Error::new(Code::LimitExceeded, message)).into())
         };
         // A buffer that is full may have cut the last entry.
         if count < size {

@@ -10,6 +10,7 @@ use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Val
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
+use super::translate::Needs;
 use super::{features, lookup, nesting, translate};
 use crate::base::contain::contained;
 use crate::base::error::{Code, Error, Result};
@@ -125,7 +126,7 @@ fn unreadable_text(error: &wat::Error) -> Error {
 /// `MODULE_INVALID`, with the offset in the file if there is one. If the module needs a feature that the engine
 /// does not run, the message names it.
 pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
-    let Looked { mut info, shallow } = taken(binary, Bodies::Checked)?;
+    let (Looked { mut info, shallow }, _) = taken(binary, Bodies::Checked)?;
     if info.kind == Kind::Component && shallow {
         info.wit = wit(binary);
     }
@@ -138,11 +139,19 @@ pub fn inspect(binary: &[u8]) -> Result<ModuleInfo> {
 /// # Errors
 /// Those of [`inspect`].
 pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
-    taken(binary, Bodies::Skipped).map(|looked| looked.info.wanting)
+    taken(binary, Bodies::Skipped).map(|(looked, _)| looked.info.wanting)
 }
 
-/// Returns what a binary contains, if the engine can run it.
-fn taken(binary: &[u8], bodies: Bodies) -> Result<Looked> {
+/// As [`runnable`], with what an instance of the binary needs.
+///
+/// # Errors
+/// As of [`inspect`].
+pub(crate) fn needs(binary: &[u8]) -> Result<(Vec<String>, Needs)> {
+    taken(binary, Bodies::Skipped).map(|(looked, needs)| (looked.info.wanting, needs))
+}
+
+/// Returns what a binary contains and needs, if the engine can run it.
+fn taken(binary: &[u8], bodies: Bodies) -> Result<(Looked, Needs)> {
     let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
         match features::needed(|features| look(binary, features, bodies).is_ok()) {
             Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
@@ -150,9 +159,9 @@ fn taken(binary: &[u8], bodies: Bodies) -> Result<Looked> {
             None => invalid(why),
         }
     })?;
-    match contained(|| translate::refused(binary, looked.info.kind)) {
-        Some(None) => Ok(looked),
-        Some(Some(why)) => Err(refused(why)),
+    match contained(|| translate::needs(binary, looked.info.kind)) {
+        Some(Ok(needs)) => Ok((looked, needs)),
+        Some(Err(why)) => Err(refused(why)),
         None => Err(refused("the engine failed on it")),
     }
 }

@@ -18,7 +18,7 @@ mod nesting;
 pub mod offered;
 mod signature;
 pub mod store;
-mod translate;
+pub(crate) mod translate;
 
 /// Returns whether the bytes are a component, by the layer field of the preamble.
 pub fn is_component(bytes: &[u8]) -> bool {

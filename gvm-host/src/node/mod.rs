@@ -75,17 +75,17 @@ impl Config {
         }
     }
 
-    /// Chooses the node's name. None lets gpmd choose one.
+    /// Chooses the node's name.
     #[must_use]
-    pub fn name(mut self, name: impl Into<Option<Name>>) -> Config {
-        self.name = name.into();
+    pub fn name(mut self, name: Name) -> Config {
+        self.name = Some(name);
         self
     }
 
     /// Finds gpmd at this address and not at its socket in the home.
     #[must_use]
-    pub fn gpmd(mut self, gpmd: impl Into<Option<Address>>) -> Config {
-        self.gpmd = gpmd.into();
+    pub fn gpmd(mut self, gpmd: Address) -> Config {
+        self.gpmd = Some(gpmd);
         self
     }
 
@@ -119,8 +119,8 @@ impl Config {
 
     /// Ends each session of a peer after this time.
     #[must_use]
-    pub fn session_time(mut self, time: impl Into<Option<Duration>>) -> Config {
-        self.session_time = time.into();
+    pub fn session_time(mut self, time: Duration) -> Config {
+        self.session_time = Some(time);
         self
     }
 

@@ -130,7 +130,7 @@ fn compilers_are_limited_and_end_with_their_callers() {
     let (_folder, home, _server) = home();
     workers().unwrap().block_on(async {
         let start = async |name: &str| {
-            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            let name = name.parse().unwrap();
             Handle::start(Config::new(home.clone(), engine(&home, false)).name(name)).await.unwrap()
         };
         let (near, far) = (start("near").await, start("far").await);
@@ -188,7 +188,7 @@ fn looking_and_bringing_to_life_end_with_who_asked() {
     let (_folder, home, _server) = home();
     workers().unwrap().block_on(async {
         let start = async |name: &str, timeout| {
-            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            let name = name.parse().unwrap();
             let limits = Limits { timeout, ..Limits::default() };
             let config = Config::new(home.clone(), engine(&home, false));
             Handle::start(config.name(name).limits(limits)).await.unwrap()

@@ -42,14 +42,14 @@ impl Network {
 
     async fn node(&self, name: &str, accept: &str) -> Handle {
         let accept: Accept = accept.parse().unwrap();
-        let name = Some(name.parse::<gvm_host::Name>().unwrap());
+        let name = name.parse().unwrap();
         let config = Config::new(self.home.clone(), engine(&self.home));
         Handle::start(config.name(name).accept(accept)).await.unwrap()
     }
 
     /// Registers this life, as any process of the home could.
     async fn register(&self, name: &str, life: Life) -> Result<Link> {
-        let name = (!name.is_empty()).then(|| name.parse::<gvm_host::Name>().unwrap());
+        let name = (!name.is_empty()).then(|| name.parse().unwrap());
         let applicant = Applicant { name, life, addresses: vec!["unix:/evil.sock".into()] };
         let reach = Route::nodes(&self.home);
         Link::connect(&self.home, reach, applicant, Box::new(|_| {})).await.map(|(link, _)| link)

@@ -34,11 +34,9 @@ fn the_port_works_without_the_socket() {
     control.upload(&"math".parse().unwrap(), &semver::Version::new(1, 0, 0), &add, &mut |_| {}).unwrap();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
-        let config = |name: &str| {
-            Config::new(home.clone(), engine.clone()).name(name.parse::<gvm_host::Name>().unwrap())
-        };
+        let config = |name: &str| Config::new(home.clone(), engine.clone()).name(name.parse().unwrap());
         // One node reaches gpmd through its port, the other through its socket.
-        let by_port = config("a").gpmd(server.record().address.parse::<gvm_host::net::Address>().unwrap());
+        let by_port = config("a").gpmd(server.record().address.parse().unwrap());
         let a = Handle::start(by_port).await.unwrap();
         let b = Handle::start(config("b")).await.unwrap();
         let places = b.info().addresses.clone();

@@ -61,7 +61,7 @@ fn the_end_of_a_session_ends_both_directions() {
     let engine = engine(&home);
     workers().unwrap().block_on(async {
         let start = async |name: &str| {
-            let name = Some(name.parse::<gvm_host::Name>().unwrap());
+            let name = name.parse().unwrap();
             Handle::start(Config::new(home.clone(), engine.clone()).name(name)).await.unwrap()
         };
         let (near, far) = (start("near").await, start("far").await);
@@ -99,9 +99,7 @@ fn a_program_decides_who_may_connect() {
     let (_folder, home, _server) = stocked();
     let engine = engine(&home);
     workers().unwrap().block_on(async {
-        let config = |name: &str| {
-            Config::new(home.clone(), engine.clone()).name(name.parse::<gvm_host::Name>().unwrap())
-        };
+        let config = |name: &str| Config::new(home.clone(), engine.clone()).name(name.parse().unwrap());
         let asks = config("far").accept(Accept::Ask).allow_call("m.yes".parse().unwrap());
         let (near, far) = (Handle::start(config("near")).await.unwrap(), Handle::start(asks).await.unwrap());
         let (mut near_events, mut far_events) = (near.events(), far.events());

@@ -3,13 +3,21 @@
 //! the hostcall fuel before it is spent; depth is bounded by the type. Must not know: names of
 //! fields and cases, what becomes of the value.
 
-use wasmtime::component::__internal::wasmtime_environ::component::{CanonicalAbiInfo, VariantInfo};
+use std::char::DecodeUtf16Error;
+use std::str::Utf8Error;
+
+use wasmtime::component::__internal::wasmtime_environ::component::{
+    CanonicalAbiInfo, StringEncoding, VariantInfo,
+};
 use wasmtime::component::__internal::{InterfaceType, LiftContext};
 use wasmtime::component::Lift;
 use wasmtime::{Result, ValRaw};
 
 use super::Fault;
 use crate::base::value::{List, Value};
+
+/// The bit of a string's length that marks UTF-16, where the encoding may be either.
+const UTF16_TAG: usize = 1 << 31;
 
 /// Lifts the result: from the slot where one is enough, else from memory that the slot points to.
 pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Option<Value>> {
@@ -28,18 +36,18 @@ pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw)
     load(cx, ty, bytes).map(Some)
 }
 
-/// What an error of lifting means. No guest code runs here, so all but a lack of fuel is the value.
-pub(super) fn blame(cx: &mut LiftContext<'_>, error: wasmtime::Error) -> wasmtime::Error {
-    if error.is::<Fault>() {
-        return error;
+/// Says what an error of lifting means. No guest code runs here, and a lack of fuel is a [`Fault`] already, so any
+/// other error is about the value.
+pub(super) fn blame(error: wasmtime::Error) -> wasmtime::Error {
+    match error.is::<Fault>() || error.is::<wasmtime::OutOfMemory>() {
+        true => error,
+        false => Fault::Abi(error.to_string()).into(),
     }
-    // wasmtime keeps the type of its fuel error private, so one is made to compare with: the product
-    // overflows, which fails without consuming any.
-    let text = error.to_string();
-    match cx.consume_fuel_array(usize::MAX, usize::MAX) {
-        Err(sample) if sample.to_string() == text => Fault::Fuel.into(),
-        _ => Fault::Abi(text).into(),
-    }
+}
+
+/// Consumes fuel for so many elements of a size. wasmtime's error for too little fuel has no public type.
+fn charge(cx: &mut LiftContext<'_>, len: usize, size: usize) -> Result<()> {
+    cx.consume_fuel_array(len, size).map_err(|_| Fault::Fuel.into())
 }
 
 /// A value whose flat form is this one slot. Such a record or tuple has one field.
@@ -104,7 +112,7 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
         InterfaceType::Float32 => Value::F32(Lift::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::Float64 => Value::F64(Lift::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::Char => Value::Char(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::String => Value::String(Lift::linear_lift_from_memory(cx, ty, bytes)?),
+        InterfaceType::String => Value::String(text(cx, ty, bytes)?),
         InterfaceType::List(i) => Value::List(list(cx, ty, types[i].element, bytes)?),
         InterfaceType::Record(i) => {
             let fields = types[i].fields.iter().map(|field| field.ty);
@@ -143,7 +151,7 @@ fn sequence(
     types: impl ExactSizeIterator<Item = InterfaceType>,
     bytes: &[u8],
 ) -> Result<Vec<Value>> {
-    cx.consume_fuel_array(types.len(), size_of::<Value>())?;
+    charge(cx, types.len(), size_of::<Value>())?;
     let mut values = Vec::with_capacity(types.len());
     let mut end = 0;
     for ty in types {
@@ -154,24 +162,41 @@ fn sequence(
     Ok(values)
 }
 
+/// A string, given its pointer and length. Its place is checked here first, so what wasmtime then refuses without
+/// a typed error is that there is too little fuel.
+fn text(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<String> {
+    let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
+    let (units, width, align) = match cx.options().string_encoding {
+        StringEncoding::Utf8 => (len, 1, 1),
+        StringEncoding::Utf16 => (len, 2, 2),
+        StringEncoding::CompactUtf16 if len & UTF16_TAG == 0 => (len, 1, 2),
+        StringEncoding::CompactUtf16 => (len ^ UTF16_TAG, 2, 2),
+    };
+    place(cx, ptr, units, width, align, "string")?;
+    Lift::linear_lift_from_memory(cx, ty, bytes).map_err(|error| {
+        let typed = error.is::<Utf8Error>() || error.is::<DecodeUtf16Error>();
+        if typed || error.is::<wasmtime::OutOfMemory>() { error } else { Fault::Fuel.into() }
+    })
+}
+
 /// A list, given its pointer and length: numbers in bulk, everything else one by one.
 fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, bytes: &[u8]) -> Result<List> {
+    let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
+    let abi = cx.types.canonical_abi(&element);
+    let items = region(cx, ptr, len, abi, "list")?;
     Ok(match element {
-        InterfaceType::S8 => List::S8(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::U8 => List::U8(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::S16 => List::S16(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::U16 => List::U16(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::S32 => List::S32(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::U32 => List::U32(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::S64 => List::S64(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::U64 => List::U64(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::Float32 => List::F32(Lift::linear_lift_from_memory(cx, ty, bytes)?),
-        InterfaceType::Float64 => List::F64(Lift::linear_lift_from_memory(cx, ty, bytes)?),
+        InterfaceType::S8 => List::S8(packed(cx, ty, bytes)?),
+        InterfaceType::U8 => List::U8(packed(cx, ty, bytes)?),
+        InterfaceType::S16 => List::S16(packed(cx, ty, bytes)?),
+        InterfaceType::U16 => List::U16(packed(cx, ty, bytes)?),
+        InterfaceType::S32 => List::S32(packed(cx, ty, bytes)?),
+        InterfaceType::U32 => List::U32(packed(cx, ty, bytes)?),
+        InterfaceType::S64 => List::S64(packed(cx, ty, bytes)?),
+        InterfaceType::U64 => List::U64(packed(cx, ty, bytes)?),
+        InterfaceType::Float32 => List::F32(packed(cx, ty, bytes)?),
+        InterfaceType::Float64 => List::F64(packed(cx, ty, bytes)?),
         _ => {
-            let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
-            let abi = cx.types.canonical_abi(&element);
-            let items = region(cx, ptr, len, abi, "list")?;
-            cx.consume_fuel_array(len, size_of::<Value>())?;
+            charge(cx, len, size_of::<Value>())?;
             let mut values = Vec::with_capacity(len);
             for item in items.chunks_exact((abi.size32 as usize).max(1)) {
                 values.push(load(cx, element, item)?);
@@ -179,6 +204,15 @@ fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, byt
             List::Values(values)
         }
     })
+}
+
+/// A list of numbers whose place has been checked, so what wasmtime refuses is that there is too little fuel.
+fn packed<T>(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Vec<T>>
+where
+    Vec<T>: Lift,
+{
+    let lifted: Result<Vec<T>> = Lift::linear_lift_from_memory(cx, ty, bytes);
+    lifted.map_err(|error| if error.is::<wasmtime::OutOfMemory>() { error } else { Fault::Fuel.into() })
 }
 
 /// The bytes of `len` values of this layout, which must be aligned and within the memory.
@@ -189,13 +223,25 @@ fn region<'m>(
     abi: &CanonicalAbiInfo,
     what: &str,
 ) -> Result<&'m [u8]> {
+    place(cx, ptr, len, abi.size32 as usize, abi.align32 as usize, what)
+}
+
+/// The bytes of `len` units of this size, which must be aligned and within the memory.
+fn place<'m>(
+    cx: &LiftContext<'m>,
+    ptr: usize,
+    len: usize,
+    size: usize,
+    align: usize,
+    what: &str,
+) -> Result<&'m [u8]> {
     let memory = cx.memory();
-    let end = len.checked_mul(abi.size32 as usize).and_then(|size| ptr.checked_add(size));
+    let end = len.checked_mul(size).and_then(|bytes| ptr.checked_add(bytes));
     let Some(bytes) = end.and_then(|end| memory.get(ptr..end)) else {
         return broken(format!("the {what}'s pointer is out of bounds: {len} elements at {ptr:#x}"));
     };
-    if !ptr.is_multiple_of(abi.align32 as usize) {
-        return broken(format!("the {what}'s pointer {ptr:#x} is not aligned to {}", abi.align32));
+    if !ptr.is_multiple_of(align) {
+        return broken(format!("the {what}'s pointer {ptr:#x} is not aligned to {align}"));
     }
     Ok(bytes)
 }
@@ -223,13 +269,13 @@ fn boxed<'a>(
     cx: &mut LiftContext<'a>,
     lift: impl FnOnce(&mut LiftContext<'a>) -> Result<Value>,
 ) -> Result<Value> {
-    cx.consume_fuel(size_of::<Value>())?;
+    charge(cx, 1, size_of::<Value>())?;
     lift(cx)
 }
 
 /// Flags from their words. Bits beyond the labels are ignored, as the canonical ABI says.
 fn flags(cx: &mut LiftContext<'_>, labels: usize, words: impl Iterator<Item = Result<u32>>) -> Result<Value> {
-    cx.consume_fuel_array(labels.div_ceil(32), size_of::<u32>())?;
+    charge(cx, labels.div_ceil(32), size_of::<u32>())?;
     let mut words = words.collect::<Result<Vec<_>>>()?;
     if let (Some(last), used @ 1..) = (words.last_mut(), labels % 32) {
         *last &= (1 << used) - 1;

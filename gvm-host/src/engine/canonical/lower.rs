@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use wasmtime::component::__internal::wasmtime_environ::component::{StringEncoding, VariantInfo};
 use wasmtime::component::__internal::{InterfaceType, LowerContext};
 use wasmtime::component::Lower;
-use wasmtime::{Result, ValRaw};
+use wasmtime::{Result, Trap, ValRaw, WasmBacktrace};
 
 use super::{Fault, Slots};
 use crate::base::value::{List, Value};
@@ -37,11 +37,15 @@ pub(super) fn params<T>(
     params.types.iter().zip(values).try_for_each(|(ty, value)| flat(cx, *ty, value, &mut out))
 }
 
-/// What an error of lowering means: a block that the guest's `realloc` placed badly is its fault;
-/// the rest says already what it is, or comes from running `realloc`.
+/// Says what an error of lowering means. Values that do not fit are a [`Fault`] already. An error that arose while
+/// `realloc` ran is a trap, or has a backtrace. wasmtime's only other error here, which has no type, is that
+/// `realloc` returned a block that is misaligned or outside of the memory.
 pub(super) fn blame(error: wasmtime::Error) -> wasmtime::Error {
-    let text = error.to_string();
-    if text.starts_with("realloc return: ") { Fault::Abi(text).into() } else { error }
+    let explained = error.is::<Fault>()
+        || error.is::<Trap>()
+        || error.is::<WasmBacktrace>()
+        || error.is::<wasmtime::OutOfMemory>();
+    if explained { error } else { Fault::Abi(error.to_string()).into() }
 }
 
 /// The slots, filled from the front.

@@ -118,7 +118,7 @@ unsafe impl Lift for Ret {
     fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Slot) -> Result<Ret> {
         match lift::result(cx, ty, &src[0]) {
             Ok(value) => Ok(Ret(value)),
-            Err(error) => Err(lift::blame(cx, error)),
+            Err(error) => Err(lift::blame(error)),
         }
     }
 

@@ -341,15 +341,16 @@ impl Options {
         // The timeout goes with each call of this node. Set here, it would also bound the calls of other nodes.
         let limits = Limits { timeout: None, ..self.limits()? };
         let engine = self.engine(&home, pooling)?;
-        Ok(Config::new(home, engine)
-            .name(name)
-            .gpmd(self.gpmd()?)
+        let mut config = Config::new(home, engine)
             .listen(self.listening()?)
             .accept(accept)
             .allow_calls(rules.map_err(as_usage)?)
-            .session_time(self.session_time.as_deref().map(parse_time).transpose()?.flatten())
             .grants(self.grants()?)
-            .limits(limits))
+            .limits(limits);
+        config.name = name;
+        config.gpmd = self.gpmd()?;
+        config.session_time = self.session_time.as_deref().map(parse_time).transpose()?.flatten();
+        Ok(config)
     }
 
     /// Returns the node to run on, from `--node`.
