@@ -87,9 +87,10 @@ fn prerelease_versions() {
     bed.run(["counter@\"1.0.0-rc.1\".increment()"]).ok();
     // `1.0.0-rc.1.increment` is a version as well.
     let err = bed.eval(["counter@1.0.0-rc.1.increment()"]).fails("SYNTAX");
-    assert!(err.contains("stands in quotes"), "{err}");
+    let written = "help: write it as in `math@\"1.0.0-rc.1\".add(1, 2)`";
+    assert!(err.contains("this version needs quotes") && err.contains(written), "{err}");
     let ended = bed.run(["counter@1.0.0-rc.1.increment()"]);
-    assert!(ended.status == Some(2) && ended.err().contains("stands in quotes"), "{ended:?}");
+    assert!(ended.status == Some(2) && ended.err().contains(written), "{ended:?}");
 }
 
 #[test]

@@ -284,3 +284,35 @@ fn arguments_for_the_host_have_a_limit() {
     assert!(!err.contains("fuel"), "{err}");
     bed.run(["--invoke", &format!("f({})", 2801 << 16), path]).fails("TRAP");
 }
+
+/// What the check before compiling accepts, a node's slots accept too (`engine/room.rs`, `engine/config.rs`).
+#[test]
+fn a_node_has_room_for_what_is_compiled() {
+    let bed = Bed::new();
+    let _b = bed.node("b");
+    let globals = |count: usize| "(global i32 (i32.const 0))".repeat(count);
+    let core = |count| format!("(module {} (func (export \"f\")))", globals(count));
+    let most = (4 << 20) / 16;
+    let many = format!(
+        "(component (core module $m {} (func (export \"f\"))) {} (core instance $i (instantiate $m))
+            (func (export \"f\") (canon lift (core func $i \"f\"))))",
+        globals(1000),
+        "(core instance (instantiate $m))".repeat(255)
+    );
+    let fits = [bed.write("core.wat", core(most - 100)), bed.write("many.wat", many)];
+    for file in fits {
+        bed.run(["--node", "b", "--invoke", "f()", file.to_str().unwrap()]).ok();
+    }
+    let large = bed.write("large.wat", core(most));
+    let err = bed.run(["--node", "b", "--invoke", "f()", large.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+    assert!(err.contains("limit of a node is 4.0 MiB"), "{err}");
+    // A command of its own may have more; what it compiles is in the home, and the node still refuses it.
+    let larger = bed.write("larger.wat", core(most / 2 * 3));
+    bed.run(["--invoke", "f()", larger.to_str().unwrap()]).ok();
+    let err = bed.run(["--node", "b", "--invoke", "f()", larger.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
+    assert!(err.contains("limit of a node is 4.0 MiB"), "{err}");
+    let wide = bed.write("wide.wat", "(module (memory i64 65537) (func (export \"f\")))");
+    let wide = ["--max-memory", "8GiB", "--node", "b", "--invoke", "f()", wide.to_str().unwrap()];
+    let err = bed.run(wide).fails("LIMIT_EXCEEDED");
+    assert!(err.contains("limit of a node is 4.0 GiB"), "{err}");
+}

@@ -26,10 +26,10 @@ pub const TABLE_ELEMENTS: usize = 100_000;
 pub const INSTANCES: usize = 256;
 pub const MEMORIES: usize = 64;
 pub const TABLES: usize = 256;
-/// Bytes of the engine's own data about one guest in a pooling engine, such as the functions and globals of its
-/// code: a component of 20 MB has under 1 MiB.
+/// Bytes of the engine's own data about one guest of a node, such as its globals (16 bytes each) and the functions
+/// that it exports or puts into tables.
 pub const BOOKKEEPING: u64 = 4 << 20;
-/// What wasmtime itself may add to that for each of [`INSTANCES`]: a fixed part of under 4 KiB.
+/// What wasmtime may add to that: a fixed part for each of [`INSTANCES`], a few hundred bytes in version 48.
 pub const BOOKKEEPING_MARGIN: usize = INSTANCES * (4 << 10);
 /// Live instances of one owner: the users of this node, or one session.
 pub const INSTANCES_PER_OWNER: usize = 64;

@@ -1,9 +1,9 @@
-//! Compiled code, kept by content: what the compiler made once, every process of the home maps.
+//! Stores compiled code by content: a module is compiled once, and every process of the home maps the result.
 //!
-//! In: a module's hash, and its bytes where they must be compiled. Out: code that is mapped and ready.
-//! A file is named by the module's SHA-256 inside a folder named by the engine's compatibility hash;
-//! beside it stands its checksum. Damage, foreign versions and races cost a recompilation and nothing
-//! else. Must not know: names and versions of modules.
+//! In: a module's hash, and its bytes if they must be compiled. Out: code that is mapped and ready. A file has the
+//! module's SHA-256 as its name, in a folder that has the engine's compatibility hash as its name; its checksum is
+//! in a second file. Damage, other versions and races cost a recompilation and nothing else. Must not know: names
+//! and versions of modules.
 
 use std::fs::{File, TryLockError};
 use std::hash::{Hash as _, Hasher};
@@ -31,9 +31,9 @@ const CHECKS: u32 = 1;
 
 /// The compiled code of one home for one engine.
 pub(super) struct Cache {
-    /// Of all engines.
+    /// The folder of all engines.
     root: PathBuf,
-    /// Of this one.
+    /// The folder of this engine.
     folder: PathBuf,
     kind: Kind,
     compiler: Compiler,
@@ -53,12 +53,12 @@ impl Cache {
         self.kind
     }
 
-    /// The module's code, if it is there and whole.
+    /// Returns the module's code, if it is stored and undamaged.
     pub fn load(&self, engine: &Engine, hash: Hash, component: bool) -> Option<Compiled> {
         let path = self.code(hash);
         let expected = std::fs::read_to_string(self.sum(hash)).ok()?;
         if checksum(&path)? != expected.trim() {
-            tracing::warn!(%hash, "compiled code is damaged and will be made again");
+            tracing::warn!(%hash, "compiled code is damaged; compiling the module again");
             return None;
         }
         match map(engine, &path, component) {
@@ -67,18 +67,18 @@ impl Cache {
                 Some(code)
             }
             Err(error) => {
-                tracing::warn!(%hash, "compiled code does not load and will be made again: {error:#}");
+                tracing::warn!(%hash, "compiled code does not load; compiling the module again: {error:#}");
                 None
             }
         }
     }
 
-    /// Whether the module's code seems to be there, which [`Cache::load`] finds out.
+    /// Whether the module's code seems to be stored. Only [`Cache::load`] knows whether it can be used.
     pub fn holds(&self, hash: Hash) -> bool {
         self.sum(hash).exists()
     }
 
-    /// The module's code, compiled first where need be: once, whoever asks, in whichever process.
+    /// Returns the module's code, and compiles it first if needed: only once, even if several processes ask.
     ///
     /// # Errors
     /// Those of [`Compiler::compile`]; `STORAGE_FULL` and `INTERNAL` of the disk.
@@ -94,7 +94,7 @@ impl Cache {
         }
         let lock_path = self.folder.join(format!("{hash}.{LOCK}"));
         let lock = self.acquire(&lock_path).await?;
-        // Whoever held the lock before may have made it.
+        // The previous holder of the lock may have compiled it.
         let code = match self.load(engine, hash, component) {
             Some(code) => Ok(code),
             None => {
@@ -103,7 +103,7 @@ impl Cache {
                 code
             }
         };
-        // Gone while it is still held: the next one sees that its lock is of no file (see `acquire`).
+        // Remove the file before the lock is released: the next holder sees that its file is gone (see `acquire`).
         let _ = std::fs::remove_file(&lock_path);
         drop(lock);
         code
@@ -119,13 +119,13 @@ impl Cache {
         let turn = self.turn().await?;
         self.compiler.compile(self.kind, &wasm, &code).await?;
         drop(turn);
-        let checksum = checksum(&code).ok_or_else(|| Error::internal("the compiler left no code"))?;
+        let checksum = checksum(&code).ok_or_else(|| Error::internal("the compiler wrote no code"))?;
         std::fs::write(&sum, checksum).map_err(disk)?;
-        // The sum last: code without its sum, or with an older one, is made again.
+        // The checksum comes last: code with no checksum, or an older one, is compiled again.
         std::fs::rename(&code, self.code(hash)).map_err(disk)?;
         std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
         map(engine, &self.code(hash), component).map_err(|error| {
-            let failed = Error::internal(format!("compiled code cannot be loaded: {error:#}"));
+            let failed = Error::internal(format!("cannot load compiled code: {error:#}"));
             let failed = match denied(&error) {
                 true => failed.with_reason(Reason::NotExecutable),
                 false => failed,
@@ -134,13 +134,13 @@ impl Cache {
         })
     }
 
-    /// Waits until this home may have another compiler: as many as there are processors, whichever processes
-    /// ask. Those of this process wait in line; so the home's locks are tried by a few at a time.
+    /// Waits until this home may run another compiler: one per processor, over all processes of the home. The calls
+    /// of this process wait for a semaphore first, so only a few of them poll the locks of the home.
     async fn turn(&self) -> Result<(SemaphorePermit<'static>, File)> {
         static LINE: OnceLock<Semaphore> = OnceLock::new();
         let most = limits::compilers();
         let line = LINE.get_or_init(|| Semaphore::new(most)).acquire().await;
-        let place = line.map_err(|_| Error::internal("nothing is compiled any more"))?;
+        let place = line.map_err(|_| Error::internal("this process no longer compiles modules"))?;
         let path = |number: usize| self.root.join(format!("{TURN}{number}.{LOCK}"));
         let files: Vec<File> = (0..most)
             .map(|number| File::options().create(true).append(true).open(path(number)))
@@ -163,21 +163,23 @@ impl Cache {
         }
     }
 
-    /// Makes room for what was just added. That it fails is no reason to fail a call.
+    /// Removes old code to make room for what was just added. A failure does not fail the call.
     async fn tidy(&self) {
         let root = self.root.clone();
         let most = Most { age: limits::COMPILED_AGE, bytes: limits::COMPILED_BYTES };
         let tidied = tokio::task::spawn_blocking(move || tidy::tidy(&root, most, SystemTime::now())).await;
         match tidied {
             Ok(Ok(0)) => {}
-            Ok(Ok(removed)) => tracing::info!(removed, "compiled code that was not used for long is removed"),
-            Ok(Err(error)) => tracing::warn!("clearing away compiled code: {error}"),
-            Err(error) => tracing::error!("clearing away compiled code: {error}"),
+            Ok(Ok(removed)) => {
+                tracing::info!(removed, "removed compiled code that was not used for a long time")
+            }
+            Ok(Err(error)) => tracing::warn!("cannot remove old compiled code: {error}"),
+            Err(error) => tracing::error!("cannot remove old compiled code: {error}"),
         }
     }
 
     fn unkept(&self, error: std::io::Error) -> Error {
-        Error::io(format_args!("compiled code cannot be kept in {}", self.folder.display()), error)
+        Error::io(format_args!("cannot store compiled code in {}", self.folder.display()), error)
     }
 
     fn code(&self, hash: Hash) -> PathBuf {
@@ -188,8 +190,8 @@ impl Cache {
         self.folder.join(format!("{hash}.{SUM}"))
     }
 
-    /// Holds the file's lock, waiting without holding up the thread; a lock of a file that its last
-    /// holder removed meanwhile is taken anew.
+    /// Locks the file, and waits for it without blocking the thread. Locks the new file if the last holder has
+    /// removed the file meanwhile.
     async fn acquire(&self, path: &Path) -> Result<File> {
         let disk = |error| self.unkept(error);
         loop {
@@ -199,7 +201,7 @@ impl Cache {
                 .create(&self.folder)
                 .map_err(|error| self.unkept(error))?;
             let file = match File::options().create(true).append(true).open(path) {
-                // The folder was empty, and was cleared away just now.
+                // The folder was empty, and `tidy` has just removed it.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 opened => opened.map_err(disk)?,
             };
@@ -218,14 +220,14 @@ impl Cache {
     }
 }
 
-/// The checksum of a file and its length. Fast rather than cryptographic: the folder is private to
-/// its owner, and what it guards against is a failing disk and a torn write.
+/// Returns the checksum and the length of a file. The checksum is fast and not cryptographic: the folder is private
+/// to its owner, and the checksum detects failing disks and incomplete writes.
 fn checksum(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     Some(format!("{:032x} {}", xxh3_128(&bytes), bytes.len()))
 }
 
-/// Whether the system does not let the code be executed: the disk, or a security policy, forbids it.
+/// Whether the system refuses to execute the code: the disk, or a security policy, forbids it.
 fn denied(error: &wasmtime::Error) -> bool {
     error.chain().any(|cause| {
         let errno = cause.downcast_ref::<Errno>().copied();
@@ -236,8 +238,8 @@ fn denied(error: &wasmtime::Error) -> bool {
 
 fn map(engine: &Engine, path: &Path, component: bool) -> wasmtime::Result<Compiled> {
     if component {
-        // SAFETY: the file lies in a folder of mode 0700 of this user's home, was written there by
-        // our own compiler child for this very engine configuration, and has just passed its checksum.
+        // SAFETY: the file is in a folder of mode 0700 in this user's home. Our own compiler child wrote it for
+        // this engine configuration, and it has just passed its checksum.
         let component = unsafe { wasmtime::component::Component::deserialize_file(engine, path)? };
         Ok(Compiled::Component(component))
     } else {

@@ -1,8 +1,8 @@
-//! The compiler, in a process of its own: Cranelift can be neither cancelled nor bounded in place.
+//! Compiles modules in a child process, because Cranelift cannot be cancelled or limited inside this process.
 //!
-//! In: a file of validated or hostile wasm. Out: a file of code for this machine, or why not. The
-//! parent side starts and watches the child; the child side bounds itself first and then compiles.
-//! Must not know: where compiled code is kept (`cache.rs`).
+//! In: a file of wasm, valid or hostile. Out: a file of code for this machine, or an error. The parent starts and
+//! watches the child; the child limits its own memory and time, then compiles. Must not know: where compiled code
+//! is stored (`cache.rs`).
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -15,17 +15,17 @@ use super::config::{Clocked, Kind};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 
-/// The word that makes a program of ours a compiler.
+/// The first argument that makes a program of ours a compiler.
 pub const WORD: &str = "__compile";
 
-/// Statuses of the child beyond success.
+/// The exit statuses of the child other than success.
 const INVALID: i32 = 3;
 const REFUSED: i32 = 4;
 
-/// How to start the compiler child: a program of ours and the words before the compiler's own.
+/// How to start the compiler child: a program of ours, and the arguments before the compiler's own.
 ///
-/// A program compiles in itself where it hands [`WORD`] to [`child_main`] ([`Compiler::current`]), or in a helper
-/// program ([`Compiler::program`]), such as `gvm-compile` of this package.
+/// The program is this one, if it calls [`child_main`] for [`WORD`] ([`Compiler::current`]), or a helper program
+/// ([`Compiler::program`]), such as `gvm-compile` of this package.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     program: PathBuf,
@@ -33,21 +33,22 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// This very program, which must hand [`WORD`] to [`child_main`].
+    /// Uses this program, which must call [`child_main`] when its first argument is [`WORD`].
     ///
     /// # Errors
-    /// `INTERNAL` where the system does not tell which program this is.
+    /// `INTERNAL` if the system does not say which program this is.
     pub fn current() -> Result<Compiler> {
-        let program = std::env::current_exe().map_err(|error| Error::io("finding this program", error))?;
+        let program = std::env::current_exe()
+            .map_err(|error| Error::io("cannot find the file of this program", error))?;
         Ok(Compiler { program, args: vec![WORD.into()] })
     }
 
-    /// A helper program that hands all its arguments to [`child_main`], as `gvm-compile` does.
+    /// Uses a helper program that passes all its arguments to [`child_main`], as `gvm-compile` does.
     pub fn program(program: impl Into<PathBuf>) -> Compiler {
         Compiler { program: program.into(), args: Vec::new() }
     }
 
-    /// The same program, with words of its own before the compiler's.
+    /// Adds arguments of the program itself, before those of the compiler.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Compiler {
         self.args = args.into_iter().map(Into::into).collect();
@@ -57,8 +58,8 @@ impl Compiler {
     /// Compiles `wasm` into `code`. Dropping the future kills the child.
     ///
     /// # Errors
-    /// `MODULE_INVALID` with what the compiler said; `LIMIT_EXCEEDED` where it took more memory or
-    /// time than it may; `INTERNAL` where it cannot be started.
+    /// `MODULE_INVALID` with the compiler's message; `LIMIT_EXCEEDED` if it needs more memory or time than it
+    /// may use; `INTERNAL` if it cannot be started.
     pub async fn compile(&self, kind: Kind, wasm: &Path, code: &Path) -> Result<()> {
         let mut child = tokio::process::Command::new(&self.program)
             .args(&self.args)
@@ -71,7 +72,9 @@ impl Compiler {
             .env_remove("RUST_BACKTRACE")
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| Error::io(format!("starting the compiler {}", self.program.display()), error))?;
+            .map_err(|error| {
+                Error::io(format!("cannot start the compiler {}", self.program.display()), error)
+            })?;
         let stderr = child.stderr.take();
         let work = async {
             let mut said = Vec::new();
@@ -79,7 +82,8 @@ impl Compiler {
                 use tokio::io::AsyncReadExt;
                 let _ = stderr.take(64 << 10).read_to_end(&mut said).await;
             }
-            let status = child.wait().await.map_err(|error| Error::io("waiting for the compiler", error))?;
+            let status =
+                child.wait().await.map_err(|error| Error::io("cannot wait for the compiler", error))?;
             Ok::<_, Error>((status, String::from_utf8_lossy(&said).trim().to_owned()))
         };
         match tokio::time::timeout(limits::COMPILER_WALL, work).await {
@@ -89,7 +93,7 @@ impl Compiler {
             }
             Err(_) => Err(Error::new(
                 Code::LimitExceeded,
-                format!("compiling took longer than {} s", limits::COMPILER_WALL.as_secs()),
+                format!("compiling takes longer than {} s", limits::COMPILER_WALL.as_secs()),
             )),
         }
     }
@@ -105,14 +109,14 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
         (_, Some(signal)) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => {
             Err(Error::new(
                 Code::LimitExceeded,
-                format!("compiling took more than {} s of processor time", limits::COMPILER_CPU_SECONDS),
+                format!("compiling takes more than {} s of processor time", limits::COMPILER_CPU_SECONDS),
             ))
         }
         (_, Some(signal)) if signal == Signal::ABORT.as_raw() || signal == Signal::SEGV.as_raw() => {
             Err(Error::new(
                 Code::LimitExceeded,
                 format!(
-                    "compiling took more memory than {} MiB, or more stack than it may",
+                    "compiling takes more than {} MiB of memory, or too much stack",
                     limits::COMPILER_MEMORY >> 20
                 ),
             ))
@@ -121,7 +125,7 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
     }
 }
 
-/// The child's main: `plain|fuel WASM CODE`. Returns its exit status; what went wrong is on
+/// Runs the child, with the arguments `plain|fuel WASM CODE`. Returns its exit status, and writes errors to
 /// standard error.
 pub fn child_main(args: &[OsString]) -> i32 {
     use std::io::Write;
@@ -139,11 +143,11 @@ fn child(args: &[OsString]) -> Result<(), (i32, String)> {
     let [kind, wasm, code] = args else {
         return Err(refused("expected: plain|fuel WASM CODE".into()));
     };
-    bound_self().map_err(|error| refused(format!("cannot bound the compiler: {error}")))?;
+    bound_self().map_err(|error| refused(format!("cannot limit the compiler: {error}")))?;
     let mut bytes = Vec::new();
     std::fs::File::open(wasm)
         .and_then(|file| file.take(limits::MODULE_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| refused(format!("reading the module: {error}")))?;
+        .map_err(|error| refused(format!("cannot read the module: {error}")))?;
     let kind = Kind { pooling: false, fuel: kind == "fuel" };
     let engine = Clocked::get(kind).map_err(|error| refused(error.to_string()))?.engine;
     let compiled = if crate::modules::is_component(&bytes) {
@@ -152,10 +156,10 @@ fn child(args: &[OsString]) -> Result<(), (i32, String)> {
         engine.precompile_module(&bytes)
     };
     let compiled = compiled.map_err(|error| (INVALID, format!("{error:#}")))?;
-    std::fs::write(code, compiled).map_err(|error| refused(format!("writing the code: {error}")))
+    std::fs::write(code, compiled).map_err(|error| refused(format!("cannot write the code: {error}")))
 }
 
-/// Memory and time of this process from here on; it also dies with its parent and yields to others.
+/// Limits the memory and time of this process from here on, ends it with its parent, and lowers its priority.
 fn bound_self() -> rustix::io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -1,7 +1,7 @@
-//! The wasmtime engines of this process and the clock that interrupts guests.
+//! The wasmtime engines of this process, and the clock that interrupts guests.
 //!
-//! In: which kind of engine is asked for. Out: a `wasmtime::Engine`, made once a process and kind,
-//! with its epoch ticking while calls run. Must not know: modules, homes, nodes.
+//! In: a kind of engine. Out: a `wasmtime::Engine`, one per process and kind, whose epoch advances while calls run.
+//! Must not know: modules, homes, nodes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,16 +13,16 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::base::error::{Error, Result};
 use crate::base::limits;
 
-/// Which engine: they differ in how instances get memory and in what the code counts.
+/// A kind of engine: how its instances get memory, and whether its code counts fuel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
-    /// Slots kept ready: a call costs a quarter, the first one 5 ms. For nodes.
+    /// Keeps slots ready for instances: a call takes a quarter of the time, and the first one 5 ms more. For nodes.
     pub pooling: bool,
     /// Code that counts fuel: 28 % slower. For calls with a fuel limit.
     pub fuel: bool,
 }
 
-/// A process-wide engine, its epoch, and how many calls want it to tick.
+/// An engine of the process, and the ticker of its epoch.
 #[derive(Clone)]
 pub(super) struct Clocked {
     pub engine: Engine,
@@ -30,7 +30,7 @@ pub(super) struct Clocked {
 }
 
 impl Clocked {
-    /// The process's engine of this kind.
+    /// Returns the process's engine of this kind, and starts it if needed.
     pub fn get(kind: Kind) -> Result<Clocked> {
         static ENGINES: [OnceLock<Clocked>; 4] = [const { OnceLock::new() }; 4];
         let slot = &ENGINES[usize::from(kind.pooling) * 2 + usize::from(kind.fuel)];
@@ -42,7 +42,7 @@ impl Clocked {
         Ok(slot.get_or_init(|| Clocked { engine, ticker }).clone())
     }
 
-    /// Keeps the epoch ticking until the guard is dropped.
+    /// Keeps the epoch advancing until the guard is dropped.
     pub fn tick(&self) -> Ticking {
         self.ticker.busy.fetch_add(1, Ordering::SeqCst);
         if self.ticker.asleep.swap(false, Ordering::SeqCst) {
@@ -52,7 +52,7 @@ impl Clocked {
     }
 }
 
-/// A running call's share in the ticker.
+/// A guard that keeps the epoch advancing while a call runs.
 pub(super) struct Ticking(Arc<Ticker>);
 
 impl Drop for Ticking {
@@ -78,7 +78,7 @@ impl Ticker {
         let handle = std::thread::Builder::new()
             .name("gvm-epoch".into())
             .spawn(move || shared.run(&engine))
-            .map_err(|error| Error::io("starting the epoch ticker", error))?;
+            .map_err(|error| Error::io("cannot start the thread of the epoch ticker", error))?;
         let _ = ticker.thread.set(handle.thread().clone());
         Ok(ticker)
     }
@@ -92,7 +92,7 @@ impl Ticker {
                 last_busy = Instant::now();
             } else if last_busy.elapsed() > limits::TICKER_LINGER {
                 self.asleep.store(true, Ordering::SeqCst);
-                // A call that came between the check above and the store saw a ticker awake.
+                // A call that arrived between the check above and the store saw the ticker awake.
                 while self.busy.load(Ordering::SeqCst) == 0 && self.asleep.load(Ordering::SeqCst) {
                     std::thread::park();
                 }
@@ -111,20 +111,21 @@ fn make(kind: Kind) -> Result<Engine> {
         .consume_fuel(kind.fuel)
         .max_wasm_stack(limits::WASM_STACK)
         .async_stack_size(limits::FIBRE_STACK)
-        // Code of a trap is found by its wasm offset; DWARF of guests is not read.
+        // A backtrace has wasm offsets; the DWARF data of guests is not read.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     if kind.pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     }
     match Engine::new(&config) {
-        // Where the address space is narrow (`ulimit -v`), calls are slower and work.
+        // With little address space (`ulimit -v`) calls are slower, but they work.
         Err(error) if kind.pooling => {
-            tracing::warn!("no room is kept for instances, each makes its own: {error:#}");
+            tracing::warn!(
+                "cannot reserve memory for instances in advance, so calls will be slower: {error:#}"
+            );
             make(Kind { pooling: false, ..kind })
         }
         made => made.map_err(|error| {
-            Error::internal(format!("the WebAssembly engine does not start here: {error:#}"))
-                .with_source(error)
+            Error::internal(format!("cannot start the WebAssembly engine: {error:#}")).with_source(error)
         }),
     }
 }

@@ -1,7 +1,7 @@
-//! What stopped a guest, in our codes.
+//! Explains why a guest stopped.
 //!
-//! In: wasmtime's error and what the limiter refused. Out: one coded error with a backtrace where there
-//! is one. The one place that reads wasmtime's errors. Must not know: who hears of it.
+//! In: wasmtime's error, and the guest's store. Out: one coded error, with a backtrace if there is one. Must not
+//! know: the caller, the module's name.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ use crate::imports::nodes::Denied;
 use crate::imports::state::{Refused, State, out_of_memory};
 use crate::modules::names::at_most;
 
-/// Frames of a backtrace that a person is shown.
+/// The most frames that a backtrace shows.
 const FRAMES: usize = 20;
 
-/// The longest name of a function that a frame shows, in bytes.
+/// The longest function name that a frame shows, in bytes.
 const LONGEST_NAME: usize = 200;
 
-/// The coded error of a guest that wasmtime stopped.
+/// Returns the coded error of a guest that wasmtime stopped.
 pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: &Limits) -> Error {
     if let Some(I32Exit(status)) = error.downcast_ref() {
         return Error::new(Code::GuestExit, format!("the guest exited with status {status}"))
@@ -35,13 +35,11 @@ pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: 
         return exceeded(limit.to_string());
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Error::new(
-            Code::Overloaded,
-            "this process has no room for another instance: try again later",
-        );
+        return Error::new(Code::Overloaded, "this process has no room for another instance")
+            .with_help("try again when less runs on this node");
     }
     if out_of_memory(&error) {
-        // With a backtrace the guest had begun.
+        // A backtrace means that the guest had started.
         let effect = if error.is::<WasmBacktrace>() { Effect::RanAndFailed } else { Effect::NotStarted };
         return no_memory().with_effect(effect);
     }
@@ -54,18 +52,20 @@ pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: 
     let trap = error.downcast_ref::<Trap>().copied();
     let explained = match (trap, store.data().limiter.refused) {
         (Some(Trap::OutOfFuel), _) => {
-            exceeded(format!("the call used up its {} units of fuel", limits.fuel.unwrap_or_default()))
+            exceeded(format!("the call used all of its {} units of fuel", limits.fuel.unwrap_or_default()))
+                .with_help("raise the limit with `--fuel`, here and on the node that runs the call")
         }
         (Some(Trap::StackOverflow), _) => {
-            exceeded(format!("the guest's stack outgrew {} KiB", limits::WASM_STACK >> 10))
+            exceeded(format!("the guest needs more than {} KiB of stack", limits::WASM_STACK >> 10))
         }
         (_, Some(Refused::Memory { asked, most })) => {
             let (asked, most) = limits::beyond(asked, most);
-            exceeded(format!("the guest wanted {asked} of memory and may have {most} (--max-memory)"))
+            exceeded(format!("the guest asked for {asked} of memory, and its limit is {most}"))
+                .with_help("raise the limit with `--max-memory`, here and on the node that runs the call")
         }
         (_, Some(Refused::System)) => no_memory(),
         (_, Some(Refused::Table { asked })) => exceeded(format!(
-            "the guest wanted a table of {asked} elements and may have {}",
+            "the guest asked for a table of {asked} elements, and the limit is {}",
             limits::TABLE_ELEMENTS
         )),
         (Some(trap), None) => Error::new(Code::Trap, trap_words(trap)),
@@ -83,15 +83,15 @@ pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: 
 fn untyped(error: &wasmtime::Error, store: &mut Store<State>) -> Error {
     if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
         let most = store.data_mut().ctx().table.max_capacity();
-        return exceeded(format!("the guest wanted more than {most} resources of its host"));
+        return exceeded(format!("the guest uses more than {most} resources of its host"));
     }
     let root = error.root_cause().to_string();
     if hostcall_fuel::is_exhausted(&root) {
         let most = limits::bytes(limits::HOSTCALL_FUEL as u64);
-        return exceeded(format!("the guest handed more than {most} to its host in one call"));
+        return exceeded(format!("the guest passed more than {most} to its host in one call"));
     }
     if holds_all_handles(store) {
-        return exceeded(format!("the guest wanted more than {} resource handles", limits::HANDLES));
+        return exceeded(format!("the guest needs more than {} resource handles", limits::HANDLES));
     }
     Error::new(Code::Trap, root)
 }
@@ -119,10 +119,8 @@ mod hostcall_fuel {
 }
 
 fn no_memory() -> Error {
-    Error::new(
-        Code::Overloaded,
-        "the system has no memory for the guest (see `ulimit -v`): try again when less runs here",
-    )
+    Error::new(Code::Overloaded, "the system has no free memory for the guest")
+        .with_help("try again when less runs on this device; `ulimit -v` shows the limit of a process")
 }
 
 fn exceeded(message: String) -> Error {
@@ -134,7 +132,7 @@ fn trap_words(trap: Trap) -> String {
     words.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(words)
 }
 
-/// The guest's frames, innermost first, with the names that the module has.
+/// Returns the guest's frames, innermost first, with the names from the module.
 fn backtrace(trace: &WasmBacktrace) -> Option<String> {
     let frames = trace.frames();
     let mut lines: Vec<String> = frames
@@ -145,7 +143,7 @@ fn backtrace(trace: &WasmBacktrace) -> Option<String> {
                 Some(name) => at_most(LONGEST_NAME * 4, &Demangled(name)).unwrap_or_else(|cut| cut),
                 None => format!("function {}", frame.func_index()),
             };
-            // The name section of a module holds any text.
+            // The name section of a module can contain any text.
             let name = at_most(LONGEST_NAME, &inert::line(&name)).unwrap_or_else(|cut| cut + "…");
             match frame.module_offset() {
                 Some(offset) => format!("  at {name} (wasm {offset:#x})"),
@@ -159,8 +157,8 @@ fn backtrace(trace: &WasmBacktrace) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// A mangled Rust name as its author wrote it; others as they are. What a name of a few bytes stands for may be
-/// megabytes long, so it is written only as far as it is shown.
+/// Writes a mangled Rust name as its author wrote it, and any other name unchanged. A mangled name of a few bytes can
+/// decode to megabytes, so it is decoded only as far as it is shown.
 struct Demangled<'a>(&'a str);
 
 impl fmt::Display for Demangled<'_> {

@@ -1,8 +1,8 @@
-//! An instance: a store of its own, limited from its first instruction, in which a module runs.
+//! An instance of a module: a store of its own, with limits from the first instruction.
 //!
-//! In: a module, limits, grants, streams; then entries and values. Out: values, or errors that say
-//! what stopped the guest. A trap poisons the store, so an instance that failed is never used again.
-//! Must not know: who calls, or from where.
+//! In: a module, limits, grants, streams; then entries and values. Out: values, or errors that say why the guest
+//! stopped. A trap leaves the store unusable, so an instance that failed is never used again. Must not know: the
+//! caller, and the node it comes from.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::imports::outlet::Outlet;
 use crate::imports::state::State;
 use crate::imports::{self, Grants};
 
-/// A module's one life. Its calls run one after another.
+/// A running copy of a module. Its calls run one after another.
 pub struct Instance {
     module: Arc<Module>,
     store: Store<State>,
@@ -34,22 +34,22 @@ enum Body {
     Component(wasmtime::component::Instance),
 }
 
-/// All that an instance is made with.
+/// What an instance is created with.
 pub struct Setup<'a> {
     pub limits: Limits,
     pub grants: &'a Grants,
     pub stdio: &'a Stdio,
     pub argv: &'a [String],
-    /// The network of nodes, where it is granted.
+    /// Access to the network of nodes, if it is granted.
     pub reach: Option<NetworkAccess>,
 }
 
 impl Instance {
-    /// Makes one; the module's own start code runs within the same limits.
+    /// Creates an instance, and runs the module's start code within the same limits.
     ///
     /// # Errors
-    /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`…), `OVERLOADED` where the process has no room
-    /// for another instance.
+    /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`…); `OVERLOADED` if the process has no room for another
+    /// instance.
     pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
         let most = setup.limits.memory.unwrap_or(limits::MEMORY);
         let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
@@ -71,10 +71,10 @@ impl Instance {
         }
     }
 
-    /// Makes the next call write to and read from these streams, and gives it fuel and a reach of its own.
+    /// Prepares the next call: its streams, its fuel, and its access to the network of nodes.
     ///
     /// # Errors
-    /// `INTERNAL` where the engine does not count the fuel that the limits speak of.
+    /// `INTERNAL` if the limits include fuel and the engine does not count it.
     pub fn turn(&mut self, stdio: &Stdio, limits: &Limits, reach: Option<NetworkAccess>) -> Result<()> {
         self.store.data_mut().turn(reach);
         self.outlet.turn(stdio.output.clone(), stdio.input.clone());
@@ -84,8 +84,8 @@ impl Instance {
         }
     }
 
-    /// Runs an entry to its end. An instance that failed, or whose call was dropped, must not be used
-    /// again.
+    /// Runs an entry to its end. The caller must not use the instance again after an error, or after it dropped a
+    /// call.
     ///
     /// # Errors
     /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
@@ -96,10 +96,10 @@ impl Instance {
             Err(stop) => {
                 let error = stop.explain(&mut self.store, limits);
                 match (entry, error.exit()) {
-                    // No room to begin: the guest is as it was.
+                    // The guest has not started, and its state has not changed.
                     _ if matches!(error.code(), Code::BadArguments | Code::Overloaded) => Err(error),
                     (Entry::Main, Some(0)) => Ok(None),
-                    // Whatever the status, there is no result.
+                    // There is no result, even with status 0.
                     (Entry::Function(_), Some(status)) => Err(Error::new(
                         Code::GuestExit,
                         format!("the guest exited with status {status} before the function returned"),
@@ -113,7 +113,7 @@ impl Instance {
     }
 }
 
-/// Why a guest stopped before its end.
+/// Why a guest stopped early.
 pub(super) enum Stop {
     Guest(wasmtime::Error),
     Ours(Error),
@@ -139,7 +139,7 @@ async fn instantiate(module: &Module, store: &mut Store<State>) -> Result<Body, 
         Linked::Component(linked) => Ok(Body::Component(linked.instantiate_async(&mut *store).await?)),
         Linked::Core(linked) => {
             let instance = linked.instantiate_async(&mut *store).await?;
-            // A reactor's set-up; a command has `_start` instead, which is its main.
+            // A reactor initializes itself here. A command has `_start` instead, which is its main.
             if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
                 initialize.call_async(&mut *store, ()).await?;
             }
@@ -155,14 +155,14 @@ async fn enter(
     entry: Entry,
     args: Vec<Value>,
 ) -> Result<Option<Value>, Stop> {
-    let gone = || Stop::Ours(Error::internal("the module lost a function it had"));
+    let gone = || Stop::Ours(Error::internal("the module no longer has the function that was found"));
     match (body, entry, module.main()) {
         (Body::Core(instance), Entry::Main, _) => {
             let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
                 Stop::Ours(
                     Error::new(
                         Code::ModuleInvalid,
-                        "`_start` is no main function: it has parameters or results, and a main has neither",
+                        "`_start` is not a main function: it has parameters or results",
                     )
                     .with_source(error),
                 )

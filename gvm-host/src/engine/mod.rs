@@ -1,11 +1,11 @@
-//! From a module's bytes and a call to its outcome.
+//! Loads modules and runs calls in them.
 //!
-//! In: bytes by their hash, entries, values, limits, grants, streams. Out: values and coded errors.
-//! `wasmtime` is named here and in `imports/` only. Must not know: names of modules, nodes, sockets,
-//! the terminal.
+//! In: bytes by their hash, entries, values, limits, grants, streams. Out: values and coded errors. Only this folder
+//! and `imports/` use `wasmtime`. Must not know: names of modules, nodes, sockets, the terminal.
 //!
-//! The data's path: `cache` and `compiler` make code (`tidy` clears it away), `module` links it, `lookup` finds a function,
-//! `instance` runs it through `canonical` (or `types`, for core functions), `fault` says what went wrong.
+//! The path of the data: `room` checks what the module needs; `cache` and `compiler` make its code, and `tidy`
+//! removes old code; `module` links it, and `misfit` explains why it does not link; `instance` runs a function
+//! through `canonical` (or `types`, for core functions); `fault` explains why a guest stopped.
 
 mod cache;
 pub mod canonical;
@@ -43,11 +43,11 @@ use crate::base::value::Value;
 use crate::imports::Linkers;
 use crate::modules::{inspect, is_component, offered};
 
-/// What an engine needs to know of its surroundings.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Whether calls come often enough to keep slots ready for them.
+    /// Whether slots are kept ready for calls that come often.
     pub pooling: bool,
     /// The folder for compiled code, private to its owner.
     pub compiled: PathBuf,
@@ -55,13 +55,13 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// An engine that keeps compiled code in this folder, which must be private to its owner, and has this
-    /// program compile. It keeps slots ready for calls that come often.
+    /// Stores compiled code in this folder, which must be private to its owner, and compiles with this program.
+    /// Pooling is on.
     pub fn new(compiled: impl Into<PathBuf>, compiler: Compiler) -> EngineConfig {
         EngineConfig { pooling: true, compiled: compiled.into(), compiler }
     }
 
-    /// Whether slots are kept ready: a call on a fresh instance takes a quarter of the time then, and the first
+    /// Sets whether slots are kept ready. A call on a fresh instance then takes a quarter of the time, and the first
     /// call of the process some milliseconds more.
     #[must_use]
     pub fn pooling(mut self, pooling: bool) -> EngineConfig {
@@ -70,7 +70,7 @@ impl EngineConfig {
     }
 }
 
-/// Loads modules and runs them. Cheap to clone; clones share what is loaded.
+/// Loads modules and runs them. Cheap to clone; clones share the loaded modules. `Send + Sync`.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
@@ -80,7 +80,7 @@ struct Inner {
     fuelled: OnceLock<Lane>,
 }
 
-/// One kind of engine with what is loaded in it.
+/// One kind of engine, with the modules loaded in it.
 struct Lane {
     clocked: Clocked,
     linkers: Linkers,
@@ -99,7 +99,7 @@ struct Slot {
     place: Arc<Place>,
 }
 
-/// A module's place: the module, once it is loaded, and its loading while anybody waits for that.
+/// A module once it is loaded, and the loading itself while a call waits for it.
 #[derive(Default)]
 struct Place {
     module: OnceLock<Arc<Module>>,
@@ -109,7 +109,7 @@ struct Place {
 type Loading = Pin<Box<dyn Future<Output = Result<Arc<Module>, Arc<Error>>> + Send>>;
 
 impl Place {
-    /// The loading that is under way, begun where there is none. Whoever drops the last one stops it.
+    /// Returns the loading in progress, or starts one. Dropping the last copy stops it.
     fn join(&self, begin: impl FnOnce() -> Loading) -> Shared<Loading> {
         let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loading) = loading.as_ref().and_then(WeakShared::upgrade) {
@@ -122,7 +122,7 @@ impl Place {
 }
 
 impl Engine {
-    /// An engine over this process's wasmtime engines. Cheap: they start with the first call.
+    /// Creates an engine on top of this process's wasmtime engines. Cheap: they start with the first call.
     pub fn new(settings: EngineConfig) -> Engine {
         Engine(Arc::new(Inner { settings, plain: OnceLock::new(), fuelled: OnceLock::new() }))
     }
@@ -133,28 +133,28 @@ impl Engine {
             return Ok(lane);
         }
         let settings = &self.0.settings;
-        // A call that counts fuel is rare: it does without slots kept ready.
+        // Calls that count fuel are rare, so no slots are kept ready for them.
         let kind = Kind { pooling: settings.pooling && !fuel, fuel };
         let clocked = Clocked::get(kind)?;
         let linkers = Linkers::new(&clocked.engine)
-            .map_err(|error| Error::internal(format!("linking WASI: {error:#}")))?;
+            .map_err(|error| Error::internal(format!("cannot link WASI: {error:#}")))?;
         let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
         Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
     }
 
-    /// The module if it is loaded already: no waiting, no disk.
+    /// Returns the module if it is already loaded. Does not wait, and does not read the disk.
     pub fn loaded(&self, hash: Hash, limits: &Limits) -> Option<Arc<Module>> {
         let lane = self.lane(limits.fuel.is_some()).ok()?;
         lane.slot(hash).module.get().cloned()
     }
 
-    /// The module with these bytes, compiled first where need be. `bytes` is polled only where no
-    /// compiled code is kept. Whoever comes meanwhile waits for the same work, which goes on for as long as
-    /// anybody waits and is stopped then, its compiler with it. Who asks for much has `turns`: where code
-    /// must be made, one is taken for that. To be called on a tokio runtime.
+    /// Loads the module with these bytes, and compiles it first if needed. `bytes` is polled only if no compiled
+    /// code is stored. Calls for the same module wait for the same work; it stops, with its compiler, when no call
+    /// waits for it any more. `turns` limits the compilations of one caller: one permit is taken for each. Must be
+    /// called on a tokio runtime.
     ///
     /// # Errors
-    /// Those of `bytes`; `MODULE_INVALID`, `LIMIT_EXCEEDED`, `STORAGE_FULL` of the compilation;
+    /// Those of `bytes`; `MODULE_INVALID`, `LIMIT_EXCEEDED` and `STORAGE_FULL` of the compilation;
     /// `IMPORT_UNSATISFIED`.
     pub async fn load(
         &self,
@@ -171,7 +171,7 @@ impl Engine {
             return Ok(module.clone());
         }
         let _turn = match turns {
-            // It is never closed.
+            // The semaphore is never closed.
             Some(turns) if !lane.cache.holds(hash) => turns.acquire().await.ok(),
             _ => None,
         };
@@ -187,15 +187,16 @@ impl Engine {
             let task = AbortOnDropHandle::new(tokio::spawn(load));
             Box::pin(async move {
                 let loaded = task.await;
-                let loaded =
-                    loaded.unwrap_or_else(|error| Err(Error::internal(format!("loading ended: {error}"))));
+                let loaded = loaded.unwrap_or_else(|error| {
+                    Err(Error::internal(format!("loading the module failed: {error}")))
+                });
                 loaded.map_err(Arc::new)
             })
         });
         loading.await.map_err(|error| error.again())
     }
 
-    /// Compiles the module so that its first call finds the code.
+    /// Compiles the module in advance, so that its first call finds the code.
     ///
     /// # Errors
     /// As of [`Engine::load`].
@@ -203,21 +204,20 @@ impl Engine {
         self.lane(false)?.compile(hash, is_component(bytes), bytes.into()).await.map(drop)
     }
 
-    /// A new instance.
+    /// Creates an instance.
     ///
     /// # Errors
-    /// As of its start code.
+    /// Those of its start code; `OVERLOADED` if the process has no room for another instance.
     pub async fn instantiate(&self, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
         let lane = self.lane(setup.limits.fuel.is_some())?;
         Instance::create(&lane.clocked, module, setup).await
     }
 
-    /// One run on a fresh instance: nothing leaks from call to call. Dropping the future stops the
-    /// guest.
+    /// Runs one call on a fresh instance, so calls share no state. Dropping the future stops the guest; the caller
+    /// limits the time this way.
     ///
     /// # Errors
-    /// `BAD_ARGUMENTS` and `OVERLOADED` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED`
-    /// after. Time is bounded by whoever polls.
+    /// `BAD_ARGUMENTS` and `OVERLOADED` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
     pub async fn run(
         &self,
         module: Arc<Module>,
@@ -229,7 +229,7 @@ impl Engine {
         let limits = setup.limits;
         let mut instance = match (self.instantiate(module.clone(), setup).await, entry) {
             (Ok(instance), _) => instance,
-            // A program may be done before its main begins.
+            // A program may exit before its main starts.
             (Err(error), Entry::Main) if error.code() == Code::GuestExit && error.exit() == Some(0) => {
                 return Ok(None);
             }
@@ -244,12 +244,12 @@ impl Engine {
     }
 }
 
-/// Looks into a module on a thread that may take its time.
+/// Examines a module on a thread that may block.
 async fn looked_at(bytes: &Arc<[u8]>, look: impl FnOnce(&[u8]) -> Result<()> + Send + 'static) -> Result<()> {
     let bytes = bytes.clone();
     tokio::task::spawn_blocking(move || look(&bytes))
         .await
-        .unwrap_or_else(|error| Err(Error::internal(format!("looking into the module ended: {error}"))))
+        .unwrap_or_else(|error| Err(Error::internal(format!("examining the module failed: {error}"))))
 }
 
 impl Lane {
@@ -267,7 +267,7 @@ impl Lane {
         Module::link(engine, &self.linkers, hash, code).map(Arc::new)
     }
 
-    /// The module's code. What cannot run is not compiled.
+    /// Returns the module's code. Refuses a module that cannot run before it is compiled.
     async fn compile(&self, hash: Hash, component: bool, bytes: Arc<[u8]>) -> Result<module::Code> {
         let kind = self.cache.kind();
         looked_at(&bytes, move |bytes| {
@@ -278,7 +278,7 @@ impl Lane {
         .await?;
         let compiled = self.cache.load_or_compile(&self.clocked.engine, hash, component, &bytes).await;
         match compiled {
-            // The compiler finds what is wrong in functions; what a whole look says of it is plainer.
+            // The compiler found an error in a function; a full inspection describes it better.
             Err(error) if error.code() == Code::ModuleInvalid => {
                 looked_at(&bytes, |bytes| inspect::inspect(bytes).map(drop)).await?;
                 Err(error)
@@ -287,7 +287,7 @@ impl Lane {
         }
     }
 
-    /// The module's place, made where it has none; the one least recently used makes room.
+    /// Returns the module's slot, and adds one if needed; the least recently used one is removed to make room.
     fn slot(&self, hash: Hash) -> Arc<Place> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.clock += 1;

@@ -1,8 +1,8 @@
-//! A loaded module: its code linked with what guests may import, and the functions it exports.
+//! A loaded module: its code, linked with what guests may import, and the functions that it exports.
 //!
-//! In: compiled code. Out: which function a name means, with its signature; instances are made from
-//! it (`instance.rs`). Shared by every call that runs it; nothing in it changes but the record of how
-//! fast its functions have been. Must not know: where it came from, who calls.
+//! In: compiled code. Out: the function that a name means, with its signature; instances are created from it
+//! (`instance.rs`). Every call that runs the module shares it. Only the record of how fast its functions ran
+//! changes. Must not know: where the module came from, and the caller.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::imports::Linkers;
 use crate::imports::state::State;
 use crate::modules::lookup;
 
-/// Compiled code of either kind. Two known cases want `match`, not a trait.
+/// Compiled code of either kind.
 pub(super) enum Code {
     Core(wasmtime::Module),
     Component(Component),
@@ -40,7 +40,7 @@ pub struct Module {
 
 /// One exported function.
 pub struct Function {
-    /// The exported interface it stands in, in full (`ns:pkg/iface@1.0.0`); none at the root.
+    /// The exported interface that contains it, with its full name (`ns:pkg/iface@1.0.0`); none at the root.
     pub interface: Option<String>,
     pub name: String,
     pub ty: FuncType,
@@ -53,11 +53,11 @@ pub(super) enum Main {
     Run(ComponentExportIndex),
 }
 
-/// What a call enters.
+/// Where a call starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     Main,
-    /// By its place among [`Module::functions`].
+    /// The index in [`Module::functions`].
     Function(usize),
 }
 
@@ -125,22 +125,22 @@ impl Module {
         Ok(Module { linked: Linked::Component(linked), hash, functions, main })
     }
 
-    /// The SHA-256 of the module's bytes.
+    /// Returns the SHA-256 of the module's bytes.
     pub fn hash(&self) -> Hash {
         self.hash
     }
 
-    /// Whether it is a component.
+    /// Whether the module is a component.
     pub fn is_component(&self) -> bool {
         matches!(self.linked, Linked::Component(_))
     }
 
-    /// The exported functions.
+    /// Returns the exported functions.
     pub fn functions(&self) -> &[Function] {
         &self.functions
     }
 
-    /// The function that an entry means; none for main.
+    /// Returns the function of an entry; none for main.
     pub fn function(&self, entry: Entry) -> Option<&Function> {
         match entry {
             Entry::Main => None,
@@ -148,7 +148,7 @@ impl Module {
         }
     }
 
-    /// Whether it can be run by itself.
+    /// Whether the module has a main, so that it can run as a program.
     pub fn has_main(&self) -> bool {
         self.main.is_some()
     }
@@ -157,11 +157,11 @@ impl Module {
         self.main.as_ref()
     }
 
-    /// The entry that a name means; none is main. `noun` is what the person called the module.
+    /// Finds the entry that a name means; no name means main. `noun` is the module's name in error messages.
     ///
     /// # Errors
-    /// `FUNCTION_NOT_FOUND` with the near names and their signatures, `FUNCTION_AMBIGUOUS` with the
-    /// qualified ones, `UNSUPPORTED_TYPE` where its signature cannot cross.
+    /// `FUNCTION_NOT_FOUND` with similar names and their signatures; `FUNCTION_AMBIGUOUS` with the qualified names;
+    /// `UNSUPPORTED_TYPE` if the function has a type that cannot be passed.
     pub fn find(&self, noun: &str, interface: Option<&str>, function: Option<&str>) -> Result<Entry> {
         let Some(function) = function else {
             return match self.main {
@@ -201,22 +201,22 @@ impl Function {
         }
     }
 
-    /// Whether this names the interface it stands in: in full, without its version, or by its last word.
+    /// Whether this is a name of the function's interface: its full name, the name without version, or its last part.
     pub fn is_of(&self, interface: &str) -> bool {
         lookup::is_interface(self.interface.as_deref(), interface)
     }
 
-    /// The function as WIT writes it, with its interface in front.
+    /// Returns the function in WIT syntax, with its interface in front.
     pub fn signature(&self) -> String {
         lookup::Named::signature(self)
     }
 
-    /// Whether its recent runs were so short that a thread hop would cost more.
+    /// Whether its recent runs took less time than a switch to another thread.
     pub fn is_fast(&self) -> bool {
         self.speed.is_fast()
     }
 
-    /// Records how long a run took, instantiation included.
+    /// Records how long a run took, including instantiation.
     pub fn ran(&self, took: Duration) {
         self.speed.ran(took);
     }
@@ -236,7 +236,7 @@ impl lookup::Named for Function {
     }
 }
 
-/// A moving average of run times, in nanoseconds; 0 before the first.
+/// A moving average of run times, in nanoseconds; 0 before the first run.
 #[derive(Default)]
 struct Speed(AtomicU64);
 

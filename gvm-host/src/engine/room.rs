@@ -8,7 +8,8 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 use crate::modules::translate::Needs;
 
-/// Checks the needs against the limits of every guest and, for a pooling engine, of a slot.
+/// Checks the needs against the limits of every guest and, for a pooling engine, of a slot. Code that a command without
+/// slots compiled is loaded without this check; wasmtime then refuses it only past [`limits::BOOKKEEPING_MARGIN`].
 ///
 /// # Errors
 /// `LIMIT_EXCEEDED`, with what the module needs and the limit.

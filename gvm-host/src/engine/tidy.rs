@@ -1,9 +1,9 @@
-//! Keeps the folder of compiled code from growing for ever.
+//! Limits the size of the folder of compiled code.
 //!
-//! In: the folder, how old and how large it may be. Out: the same folder without what was not used for
-//! long, without what is least recently used beyond its size, and without what crashed compilations left.
-//! What goes is compiled again when it is asked for; who has it mapped keeps it. Must not know: which
-//! module or engine an entry is of.
+//! In: the folder, and its largest age and size. Out: the same folder without the entries that are too old, without
+//! the least recently used ones beyond its size, and without the files of crashed compilations. A removed entry is
+//! compiled again when it is needed; a process that has mapped it keeps it. Must not know: which module or engine an
+//! entry belongs to.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,21 +11,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How compiled code, its checksum, its lock and the folder of a compilation are called.
+/// The extensions of compiled code, its checksum and its lock, and the prefix of a compilation's folder.
 pub(super) const CODE: &str = "cwasm";
 pub(super) const SUM: &str = "sum";
 pub(super) const LOCK: &str = "lock";
 pub(super) const WORK: &str = ".compile-";
-/// Beside the folders of the engines: who holds one of these may compile.
+/// The prefix of the locks beside the engines' folders. A process that holds one of them may compile.
 pub(super) const TURN: &str = "turn-";
 
-/// A use is noted when the last note is older than this: often enough to tell weeks apart.
+/// A use is recorded only if the last record is older than this. That is precise enough to compare weeks.
 const NOTED: Duration = Duration::from_secs(24 * 3600);
 
-/// What a crashed compilation left is older than any that still runs.
+/// Files of a compilation that are older than this are from one that crashed.
 const LEFT: Duration = Duration::from_secs(3600);
 
-/// How much there may be.
+/// The limits of the folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
     pub age: Duration,
@@ -38,7 +38,7 @@ struct Entry {
     used: SystemTime,
 }
 
-/// Notes that an entry was used, by its checksum's time.
+/// Records that an entry was used, as the modification time of its checksum.
 pub(super) fn used(sum: &Path) {
     let now = SystemTime::now();
     let noted = |file: &File| file.metadata().and_then(|meta| meta.modified());
@@ -46,19 +46,19 @@ pub(super) fn used(sum: &Path) {
     if noted(&file).is_ok_and(|noted| since(noted, now) > NOTED)
         && let Err(error) = file.set_modified(now)
     {
-        tracing::debug!("the use of {} is not noted: {error}", sum.display());
+        tracing::debug!("cannot record the use of {}: {error}", sum.display());
     }
 }
 
-/// Removes what is too much. Returns how many entries went.
+/// Removes the entries beyond the limits. Returns how many it removed.
 ///
 /// # Errors
-/// The disk's; what was removed before stays removed.
+/// Those of the disk; entries that were removed before the error stay removed.
 pub(super) fn tidy(root: &Path, most: Most, now: SystemTime) -> io::Result<usize> {
     let mut entries = Vec::new();
     for engine in folders(root)? {
         gather(&engine, now, &mut entries)?;
-        // Fails where something is left, which is as it should be.
+        // This fails if the folder is not empty, as intended.
         let _ = fs::remove_dir(&engine);
     }
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
@@ -66,7 +66,7 @@ pub(super) fn tidy(root: &Path, most: Most, now: SystemTime) -> io::Result<usize
     for entry in entries {
         bytes += entry.bytes;
         if bytes > most.bytes || since(entry.used, now) > most.age {
-            // The sum first: code without its sum is made again.
+            // The checksum first: code with no checksum is compiled again.
             gone(fs::remove_file(entry.code.with_extension(SUM)))?;
             gone(fs::remove_file(&entry.code))?;
             bytes -= entry.bytes;
@@ -87,11 +87,11 @@ fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The entries of one engine; what is of no entry is removed.
+/// Collects the entries of one engine, and removes files that belong to no entry.
 fn gather(engine: &Path, now: SystemTime, entries: &mut Vec<Entry>) -> io::Result<()> {
     for found in fs::read_dir(engine)? {
         let path = found?.path();
-        // Others may remove what is looked at.
+        // Another process may have removed it.
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
         let changed = meta.modified()?;
         let extension = path.extension().and_then(OsStr::to_str);
@@ -111,7 +111,7 @@ fn gather(engine: &Path, now: SystemTime, entries: &mut Vec<Entry>) -> io::Resul
     Ok(())
 }
 
-/// Removes a lock that nobody holds, while holding it.
+/// Removes a lock file that no process holds, while this process holds it.
 fn unlock(path: &Path) -> io::Result<()> {
     match File::options().append(true).open(path) {
         Ok(file) if file.try_lock().is_ok() => gone(fs::remove_file(path)),

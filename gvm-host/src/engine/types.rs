@@ -1,8 +1,8 @@
-//! wasmtime's types into ours, and core values both ways.
+//! Converts wasmtime's types into ours, and core values in both directions.
 //!
-//! In: the type of a component's or a core module's function. Out: the [`FuncType`] that parsers,
-//! printers and peers use; what cannot cross is [`Type::Unsupported`] under its own name, so that a
-//! signature can be shown even where it cannot be called. Must not know: memory, instances, text.
+//! In: the type of a component's or a core module's function. Out: the [`FuncType`] that parsers, printers and peers
+//! use. A type that cannot be passed becomes [`Type::Unsupported`] with its name, so a signature can be shown even
+//! if the function cannot be called. Must not know: memory, instances, text.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use wasmtime::{Val, ValType};
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::{Case, Field, FuncType, ResultType, Type, Value};
 
-/// The signature of a component's function.
+/// Returns the signature of a component's function.
 pub fn component_func(func: &component::ComponentFunc) -> FuncType {
     let params = func.params().map(|(name, ty)| Field { name: name.into(), ty: component_type(&ty) });
     let mut results: Vec<Type> = func.results().map(|ty| component_type(&ty)).collect();
     FuncType { params: params.collect(), result: one_or_tuple(&mut results) }
 }
 
-/// The signature of a core function, whose parameters are named `p0`, `p1`, …
+/// Returns the signature of a core function. Its parameters get the names `p0`, `p1`, …
 pub fn core_func(func: &wasmtime::FuncType) -> FuncType {
     let params = func.params().enumerate();
     let params = params.map(|(index, ty)| Field { name: format!("p{index}").into(), ty: core_type(&ty) });
@@ -34,7 +34,7 @@ fn one_or_tuple(results: &mut Vec<Type>) -> Option<Type> {
     }
 }
 
-/// A component's value type.
+/// Converts a component's value type.
 pub fn component_type(ty: &component::Type) -> Type {
     use component::Type as From;
     match ty {
@@ -93,7 +93,7 @@ fn unsupported(name: impl Into<Arc<str>>) -> Type {
     Type::Unsupported(name.into())
 }
 
-/// A core value type: integers are signed, as WebAssembly's own text writes them.
+/// Converts a core value type. Integers are signed, as in WebAssembly's text format.
 pub fn core_type(ty: &ValType) -> Type {
     match ty {
         ValType::I32 => Type::S32,
@@ -104,10 +104,10 @@ pub fn core_type(ty: &ValType) -> Type {
     }
 }
 
-/// The core values of a core function's arguments.
+/// Converts the arguments of a core function.
 ///
 /// # Errors
-/// `BAD_ARGUMENTS` where a value is none that a core function takes.
+/// `BAD_ARGUMENTS` if a core function cannot take a value of this type.
 pub fn to_core(values: &[Value]) -> Result<Vec<Val>> {
     let core = |value: &Value| match value {
         Value::S32(number) => Ok(Val::I32(*number)),
@@ -115,25 +115,26 @@ pub fn to_core(values: &[Value]) -> Result<Vec<Val>> {
         Value::F32(number) => Ok(Val::F32(number.to_bits())),
         Value::F64(number) => Ok(Val::F64(number.to_bits())),
         other => {
-            let message = format!("a core function takes s32, s64, f32 and f64, not a {}", other.kind());
+            let message =
+                format!("a core function takes values of type s32, s64, f32 or f64, not a {}", other.kind());
             Err(Error::new(Code::BadArguments, message))
         }
     };
     values.iter().map(core).collect()
 }
 
-/// A core function's result: nothing, one value, or several as a tuple.
+/// Converts the results of a core function: none, one value, or a tuple of several.
 ///
 /// # Errors
-/// `UNSUPPORTED_TYPE` where a result is a vector or a reference.
+/// `UNSUPPORTED_TYPE` if a result is a vector or a reference.
 pub fn from_core(results: &[Val]) -> Result<Option<Value>> {
     let ours = |value: &Val| match value {
         Val::I32(number) => Ok(Value::S32(*number)),
         Val::I64(number) => Ok(Value::S64(*number)),
         Val::F32(bits) => Ok(Value::F32(f32::from_bits(*bits))),
         Val::F64(bits) => Ok(Value::F64(f64::from_bits(*bits))),
-        Val::V128(_) => Err(Error::new(Code::UnsupportedType, "a v128 result cannot cross")),
-        _ => Err(Error::new(Code::UnsupportedType, "a reference result cannot cross")),
+        Val::V128(_) => Err(Error::new(Code::UnsupportedType, "a result of type v128 cannot be passed")),
+        _ => Err(Error::new(Code::UnsupportedType, "a reference cannot be passed as a result")),
     };
     match results {
         [] => Ok(None),

@@ -1,8 +1,8 @@
 //! What a guest may import, and what its node grants it.
 //!
-//! In: a node's grants, a call's streams and arguments. Out: linkers for both kinds of module, and
-//! the WASI context of one instance. Deny by default: a guest gets arguments, clocks, randomness,
-//! its output, and nothing else that is not in [`Grants`]. Must not know: who calls.
+//! In: a node's grants, a call's streams and arguments. Out: linkers for both kinds of module, and the WASI context of
+//! one instance. By default a guest gets its arguments, clocks, randomness and its standard streams; everything else
+//! must be in [`Grants`]. Must not know: the caller.
 
 pub mod net;
 pub mod nodes;
@@ -25,7 +25,7 @@ use crate::call::stdio::Stdio;
 /// The version of WASI 0.2 under which wasmtime defines its interfaces. A module may import any other 0.2.x.
 pub(crate) const WASI: &str = "0.2.12";
 
-/// A host folder that guests see under a name of their own.
+/// A host folder, and the name under which guests see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dir {
     pub host: PathBuf,
@@ -33,19 +33,19 @@ pub struct Dir {
     pub read_only: bool,
 }
 
-/// What a node lets its guests have. The default is nothing. Grants come from the node that runs
-/// the guest, never from the caller.
+/// What a node grants its guests. The default is nothing. Grants come from the node that runs the guest, never from
+/// the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     pub dirs: Vec<Dir>,
     pub env: Vec<(String, String)>,
-    /// Addresses that guests may reach over TCP and UDP, and names that they may look up.
+    /// The addresses that guests may reach over TCP and UDP, and the names that they may look up.
     pub net: net::Net,
-    /// Whether guests may use the network of nodes as this node itself may.
+    /// Whether guests may use the network of nodes with the rights of this node.
     pub nodes: bool,
 }
 
-/// Linkers with everything that any guest may import, made once an engine.
+/// Linkers with everything that a guest may import. Created once per engine.
 pub(crate) struct Linkers {
     pub core: wasmtime::Linker<State>,
     pub component: wasmtime::component::Linker<State>,
@@ -65,7 +65,7 @@ impl Linkers {
     }
 }
 
-/// The WASI context of one instance, for both previews. Its streams lead through the outlet.
+/// Creates the WASI context of one instance, for both previews. Its streams use the outlet.
 pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[String]) -> Result<WasiP1Ctx> {
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -77,11 +77,15 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[Stri
     for dir in &grants.dirs {
         let perms = if dir.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
         builder.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
-            Error::new(Code::Syntax, format!("--dir {}: {error:#}", dir.host.display())).with_exit(2)
+            Error::new(
+                Code::Syntax,
+                format!("cannot open the folder {} (`--dir`): {error:#}", dir.host.display()),
+            )
+            .with_exit(2)
         })?;
     }
     let net = grants.net.clone();
-    // Names are looked up by `net`, whatever WASI's own lookup may do.
+    // `net` looks up names; WASI's own lookup is off.
     let some = !net.is_empty();
     builder.allow_tcp(some).allow_udp(some).allow_ip_name_lookup(false).socket_addr_check(
         move |address, reason| {

@@ -1,8 +1,8 @@
 //! The addresses that guests may use, and the names that they may look up.
 //!
-//! In: the words of `--allow-net`. Out: the check that every socket of a guest passes, and the lookup of
-//! names, `wasi:sockets/ip-name-lookup`, over what was granted alone. It asks the system's resolver
-//! when a grant is read, and never for a guest. Must not know: who calls, or what is sent.
+//! In: the values of `--allow-net`. Out: the check for every socket of a guest, and the lookup of names
+//! (`wasi:sockets/ip-name-lookup`), which knows granted names only. It asks the system's resolver when a grant is
+//! read, and never for a guest. Must not know: the caller, and the data that is sent.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -18,52 +18,51 @@ use crate::base::error::{Code, Error, Result};
 use crate::imports::WASI;
 use crate::imports::state::State;
 
-/// The interface that looks up names. What is defined under it here replaces wasmtime's lookup, which asks the
-/// system for any name.
+/// The interface that looks up names. The functions defined here replace those of wasmtime, which ask the system for
+/// any name.
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
 
-/// What guests may reach. The default is nothing. Cheap to clone; clones share.
+/// What guests may reach. The default is nothing. Cheap to clone; clones share the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Net(Arc<Reachable>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Reachable {
     addresses: Vec<SocketAddr>,
-    /// Names in lower case with the addresses they had when they were granted.
+    /// Names in lower case, with their addresses at the time of the grant.
     names: Vec<(String, Vec<IpAddr>)>,
 }
 
 impl Net {
-    /// Allows an address and port, or every address that a name has now. Guests may look up that name
-    /// then, and get those addresses.
+    /// Allows an address and port, or all current addresses of a name. Guests may then look up that name, and get
+    /// those addresses.
     ///
     /// # Errors
-    /// `SYNTAX` where it is no `HOST:PORT` with one port from 1 to 65535, or the name has no address.
+    /// `SYNTAX` if it is not a `HOST:PORT` with a port from 1 to 65535, or the name has no address.
     pub fn allow(&mut self, host_port: &str) -> Result<()> {
         let wrong = |why: &str| {
-            let sentence = format!(
-                "{host_port:?} is no HOST:PORT: {why} (192.0.2.7:443, [2001:db8::7]:443, example.org:443)"
-            );
-            Error::new(Code::Syntax, sentence).with_exit(2)
+            Error::new(Code::Syntax, format!("{host_port:?} is not a valid HOST:PORT: {why}"))
+                .with_help("write it as in `192.0.2.7:443`, `[2001:db8::7]:443` or `example.org:443`")
+                .with_exit(2)
         };
         let (host, port) = host_port.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         let port = match port.parse::<u16>() {
-            // `u16` would take a sign.
+            // `u16` accepts a sign.
             Ok(port) if port > 0 && !host_port.ends_with(&format!("+{port}")) => port,
-            _ => return Err(wrong("the port is one number from 1 to 65535")),
+            _ => return Err(wrong("the port must be a number from 1 to 65535")),
         };
         let reachable = Arc::make_mut(&mut self.0);
         let literal = match host.strip_prefix('[') {
             Some(inner) => match host_port.parse::<SocketAddr>() {
                 Ok(address) if inner.ends_with(']') => Some(address),
-                _ => return Err(wrong("there is no IPv6 address in the brackets")),
+                _ => return Err(wrong("the brackets do not contain an IPv6 address")),
             },
-            None if host.contains(':') => return Err(wrong("an IPv6 address stands in brackets")),
+            None if host.contains(':') => return Err(wrong("an IPv6 address must be in brackets")),
             None => host_port.parse().ok(),
         };
         if let Some(address) = literal {
             if address.ip().is_unspecified() {
-                return Err(wrong("that is every address of this device; name the one to reach"));
+                return Err(wrong("the address must be that of one host"));
             }
             reachable.addresses.push(canonical(address));
             return Ok(());
@@ -72,9 +71,10 @@ impl Net {
             return Err(wrong("it has no host"));
         }
         let found = (host, port).to_socket_addrs().map_err(|error| {
-            let sentence =
-                format!("{host_port:?} cannot be looked up ({error}): correct it, or give its address");
-            Error::new(Code::Syntax, sentence).with_exit(2).with_source(error)
+            Error::new(Code::Syntax, format!("cannot look up the name in {host_port:?}: {error}"))
+                .with_help("correct the name, or use an address")
+                .with_exit(2)
+                .with_source(error)
         })?;
         let mut found: Vec<_> = found.map(canonical).collect();
         found.dedup();
@@ -83,25 +83,25 @@ impl Net {
         Ok(())
     }
 
-    /// Whether nothing may be reached.
+    /// Whether guests may reach nothing.
     pub fn is_empty(&self) -> bool {
         self.0.addresses.is_empty()
     }
 
-    /// Whether a socket may use this address so.
+    /// Whether a socket may use this address for this purpose.
     pub(super) fn permits(&self, address: SocketAddr, reason: SocketAddrUse) -> bool {
         match reason {
             SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => {
                 self.0.addresses.contains(&canonical(address))
             }
-            // A client takes any free port of its own before it connects or sends.
+            // A client binds to any free port before it connects or sends.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => address.port() == 0,
-            // Nobody may connect with a guest.
+            // No one may connect to a guest.
             SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
         }
     }
 
-    /// The addresses of a name, or of an address written out; `None` where it was not granted.
+    /// Returns the addresses of a name, or of an address in text form; `None` if it was not granted.
     fn look_up(&self, name: &str) -> Option<Vec<IpAddr>> {
         if let Ok(address) = name.parse::<IpAddr>() {
             return (!self.is_empty()).then(|| vec![address]);
@@ -109,7 +109,7 @@ impl Net {
         let name = plain(name);
         let mut found: Vec<_> =
             self.0.names.iter().filter(|(known, _)| *known == name).flat_map(|(_, found)| found).collect();
-        // One name may be granted with several ports.
+        // A name can be granted with several ports.
         let mut seen = Vec::new();
         found.retain(|address| {
             !seen.contains(address) && {
@@ -121,7 +121,7 @@ impl Net {
     }
 }
 
-/// An IPv4 address that is written as an IPv6 one is the IPv4 address.
+/// Converts an IPv4 address that is written as an IPv6 address to IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
@@ -129,12 +129,12 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A name as it is compared: letters of one case, without the root's dot.
+/// Normalizes a name for comparison: lower case, without the dot of the root.
 fn plain(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// What a lookup found, handed out one by one: `resolve-address-stream`.
+/// The result of a lookup, which a guest reads one address at a time: `resolve-address-stream`.
 struct Addresses(std::vec::IntoIter<IpAddr>);
 
 #[wasmtime_wasi::async_trait]
@@ -142,7 +142,7 @@ impl Pollable for Addresses {
     async fn ready(&mut self) {}
 }
 
-/// Defines the lookup of names over what is granted.
+/// Defines the lookup of granted names.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut lookup = linker.instance(&format!("{LOOKUP}@{WASI}"))?;
@@ -178,7 +178,7 @@ fn resolve(
     let state = store.data_mut();
     let found = state.net().look_up(&name);
     let table = state.ctx().table;
-    // Who holds a network may ask; there is nothing else in it.
+    // A guest that has a `network` may look up names; the resource has no other content.
     table.get(&network)?;
     Ok((match found {
         Some(found) => Ok(table.push(Addresses(found.into_iter()))?),

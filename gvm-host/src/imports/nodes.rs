@@ -1,7 +1,7 @@
-//! The network of nodes as a guest sees it: interface `gvm:node/nodes` of `wit/node.wit`.
+//! The network of nodes for guests: the interface `gvm:node/nodes` of `wit/node.wit`.
 //!
-//! In: a guest's requests. Out: those of the node that runs it, made for the guest's own call: nested below
-//! it, within its time, with its output, taken back with it. Must not know: how a node does any of it
+//! In: a guest's requests. Out: requests of the node that runs the guest. They are nested in the guest's own call:
+//! they share its deadline and its output, and are cancelled with it. Must not know: how a node performs them
 //! ([`Network`]).
 
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use crate::base::id::Name;
 use crate::call::streams::Output;
 use crate::imports::state::State;
 
-/// The import by which a component asks for it.
+/// The import with which a component uses the network of nodes.
 pub const INTERFACE: &str = "gvm:node/nodes";
 
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "module",
-        // What has no error of its own to give stops the guest where it is not granted.
+        // These functions have no error type. If the network is not granted, they stop the guest.
         imports: {
             "gvm:node/nodes@0.1.0.self": async | trappable,
             "gvm:node/nodes@0.1.0.list": async | trappable,
@@ -34,54 +34,54 @@ mod bindings {
 
 use bindings::gvm::node::nodes::{self, Effect, Error as GuestError, Host};
 
-/// A future of whichever network.
+/// The future of a request to a [`Network`].
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// What a node offers to its guests.
 pub trait Network: Send + Sync {
-    /// The node's own name.
+    /// Returns the node's own name.
     ///
     /// # Errors
-    /// `NODE_DOWN` where the node is ending.
+    /// `NODE_DOWN` if the node is shutting down.
     fn name(&self) -> Result<Name>;
-    /// Every live node of the home, sorted by name.
+    /// Returns every running node of the home, sorted by name.
     fn discover(&self) -> Asked<'_, Vec<Name>>;
-    /// Connects with a node.
+    /// Connects to a node.
     fn connect(&self, name: Name) -> Asked<'_, ()>;
-    /// The connected nodes, sorted by name.
+    /// Returns the connected nodes, sorted by name.
     fn list(&self) -> Asked<'_, Vec<Name>>;
-    /// Runs a call in its text form, on a connected node or on this one; the result is WAVE.
+    /// Runs a call in text form, on a connected node or on this one; the result is WAVE.
     fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>>;
-    /// Ends the connection with a node.
+    /// Ends the connection to a node.
     fn disconnect(&self, name: Name) -> Asked<'_, ()>;
 }
 
-/// The call that a guest's own calls are made within.
+/// The call that contains the calls of a guest.
 #[derive(Clone)]
 pub struct Within {
-    /// It, and the calls above it, outermost first.
+    /// The ids of this call and of the calls above it, outermost first.
     pub above: Vec<Uuid>,
-    /// Where what is written belongs.
+    /// The output of the call.
     pub output: Output,
-    /// When it must have ended.
+    /// When the call must have ended.
     pub deadline: Option<Instant>,
 }
 
 impl Within {
-    /// The time that is left.
+    /// Returns the remaining time.
     pub fn left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
-/// What a guest holds of the network: nothing, unless its node grants it.
+/// A guest's access to the network. A guest has it only if its node grants it.
 #[derive(Clone)]
 pub struct NetworkAccess {
     pub network: Arc<dyn Network>,
     pub within: Within,
 }
 
-/// Why a guest was stopped that asked for what it may not have. It travels inside a [`wasmtime::Error`].
+/// Why a host function stopped a guest: the request is not permitted. It travels inside a [`wasmtime::Error`].
 #[derive(Debug)]
 pub struct Denied(pub Error);
 
@@ -93,18 +93,24 @@ impl std::fmt::Display for Denied {
 
 impl std::error::Error for Denied {}
 
-/// Makes the interface known to components.
+/// Defines the interface for components.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     nodes::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
 fn told(error: &Error) -> GuestError {
+    let mut message = error.message().to_owned();
+    if let Some(context) = error.context() {
+        message.push('\n');
+        message.push_str(context);
+    }
+    if let Some(help) = error.help() {
+        message.push_str("\nhelp: ");
+        message.push_str(help);
+    }
     GuestError {
         code: error.code().as_str().to_owned(),
-        message: match error.context() {
-            Some(context) => format!("{}\n{context}", error.message()),
-            None => error.message().to_owned(),
-        },
+        message,
         outcome: match error.effect() {
             OurEffect::NotStarted => Effect::NotStarted,
             OurEffect::RanAndFailed => Effect::RanAndFailed,
@@ -159,7 +165,7 @@ impl Host for State {
     }
 }
 
-/// What the guest is told of it.
+/// Converts the error for the guest.
 async fn answered<T>(asked: impl Future<Output = Result<T>>) -> Result<T, GuestError> {
     asked.await.map_err(|error| told(&error))
 }

@@ -1,7 +1,7 @@
-//! The streams that WASI gives a guest, over the pipes of the call that runs in it.
+//! The standard streams of a guest, on top of the pipes of the call that runs in it.
 //!
-//! In: what a guest writes and asks for. Out: the same into and from the call's pipes (`call/streams.rs`).
-//! Must not know: who reads and feeds the pipes.
+//! In: a guest's reads and writes. Out: reads and writes of the call's pipes (`call/streams.rs`). Must not know: what
+//! is at the other end of the pipes.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What WASI tells a guest of a pipe that takes no more.
+/// Converts the error of a closed pipe for WASI.
 fn refused(closed: Closed) -> StreamError {
     match closed {
         Closed::Limit(limit) => StreamError::Trap(wasmtime::Error::new(limit)),
@@ -27,18 +27,18 @@ fn refused(closed: Closed) -> StreamError {
     }
 }
 
-/// Where an instance's streams lead: the pipes of the call that runs in it. A live instance turns
-/// them to each call's in turn. Clones turn together.
+/// The pipes that an instance's streams use: those of the call that runs in it. A live instance switches them for each
+/// call. Clones share the pipes.
 #[derive(Clone)]
 pub(crate) struct Outlet(Arc<Mutex<(Output, Option<Input>)>>);
 
 impl Outlet {
-    /// An outlet into these pipes; no input is an input that has ended.
+    /// Creates an outlet with these pipes. No input behaves like an input that has ended.
     pub fn new(output: Output, input: Option<Input>) -> Outlet {
         Outlet(Arc::new(Mutex::new((output, input))))
     }
 
-    /// Leads elsewhere from now on.
+    /// Switches to other pipes.
     pub fn turn(&self, output: Output, input: Option<Input>) {
         *lock(&self.0) = (output, input);
     }
@@ -105,7 +105,7 @@ impl OutputStream for OutputWriter {
     }
 }
 
-/// Preview 3 alone asks for this form; it waits for room by the same rule.
+/// Only preview 3 uses this form; it waits for room in the same way.
 impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.outlet.output().poll_put(self.stream, bytes, cx).map_err(io::Error::from)
@@ -163,7 +163,7 @@ impl InputStream for InputReader {
     }
 }
 
-/// Preview 3 alone asks for this form.
+/// Only preview 3 uses this form.
 impl AsyncRead for InputReader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(input) = self.outlet.input() else { return Poll::Ready(Ok(())) };

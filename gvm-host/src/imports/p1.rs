@@ -1,12 +1,12 @@
-//! What WASI preview 1 does otherwise than wasmtime's: listing folders, and leaving.
+//! The functions of WASI preview 1 that differ from wasmtime's: listing folders, and exiting.
 //!
-//! In: a guest's calls of `fd_readdir`, `fd_close`, `fd_renumber` and `proc_exit`. Out: wasmtime's answers,
-//! but that a listing tells what was there when it began, and that any status may be left with. Must not
-//! know: whose guest it is.
+//! In: a guest's calls of `fd_readdir`, `fd_close`, `fd_renumber` and `proc_exit`. Out: wasmtime's results, with two
+//! differences: a listing shows the folder as it was when the listing started, and a guest may exit with any status.
+//! Must not know: the caller.
 //!
-//! wasmtime's `fd_readdir` lists the folder anew at each call and takes the cookie for an index into that:
-//! a guest that removes what it has listed misses as much of the rest, and a large folder is read as often as
-//! the guest's buffer fits into it. Here the first call (cookie 0) takes a snapshot.
+//! wasmtime's `fd_readdir` lists the folder again at each call and uses the cookie as an index into the new list. So a
+//! guest that removes listed files misses as many others, and a large folder is read once per buffer of the guest.
+//! Here the first call (cookie 0) takes a snapshot.
 
 use std::collections::HashMap;
 
@@ -21,22 +21,21 @@ use crate::base::limits;
 use crate::imports::nodes::Denied;
 use crate::imports::state::State;
 
-/// The names under which programs import it: preview 1, and preview 0, whose functions of these names
-/// are the same.
+/// The module names of preview 1 and preview 0. The functions defined here are the same in both.
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// The head of an entry: the next cookie, an inode, the name's length, a kind and padding.
+/// The size of an entry's header: the next cookie, an inode, the name's length, a kind and padding.
 const HEAD: usize = 24;
 
-/// What folders held when their listings began, by the guest's descriptor.
+/// The snapshots of folders, by the guest's descriptor.
 #[derive(Debug, Default)]
 pub(crate) struct Listings(HashMap<u32, Listing>);
 
-/// A whole listing as the guest's `fd_readdir` has it.
+/// A whole listing in the format of `fd_readdir`.
 #[derive(Debug)]
 struct Listing {
     bytes: Vec<u8>,
-    /// Where each entry begins.
+    /// The offset of each entry.
     entries: Vec<usize>,
 }
 
@@ -51,7 +50,7 @@ impl Listing {
         Listing { bytes, entries }
     }
 
-    /// What follows the cookie, which counts entries; nothing past the end.
+    /// Returns the entries after the cookie, which counts entries; nothing past the end.
     fn from(&self, cookie: u64) -> &[u8] {
         let at = usize::try_from(cookie).ok().and_then(|index| self.entries.get(index));
         at.map_or(&[], |at| &self.bytes[*at..])
@@ -62,7 +61,7 @@ impl Listing {
     }
 }
 
-/// Defines them in the place of wasmtime's.
+/// Replaces wasmtime's functions.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     for module in MODULES {
@@ -130,8 +129,8 @@ fn errno(done: Result<(), P1Error>) -> wasmtime::Result<i32> {
     }
 }
 
-/// Has a listing of the folder that the descriptor means: a new one where the guest begins to list, or goes
-/// on with what it had begun under another number.
+/// Makes sure that there is a snapshot of the descriptor's folder. Takes a new one if the guest starts a listing, or
+/// continues one that it started with another descriptor.
 async fn list(caller: &mut Caller<'_, State>, fd: u32, cookie: u64) -> Result<(), P1Error> {
     let state = caller.data_mut();
     if cookie != 0 && state.listings().0.contains_key(&fd) {
@@ -147,10 +146,10 @@ async fn list(caller: &mut Caller<'_, State>, fd: u32, cookie: u64) -> Result<()
         let count = state.wasi().fd_readdir(memory, Fd::from(fd), GuestPtr::new(0), size, 0).await?;
         let limit = || {
             let all = limits::LISTINGS >> 20;
-            let message = format!("the guest lists folders of more than {all} MiB at once");
+            let message = format!("the guest has open listings of more than {all} MiB");
             P1Error::trap(Denied(Error::new(Code::LimitExceeded, message)).into())
         };
-        // A buffer that is full may have cut the last entry.
+        // If the buffer is full, the last entry may be incomplete.
         if count < size {
             bytes.truncate(count as usize);
             bytes.shrink_to_fit();
@@ -168,7 +167,7 @@ async fn list(caller: &mut Caller<'_, State>, fd: u32, cookie: u64) -> Result<()
     }
 }
 
-/// Writes as much of the listing as fits into the guest's buffer, and how much that is.
+/// Writes as much of the listing as fits into the guest's buffer, and the number of bytes.
 fn hand_over(
     caller: &mut Caller<'_, State>,
     fd: u32,
@@ -176,13 +175,13 @@ fn hand_over(
     [to, most, count]: [u32; 3],
 ) -> wasmtime::Result<()> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
-        return Err(wasmtime::Error::msg("missing required memory export"));
+        return Err(wasmtime::Error::msg("the module does not export its `memory`"));
     };
     let (memory, state) = memory.data_and_store_mut(caller);
     let listings = state.listings();
     let left = listings.0.get(&fd).map_or(&[][..], |listing| listing.from(cookie));
     let part = &left[..left.len().min(most as usize)];
-    let fault = || wasmtime::Error::msg("a pointer of `fd_readdir` lies out of bounds");
+    let fault = || wasmtime::Error::msg("a pointer of `fd_readdir` is out of bounds");
     let buffer = (to as usize).checked_add(part.len()).and_then(|end| memory.get_mut(to as usize..end));
     buffer.ok_or_else(fault)?.copy_from_slice(part);
     let written = (count as usize).checked_add(4).and_then(|end| memory.get_mut(count as usize..end));

@@ -1,7 +1,7 @@
-//! What belongs to one store: the guest's WASI context, what it is granted, and what it holds.
+//! The data of one store: the guest's WASI context, its grants, and the memory that it uses.
 //!
-//! In: grants, limits. Out: the state that every host function is called with; the growth that a limit
-//! stopped. Must not know: what the guest is called for.
+//! In: grants, limits. Out: the state for every host function, and the growth that a limit refused. Must not know: the
+//! call that runs in the guest.
 
 use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
@@ -14,26 +14,26 @@ use super::p1::Listings;
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 
-/// What belongs to one store: the guest's WASI context and its limits.
+/// The data of one store. wasmtime passes it to every host function.
 pub struct State {
     wasi: WasiP1Ctx,
-    /// The network of nodes, where it is granted.
+    /// Access to the network of nodes, if it is granted.
     reach: Option<NetworkAccess>,
-    /// What sockets may reach.
+    /// The addresses that sockets may use.
     net: Net,
-    /// What of folders a guest of preview 1 lists.
+    /// The open listings of a guest of preview 1.
     listings: Listings,
     pub(crate) limiter: Limiter,
 }
 
 impl State {
-    /// The state of an instance that may hold `most` bytes of memory.
+    /// Creates the state of an instance that may use `most` bytes of memory.
     pub(crate) fn new(wasi: WasiP1Ctx, reach: Option<NetworkAccess>, net: Net, most: u64) -> State {
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
         State { wasi, reach, net, listings: Listings::default(), limiter }
     }
 
-    /// Gives the next call its own access to the network of nodes.
+    /// Sets the access to the network of nodes for the next call.
     pub(crate) fn turn(&mut self, reach: Option<NetworkAccess>) {
         self.reach = reach;
     }
@@ -50,33 +50,29 @@ impl State {
         &self.net
     }
 
-    /// The network of nodes.
+    /// Returns the access to the network of nodes.
     ///
     /// # Errors
-    /// `NOT_PERMITTED` where the guest's node does not grant it.
+    /// `NOT_PERMITTED` if the guest's node does not grant it.
     pub(crate) fn reach(&self) -> Result<&NetworkAccess> {
         self.reach.as_ref().ok_or_else(|| {
-            Error::new(
-                Code::NotPermitted,
-                format!(
-                    "the module uses {INTERFACE}, which its node does not grant: start it with --grant nodes"
-                ),
-            )
+            let message = format!("the module uses `{INTERFACE}`, which its node does not grant");
+            Error::new(Code::NotPermitted, message).with_help("start that node with `--grant nodes`")
         })
     }
 }
 
-/// Counts what a store's guests hold, all together.
+/// Counts the memory of a store: all its memories and tables together.
 pub(crate) struct Limiter {
     most: u64,
     held: u64,
-    /// What the growth that was permitted last added, should it fail after all.
+    /// What the last permitted growth added, in case it fails after all.
     adding: u64,
-    /// The first growth that was refused: why a guest that traps afterwards did so.
+    /// The first growth that was refused. It explains a trap that follows.
     pub refused: Option<Refused>,
 }
 
-/// A growth that a limit stopped.
+/// A refused growth.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refused {
     Memory {
@@ -86,7 +82,7 @@ pub(crate) enum Refused {
     Table {
         asked: usize,
     },
-    /// Within the limits; the system had no more.
+    /// The growth was within the limits, but the system had no more memory.
     System,
 }
 
@@ -103,7 +99,7 @@ impl Limiter {
         true
     }
 
-    /// A growth that fails by the guest's own doing, or the system's: nothing is held for it.
+    /// Undoes a permitted growth that failed, because of the guest's own maximum or of the system.
     fn grow_nothing(&mut self, error: &wasmtime::Error) {
         if out_of_memory(error) {
             self.refused.get_or_insert(Refused::System);
@@ -120,7 +116,7 @@ impl ResourceLimiter for Limiter {
         most: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.adding = 0;
-        // Beyond the guest's own maximum it fails by its own doing.
+        // Beyond the guest's own maximum the growth fails without us.
         Ok(most.is_some_and(|most| desired > most) || self.grow(current, desired))
     }
 
@@ -136,7 +132,7 @@ impl ResourceLimiter for Limiter {
         most: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.adding = 0;
-        // A pooled table's maximum is the pool's, not its own, where it is that large.
+        // A maximum this large may be that of the pool and not of the table.
         if most.is_some_and(|most| desired > most && most < limits::TABLE_ELEMENTS) {
             return Ok(true);
         }
@@ -171,7 +167,7 @@ impl WasiView for State {
     }
 }
 
-/// Whether the system refused memory, or another mapping of it: to this process, whatever the guest asked for.
+/// Whether the system refused memory, or another mapping, to this process. This is not a limit of the guest.
 pub(crate) fn out_of_memory(error: &wasmtime::Error) -> bool {
     error.is::<wasmtime::OutOfMemory>()
         || error.chain().any(|cause| {

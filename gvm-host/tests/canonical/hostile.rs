@@ -52,7 +52,7 @@ fn broken(result: wasmtime::Result<Option<Value>>) {
     let Some(fault @ Fault::Abi(_)) = error.downcast_ref::<Fault>() else { panic!("{error:?}") };
     let error = Error::from(fault.clone());
     assert_eq!((error.code(), error.effect()), (Code::Trap, Effect::RanAndFailed));
-    assert!(error.message().starts_with("value breaks the canonical ABI: "), "{error}");
+    assert!(error.message().starts_with("the guest breaks the canonical ABI: "), "{error}");
 }
 
 #[track_caller]

@@ -1,7 +1,8 @@
-//! A guest's results into host values: in, the result slot and the guest's memory, neither of them
-//! to be trusted; out, a value that fits its type, or an error. What the host spends is charged to
-//! the hostcall fuel before it is spent; depth is bounded by the type. Must not know: names of
-//! fields and cases, what becomes of the value.
+//! Lifts a guest's result into a host value.
+//!
+//! In: the result slot and the guest's memory, both untrusted. Out: a value that fits its type, or an error. Host
+//! memory is charged to the hostcall fuel before it is allocated; the type limits the depth. Must not know: names of
+//! fields and cases, what the value is used for.
 
 use std::char::DecodeUtf16Error;
 use std::str::Utf8Error;
@@ -19,10 +20,10 @@ use crate::base::value::{List, Value};
 /// The bit of a string's length that marks UTF-16, where the encoding may be either.
 const UTF16_TAG: usize = 1 << 31;
 
-/// Lifts the result: from the slot where one is enough, else from memory that the slot points to.
+/// Lifts the result: from the slot if one is enough, else from the memory that the slot points to.
 pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Option<Value>> {
     let types = cx.types;
-    let InterfaceType::Tuple(index) = ty else { return broken("the results are no tuple") };
+    let InterfaceType::Tuple(index) = ty else { return broken("the results are not a tuple") };
     let results = &types[index];
     let ty = match *results.types {
         [] => return Ok(None),
@@ -50,7 +51,7 @@ fn charge(cx: &mut LiftContext<'_>, len: usize, size: usize) -> Result<()> {
     cx.consume_fuel_array(len, size).map_err(|_| Fault::Fuel.into())
 }
 
-/// A value whose flat form is this one slot. Such a record or tuple has one field.
+/// Lifts a value whose flat form is this one slot. Such a record or tuple has one field.
 fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Value> {
     let types = cx.types;
     Ok(match ty {
@@ -96,7 +97,7 @@ fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Va
     })
 }
 
-/// A value in memory. `bytes` are those of the value, aligned as its type asks.
+/// Lifts a value from memory. `bytes` are those of the value, aligned as its type requires.
 fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Value> {
     let types = cx.types;
     Ok(match ty {
@@ -145,7 +146,7 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
     })
 }
 
-/// Record fields or tuple elements, each at its own alignment.
+/// Lifts record fields or tuple elements, each at its own alignment.
 fn sequence(
     cx: &mut LiftContext<'_>,
     types: impl ExactSizeIterator<Item = InterfaceType>,
@@ -162,8 +163,8 @@ fn sequence(
     Ok(values)
 }
 
-/// A string, given its pointer and length. Its place is checked here first, so what wasmtime then refuses without
-/// a typed error is that there is too little fuel.
+/// Lifts a string from its pointer and length. The pointer is checked here first, so an error of wasmtime that has no
+/// type means too little fuel.
 fn text(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<String> {
     let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
     let (units, width, align) = match cx.options().string_encoding {
@@ -179,7 +180,7 @@ fn text(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Str
     })
 }
 
-/// A list, given its pointer and length: numbers in bulk, everything else one by one.
+/// Lifts a list from its pointer and length: numbers all at once, everything else one by one.
 fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, bytes: &[u8]) -> Result<List> {
     let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
     let abi = cx.types.canonical_abi(&element);
@@ -206,7 +207,7 @@ fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, byt
     })
 }
 
-/// A list of numbers whose place has been checked, so what wasmtime refuses is that there is too little fuel.
+/// Lifts a list of numbers. Its pointer has been checked, so an error of wasmtime means too little fuel.
 fn packed<T>(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Vec<T>>
 where
     Vec<T>: Lift,
@@ -215,7 +216,7 @@ where
     lifted.map_err(|error| if error.is::<wasmtime::OutOfMemory>() { error } else { Fault::Fuel.into() })
 }
 
-/// The bytes of `len` values of this layout, which must be aligned and within the memory.
+/// Returns the bytes of `len` values of this layout, which must be aligned and within the memory.
 fn region<'m>(
     cx: &LiftContext<'m>,
     ptr: usize,
@@ -226,7 +227,7 @@ fn region<'m>(
     place(cx, ptr, len, abi.size32 as usize, abi.align32 as usize, what)
 }
 
-/// The bytes of `len` units of this size, which must be aligned and within the memory.
+/// Returns the bytes of `len` units of this size, which must be aligned and within the memory.
 fn place<'m>(
     cx: &LiftContext<'m>,
     ptr: usize,
@@ -246,12 +247,12 @@ fn place<'m>(
     Ok(bytes)
 }
 
-/// Which case the bytes of a variant begin with.
+/// Reads the case number at the start of a variant.
 fn case(bytes: &[u8], info: &VariantInfo, cases: usize) -> Result<u32> {
     discriminant(number(bytes, 0, u32::from(info.size))?, cases)
 }
 
-/// The payload that follows a case's number, if the case has one.
+/// Lifts the payload after a case's number, if the case has one.
 fn payload(
     cx: &mut LiftContext<'_>,
     ty: Option<InterfaceType>,
@@ -264,7 +265,7 @@ fn payload(
     boxed(cx, |cx| load(cx, ty, bytes)).map(|value| Some(Box::new(value)))
 }
 
-/// A value that will have an allocation of its own.
+/// Lifts a value that gets its own allocation.
 fn boxed<'a>(
     cx: &mut LiftContext<'a>,
     lift: impl FnOnce(&mut LiftContext<'a>) -> Result<Value>,
@@ -273,7 +274,7 @@ fn boxed<'a>(
     lift(cx)
 }
 
-/// Flags from their words. Bits beyond the labels are ignored, as the canonical ABI says.
+/// Lifts flags from their words. Bits beyond the labels are ignored, as the canonical ABI requires.
 fn flags(cx: &mut LiftContext<'_>, labels: usize, words: impl Iterator<Item = Result<u32>>) -> Result<Value> {
     charge(cx, labels.div_ceil(32), size_of::<u32>())?;
     let mut words = words.collect::<Result<Vec<_>>>()?;
@@ -287,11 +288,11 @@ fn discriminant(number: u32, cases: usize) -> Result<u32> {
     if (number as usize) < cases {
         Ok(number)
     } else {
-        broken(format!("discriminant {number}, but there are {cases} cases"))
+        broken(format!("the case number is {number}, but there are {cases} cases"))
     }
 }
 
-/// A little-endian number of 1, 2 or 4 bytes.
+/// Reads a little-endian number of 1, 2 or 4 bytes.
 fn number(bytes: &[u8], at: usize, width: u32) -> Result<u32> {
     let mut word = [0; 4];
     for (to, from) in word.iter_mut().zip(part(bytes, at, width as usize)?) {
@@ -300,16 +301,16 @@ fn number(bytes: &[u8], at: usize, width: u32) -> Result<u32> {
     Ok(u32::from_le_bytes(word))
 }
 
-/// Part of a value's bytes. It is always there, for sizes and offsets come from the same type.
+/// Returns a part of a value's bytes. It always exists, because sizes and offsets come from the same type.
 fn part(bytes: &[u8], at: usize, size: usize) -> Result<&[u8]> {
     match bytes.get(at..).and_then(|bytes| bytes.get(..size)) {
         Some(part) => Ok(part),
-        None => broken("a part lies outside of its value"),
+        None => broken("a part is outside of its value"),
     }
 }
 
 fn unsupported<T>(ty: InterfaceType) -> Result<T> {
-    broken(format!("a type that cannot cross: {ty:?}"))
+    broken(format!("a value of type {ty:?} cannot be passed"))
 }
 
 fn broken<T>(what: impl Into<String>) -> Result<T> {

@@ -1,6 +1,8 @@
-//! Host values into a guest: in, a value and the interface type it must have; out, flat slots or
-//! bytes in the guest's memory. A value that does not fit is an error before it is written. Must
-//! not know: how the guest reads them, names of fields and cases.
+//! Lowers host values into a guest.
+//!
+//! In: a value, and the interface type that it must have. Out: flat slots, or bytes in the guest's memory. A value
+//! that does not fit is an error before it is written. Must not know: how the guest reads them, names of fields and
+//! cases.
 
 use std::mem::MaybeUninit;
 
@@ -12,10 +14,10 @@ use wasmtime::{Result, Trap, ValRaw, WasmBacktrace};
 use super::{Fault, Slots};
 use crate::base::value::{List, Value};
 
-/// The most bytes that a string's encoded form may take: the top bit of its length marks UTF-16.
+/// The most bytes of an encoded string: the top bit of its length marks UTF-16.
 const MAX_STRING_BYTES: usize = (1 << 31) - 1;
 
-/// Lowers all parameters: as slots where 16 are enough, else as one block of memory.
+/// Lowers all parameters: as slots if 16 are enough, else as one block of memory.
 pub(super) fn params<T>(
     cx: &mut LowerContext<'_, T>,
     ty: InterfaceType,
@@ -23,7 +25,7 @@ pub(super) fn params<T>(
     slots: &mut Slots,
 ) -> Result<()> {
     let types = cx.types;
-    let InterfaceType::Tuple(index) = ty else { return misfit("the parameters are no tuple") };
+    let InterfaceType::Tuple(index) = ty else { return misfit("the parameters are not a tuple") };
     let params = &types[index];
     if params.types.len() != values.len() {
         return misfit(format!("expected {} arguments, found {}", params.types.len(), values.len()));
@@ -63,8 +65,8 @@ impl Out<'_> {
     }
 }
 
-/// The flat form. `ValRaw` zero-extends what is narrower than a slot, which is how the ABI joins the
-/// payloads of a variant's cases; slots that a case leaves unused stay zero.
+/// Lowers a value to its flat form. `ValRaw` zero-extends a value that is narrower than a slot, as the ABI requires to
+/// join the payloads of a variant's cases. Slots that a case does not use stay zero.
 fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, out: &mut Out<'_>) -> Result<()> {
     let types = cx.types;
     let raw = match (ty, value) {
@@ -111,7 +113,7 @@ fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, out: 
     out.push(raw)
 }
 
-/// A case's number, its payload, and zeros up to the widest case.
+/// Lowers a case's number, its payload, and zeros up to the widest case.
 fn flat_case<T>(
     cx: &mut LowerContext<'_, T>,
     ty: InterfaceType,
@@ -130,7 +132,7 @@ fn flat_case<T>(
     Ok(())
 }
 
-/// The form in memory, written at `at`, which has been checked with the block that it is part of.
+/// Writes a value to memory at `at`. The block that contains this address has been checked.
 fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, at: usize) -> Result<()> {
     let types = cx.types;
     match (ty, value) {
@@ -179,8 +181,8 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, at: 
     }
 }
 
-/// Values laid out one after another, each at its own alignment. Offsets are counted from the base,
-/// so that a block that ends where a 4 GiB memory ends does not overflow wasmtime's sums.
+/// Writes values one after another, each at its own alignment. Offsets are relative to the base, so a block at the
+/// end of a 4 GiB memory does not overflow wasmtime's 32-bit sums.
 fn fields<T>(
     cx: &mut LowerContext<'_, T>,
     types: impl Iterator<Item = InterfaceType>,
@@ -195,7 +197,7 @@ fn fields<T>(
     Ok(())
 }
 
-/// A list's elements in a block of their own: where it is and how many they are.
+/// Writes a list's elements to a new block. Returns its address and their number.
 fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -> Result<(usize, usize)> {
     macro_rules! packed {
         ($($list:ident $interface:ident),*) => {
@@ -205,7 +207,7 @@ fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -
                     Lower::linear_store_list_to_memory(cx, element, base, numbers)?;
                     Ok((base, numbers.len()))
                 })*
-                // Before anything is written: an empty list of numbers must be the packed form.
+                // An error before anything is written: even an empty list of numbers must have the packed form.
                 ($(InterfaceType::$interface)|*, _) => misfit(format!("expected {element:?} elements")),
                 (_, List::Values(values)) => {
                     let base = block(cx, element, values.len())?;
@@ -215,7 +217,7 @@ fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -
                     }
                     Ok((base, values.len()))
                 }
-                _ => misfit("found numbers in a list of something else"),
+                _ => misfit("found numbers in a list of another type"),
             }
         };
     }
@@ -224,7 +226,7 @@ fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -
     )
 }
 
-/// Room for so many elements, from the guest's `realloc`.
+/// Allocates a block for this many elements with the guest's `realloc`.
 fn block<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, len: usize) -> Result<usize> {
     let abi = cx.types.canonical_abi(&element);
     let size = len.checked_mul(abi.size32 as usize).filter(|size| u32::try_from(*size).is_ok());
@@ -234,7 +236,7 @@ fn block<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, len: usize) ->
     }
 }
 
-/// The string, if its encoded form has room in a guest.
+/// Returns the string, if its encoded form fits into a guest.
 fn sized<'s, T>(cx: &LowerContext<'_, T>, text: &'s str) -> Result<&'s str> {
     let bytes = match cx.options().string_encoding {
         StringEncoding::Utf8 => Some(text.len()),
@@ -246,17 +248,17 @@ fn sized<'s, T>(cx: &LowerContext<'_, T>, text: &'s str) -> Result<&'s str> {
     }
 }
 
-/// The pointer and length of what wasmtime lowers itself.
+/// Lowers a string through wasmtime, and adds its pointer and length.
 fn pair<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, text: &str, out: &mut Out<'_>) -> Result<()> {
     let mut pair = MaybeUninit::new([ValRaw::u64(0); 2]);
     text.linear_lower_to_flat(cx, ty, &mut pair)?;
-    // SAFETY: both slots were initialised when `pair` was made, and only ever overwritten whole.
+    // SAFETY: both slots were initialised when `pair` was created, and each is only overwritten as a whole.
     let [ptr, len] = unsafe { pair.assume_init() };
     out.push(ptr)?;
     out.push(len)
 }
 
-/// The case that a variant, option or result value stands in.
+/// The case of a variant, option or result value.
 struct Case<'a> {
     number: u32,
     payload: Option<(InterfaceType, &'a Value)>,
@@ -283,7 +285,7 @@ impl<'a> Case<'a> {
             (InterfaceType::Result(i), Value::Result(Err(payload))) => {
                 (1, types[i].err, payload, &types[i].info)
             }
-            _ => return misfit(format!("found a {} where the type has none", value.kind())),
+            _ => return misfit(format!("found a {} where the type does not allow one", value.kind())),
         };
         match (payload_ty, payload.as_deref()) {
             (None, None) => Ok(Case { number, payload: None, info }),
@@ -305,14 +307,14 @@ fn number<T>(cx: &mut LowerContext<'_, T>, width: u32, number: u32, at: usize) -
     Ok(())
 }
 
-/// The words of a flags value, if it has just the bits that there are labels for.
+/// Returns the words of a flags value, if it has only bits that have labels.
 fn bits(words: &[u32], labels: usize) -> Result<&[u32]> {
     let unused = words.last().map_or(0, |last| match labels % 32 {
         0 => 0,
         used => last >> used,
     });
     if words.len() != labels.div_ceil(32) || unused != 0 {
-        return misfit(format!("the value has other flags than the type's {labels}"));
+        return misfit(format!("the value does not have the {labels} flags of the type"));
     }
     Ok(words)
 }
@@ -328,7 +330,7 @@ fn count(expected: usize, found: usize, what: &str) -> Result<()> {
 fn wasm32(number: usize) -> Result<u32> {
     match u32::try_from(number) {
         Ok(number) => Ok(number),
-        Err(_) => misfit(format!("{number} does not fit a 32-bit memory")),
+        Err(_) => misfit(format!("{number} does not fit into a 32-bit memory")),
     }
 }
 

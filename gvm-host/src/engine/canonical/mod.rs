@@ -1,11 +1,9 @@
-//! Values into and out of a component at typed speed, for signatures known only at run time.
+//! Passes values to and from components at the speed of static types, for signatures known only at run time.
 //!
-//! In: [`Args`], lowered into the guest as the function's own type directs. Out: [`Ret`], lifted
-//! from what the guest handed back, every part of it checked. All the `unsafe` of the product is in
-//! this folder; `lower.rs` and `lift.rs` walk values and types, and leave strings, characters and
-//! packed lists to the implementations that wasmtime itself calls. It stands on
-//! `wasmtime::component::__internal`, hence the pinned version. Must not know: names and text of
-//! values, limits, who is calling.
+//! In: [`Args`], lowered into the guest according to the function's type. Out: [`Ret`], lifted from the guest's
+//! result and checked in full. `lower.rs` and `lift.rs` walk values and types; strings, characters and packed lists
+//! go through wasmtime's own implementations. This folder uses `wasmtime::component::__internal`, so the version of
+//! wasmtime is pinned. Must not know: names of fields and cases, the text form of values, the caller.
 
 mod lift;
 mod lower;
@@ -38,32 +36,31 @@ type Slots = [ValRaw; MAX_FLAT_PARAMS];
 /// The one result slot.
 type Slot = [ValRaw; MAX_FLAT_RESULTS];
 
-/// What went wrong at the border itself. It travels inside a [`wasmtime::Error`]; any other error
-/// that a call ends in comes from running the guest: its function, its `realloc`, its limits.
+/// An error in the conversion of values. It travels inside a [`wasmtime::Error`]. Any other error of a call comes from
+/// running the guest: its function, its `realloc`, its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The guest handed over what the canonical ABI forbids.
+    /// The guest passed a value that the canonical ABI forbids.
     Abi(String),
-    /// The guest handed over more than the store's hostcall fuel lets the host copy.
+    /// The guest returned more than the store's hostcall fuel allows the host to copy.
     Fuel,
-    /// A host value that is not of the function's type, or larger than a guest can hold.
+    /// A host value that does not have the function's type, or is larger than a guest can hold.
     Value(String),
 }
 
-/// The function, callable with any values; they are checked against its type as they are lowered.
-/// Copy; belongs to the store of `func`, like `func` itself.
+/// Makes the function callable with any values; they are checked against its type while they are lowered. The result
+/// is `Copy`, and belongs to the store of `func`.
 pub fn typed(func: Func) -> TypedFunc<Args, Ret> {
-    // SAFETY: what `new_unchecked` asks is that `Args` and `Ret` fit the function. They fit every
-    // function: both hold all the slots there can be, and both walk the function's own type, given
-    // by wasmtime at each call, and refuse with an error whatever does not match it.
+    // SAFETY: `new_unchecked` requires that `Args` and `Ret` fit the function. They fit every function: both have
+    // all the slots that there can be, and both walk the function's own type, which wasmtime passes at each call,
+    // and return an error for a value that does not match it.
     unsafe { TypedFunc::new_unchecked(func) }
 }
 
-// SAFETY: `Lower` is an array of `ValRaw` and `Copy`. Its 16 slots make `flatten_count` answer 16,
-// so that wasmtime always asks for the flat form, whose slots are all initialised below. `ABI` is
-// read only for lists of this type and for parameters passed on the heap by wasmtime; there are
-// neither, for the heap form is made by our own flat form. `typecheck` is reached only through
-// `Func::typed`, which nobody calls with this type; it refuses.
+// SAFETY: `Lower` is an array of `ValRaw` and `Copy`. Its 16 slots make `flatten_count` return 16, so wasmtime always
+// asks for the flat form, whose slots are all initialised below. wasmtime reads `ABI` only for lists of this type and
+// for parameters that it passes on the heap. There are neither: our flat form creates the heap form itself.
+// `typecheck` is called only by `Func::typed`, which is never used with this type; it returns an error.
 unsafe impl ComponentType for Args {
     type Lower = Slots;
     const ABI: CanonicalAbiInfo = CanonicalAbiInfo::SCALAR4;
@@ -73,11 +70,11 @@ unsafe impl ComponentType for Args {
     }
 }
 
-// SAFETY: marks a type that stands for a function's parameters; see `ComponentType` above.
+// SAFETY: marks a type that represents all parameters of a function; see `ComponentType` above.
 unsafe impl ComponentNamedList for Args {}
 
-// SAFETY: on `Ok` every slot is initialised: all are zeroed first, then filled from the front with
-// the values' flat form, or with the one pointer to a block that `realloc` gave and wasmtime checked.
+// SAFETY: on `Ok` every slot is initialised: all are zeroed first, then filled from the front with the values' flat
+// form, or with one pointer to a block that `realloc` returned and wasmtime checked.
 unsafe impl Lower for Args {
     fn linear_lower_to_flat<T>(
         &self,
@@ -99,7 +96,7 @@ unsafe impl Lower for Args {
     }
 }
 
-// SAFETY: as for `Args`: one `ValRaw`, so that wasmtime always asks for the flat form.
+// SAFETY: as for `Args`: one `ValRaw`, so wasmtime always asks for the flat form.
 unsafe impl ComponentType for Ret {
     type Lower = Slot;
     const ABI: CanonicalAbiInfo = CanonicalAbiInfo::SCALAR4;
@@ -109,17 +106,14 @@ unsafe impl ComponentType for Ret {
     }
 }
 
-// SAFETY: marks a type that stands for a function's results; see `ComponentType` above.
+// SAFETY: marks a type that represents all results of a function; see `ComponentType` above.
 unsafe impl ComponentNamedList for Ret {}
 
-// SAFETY: reads the one slot, which is initialised even where the function has no result (`Args`
-// zeroes it), as the result's type directs; guest memory is read as bytes, within its bounds.
+// SAFETY: reads the one slot according to the result's type. The slot is initialised even if the function has no
+// result, because `Args` zeroes it. Guest memory is read as bytes, within its bounds.
 unsafe impl Lift for Ret {
     fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Slot) -> Result<Ret> {
-        match lift::result(cx, ty, &src[0]) {
-            Ok(value) => Ok(Ret(value)),
-            Err(error) => Err(lift::blame(error)),
-        }
+        lift::result(cx, ty, &src[0]).map(Ret).map_err(lift::blame)
     }
 
     fn linear_lift_from_memory(_: &mut LiftContext<'_>, _: InterfaceType, _: &[u8]) -> Result<Ret> {
@@ -127,24 +121,20 @@ unsafe impl Lift for Ret {
     }
 }
 
-// The two impls above lean on the canonical ABI's own numbers.
+// The impls above depend on these numbers of the canonical ABI.
 const _: () = assert!(MAX_FLAT_PARAMS == 16 && MAX_FLAT_RESULTS == 1);
 
 fn misused(what: &str) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("`{what}` stands for a whole signature, never for one value"))
+    wasmtime::Error::msg(format!("`{what}` represents a whole signature, not one value"))
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Abi(what) => write!(f, "value breaks the canonical ABI: {what}"),
+            Fault::Abi(what) => write!(f, "the guest breaks the canonical ABI: {what}"),
             Fault::Fuel => {
                 let most = limits::bytes(limits::HOSTCALL_FUEL as u64);
-                write!(
-                    f,
-                    "the result takes more than the {most} of the node's memory that one result may take: \
-                     return it in parts"
-                )
+                write!(f, "the result needs more than {most} of the host's memory, which is the limit")
             }
             Fault::Value(what) => f.write_str(what),
         }
@@ -153,8 +143,8 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The coded error: a guest's bad value is a trap, too much of it a limit, a host value that does
-/// not fit the caller's mistake.
+/// A bad value of the guest becomes `TRAP`, a result that is too large `LIMIT_EXCEEDED`, and a host value that does
+/// not fit `BAD_ARGUMENTS`.
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         let (code, effect) = match fault {
@@ -162,6 +152,11 @@ impl From<Fault> for Error {
             Fault::Fuel => (Code::LimitExceeded, Effect::RanAndFailed),
             Fault::Value(_) => (Code::BadArguments, Effect::NotStarted),
         };
-        Error::new(code, fault.to_string()).with_effect(effect).with_source(fault)
+        let error = Error::new(code, fault.to_string()).with_effect(effect);
+        let error = match fault {
+            Fault::Fuel => error.with_help("change the function to return its result in parts"),
+            Fault::Abi(_) | Fault::Value(_) => error,
+        };
+        error.with_source(fault)
     }
 }
