@@ -42,7 +42,7 @@ fn every_setting_is_explained() {
     assert!(count > 10);
 }
 
-/// The examples in `docs/modules.md` come from the files that `gvm new` writes; `tests/languages` builds them.
+/// The examples in `docs/modules.md` come from files that `gvm new` writes; `tests/languages` builds them.
 #[test]
 fn languages_are_shown_as_gvm_new_begins_them() {
     let text = read("docs/modules.md");

@@ -40,7 +40,7 @@ fn tcp_server(at: std::net::IpAddr) -> SocketAddr {
     address
 }
 
-/// A server that answers each packet with `pong`. On `relay`, it first sends a packet from the stranger's socket.
+/// A server that answers each packet with `pong`. On `relay`, the stranger's socket sends a packet first.
 fn udp_server(at: std::net::IpAddr, stranger: UdpSocket) -> SocketAddr {
     let socket = UdpSocket::bind((at, 0)).unwrap();
     let address = socket.local_addr().unwrap();

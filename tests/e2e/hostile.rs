@@ -160,7 +160,7 @@ impl Random {
         (self.next() % most as u64) as usize
     }
 
-    /// Returns random bytes, a hostile frame header before random bytes, or a real greeting with changed bits.
+    /// Returns random bytes, a hostile frame header with random bytes, or a real greeting with changed bits.
     fn frame(&mut self, greeting: &[u8]) -> Vec<u8> {
         let length = self.below(512);
         let noise: Vec<u8> = (0..length).map(|_| self.next() as u8).collect();

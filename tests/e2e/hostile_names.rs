@@ -1,8 +1,8 @@
 //! Every command that shows names from a module escapes them.
 //!
-//! In: modules whose names contain control characters, line breaks and characters that reorder text. Out: what
-//! each command writes, in a pipe and on a terminal, without any active character. Must not know: how names
-//! are escaped.
+//! In: modules whose names contain control characters, line breaks and characters that reorder text. Out:
+//! what each command writes, in a pipe and on a terminal, without any active character. Must not know: how
+//! names are escaped.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,8 +11,8 @@ use crate::bed::{Bed, GPMD, GVM};
 use crate::process::Running;
 
 /// A core module, because the component format checks the names in interfaces. One export traps, and its
-/// function's name contains a forged line. The names of the other exports would change the window title, start
-/// a new line, or reorder and hide text.
+/// function's name contains a forged line. The names of the other exports would change the window title,
+/// start a new line, or reorder and hide text.
 const RUNS: &str = r#"(module
   (func (@name "\0aTRAP: forged\1b[2K") (export "boom") unreachable)
   (func (export "\1b]0;pwned\07"))
