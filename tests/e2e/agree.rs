@@ -1,14 +1,14 @@
 //! The prompt, scripts and the command line read the same text in the same way.
 //!
-//! In: statements that one of them might read otherwise. Out: the same answer from each. Must not know: how they
-//! are read.
+//! In: statements that one of the three could parse differently. Out: the same answer from each. Must not
+//! know: how the text is parsed.
 
 use crate::bed::{Bed, GVM};
 use crate::guests;
 use crate::process::{Ended, Running};
 use crate::terminal::Terminal;
 
-/// What a script on standard input gives.
+/// Runs `gvm` with a script on standard input.
 fn script(bed: &Bed, text: &str) -> Ended {
     let mut running = Running::start(&mut bed.command(GVM));
     running.write(text.as_bytes());
@@ -29,7 +29,7 @@ fn lines_within_brackets_are_one_statement() {
     let err = script(&bed, "values.echo-u8(1)\nvalues.echo-u8(\n  256\n)\nvalues.echo-u8(2)\n")
         .fails("BAD_ARGUMENTS");
     assert!(err.contains("in line 2 of the script"), "{err}");
-    // What has no end is told where it begins, and no later line is lost to a slip in a quotation.
+    // An unclosed bracket or quote is reported on the line where it opens.
     let err = script(&bed, "values.echo-u8(1)\nvalues.echo-u8((2)\nvalues.echo-u8(3)\n").fails("SYNTAX");
     assert!(err.contains("in line 2 of the script"), "{err}");
     let err = script(&bed, "values.echo-string(\"a)\nvalues.echo-u8(3)\n").fails("SYNTAX");
@@ -85,7 +85,7 @@ fn prerelease_versions() {
     }
     bed.eval(["counter@\"1.0.0-rc.1\".increment()"]).ok();
     bed.run(["counter@\"1.0.0-rc.1\".increment()"]).ok();
-    // `1.0.0-rc.1.increment` is a version as well.
+    // `1.0.0-rc.1.increment` is also a valid version, so a prerelease version needs quotes before a function.
     let err = bed.eval(["counter@1.0.0-rc.1.increment()"]).fails("SYNTAX");
     let written = "help: write it as in `math@\"1.0.0-rc.1\".add(1, 2)`";
     assert!(err.contains("this version needs quotes") && err.contains(written), "{err}");
@@ -102,11 +102,11 @@ fn modules_that_are_called_like_instances() {
         ["Node.spawn(i1)", "Node.spawn(i1)", "i2.increment()", "i2.increment()", "i1.increment()"];
     let out = bed.eval(statements).ok();
     let lines: Vec<&str> = out.lines().filter(|line| !["", "counting"].contains(line)).collect();
-    // Neither instance hides a module: the last is of a fresh instance of `i1`.
+    // Instances do not take the names of modules: the last call uses a fresh instance of the module `i1`.
     assert_eq!(lines, ["i2", "i4", "1", "2", "1"], "{out}");
 }
 
-/// Lines that come at once, without the marks of a paste, as an old terminal sends them.
+/// Pastes several lines, first without the bracketed-paste marks, as older terminals do.
 #[test]
 fn what_is_pasted_in_triple_quotes_is_one_statement() {
     let bed = Bed::stocked();
@@ -120,7 +120,7 @@ fn what_is_pasted_in_triple_quotes_is_one_statement() {
         terminal.wait_for_prompt(Some(row), is_prompt);
         terminal.wait_for_text("\"one\\ntwo\"");
     }
-    // And with them, as terminals of today do.
+    // Then with the marks, as current terminals do.
     let env = [("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
     let terminal = Terminal::open(GVM, &["--name", "a"], &env, bed.folder());
     terminal.wait_for_prompt(None, |text| text == "(a) >");

@@ -1,7 +1,7 @@
-//! A private home with what runs in it: a daemon, nodes, commands.
+//! A private home and the processes that use it: a daemon, nodes and commands.
 //!
-//! In: names and words of command lines. Out: processes that end with the test. Must not know: what a
-//! test is about.
+//! In: names and command-line arguments. Out: processes that end with the test. Must not know: what a test
+//! checks.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,33 +15,34 @@ use crate::process::{Ended, Running, wait_until};
 pub const GVM: &str = env!("CARGO_BIN_EXE_gvm");
 pub const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 
-/// Variables of the person who runs the tests that must not reach what is tested.
+/// Environment variables of the person who runs the tests. The tested programs must not see them.
 const FOREIGN: [&str; 6] =
     ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
 
-/// A folder of its own with a home in it, and a daemon where one was asked for. Both go with it.
+/// A temporary folder that contains a home, and optionally a daemon. Dropping it ends the daemon and deletes
+/// the folder.
 pub struct Bed {
-    // Before the folder: what runs in it ends first.
+    // Declared before the folder, because fields drop in order: the daemon must end first.
     gpmd: Option<Running>,
     home: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl Bed {
-    /// A home without a daemon.
+    /// Creates a bed without a daemon.
     pub fn bare() -> Bed {
         let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
         Bed { gpmd: None, home: folder.path().join("home"), folder }
     }
 
-    /// A home with a daemon.
+    /// Creates a bed with a running daemon.
     pub fn new() -> Bed {
         let mut bed = Bed::bare();
         bed.start_gpmd();
         bed
     }
 
-    /// A home with a daemon that has `math` and `values`.
+    /// Creates a bed with a running daemon that has the modules `math` and `values`.
     pub fn stocked() -> Bed {
         let bed = Bed::new();
         bed.upload("math", &guests::math());
@@ -57,24 +58,24 @@ impl Bed {
         self.home.clone()
     }
 
-    /// Another home, before there is anything in it.
+    /// Sets another path for the home. Later commands use it; nothing is moved on disk.
     pub fn move_home(&mut self, home: PathBuf) {
         self.home = home;
     }
 
-    /// A command of this home, in this folder.
+    /// Returns a command that uses this home and starts in this folder.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for name in FOREIGN {
             command.env_remove(name);
         }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
-        // Many daemons live at once here: each takes ports that are free.
+        // Many daemons run at the same time in the tests, so each takes free ports.
         command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
         command
     }
 
-    /// Runs `gvm` to its end, without input.
+    /// Runs `gvm` until it exits, without input.
     #[track_caller]
     pub fn gvm<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
         self.start_gvm(args).finish()
@@ -84,13 +85,13 @@ impl Bed {
         Running::start(self.command(GVM).args(args))
     }
 
-    /// Runs `gvm run` with these words.
+    /// Runs `gvm run` with these arguments until it exits.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
         Running::start(self.command(GVM).arg("run").args(args)).finish()
     }
 
-    /// Runs `gvm eval` with these words.
+    /// Runs `gvm eval` with these arguments until it exits.
     #[track_caller]
     pub fn eval<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ended {
         Running::start(self.command(GVM).arg("eval").args(args)).finish()
@@ -106,14 +107,14 @@ impl Bed {
         wait_until("gpmd answers", || self.gpmd(["status"]).status == Some(0));
     }
 
-    /// The daemon dies without a word.
+    /// Kills the daemon with SIGKILL, so that it cannot clean up.
     pub fn kill_gpmd(&mut self) {
         let gpmd = self.gpmd.take().unwrap();
         gpmd.signal(Signal::KILL);
         gpmd.end();
     }
 
-    /// What the daemon has said on its standard error so far.
+    /// Returns what the daemon has written to standard error so far.
     pub fn gpmd_err(&self) -> String {
         self.gpmd.as_ref().unwrap().err()
     }
@@ -128,7 +129,7 @@ impl Bed {
         self.gpmd(["wasm", "upload", &name, "--version=1.0.0", &file]).ok();
     }
 
-    /// How many modules have been compiled in this home.
+    /// Returns the number of compiled modules in this home.
     pub fn compiled(&self) -> usize {
         let mut folders = vec![self.home().join("compiled")];
         let mut count = 0;
@@ -137,7 +138,7 @@ impl Bed {
                 let path = entry.path();
                 match path.is_dir() {
                     true => folders.push(path),
-                    // The sum is written last.
+                    // The checksum file is written last, so it marks a complete module.
                     false => {
                         count += usize::from(path.extension().is_some_and(|extension| extension == "sum"))
                     }
@@ -147,14 +148,14 @@ impl Bed {
         count
     }
 
-    /// A file of this folder.
+    /// Writes a file in this folder and returns its path.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder().join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
-    /// The live nodes by name.
+    /// Returns the names of the live nodes.
     pub fn nodes(&self) -> Vec<String> {
         let status: serde_json::Value = serde_json::from_str(&self.gpmd(["status", "--json"]).ok()).unwrap();
         status["nodes"]
@@ -165,7 +166,7 @@ impl Bed {
             .collect()
     }
 
-    /// A node that lives until it is dropped.
+    /// Starts a node. It runs until the returned value is dropped.
     pub fn node(&self, name: &str) -> Node {
         self.node_with(name, &[])
     }
@@ -174,7 +175,7 @@ impl Bed {
         let mut command = self.command(GVM);
         command.args(["--name", name]).args(options);
         let mut node = Node { running: Running::start(&mut command), asked: 0 };
-        // It reads a script from its input: its first answer shows that it is up.
+        // The node reads a script from standard input; its first answer shows that it is ready.
         let nodes = node.ask("Node.discover()");
         assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
         node
@@ -184,21 +185,21 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         if self.gpmd.is_none() && self.home().join("gpmd.json").exists() {
-            // One that a test started in the background.
+            // A test may have started a daemon in the background.
             let mut kill = self.command(GPMD);
             let _ = kill.arg("kill").stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
     }
 }
 
-/// A live node, spoken to line by line.
+/// A running node that reads statements from standard input, one per line.
 pub struct Node {
     pub running: Running,
     asked: usize,
 }
 
 impl Node {
-    /// Its one line of answer to a statement that has one.
+    /// Sends a statement that prints one line, and returns that line.
     #[track_caller]
     pub fn ask(&mut self, statement: &str) -> String {
         self.tell(statement);
@@ -211,16 +212,16 @@ impl Node {
         line
     }
 
-    /// The next line, of a statement that has several.
+    /// Returns the next line of output, for a statement that prints several lines.
     #[track_caller]
     pub fn rest(&mut self) -> String {
         let answered = self.asked + 1;
-        wait_until("another line comes", || self.lines().len() >= answered);
+        wait_until("the node prints another line", || self.lines().len() >= answered);
         self.asked = answered;
         self.lines().swap_remove(answered - 1)
     }
 
-    /// Gives it a statement and does not wait for what comes of it.
+    /// Sends a statement without waiting for its output.
     pub fn tell(&mut self, statement: &str) {
         self.running.write(format!("{statement}\n").as_bytes());
     }
@@ -229,7 +230,7 @@ impl Node {
         self.running.pid()
     }
 
-    /// It dies without a word.
+    /// Kills the node with SIGKILL, so that it cannot say goodbye to its peers.
     pub fn kill(self) {
         self.running.signal(Signal::KILL);
         self.running.end();

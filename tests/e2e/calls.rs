@@ -1,6 +1,6 @@
-//! Calls: here and on other nodes, nested, fresh each time, from scripts and `gvm eval`.
+//! Calls on this node and on other nodes, nested calls, calls from scripts and from `gvm eval`.
 //!
-//! In: statements. Out: what they show. Must not know: values beyond small numbers (`values.rs`).
+//! In: statements. Out: what they print. Must not know: values other than small numbers (`values.rs`).
 
 use crate::bed::Bed;
 use crate::guests;
@@ -82,7 +82,7 @@ fn scripts_end_at_their_first_error() {
     let mut running = bed.start_gvm::<&str>([]);
     running.write(b"values.echo-u8(1)\nexit\nvalues.echo-u8(2)\n");
     assert_eq!(running.finish().ok(), "1\n");
-    // What cannot be read is said before anything runs.
+    // A syntax error is reported before any statement runs.
     let ended = bed.eval(["values.echo-u8(1)", "values.echo-u8(2"]);
     assert_eq!(ended.out(), "");
     ended.fails("SYNTAX");
@@ -121,7 +121,7 @@ fn eval_as_json() {
     );
 }
 
-/// Many calls at once from one node's script and from many nodes.
+/// Several nodes call the same node at the same time, each with many calls.
 #[test]
 fn many_callers() {
     let bed = Bed::stocked();

@@ -1,7 +1,7 @@
-//! Ctrl-C: what runs stops, wherever it runs, within 200 ms; the nodes live on.
+//! Ctrl-C stops the running call within 200 ms, on this node or another one; the nodes keep running.
 //!
-//! In: calls that would never end. Out: how long stopping them took. The bound of the tests is wider than
-//! the promise, for machines that are busy with other tests; what was measured is printed. Must not
+//! In: calls that would never end. Out: how long it took to stop them. The tests allow more time than the
+//! promised 200 ms, because other tests may keep the machine busy; they print the measured times. Must not
 //! know: how a guest is stopped.
 
 use std::process::Stdio;
@@ -14,10 +14,10 @@ use crate::guests::{self, p1, p2};
 use crate::process::{Running, cpu_time, wait_until_idle};
 use crate::terminal::Terminal;
 
-/// The promise is 200 ms; a machine of two processors that runs other tests may take longer to answer.
+/// The promise is 200 ms. A machine with two processors that also runs other tests may be slower.
 const BOUND: Duration = Duration::from_millis(1000);
 
-/// Stops it as Ctrl-C does and gives how long that took.
+/// Sends SIGINT, as Ctrl-C does. The process must report the cancellation and exit within [`BOUND`].
 #[track_caller]
 fn interrupt(what: &str, running: Running) {
     let started = Instant::now();
@@ -54,7 +54,7 @@ fn a_run_whose_reader_has_stopped() {
         let mut command = bed.command(GVM);
         command.args(["run", guest.to_str().unwrap(), "stdout", "15000000"]).stdout(writer);
         let running = Running::start_as_is(command.stdin(Stdio::null()).stderr(Stdio::piped()));
-        // Once the pipe is full it waits, and so does the guest.
+        // Once the pipe is full, `gvm` and the guest both wait.
         wait_until_idle(running.pid());
         drop(command);
         interrupt("a pipe that nobody reads", running);
@@ -94,13 +94,13 @@ fn calls_elsewhere() {
             "{call}: the node spent {spent:?} after that and was idle for 150 ms within {:?}",
             stopped.elapsed()
         );
-        assert!(spent < Duration::from_millis(300), "{call}: the guest went on for {spent:?}");
+        assert!(spent < Duration::from_millis(300), "{call}: the guest ran for {spent:?} more");
     }
     let out = bed.eval(["Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
-    assert!(out.ends_with("\n1\n"), "the node lives on: {out}");
+    assert!(out.ends_with("\n1\n"), "the node no longer answers: {out}");
 }
 
-/// A caller that dies without a word takes its calls with it.
+/// When a caller is killed, the node stops the caller's calls.
 #[test]
 fn a_lost_caller() {
     let bed = Bed::stocked();
@@ -113,7 +113,7 @@ fn a_lost_caller() {
     assert_eq!(bed.nodes(), ["b"]);
 }
 
-/// At a terminal Ctrl-C stops the call and leaves the REPL, its node and its connections.
+/// At a terminal, Ctrl-C stops the call. The REPL, its node and its connections stay.
 #[test]
 fn keys_at_a_terminal() {
     let bed = Bed::stocked();
@@ -148,7 +148,7 @@ fn keys_at_a_terminal() {
     terminal.enter("Node.run(b, values.echo-u8(7))");
     row = terminal.wait_for_prompt(Some(row), is_prompt).0;
     assert!(terminal.text().contains("\n7\n"), "{}", terminal.text());
-    // With nothing running it drops what is being typed, and nothing else.
+    // When no call is running, Ctrl-C only discards the line being typed.
     terminal.press("values.spin(");
     terminal.wait_for_text("values.spin(");
     terminal.press("\x03");
@@ -159,7 +159,7 @@ fn keys_at_a_terminal() {
     terminal.wait_for_text("Goodbye :(");
 }
 
-/// Start code that loops on another node ends with whoever asked for it: by Ctrl-C, without a word, in time.
+/// A start function that loops on another node stops when its caller is interrupted, is killed or times out.
 #[test]
 fn a_spawn_elsewhere() {
     let bed = Bed::new();
@@ -188,7 +188,7 @@ fn a_spawn_elsewhere() {
     assert_eq!(bed.nodes(), ["b"]);
 }
 
-/// At a terminal the REPL and its connections live on, and no instance is left.
+/// At a terminal, an interrupted spawn leaves the REPL and its connections running, and leaves no instance.
 #[test]
 fn a_spawn_at_a_terminal() {
     let bed = Bed::new();
@@ -229,7 +229,7 @@ fn wait_until_busy(running: &Running) {
     crate::process::wait_until("it computes", || cpu_time(running.pid()) > Duration::from_millis(200));
 }
 
-/// Waits until a process that has computed before computes again.
+/// Waits until a process uses more CPU time than it has used so far.
 fn wait_until_busier(pid: rustix::process::Pid) {
     let before = cpu_time(pid);
     crate::process::wait_until("it computes", || cpu_time(pid) > before + Duration::from_millis(300));

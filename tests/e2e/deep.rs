@@ -1,6 +1,7 @@
-//! Input that nests deeper than anybody means: a coded error, and the process lives.
+//! Input that nests too deep gives an error with a code; the process survives.
 //!
-//! In: calls, values, types, modules, files of thousands of levels. Out: a code. Must not know: how each is read.
+//! In: calls, values, types, modules and files with thousands of levels. Out: an error code. Must not know:
+//! how each kind of input is parsed.
 
 use std::path::Path;
 
@@ -8,12 +9,12 @@ use crate::bed::{Bed, GVM};
 use crate::guests;
 use crate::process::Running;
 
-/// The text around a middle, so many times.
+/// Returns `middle` with `depth` copies of `before` in front of it and `depth` copies of `after` behind it.
 fn nested(before: &str, middle: &str, after: &str, depth: usize) -> String {
     before.repeat(depth) + middle + &after.repeat(depth)
 }
 
-/// Runs it as a script: what is that long cannot be an argument of a process.
+/// Runs the text as a script, because it is too long for a process argument.
 #[track_caller]
 fn script(bed: &Bed, text: &str) -> crate::process::Ended {
     let mut running = Running::start(&mut bed.command(GVM));
@@ -25,7 +26,7 @@ fn script(bed: &Bed, text: &str) -> crate::process::Ended {
 fn calls_in_calls() {
     let bed = Bed::stocked();
     let calls = |depth| nested("math.add(1, ", "1", ")", depth);
-    assert!(script(&bed, &calls(101)).ok().ends_with("\n102\n"), "a hundred within one");
+    assert!(script(&bed, &calls(101)).ok().ends_with("\n102\n"), "100 calls inside another call are allowed");
     for depth in [102, 400, 100_000] {
         let err = script(&bed, &calls(depth)).fails("SYNTAX");
         assert!(err.contains("calls nest too deep") && err.contains('^'), "{err}");
@@ -52,7 +53,7 @@ fn values_in_values() {
     }
 }
 
-/// An option in an option, as deep as the component model has it, given back as it came.
+/// Returns a component with an option type of `depth` levels; its function `id` returns its argument.
 fn options(depth: usize) -> String {
     let types: String =
         (1..=depth).map(|depth| format!("(type $t{depth} (option $t{}))", depth - 1)).collect();
@@ -80,14 +81,14 @@ fn types_in_types() {
     assert!(there.ends_with(&format!("{value}\n")), "{there}");
     let json =
         Running::start(bed.command(GVM).args(["--json", "eval", &format!("deep.id({value})")])).finish();
-    // The innermost option is the number itself.
+    // In JSON, the innermost option is the bare number.
     let mut inner = &json.json()[0]["result"];
     let mut levels = 0;
     while let Some(some) = inner.get("some") {
         (inner, levels) = (some, levels + 1);
     }
     assert_eq!((inner.as_u64(), levels), (Some(7), 96));
-    // One type deeper than the component model has.
+    // Types may not nest this deep in a component.
     let file = bed.write("deeper.wat", options(101));
     bed.gvm(["inspect", file.to_str().unwrap()]).fails("MODULE_INVALID");
     bed.kill_gpmd();
@@ -112,13 +113,13 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Types of components (0x41) or instances (0x42) in each other.
+/// Returns a component with nested component types (0x41) or instance types (0x42).
 fn instance_types(kind: u8, depth: usize) -> Vec<u8> {
     let types = [vec![1], [kind, 1, 1].repeat(depth), vec![0x40, 0, 1, 0]].concat();
     [COMPONENT, &section(7, &types)].concat()
 }
 
-/// Components in each other.
+/// Returns nested components.
 fn components(depth: usize) -> Vec<u8> {
     (0..depth).fold(COMPONENT.to_vec(), |inner, _| [COMPONENT, &section(4, &inner)].concat())
 }
@@ -143,13 +144,13 @@ fn modules() {
         bed.gpmd(upload).fails("MODULE_INVALID");
         bed.gpmd(["status"]).ok();
     }
-    // Deep code is no deep type: it runs.
+    // Deeply nested code is valid, unlike deeply nested types: it runs.
     let code = nested("(i32.add (i32.const 1) ", "(i32.const 1)", ")", 2_000);
     let file = bed.write("code.wat", format!("(module (func (export \"f\") (result i32) {code}))"));
     assert_eq!(bed.run(["--invoke", "f()", file.to_str().unwrap()]).ok(), "2001\n");
 }
 
-/// A function whose mangled name would be demangled level by level traps with its name.
+/// A function may have a mangled name with many levels. Its trap is reported in short lines.
 #[test]
 fn names_of_functions() {
     let bed = Bed::bare();
@@ -176,7 +177,7 @@ fn files_of_the_home() {
     bed.gpmd(["wasm", "list"]).fails("MODULE_CORRUPT");
 }
 
-/// A guest that may use the network of nodes hands its node a call of a hundred thousand levels.
+/// A guest with the `nodes` grant asks its node for a call with up to 100,000 levels.
 #[test]
 fn calls_of_guests() {
     let bed = Bed::stocked();
@@ -186,7 +187,7 @@ fn calls_of_guests() {
         let text = format!("go({levels})");
         let mut run = bed.command(GVM);
         run.args(["run", "--grant", "nodes", "--invoke", &text]).arg::<&Path>(&deep);
-        // 1: an error came back, and the guest went on.
+        // 1 means that the guest received an error and continued.
         assert_eq!(Running::start(&mut run).finish().ok(), "1\n", "{levels}");
     }
     assert_eq!(peer.ask("math.add(1, 2)").trim(), "Adding Numbers From Wasm...");

@@ -1,12 +1,12 @@
-//! Chance, for tests that try what may happen at any moment.
+//! Random numbers for tests of events that can happen at any time.
 //!
-//! In: nothing, or a seed from `GVM_SEED`. Out: numbers, the same for the same seed, which is printed; how
-//! often to try, from `GVM_ROUNDS`. Must not know: what is tried.
+//! In: the optional variables `GVM_SEED` and `GVM_ROUNDS`. Out: numbers that are the same for the same seed
+//! (the seed is printed), and the number of rounds to run. Must not know: what is tested.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// A sequence of numbers (SplitMix64: Steele, Lea and Flood 2014).
+/// A generator of pseudo-random numbers (SplitMix64: Steele, Lea and Flood 2014).
 pub struct Dice(u64);
 
 impl Dice {
@@ -17,7 +17,7 @@ impl Dice {
         Dice(seed)
     }
 
-    /// A number below this.
+    /// Returns a number below `most`.
     pub fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// How often to try: as often as a person asks, or often enough for every day.
+/// Returns the number of rounds to run: `GVM_ROUNDS`, or `every_day` if the variable is not set.
 pub fn rounds(every_day: u64) -> u64 {
     std::env::var("GVM_ROUNDS").map_or(every_day, |rounds| rounds.parse().unwrap())
 }

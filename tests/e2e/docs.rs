@@ -1,6 +1,6 @@
-//! The documents: whole, and true where that can be tried.
+//! Checks that the documents are complete, and that they match the code where a test can compare them.
 //!
-//! In: `docs/`, the code. Out: what is missing. Must not know: how anything works.
+//! In: `docs/`, `README.md` and the source code. Out: what is missing. Must not know: how the code works.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,13 +35,13 @@ fn every_setting_is_explained() {
         fields.lines().filter_map(|line| Some(line.trim().split_once(": Option<")?.0.replace('_', "-")));
     let mut count = 0;
     for key in keys {
-        assert!(text.contains(&format!("`{key}`")), "docs/limits-and-grants.md says nothing of `{key}`");
+        assert!(text.contains(&format!("`{key}`")), "docs/limits-and-grants.md does not mention `{key}`");
         count += 1;
     }
     assert!(count > 10);
 }
 
-/// What `docs/modules.md` shows of each language is what `gvm new` writes, which `tests/languages` builds.
+/// The examples in `docs/modules.md` come from files that `gvm new` writes; `tests/languages` builds them.
 #[test]
 fn languages_are_shown_as_gvm_new_begins_them() {
     let text = read("docs/modules.md");
@@ -52,7 +52,7 @@ fn languages_are_shown_as_gvm_new_begins_them() {
         let shown = section.split(&format!("```{fence}\n")).nth(1).unwrap().split("```").next().unwrap();
         assert!(
             read(&format!("gvm-host/cli/src/bin/gvm/new/{file}")).contains(shown),
-            "{file} has no:\n{shown}"
+            "docs/modules.md shows code that {file} does not contain:\n{shown}"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! `gvm doctor` where processes are in trouble: gpmd, nodes, whoever listens in their place.
+//! `gvm doctor` finds problems of processes: gpmd, nodes, and other programs that listen in their place.
 //!
-//! In: surroundings that were broken on purpose, one way each. Out: the first layer that fails, and a fix
-//! that helps. Must not know: how the layers are looked at; what lies on the disk (`doctor_home.rs`).
+//! In: environments that a test breaks in one way each. Out: the first layer that fails, and a fix that
+//! works. Must not know: how the layers are checked; problems of files (`doctor_home.rs`).
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,13 +14,13 @@ use serde_json::Value;
 use crate::bed::{Bed, GVM};
 use crate::process::{Ended, Running, wait_until};
 
-/// What the doctor finds.
+/// Runs `gvm doctor --json` with these arguments and returns its checks.
 #[track_caller]
 pub fn examine(bed: &Bed, node: &[&str]) -> Vec<Value> {
     checks(&bed.gvm([&["doctor", "--json"], node].concat()))
 }
 
-/// Every check of `gvm doctor --json`.
+/// Returns the checks that `gvm doctor --json` printed.
 #[track_caller]
 pub fn checks(ended: &Ended) -> Vec<Value> {
     let found = ended.json().pop().unwrap();
@@ -28,18 +28,18 @@ pub fn checks(ended: &Ended) -> Vec<Value> {
     found["checks"].as_array().unwrap().clone()
 }
 
-/// The first layer that fails must be this one, its sentence and its fix must hold these words, and what
-/// stands before it must be well. Gives the fix.
+/// Asserts that the first check that is not ok is this layer, that its message contains `words`, and that its
+/// fix contains `fix`. Checks the output for people too. Returns the fix.
 #[track_caller]
 pub fn fails(bed: &Bed, node: &[&str], layer: &str, words: &str, fix: &str) -> String {
     let way = first(&examine(bed, node), layer, words, fix);
-    // For people the same.
+    // The output for people must say the same.
     let text = bed.gvm([&["doctor"], node].concat()).out();
     assert!(text.contains(&format!("FAILS  {layer}")) && text.contains(fix), "{text}");
     way
 }
 
-/// As [`fails`], of what was found already.
+/// Does the same as [`fails`] for checks that were already read.
 #[track_caller]
 pub fn first(checks: &[Value], layer: &str, words: &str, fix: &str) -> String {
     let first = checks.iter().find(|check| check["state"] != "ok").unwrap_or_else(|| panic!("all is well"));
@@ -66,8 +66,8 @@ fn a_home_that_is_well() {
     let _kitchen = bed.node("kitchen");
     is_well(&bed, &[]);
     is_well(&bed, &["kitchen"]);
-    assert_eq!(bed.nodes(), ["kitchen"], "the doctor's own node is gone");
-    // One that stays may have what the settings give: its name, its port.
+    assert_eq!(bed.nodes(), ["kitchen"], "the doctor's own node is still registered");
+    // A node that keeps running may use the name and the port in the settings. The doctor still passes.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("name = \"kitchen\"\nlisten = \"{}\"\n", taken.local_addr().unwrap());
     fs::write(bed.home().join("config.toml"), listen).unwrap();
@@ -105,7 +105,7 @@ fn sockets_of_gpmd() {
         fs::remove_file(&path).unwrap();
         let fix = format!("kill {}, then gpmd start", bed.gpmd_pid().as_raw_nonzero());
         fails(&bed, &[], "answer", &format!("{socket} is gone"), &fix);
-        // Whoever meets it without the doctor is not sent in circles either.
+        // Other commands suggest the same fix, not one that fails.
         let said = match socket {
             "gpmd.sock" => bed.eval(["Node.discover()"]),
             _ => bed.gpmd(["start"]),
@@ -261,8 +261,8 @@ fn a_node_that_was_stopped() {
     first(&found, "nodes", "kitchen is suspended", &fix);
     let socket = found.iter().find(|check| check["layer"] == "socket").unwrap();
     assert_eq!((&socket["state"], &socket["fix"]), (&Value::from("failed"), &Value::from(fix.as_str())));
-    // gpmd finds out too, within seconds, and then it is no longer live.
-    wait_until("gpmd has given it up", || bed.nodes().is_empty());
+    // Within seconds gpmd notices, and the node is no longer live.
+    wait_until("gpmd no longer lists the node", || bed.nodes().is_empty());
     let found = examine(&bed, &["kitchen"]);
     first(&found, "nodes", "is suspended", &fix);
     let name = found.iter().find(|check| check["layer"] == "name").unwrap();

@@ -1,7 +1,7 @@
-//! `gvm doctor` where the home lies badly: rights, disks, files that are gone or damaged.
+//! `gvm doctor` finds problems of the home: permissions, disks, and missing or damaged files.
 //!
-//! In: homes that were broken on purpose, one way each. Out: the first layer that fails, and a fix that
-//! helps when it is followed. Must not know: how the layers are looked at; processes (`doctor.rs`).
+//! In: homes that a test breaks in one way each. Out: the first layer that fails, and a fix that works. Must
+//! not know: how the layers are checked; problems of processes (`doctor.rs`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-/// What the doctor finds for somebody whom the modes of files bind: root they do not.
+/// Runs the doctor without root's capabilities, because root may ignore file modes. Returns its checks.
 #[track_caller]
 fn bound(bed: &Bed) -> Vec<Value> {
     let mut command = match is_root() {
@@ -37,14 +37,14 @@ fn bound(bed: &Bed) -> Vec<Value> {
     checks(&Running::start(command.args(["doctor", "--json"])).finish())
 }
 
-/// Does what a fix says.
+/// Runs a fix as a shell command.
 #[track_caller]
 fn follow(fix: &str) {
     let ended = Running::start(Command::new("sh").args(["-c", fix])).finish();
     assert_eq!(ended.status, Some(0), "{fix}: {}", ended.err());
 }
 
-/// Everything in a home.
+/// Returns the paths of everything in a home.
 fn files(home: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(home).into_iter().flatten().flatten() {
@@ -54,7 +54,7 @@ fn files(home: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// The stored file of `values`.
+/// Returns the path of the stored file of `values`.
 fn values(bed: &Bed) -> PathBuf {
     let size = fs::metadata(guests::values()).unwrap().len();
     let stored = fs::read_dir(bed.home().join("modules")).unwrap().map(|entry| entry.unwrap().path());
@@ -65,7 +65,7 @@ fn values(bed: &Bed) -> PathBuf {
 fn homes() {
     let mut bed = Bed::bare();
     fails(&bed, &[], "home", "there is no home", "gpmd start");
-    assert!(!bed.home().exists(), "the doctor makes no home");
+    assert!(!bed.home().exists(), "the doctor created a home");
     let flagged = bed.gvm(["--home", "other place", "doctor", "--json"]);
     let start = format!("gpmd --home {} start", "'other place'");
     first(&checks(&flagged), "home", "from the relative path other place", &start);
@@ -79,7 +79,7 @@ fn homes() {
     fs::create_dir(bed.home()).unwrap();
     mode(&bed.home(), 0o700);
     fails(&bed, &[], "gpmd", "no gpmd runs", "gpmd start");
-    assert_eq!(files(&bed.home()), BTreeSet::new(), "the doctor makes nothing");
+    assert_eq!(files(&bed.home()), BTreeSet::new(), "the doctor created files");
     bed.gpmd(["wasm", "list"]).ok();
     mode(&bed.home(), 0o755);
     fails(&bed, &[], "home", "other users can enter", &format!("chmod 700 {}", bed.home().display()));
@@ -90,7 +90,7 @@ fn homes() {
     bed.start_gpmd();
     let before = files(&bed.home());
     is_well(&bed, &[]);
-    assert_eq!(files(&bed.home()), before, "nothing stays of the doctor");
+    assert_eq!(files(&bed.home()), before, "the doctor left or removed files");
     let moved = bed.folder().join("moved");
     fs::rename(bed.home(), &moved).unwrap();
     bed.move_home(moved);
@@ -138,8 +138,8 @@ fn keys() {
     }
     fs::remove_file(&key).unwrap();
     fails(&bed, &[], "key", "is missing, but gpmd still uses it", "gpmd kill, then gpmd start");
-    assert!(!key.exists(), "the doctor makes no key");
-    // Another home's key, under a gpmd that holds the old one.
+    assert!(!key.exists(), "the doctor created a key");
+    // The file now contains another home's key, but gpmd still uses the old one.
     let other = Bed::new();
     fs::copy(other.home().join("device.key"), &key).unwrap();
     fails(&bed, &[], "ports", "AUTH_FAILED", "gpmd kill, then gpmd start");
@@ -157,11 +157,11 @@ fn modules() {
     fs::write(&values, bytes).unwrap();
     let words = "1 of 2 cannot be read; the first is values@1.0.0";
     fails(&bed, &[], "modules", words, "upload values@1.0.0 again; or gpmd wasm remove values@1.0.0");
-    // A node starts all the same.
+    // A node still starts.
     assert!(examine(&bed, &[]).iter().any(|check| check["layer"] == "node" && check["state"] == "ok"));
     bed.upload("values", &guests::values());
     is_well(&bed, &[]);
-    // gpmd still knows what stood in the index: uploading anything again writes it anew.
+    // gpmd keeps the index in memory, so the next upload writes the file again.
     for broken in [Some("{"), None] {
         match broken {
             Some(text) => fs::write(&index, text).unwrap(),
@@ -197,7 +197,7 @@ fn what_is_no_folder_or_no_file() {
 #[test]
 fn rights() {
     let mut bed = Bed::bare();
-    // As a person's home may be called.
+    // The path contains a space, as a person's path may.
     bed.move_home(bed.folder().join("my home"));
     bed.start_gpmd();
     bed.upload("values", &guests::values());
@@ -222,7 +222,7 @@ fn rights() {
     }
 }
 
-/// A small disk of its own. It goes with its folder.
+/// A small temporary file system, mounted in the bed's folder. Dropping it unmounts it.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -236,7 +236,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: what runs on it may end after it.
+        // The unmount is lazy, because a process that uses the disk may end later.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

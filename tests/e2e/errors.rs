@@ -1,7 +1,8 @@
-//! Every code that this version can be brought to give, with its outcome class.
+//! Error codes and their outcome classes.
 //!
-//! In: what goes wrong. Out: the code, on the screen and in JSON. Codes of lost nodes stand in
-//! `nodes.rs`, of limits in `limits.rs`, of cancelling in `cancel.rs`. Must not know: whole sentences.
+//! In: statements and commands that fail. Out: the error code, on the screen and in JSON. Other files test
+//! the codes of lost nodes (`nodes.rs`), limits (`limits.rs`) and cancellation (`cancel.rs`). Must not know:
+//! complete messages.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,7 @@ use crate::bed::Bed;
 use crate::guests;
 use crate::process::wait_until;
 
-/// Statements, here and (as calls) on another node, with code and outcome.
+/// Statements that fail, with error code and outcome. The tests run each on this node and on another one.
 const FAILING: &[(&str, &str, &str)] = &[
     ("nowhere.add(1, 2)", "MODULE_NOT_FOUND", "not-started"),
     ("math@9.0.0.add(1, 2)", "MODULE_NOT_FOUND", "not-started"),
@@ -67,7 +68,7 @@ fn of_calls_there() {
     for (statement, code, outcome) in FAILING {
         check(&bed, &["Node.connect(b)", &format!("Node.run(b, {statement})")], code, outcome);
     }
-    // It has outlived them all.
+    // The node survives every failure.
     assert_eq!(bed.nodes(), ["b"]);
 }
 
@@ -121,7 +122,7 @@ fn of_syntax() {
         "Node.run(b)",
     ] {
         let err = bed.eval([statement]).fails("SYNTAX");
-        assert!(err.contains('^'), "it points at the place: {err}");
+        assert!(err.contains('^'), "the message does not mark the position: {err}");
     }
 }
 
@@ -158,8 +159,8 @@ fn of_stored_modules() {
     bed.write("junk.wasm", b"\0asm\x01\0\0\0\x09\x09");
     upload("junk.wasm").fails("MODULE_INVALID");
 
-    // A damaged file is never run, and the others still serve. Code that was compiled from it when it
-    // was whole would serve too, and goes first here.
+    // A damaged file never runs, and other modules still do. Code that was compiled from the intact file
+    // would also run, so the test deletes it first.
     wait_until("both uploads are compiled ahead", || bed.compiled() >= 2);
     bed.eval(["math.add(1, 2)", "values.echo-u8(1)"]).ok();
     fs::remove_dir_all(bed.home().join("compiled")).unwrap();
@@ -173,7 +174,7 @@ fn of_stored_modules() {
     assert_eq!(bed.eval(["values.echo-u8(1)"]).ok(), "1\n");
 }
 
-/// The hash of the home's `math`, as its index has it.
+/// Returns the hash of the home's `math`, as its index lists it.
 fn wat_hash(bed: &Bed) -> String {
     let info: serde_json::Value =
         serde_json::from_str(&bed.gpmd(["wasm", "show", "math", "--json"]).ok()).unwrap();

@@ -1,8 +1,8 @@
-//! Exit statuses: the same event has the same status wherever it happens, and a run that was cut short is
-//! never a success. The table of `docs/exit-status.md`, walked cell by cell.
+//! Exit statuses. The same event gives the same status wherever it happens, and an interrupted run never
+//! reports success. The tests follow the table in `docs/exit-status.md`.
 //!
-//! In: events, and the ways to make a call. Out: the status that each process left with, and the code that
-//! it said. Must not know: how a status is found.
+//! In: events, and the ways to make a call. Out: the exit status of each process, and the error code that it
+//! printed. Must not know: how a status is chosen.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,15 +19,15 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What happens in one call, and the status that `eval`, a script, `run` and `--invoke` leave with.
+/// One call, its error code, and the exit statuses of `eval`, a script, `run` and `run --invoke`.
 struct Event {
     options: &'static [&'static str],
     /// The call without its module: `leave(0)`.
     call: &'static str,
     code: &'static str,
-    /// Of `eval` and a script.
+    /// The exit status of `eval` and of a script.
     statements: i32,
-    /// Of `gvm run 'exits.CALL'` and `gvm run --invoke CALL exits.wat`.
+    /// The exit status of `gvm run 'exits.CALL'` and `gvm run --invoke CALL exits.wat`.
     run: i32,
 }
 
@@ -46,7 +46,7 @@ const EVENTS: &[Event] = &[
     Event { options: &[], call: "grow()", code: "LIMIT_EXCEEDED", statements: 1, run: 1 },
     Event { options: &[], call: "missing()", code: "FUNCTION_NOT_FOUND", statements: 1, run: 1 },
     Event { options: &[], call: "leave(\"x\")", code: "BAD_ARGUMENTS", statements: 1, run: 1 },
-    // A statement that cannot be read is an error of the script; a word of the command line is wrong usage.
+    // A syntax error in a statement gives status 1. In an argument of `run` it is wrong usage: status 2.
     Event { options: &[], call: "leave(1", code: "SYNTAX", statements: 1, run: 2 },
 ];
 
@@ -57,7 +57,7 @@ fn left(ended: &Ended, what: &str, status: i32, code: &str) {
     let coded = |line: &str| line.starts_with(&format!("{code}: "));
     match code {
         "" => assert!(err.is_empty(), "{what}: {err}"),
-        _ => assert!(err.lines().any(coded), "{what} says no {code}: {err}"),
+        _ => assert!(err.lines().any(coded), "{what} does not report {code}: {err}"),
     }
 }
 
@@ -67,7 +67,7 @@ fn bed() -> Bed {
     bed
 }
 
-/// Runs a script: the words after `gvm`, and its lines.
+/// Runs `gvm` with these options and a script on standard input.
 fn script(bed: &Bed, options: &[&str], lines: &str) -> Ended {
     let mut running = Running::start(bed.command(GVM).args(options));
     running.write(lines.as_bytes());
@@ -107,27 +107,28 @@ fn of_calls() {
         let ended = bed.run([options, &["--invoke", call, text(&file)][..]].concat());
         left(&ended, &format!("run --invoke {call}"), *run, code);
 
-        // Elsewhere, through statements.
+        // The same call on another node, through statements.
         if *code != "SYNTAX" {
             let there = format!("Node.run(there, {statement})");
             let ended = bed.eval([options, &["Node.connect(there)", &there][..]].concat());
             left(&ended, &format!("eval {there}"), *statements, code);
         }
 
-        // The prompt says it and goes on. Its options are those that it was started with.
+        // The prompt prints the error and continues. Its options are fixed when it starts, so calls that need
+        // other options are skipped here.
         if options.is_empty() && !code.is_empty() {
             let before = terminal.text().matches(&format!("{code}: ")).count();
             terminal.enter(&statement);
-            wait_until("the prompt says it", || {
+            wait_until("the prompt prints the error", || {
                 terminal.text().matches(&format!("{code}: ")).count() > before
             });
         }
     }
     terminal.enter("exit");
-    assert_eq!(terminal.end(), 0, "what was done at a prompt is not its status");
+    assert_eq!(terminal.end(), 0, "failed calls at a prompt must not change its exit status");
 }
 
-/// A program's own status: of `gvm run` alone.
+/// Only `gvm run` exits with the status of the program.
 #[test]
 fn of_programs() {
     let bed = bed();
@@ -150,7 +151,7 @@ fn of_programs() {
                 ("-256", 1),
             ];
             for (asked, status) in statuses {
-                // It has said itself what there is to say.
+                // gvm prints no error, because the program reports its own.
                 left(&run(&[target, asked]), &format!("run {target} {asked}"), status, "");
                 assert_eq!(run(&["--json", target, asked]).status, Some(status));
             }
@@ -180,7 +181,7 @@ fn of_signals() {
             if words.is_empty() {
                 running.write(b"exits.spin()\nexits.two()\n");
             }
-            // The call runs once its process, or the node there, is busy.
+            // The call is running once the process that executes it uses CPU time.
             let busy = if way == "run --node" { _there.pid() } else { running.pid() };
             let begun = crate::process::cpu_time(busy);
             wait_until("the call runs", || {
@@ -248,7 +249,7 @@ fn of_streams() {
         drop(reader);
         let ended = Running::start_as_is(shell("").stdout(writer)).finish();
         left(&ended, &format!("{words} into a pipe that nobody reads"), 141, "");
-        // Errors that nobody can read change nothing.
+        // A standard error that cannot be written does not change the status.
         for redirect in ["2>&-", "2>/dev/full"] {
             let ended = Running::start_as_is(shell(redirect).stdout(Stdio::piped())).finish();
             assert_eq!(ended.status, Some(0), "{words} {redirect}");
@@ -259,7 +260,7 @@ fn of_streams() {
     };
     assert_eq!(closed("eval 'exits.two()'").ok(), "2\n");
     assert_eq!(closed("run 'exits.two()'").ok(), "2\n");
-    left(&closed(""), "a script that is closed", 1, "INTERNAL");
+    left(&closed(""), "a script on a closed standard input", 1, "INTERNAL");
 }
 
 #[test]
@@ -291,7 +292,7 @@ fn of_command_lines_and_daemons() {
         let ended = Running::start(bed.command(program).args(words)).finish();
         left(&ended, &format!("{words:?}"), status, code);
     }
-    // clap's own words.
+    // Usage errors that clap reports itself.
     for (program, words) in [
         (GVM, &["--no-such"][..]),
         (GVM, &["run"]),
@@ -319,7 +320,7 @@ fn of_command_lines_and_daemons() {
         let ended = Running::start(bed.command(program).args(words)).finish();
         left(&ended, &format!("{words:?} without gpmd"), 1, "GPMD_NOT_RUNNING");
     }
-    // What needs none works without it.
+    // Commands that do not need gpmd work without it.
     assert_eq!(bed.run(["exits.two()"]).ok(), "2\n");
     bed.gpmd(["wasm", "list"]).ok();
     bed.start_gpmd();

@@ -1,4 +1,4 @@
-//! Every grant, both ways: what it lets through, and that nothing else passes.
+//! Every grant: what it allows, and that nothing else is allowed.
 //!
 //! In: guests built for WASI preview 1 and 2, flags, real servers and files. Out: what the guests could
 //! do. Must not know: how a grant is enforced.
@@ -19,7 +19,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Both addresses of this device's loopback.
+/// The IPv4 and IPv6 loopback addresses.
 const LOOPBACKS: [std::net::IpAddr; 2] =
     [std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), std::net::IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -32,7 +32,7 @@ fn tcp_server(at: std::net::IpAddr) -> SocketAddr {
             let mut stream = stream.unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut asked = String::new();
-            // A guest that is refused never comes here.
+            // A guest without the grant never connects, so these errors do not matter.
             let _ = stream.read_to_string(&mut asked);
             let _ = stream.write_all(if asked == "ping" { b"pong" } else { b"what?" });
         }
@@ -40,7 +40,7 @@ fn tcp_server(at: std::net::IpAddr) -> SocketAddr {
     address
 }
 
-/// A server that answers `ping` with `pong`. Asked to `relay`, it has the stranger send first.
+/// A server that answers each packet with `pong`. On `relay`, the stranger's socket sends a packet first.
 fn udp_server(at: std::net::IpAddr, stranger: UdpSocket) -> SocketAddr {
     let socket = UdpSocket::bind((at, 0)).unwrap();
     let address = socket.local_addr().unwrap();
@@ -56,7 +56,7 @@ fn udp_server(at: std::net::IpAddr, stranger: UdpSocket) -> SocketAddr {
     address
 }
 
-/// Runs the network guest, granted these.
+/// Runs the network guest with these addresses granted.
 fn net(bed: &Bed, granted: &[&str], words: &[&str]) -> Ended {
     let program = guests::p2("net");
     let grants = granted.iter().flat_map(|granted| ["--allow-net", granted]);
@@ -85,7 +85,7 @@ fn tcp_goes_where_it_was_granted() {
         // Another address of this device, at the same port.
         let port = granted.rsplit_once(':').unwrap().1;
         refused(&net(&bed, &[&granted], &["tcp", &format!("127.0.0.2:{port}")]));
-        // Nobody connects with a guest: not at a port of its own, and not at the granted address.
+        // A guest may not listen, on any port or on the granted address.
         let any = SocketAddr::new(at, 0).to_string();
         refused(&net(&bed, &[&granted], &["listen", &any]));
         let free = TcpListener::bind((at, 0)).unwrap().local_addr().unwrap().to_string();
@@ -107,10 +107,10 @@ fn udp_goes_where_it_was_granted() {
         refused(&net(&bed, &[&granted], &["udp", &any, &strange]));
         refused(&net(&bed, &[&granted], &["udp-connected", &any, &strange]));
         refused(&net(&bed, &[], &["udp", &any, &granted]));
-        // What others send to a guest's socket does not arrive, though it came first.
+        // Packets from an address that was not granted do not arrive, even if they come first.
         let told = net(&bed, &[&granted], &["udp-stranger", &any, &granted, &strange]).ok();
         assert_eq!(told, "to stranger Err(PermissionDenied)\nto granted Ok(5)\nfirst pong\n");
-        // A port of the guest's own choice is nothing that a client needs.
+        // A client does not need a port of its own choice, so the guest may not bind one.
         let free = UdpSocket::bind((at, 0)).unwrap().local_addr().unwrap().to_string();
         refused(&net(&bed, &[&granted, &free], &["bind-udp", &free]));
     }
@@ -123,14 +123,14 @@ fn names_are_looked_up_where_granted() {
     let named = format!("localhost:{}", server.port());
     assert_eq!(net(&bed, &[&named], &["tcp", &named]).ok(), "tcp pong\n");
     assert_eq!(net(&bed, &[&named], &["tcp", &named.to_uppercase()]).ok(), "tcp pong\n");
-    // The address that the name has is granted with it, the port alone.
+    // The grant also covers the address of the name, with the same port only.
     assert_eq!(net(&bed, &[&named], &["tcp", &server.to_string()]).ok(), "tcp pong\n");
     let other = tcp_server(LOOPBACKS[0]);
     refused(&net(&bed, &[&named], &["tcp", &format!("localhost:{}", other.port())]));
 
     let found = net(&bed, &[&named], &["lookup", "localhost"]).ok();
     assert!(found.split_whitespace().any(|address| address == "127.0.0.1"), "{found}");
-    // An address that was granted tells no names, and a name no other ones.
+    // A granted address allows no lookups, and a granted name allows no lookups of other names.
     for (granted, asked) in [
         (Some(server.to_string()), "localhost"),
         (Some(named.clone()), "localhost.localdomain"),
@@ -174,7 +174,7 @@ fn a_grant_names_one_host_and_one_port() {
     }
 }
 
-/// What writes, with a file `a`, a folder `d` and another file `b` in the granted folder.
+/// Commands that write. The granted folder contains the files `a` and `b` and the folder `d`.
 const CHANGES: &[&[&str]] = &[
     &["write", "/data/new", "x"],
     &["write", "/data/a", "x"],
@@ -192,7 +192,7 @@ const CHANGES: &[&[&str]] = &[
     &["copy", "/data/a", "/data/new"],
 ];
 
-/// Everything that a folder holds: names, kinds, contents and times.
+/// Returns a description of everything in a folder: names, kinds, contents and times.
 fn seen(folder: &Path) -> Vec<String> {
     let mut all: Vec<String> = fs::read_dir(folder)
         .unwrap()
@@ -225,7 +225,7 @@ fn what_is_read_only_cannot_be_changed() {
             let ended = bed.run([&["--dir", "granted::/data::ro", text(&program)], *words].concat());
             assert_eq!(ended.status, Some(1), "{words:?} {}: {}", program.display(), ended.out());
             assert_eq!(seen(&folder), before, "{words:?} {}", program.display());
-            // With the right to write each of them works: it is the grant that refuses.
+            // With write access the same command succeeds, so the failure above comes from the grant.
             if words[0] == "symlink" || words[0] == "touch" || words[0] == "resize" {
                 continue;
             }
@@ -295,11 +295,11 @@ fn folders_end_where_they_were_granted() {
             assert_eq!(after, before, "{way}");
             assert!(!folder.join("stolen").exists() && !bed.folder().join("outside-new").exists());
         }
-        // A link that a guest makes itself leads no further: an absolute one is not made.
+        // A link that the guest creates does not lead out either; an absolute link cannot be created.
         assert_eq!(run(&["symlink", text(&outside), "/data/own"]).status, Some(1));
         let _ = run(&["symlink", "../outside", "/data/own"]);
         assert_eq!(run(&["read", "/data/own"]).status, Some(1));
-        // What was not granted has no name at all; two grants do not mix their rights.
+        // The guest cannot name paths outside the granted folders, and each folder keeps its own rights.
         assert_eq!(run(&["read", text(&outside)]).status, Some(1));
         assert_eq!(run(&["read", "/etc/passwd"]).status, Some(1));
         let two = |words: &[&str]| {
@@ -343,20 +343,20 @@ fn the_network_of_nodes_is_granted_or_not() {
     for call in ["messenger.here()", "messenger.connected()"] {
         bed.run(["--name=a", call]).fails("NOT_PERMITTED");
     }
-    // What has an error to give the guest says it there.
+    // Imports that return a `result` give the guest the error as a value.
     for call in
         ["messenger.discover()", r#"messenger.connect("b")"#, r#"messenger.run("b", "math.add(1, 2)")"#]
     {
         let told = bed.run(["--name=a", call]).ok();
         assert!(told.starts_with("err(\"NOT_PERMITTED"), "{call}: {told}");
     }
-    // One grant is not another.
+    // Other grants do not include this one.
     for grant in [["--env", "A=1"], ["--allow-net", "127.0.0.1:1"]] {
         bed.run([grant[0], grant[1], "messenger.here()"]).fails("NOT_PERMITTED");
     }
 }
 
-/// A listing tells what was there when it began, whatever becomes of it meanwhile.
+/// A directory listing contains what existed when it started, even if entries are removed meanwhile.
 #[test]
 fn what_is_listed_may_be_removed() {
     let bed = Bed::bare();
@@ -376,13 +376,13 @@ fn what_is_listed_may_be_removed() {
     }
 }
 
-/// A folder that is larger than may be listed is a limit, and no shorter listing.
+/// A folder that is too large to list fails with a limit; the listing is not cut short.
 #[test]
 fn a_listing_is_bounded() {
     let bed = Bed::bare();
     let folder = bed.folder().join("granted");
     fs::create_dir(&folder).unwrap();
-    // Long names: 60,000 of them are some 16 MiB.
+    // The names are long, so that 62,000 of them exceed 16 MiB.
     for number in 0..62_000 {
         fs::File::create(folder.join(format!("{number:0>250}"))).unwrap();
     }

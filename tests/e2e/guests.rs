@@ -1,8 +1,8 @@
-//! The guests, built once for all tests.
+//! Builds the guests once for all tests.
 //!
-//! In: the workspace `tests/guests`. Out: paths of built modules. The first test that asks builds them,
-//! under a lock; the others find a stamp that names the very same sources. Must not know: what the
-//! guests do.
+//! In: the workspace `tests/guests`. Out: paths of built modules. The first test that needs a guest builds
+//! all of them under a lock; later tests find a stamp with the hash of the same sources. Must not know: what
+//! the guests do.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,32 +10,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A command program for WASI preview 1.
+/// Returns the path of a command program for WASI preview 1.
 pub fn p1(name: &str) -> PathBuf {
     built().join(format!("wasm32-wasip1/release/{name}.wasm"))
 }
 
-/// The same program as a component, for WASI preview 2.
+/// Returns the path of the same program as a component, for WASI preview 2.
 pub fn p2(name: &str) -> PathBuf {
     built().join(format!("wasm32-wasip2/release/{name}.wasm"))
 }
 
-/// The component that gives back values of every type.
+/// Returns the path of the component that returns values of every type.
 pub fn values() -> PathBuf {
     p2("values")
 }
 
-/// A module that is written as text.
+/// Returns the path of a module in text format.
 pub fn wat(name: &str) -> PathBuf {
     sources().join(format!("wat/{name}.wat"))
 }
 
-/// The `math` of the transcripts, as text.
+/// Returns the path of the module `math` that the transcripts use, in text format.
 pub fn math() -> PathBuf {
     repository().join("gvm-host/samples/math.wat")
 }
 
-/// The top of the repository.
+/// Returns the root folder of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
@@ -73,7 +73,7 @@ fn build(target: &Path, triple: &str, packages: &[&str]) {
         .arg("--target-dir")
         .arg(target)
         .current_dir(sources());
-    // What cargo told this test of its own build is not meant for another.
+    // Variables that cargo set for the build of this test must not affect the build of the guests.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let ours = ["CARGO_", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
@@ -92,7 +92,7 @@ fn build(target: &Path, triple: &str, packages: &[&str]) {
     );
 }
 
-/// What the sources are: their names and bytes.
+/// Returns a hash of the names and contents of the sources, without `wat`, which is not built.
 fn sources_hash() -> String {
     let mut hasher = DefaultHasher::new();
     let mut folders = vec![sources()];

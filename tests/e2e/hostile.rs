@@ -1,7 +1,7 @@
-//! Guests and strangers that mean harm.
+//! Hostile guests and hostile clients.
 //!
-//! In: control sequences, and bytes that are no protocol. Out: a screen and nodes that took no harm. Must
-//! not know: what the protocol is.
+//! In: control sequences, and bytes that do not follow the protocol. Out: a screen and nodes that still work.
+//! Must not know: the protocol, except the shape of a frame header.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -40,14 +40,14 @@ fn control_sequences_are_harmless_on_a_terminal() {
         row = terminal.wait_for_prompt(Some(row), is_prompt).0;
     }
     let text = terminal.text();
-    // The byte that is no text is shown as U+FFFD, which this terminal leaves out.
+    // The byte that is not UTF-8 is shown as U+FFFD, which this terminal omits.
     let shown = "before^[[2J^[[31m^[]0;owned^G^[[6n^Mback^H^?\\u{9b}31m\\u{202e}after";
     assert_eq!(text.matches(shown).count(), 2, "{text}");
     assert_eq!(text.matches("^[[1merr^[[0m").count(), 2, "{text}");
-    assert!(text.starts_with("GVM has been created a "), "nothing was cleared: {text}");
+    assert!(text.starts_with("GVM has been created a "), "the screen was cleared: {text}");
 }
 
-/// Bytes that are random, or almost right, at every socket of the home: whoever listens lives on.
+/// Sends random and almost valid bytes to every socket of the home. The node and gpmd keep working.
 #[test]
 fn frames() {
     let bed = Bed::stocked();
@@ -65,7 +65,7 @@ fn frames() {
             stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
             let bytes = random.frame(&greeting);
-            // They may hang up before all of it is written.
+            // The listener may close the connection before all bytes are written.
             let _ = stream.write_all(&bytes);
             if round % 7 == 0 {
                 let _ = stream.read(&mut [0; 256]);
@@ -81,7 +81,7 @@ fn frames() {
     assert!(peak < 1024 && daemon < 512, "{peak} MiB, {daemon} MiB");
 }
 
-/// A client that shuts the side it would read on, and stays: its connection ends, and nothing else does.
+/// A client closes its reading side and stays connected. Its connection ends; everything else keeps working.
 #[test]
 fn a_client_that_stops_listening() {
     let bed = Bed::stocked();
@@ -93,8 +93,8 @@ fn a_client_that_stops_listening() {
             let mut stream = UnixStream::connect(&socket).unwrap();
             stream.shutdown(std::net::Shutdown::Read).unwrap();
             stream.write_all(&greeting).unwrap();
-            // The other side ends it, whatever this one leaves open.
-            wait_until("the connection is ended", || stream.write_all(&[0]).is_err());
+            // The other side closes the connection although this side stays open.
+            wait_until("the connection is closed", || stream.write_all(&[0]).is_err());
         }
     }
     for said in [bed.gpmd_err(), b.running.err()] {
@@ -110,7 +110,8 @@ fn sockets(home: &Path) -> Vec<PathBuf> {
     all.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect()
 }
 
-/// What a real command says to the daemon first: heard by a listener that takes the daemon's place.
+/// Returns the first bytes that a real command sends to the daemon. A listener in the daemon's place records
+/// them.
 fn greeting(bed: &Bed) -> Vec<u8> {
     let bare = Bed::bare();
     std::fs::create_dir(bare.home()).unwrap();
@@ -144,7 +145,7 @@ fn greeting(bed: &Bed) -> Vec<u8> {
     heard
 }
 
-/// Xorshift: the same bytes in every run.
+/// A xorshift generator. It gives the same bytes in every run.
 struct Random(u64);
 
 impl Random {
@@ -159,7 +160,7 @@ impl Random {
         (self.next() % most as u64) as usize
     }
 
-    /// Noise, a hostile frame header before noise, or a real greeting with some of it changed.
+    /// Returns random bytes, a hostile frame header with random bytes, or a real greeting with changed bits.
     fn frame(&mut self, greeting: &[u8]) -> Vec<u8> {
         let length = self.below(512);
         let noise: Vec<u8> = (0..length).map(|_| self.next() as u8).collect();

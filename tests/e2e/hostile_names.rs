@@ -1,7 +1,8 @@
-//! Names that a module chose, shown by every command that shows names.
+//! Every command that shows names from a module escapes them.
 //!
-//! In: a module whose names hold control characters, line breaks and letters that reorder text. Out: what each
-//! command writes, in a pipe and on a terminal, in which nothing acts. Must not know: how it is made inert.
+//! In: modules whose names contain control characters, line breaks and characters that reorder text. Out:
+//! what each command writes, in a pipe and on a terminal, without any active character. Must not know: how
+//! names are escaped.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,8 +10,9 @@ use std::process::Command;
 use crate::bed::{Bed, GPMD, GVM};
 use crate::process::Running;
 
-/// An export that traps, whose frame has a forged line for its name; exports that retitle the window, end their line,
-/// reorder and hide text; an interface's name in a component is checked by the format, so these are of a core module.
+/// A core module, because the component format checks the names in interfaces. One export traps, and its
+/// function's name contains a forged line. The names of the other exports would change the window title,
+/// start a new line, or reorder and hide text.
 const RUNS: &str = r#"(module
   (func (@name "\0aTRAP: forged\1b[2K") (export "boom") unreachable)
   (func (export "\1b]0;pwned\07"))
@@ -67,7 +69,7 @@ fn nothing_acts_whoever_shows_it() {
     }
 }
 
-/// What the command writes where its streams are a terminal.
+/// Runs the command with its streams connected to a terminal and returns what it writes.
 fn on_a_terminal(bed: &Bed, program: &str, args: &[&str]) -> Vec<u8> {
     let quoted: Vec<String> = [&[program], args].concat().iter().map(|arg| format!("'{arg}'")).collect();
     let mut script: Command = bed.command("script");
@@ -79,7 +81,7 @@ fn on_a_terminal(bed: &Bed, program: &str, args: &[&str]) -> Vec<u8> {
 #[track_caller]
 fn inert(args: &[&str], written: &[u8]) {
     let text = String::from_utf8(written.to_vec()).unwrap_or_else(|_| panic!("{args:?}: {written:?}"));
-    // Progress is drawn with these, on a terminal; they are our own.
+    // The program itself writes these sequences, to draw progress on a terminal.
     let text = text.replace("\r\x1b[2K", "").replace("\r\x1b[K", "").replace("\r\n", "\n");
     let acts = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{200b}' | '\u{202e}');
     assert!(!text.contains(acts), "{args:?}: {text:?}");
@@ -89,7 +91,7 @@ fn inert(args: &[&str], written: &[u8]) {
     }
 }
 
-/// A name that a person may see is the module's own, escaped: it is not left out.
+/// Hostile names are shown escaped, not omitted.
 #[test]
 fn what_is_shown_can_be_told_apart() {
     let bed = Bed::bare();

@@ -1,4 +1,4 @@
-;; A component whose strings are none: bytes that are no UTF-8, and a pointer outside of its memory.
+;; A component with invalid results: bytes that are not UTF-8, ranges outside its memory, a surrogate.
 (component
   (core module $m
     (memory (export "memory") 1)

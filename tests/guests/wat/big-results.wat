@@ -1,4 +1,4 @@
-;; Results as large as is asked for: bytes, empty strings, options, bools.
+;; Returns lists of the requested length: bytes, empty strings, options, bools.
 (component
   (core module $m
     (memory (export "m") 3800)

@@ -1,5 +1,5 @@
-;; In: large values. Out: the same values; `add` beside them. Memory grows as values come in and is
-;; never given back: one call an instance.
+;; In: large values. Out: the same values, zeros or a sum; `add` adds small numbers. Memory grows with each
+;; value and is never freed, so use one call per instance.
 (component
   (core module $main
     (memory (export "memory") 1)
@@ -20,7 +20,7 @@
       (i32.store (i32.const 16) (local.get 0))
       (i32.store (i32.const 20) (local.get 1))
       (i32.const 16))
-    ;; So many bytes of zeros.
+    ;; Returns the requested number of zero bytes.
     (func (export "zeros") (param $size i32) (result i32)
       (drop (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get $size) (i32.const 16)))))
       (i32.store (i32.const 16) (i32.const 1024))

@@ -1,4 +1,4 @@
-;; A module with state: what it counts is lost with its instance.
+;; A module with state: its counter is lost when its instance ends.
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)

@@ -1,10 +1,10 @@
-;; In: a status. Out: the program or the function leaves with it; what each does stands in its name.
+;; In: an exit status, for `_start` and `leave`. Out: each function ends in the way that its name says.
 (module
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
   (memory (export "memory") 1)
-  ;; A program: its one argument is the status, as a signed number; without one it returns.
+  ;; A program. Its argument is the exit status, a signed decimal number. Without an argument it returns.
   (func (export "_start")
     (local $at i32) (local $sign i32) (local $status i32) (local $letter i32)
     (drop (call $sizes (i32.const 0) (i32.const 4)))

@@ -1,4 +1,4 @@
-;; Grows its memory until it is refused, then traps: the refusal is the reason.
+;; `grow` grows the memory until that fails, then traps because of the limit. `polite` returns the failure.
 (module
   (memory (export "memory") 1)
   (func (export "_start") (call $grow))

@@ -1,4 +1,4 @@
-;; In: a number of pages. Out: whether its memory grew by them; the guest breaks off where it did not.
+;; In: a number of pages. Out: nothing if the memory grew by that number; a trap if it did not.
 (module
   (memory (export "memory") 1)
   (func (export "grow") (param i32)

@@ -1,4 +1,4 @@
-;; The smallest program with a voice and a function; its name section names the function.
+;; A minimal program that prints a line and exports a function. Its name section names the import `fd_write`.
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)

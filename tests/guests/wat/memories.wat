@@ -1,4 +1,4 @@
-;; Several memories, each harmless: all together they are what is limited.
+;; Grows four memories. Each stays small, but their sum exceeds the limit.
 (module
   (memory $a 1) (memory $b 1) (memory $c 1) (memory $d 1)
   (func (export "_start")

@@ -1,4 +1,4 @@
-;; Core functions of every number, several results, traps, and what cannot cross.
+;; Core functions with every number type, several results, traps, and types that calls do not support.
 (module
   (func (export "i32") (param i32) (result i32) (local.get 0))
   (func (export "i64") (param i64) (result i64) (local.get 0))

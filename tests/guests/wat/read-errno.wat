@@ -1,4 +1,4 @@
-;; In: standard input. Out: the errno of one read of it; -1 at its end.
+;; In: standard input. Out: the errno of one read from it, or -1 at the end of the input.
 (module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)

@@ -1,4 +1,4 @@
-;; Main and a function that never return and never wait.
+;; A program and a function that loop without end and never wait.
 (module
   (func (export "_start") (loop $again (br $again)))
   (func (export "spin") (result i32) (loop $again (br $again)) (i32.const 0)))

@@ -1,4 +1,4 @@
-;; Grows a table without end.
+;; Grows a table until that fails, then traps.
 (module
   (table $t 1 funcref)
   (func (export "_start")

@@ -1,2 +1,2 @@
-;; Asks for 2 GiB from the start.
+;; Declares an initial memory of 2 GiB.
 (module (memory 32768) (func (export "_start")))

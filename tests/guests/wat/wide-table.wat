@@ -1,2 +1,2 @@
-;; Asks for a table of ten million elements from the start.
+;; Declares an initial table of ten million elements.
 (module (table 10000000 funcref) (func (export "_start")))

@@ -1,4 +1,4 @@
-//! In: names of nodes, and calls. Out: what these nodes answered. It knows nothing of how they are reached.
+//! In: names of nodes, and calls. Out: the answers of these nodes. Must not know: how they are reached.
 
 gvm_guest::module!(
     "package tests:messenger;
@@ -9,11 +9,11 @@ gvm_guest::module!(
         export connected: func() -> list<string>;
         export disconnect: func(name: string) -> result<_, string>;
         export run: func(name: string, call: string) -> result<option<string>, string>;
-        /// Runs the call at the end of the route, each node on the way asking the next.
+        /// Runs the call on the last node of the route. Each node on the route asks the next one.
         export relay: func(route: list<string>, call: string) -> result<option<string>, string>;
-        /// Runs the calls all over the network.
+        /// Runs the calls one after the other, in turn on this node and on the nodes that it is connected to.
         export spread: func(calls: list<string>) -> result<list<option<string>>, string>;
-        /// Calls itself on its own node, for ever; gives the code that ended it.
+        /// Calls itself on its own node without end. Returns the error that stops it.
         export recurse: func() -> string;
     }"
 );
@@ -22,7 +22,7 @@ struct Messenger;
 
 export!(Messenger with_types_in bindings);
 
-/// An error in one line: its code, its outcome class, what it says.
+/// Formats an error on one line: its code, its outcome class and its message.
 fn told(error: gvm_guest::Error) -> String {
     format!("{} ({:?}): {}", error.code, error.outcome, error.message)
 }

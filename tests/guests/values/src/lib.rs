@@ -1,5 +1,5 @@
-//! In: values of every WIT type. Out: the same values; or one of the ways in which a call can fail.
-//! It knows nothing of who calls.
+//! In: values of every WIT type. Out: the same values, or one of the ways in which a call can fail. Must not
+//! know: the caller.
 
 wit_bindgen::generate!({ world: "values", path: "wit" });
 
@@ -107,7 +107,7 @@ fn say(words: &str) {
     std::io::stdout().flush().expect("standard output");
 }
 
-/// Recurses as deep as it is told, without the compiler making it a loop.
+/// Recurses to the given depth, in a way that the compiler cannot turn into a loop.
 fn deeper(depth: &Cell<u32>) -> u32 {
     let left = std::hint::black_box(depth).get();
     if left == 0 {

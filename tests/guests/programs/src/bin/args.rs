@@ -1,4 +1,4 @@
-//! In: arguments and environment. Out: a line of standard output for each. Knows no files.
+//! In: arguments and environment variables. Out: one line on standard output for each. Uses no files.
 
 fn main() {
     for (index, arg) in std::env::args().enumerate() {

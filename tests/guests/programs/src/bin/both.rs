@@ -1,5 +1,6 @@
-//! In: nothing, or with `read` one read of standard input, told of on standard error. Out: 200 numbered lines on standard output and as many on standard error; a stream that fails
-//! is told of on the other one, once, and left alone from then on. Leaves with status 0 whatever fails.
+//! In: nothing; or, with `read`, one read of standard input, whose result goes to standard error. Out: 200
+//! numbered lines on standard output and 200 on standard error. If a stream fails, the program reports that
+//! once on the other stream and writes no more to the first. It always exits with status 0.
 
 use std::io::{Read, Write, stderr, stdin, stdout};
 
@@ -17,7 +18,7 @@ fn main() {
             err = false;
             let _ = writeln!(stdout(), "stderr: {:?}", error.raw_os_error());
         }
-        // Who reads them may need a moment to notice that they fail.
+        // The host may need a moment to notice that a stream fails.
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

@@ -1,5 +1,5 @@
-//! In: standard input. Out: the same on standard output, with `upper` in capitals. A read that waits
-//! for input that never comes blocks it.
+//! In: standard input. Out: the same bytes on standard output; with `upper`, in upper case. It waits as long
+//! as there is no input.
 
 use std::io::{Read, Write};
 

@@ -1,5 +1,5 @@
-//! In: nothing. Out: that both clocks go and that hash seeds are random, in words that do not vary
-//! but for the seed.
+//! In: nothing. Out: lines that show that both clocks advance, and a number from a random hash seed. Only
+//! that number differs between runs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Instant, SystemTime};

@@ -1,5 +1,5 @@
-//! In: a command and paths below a folder that was granted. Out: what came of it, one line each; an
-//! error is told and leaves with status 1.
+//! In: a command and paths below a granted folder. Out: the result of the command. On an error, it prints the
+//! kind of error and exits with status 1.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
@@ -31,7 +31,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["create", path] => drop(File::create_new(path)?),
         ["append", path, text] => OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?,
         ["truncate", path] => OpenOptions::new().write(true).truncate(true).open(path).map(drop)?,
-        // Opened to read, so that only the change itself can be what is refused.
+        // The file is opened for reading, so only the change itself can fail for lack of rights.
         ["resize", path] => File::open(path)?.set_len(1)?,
         ["touch", path] => File::open(path)?.set_modified(SystemTime::UNIX_EPOCH)?,
         ["mkdir", path] => fs::create_dir(path)?,
@@ -40,7 +40,7 @@ fn run(words: &[&str]) -> Result<()> {
         #[allow(deprecated, reason = "the one stable way to make a symbolic link on every WASI")]
         ["symlink", from, to] => fs::soft_link(from, to)?,
         ["copy", from, to] => drop(fs::copy(from, to)?),
-        // What is listed is removed at once.
+        // Each file is removed as soon as it is listed.
         ["clear", folder] => {
             for entry in fs::read_dir(folder)? {
                 fs::remove_file(entry?.path())?;
@@ -54,7 +54,7 @@ fn run(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Everything that one does to files, in one folder.
+/// Does the common file operations in one folder.
 fn tour(folder: &str) -> Result<()> {
     let inner = format!("{folder}/inner");
     fs::create_dir(&inner)?;

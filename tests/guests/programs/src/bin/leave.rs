@@ -1,4 +1,4 @@
-//! In: how to end: a status, `panic`, or `return`. Out: that end, after a line on standard error.
+//! In: how to end: a status, `panic`, or `return`. Out: a line on standard error; then it ends that way.
 
 fn main() {
     let how = std::env::args().nth(1).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! In: nothing. Out: control sequences that would clear a screen, rename a window, ask a terminal for
-//! an answer and turn text around, were they let through.
+//! In: nothing. Out: control sequences that clear the screen, change the window title, query the terminal
+//! and reverse text, if the host does not escape them.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! In: a command and an address (or a name). Out: what came of it, one line; an error is told by its kind
-//! and leaves with status 1.
+//! In: a command with addresses or a name. Out: the result of the command. On an error, it prints the kind of
+//! error and exits with status 1.
 
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
@@ -30,7 +30,7 @@ fn run(words: &[&str]) -> Result<()> {
             let (count, from) = socket.recv_from(&mut answer)?;
             println!("udp {} from {from}", String::from_utf8_lossy(&answer[..count]));
         }
-        // What does not come from a granted address never arrives: the granted one speaks last.
+        // The stranger sends before the granted address does. Only the packet of the latter arrives.
         ["udp-stranger", own, address, stranger] => {
             let socket = UdpSocket::bind(own)?;
             println!("to stranger {:?}", socket.send_to(b"ping", stranger).map_err(|error| error.kind()));

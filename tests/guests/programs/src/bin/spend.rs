@@ -1,5 +1,6 @@
-//! In: what to spend: `sleep MS`, `spin`, `memory`, `stdout`, `stderr`, `stdout BYTES`. Out: a first
-//! line `spending` where output is not what is spent, then as it was told, to no end where it has none.
+//! In: what to use up: `sleep MS`, `spin`, `memory`, `stdout [BYTES]` or `stderr [BYTES]`. Out: with the
+//! first three, a line `spending`; then it uses up what was asked for. It ends only after a given number of
+//! milliseconds or bytes.
 
 use std::io::Write;
 use std::time::Duration;
