@@ -214,7 +214,7 @@ fn a_system_without_memory() {
     let bed = Bed::stocked();
     bed.upload("grows", &guests::wat("grows"));
     // The modules are compiled first, so that only the call runs short of memory.
-    wait_until("all is compiled", || bed.compiled() >= 3);
+    wait_until("three uploads are compiled", || bed.compiled() >= 3);
     let narrow = |kilobytes: u32, words: &str| {
         let script = format!("ulimit -v {kilobytes}; exec \"$0\" {words}");
         crate::process::Running::start(bed.command("sh").args(["-c", &script, GVM])).finish()

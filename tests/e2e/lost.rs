@@ -195,7 +195,7 @@ fn events_of_a_served_node() {
         command.args(["serve", "--name", "served"]).args(json);
         command.stdin(Stdio::null()).stdout(full()).stderr(Stdio::piped());
         let served = Running::start_as_is(&mut command);
-        crate::process::wait_until("it serves", || bed.nodes() == ["served"]);
+        crate::process::wait_until("the node is registered", || bed.nodes() == ["served"]);
         assert_eq!(bed.run(["--node", "served", "values.echo-u8(7)"]).ok(), "7\n");
         served.signal(Signal::TERM);
         served.end().fails("STORAGE_FULL");

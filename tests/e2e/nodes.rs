@@ -118,7 +118,7 @@ fn a_killed_node_leaves_the_outcome_unknown() {
     let b = bed.node("b");
     let caller = bed.start_gvm(["eval", "--json", "Node.connect(b)", "Node.run(b, values.spin())"]);
     let idle = crate::process::cpu_time(b.pid());
-    wait_until("it spins", || crate::process::cpu_time(b.pid()) > idle + Duration::from_millis(100));
+    wait_until("the guest spins", || crate::process::cpu_time(b.pid()) > idle + Duration::from_millis(100));
     b.kill();
     let ended = caller.end();
     let error = &ended.json().last().unwrap()["error"].clone();

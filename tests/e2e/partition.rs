@@ -154,7 +154,7 @@ fn both_sides_know_and_meet_again() {
     // The node that opened the connection opens it again by itself.
     let again = [
         until(&a, "[b connected]", mended),
-        b.wait("the other node again", |screen| {
+        b.wait("a second connection", |screen| {
             (screen.contents().matches("[a connected]").count() > 1).then(|| mended.elapsed())
         }),
     ];

@@ -52,7 +52,7 @@ fn functions_are_completed_with_their_signatures() {
         });
         terminal.press(&format!("tring{TAB}"));
         // The only remaining candidate is inserted.
-        terminal.wait("a choice", |screen| screen.contents().contains("> values.echo-string").then_some(()));
+        terminal.wait("the name", |screen| screen.contents().contains("> values.echo-string").then_some(()));
         drop_line(&terminal);
         terminal.press(&format!("math@1.0.0.a{TAB}1, ma{TAB}.a{TAB}2,3))\r"));
         terminal.wait_for_text("(here) > math@1.0.0.add(1, math.add(2,3))");
@@ -146,7 +146,7 @@ fn events_stand_above_what_is_typed() {
         terminal.wait_for_text("\n42\n");
         terminal.press(&typed);
         let whole = |screen: &vt100::Screen| screen.contents().contains(&format!("(here) > {typed}"));
-        terminal.wait("what is typed", |screen| whole(screen).then_some(()));
+        terminal.wait("the typed line", |screen| whole(screen).then_some(()));
         terminal.press(then);
         bed.eval(["--name", "guest", "Node.connect(here)"]).ok();
         // vt100 joins the rows of a wrapped line, so the typed line appears once, after the events.

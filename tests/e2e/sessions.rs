@@ -27,7 +27,7 @@ fn last_error(ended: &crate::process::Ended) -> (String, String, String) {
 /// Waits until a node's guest uses processor time.
 fn wait_until_busy(pid: Pid) {
     let idle = cpu_time(pid);
-    wait_until("it spins", || cpu_time(pid) > idle + Duration::from_millis(100));
+    wait_until("the guest spins", || cpu_time(pid) > idle + Duration::from_millis(100));
 }
 
 /// Asserts that a node's guest stops within [`BOUND`] after `started`.
@@ -49,7 +49,7 @@ fn assert_stops(pid: Pid, started: Instant) {
 /// Waits for the first event of this kind in the output of a node with `--json`, and returns it.
 #[track_caller]
 fn wait_for_event(running: &Running, kind: &str) -> Json {
-    wait_for(&format!("the event {kind}; it said {}{}", running.out(), running.err()), || {
+    wait_for(&format!("the event {kind}; the output is {}{}", running.out(), running.err()), || {
         let out = running.out();
         let mut lines = out.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         lines.find_map(|line| serde_json::from_str::<Json>(line).ok().filter(|line| line["event"] == kind))
@@ -218,7 +218,7 @@ fn a_person_is_asked() {
     b.press("values.echo-u8(4");
     let a = bed.start_gvm(["eval", "--name", "a", "Node.connect(b)", "Node.run(b, values.echo-u8(5))"]);
     b.wait_for_text("a wants to connect. Allow? [y/N]");
-    wait_until("a knows", || a.err().contains("waiting for the user of b to accept"));
+    wait_until("a reports that it waits", || a.err().contains("waiting for the user of b to accept"));
     b.enter("2)");
     b.wait_for_text("\n42");
     b.enter("Yes");
@@ -241,7 +241,7 @@ fn who_asks_may_change_their_mind() {
     let first = bed.start_gvm(["eval", "--name", "first", "Node.connect(b)"]);
     b.wait_for_text("first wants to connect. Allow? [y/N]");
     let second = bed.start_gvm(["run", "--name", "second", "--node", "b", "math"]);
-    wait_until("it waits", || second.err().contains("waiting for the user of b to accept"));
+    wait_until("the second peer waits", || second.err().contains("waiting for the user of b to accept"));
     assert!(!b.text().contains("second wants"), "one question at a time:\n{}", b.text());
     let started = Instant::now();
     first.signal(Signal::INT);
@@ -326,7 +326,7 @@ fn events_in_scripts() {
     assert_eq!(wait_for_event(&json, "connected"), serde_json::json!({ "event": "connected", "node": "a" }));
     let down = serde_json::json!({ "event": "down", "node": "a", "why": "shut down" });
     assert_eq!(wait_for_event(&json, "down"), down);
-    wait_until("people are told", || plain.running.err().contains("[a is gone: shut down]"));
+    wait_until("the other node reports it", || plain.running.err().contains("[a is gone: shut down]"));
     assert!(plain.running.err().starts_with("[a connected]\n"), "{}", plain.running.err());
     bed.kill_gpmd();
     wait_for_event(&json, "gpmd-lost");
@@ -337,7 +337,7 @@ fn events_in_scripts() {
     json.write(b"Node.connect(b)\n");
     json.wait_for_out("\"result\":\"b\"");
     killed.kill();
-    wait_until("its loss is told", || {
+    wait_until("the loss of b is reported", || {
         json.out().contains(r#"{"event":"down","node":"b","why":"connection lost"}"#)
     });
     // A line is either an event or a result.

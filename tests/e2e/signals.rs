@@ -22,7 +22,7 @@ fn signals_end_in_order() {
         b.running.signal(signal);
         let ended = b.running.end();
         assert_eq!(ended.status, Some(status), "{}", ended.err());
-        wait_until("a is told", || {
+        wait_until("a reports the shutdown", || {
             a.running.err().matches("[b is gone: shut down]").count() == usize::from(status == 129) + 1
         });
     }
@@ -46,7 +46,7 @@ fn a_served_node_ends_well() {
         let first: serde_json::Value = serde_json::from_str(ended.out().lines().next().unwrap()).unwrap();
         assert_eq!(first["node"], "served");
         assert!(first["id"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
-        wait_until("a is told", || {
+        wait_until("a reports the shutdown", || {
             a.running.err().matches("[served is gone: shut down]").count() == times + 1
         });
     }

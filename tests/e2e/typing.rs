@@ -139,7 +139,7 @@ fn what_is_typed_comes_back_behind_an_answer() {
     terminal.wait_for_text("two wants to connect. Allow? [y/N]");
     terminal.press("no\r");
     two.finish().fails("CONNECTION_DENIED");
-    terminal.wait("the line again, behind what came of it", |screen| {
+    terminal.wait("the line again, after the answer", |screen| {
         let shown = screen.contents();
         let denied = shown.find("[two was denied]")?;
         (shown.rfind("(here) > math.add(20,p1: s32")? > denied).then_some(())
@@ -226,7 +226,7 @@ fn a_menu_without_colour_keeps_its_letters() {
     terminal.press(&format!("values.echo-s{TAB}"));
     terminal.wait_for_text("(v: string) -> string");
     terminal.press(TAB);
-    terminal.wait("what is chosen", |screen| {
+    terminal.wait("the chosen candidate", |screen| {
         let shown = screen.contents();
         let chosen = shown.lines().find(|row| row.starts_with(">echo-s"))?;
         (chosen.contains("(v: s") && !shown.contains("ECHO")).then_some(())
@@ -315,7 +315,7 @@ fn a_closed_terminal_ends_its_node_in_order() {
     window.press("math.add(1,");
     window.wait_for_text("math.add(1,p1: s32");
     drop(window);
-    wait_until("the peer is told in order", || peer.running.err().contains("[here is gone: shut down]"));
+    wait_until("the peer reports the shutdown", || peer.running.err().contains("[here is gone: shut down]"));
     wait_until("the node's process has ended", || test_kill_process(node.0).is_err());
     assert_eq!(bed.nodes(), ["peer"]);
 }

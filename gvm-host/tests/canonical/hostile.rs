@@ -1,7 +1,7 @@
 //! Guests that return values which the canonical ABI forbids.
 //!
 //! In: core functions with invalid results or a wrong `realloc`. Out: an error which says that the value is
-//! invalid, never a panic. Must not know: how a caller sees the error.
+//! invalid, never a panic. Must not know: nodes.
 
 use gvm_host::internals::engine::canonical::{Args, Fault, typed};
 use gvm_host::{Code, Effect, Error};

@@ -1,7 +1,7 @@
 //! Conversion of GVM's values to wasmtime's `Val`, and bitwise equality.
 //!
-//! In: values and their types. Out: the same value as `Val`; whether two values are equal. Must not know:
-//! components.
+//! In: values and their types. Out: the same value as `Val`; whether two values are equal. Must not know: how
+//! values are lifted and lowered.
 
 use gvm_host::{List, Type, Value};
 use wasmtime::component::Val;
