@@ -1,8 +1,8 @@
-//! Echoes of 1 MiB through a component: our dynamic values, wasmtime's typed values, its dynamic `Val`, and
-//! a plain copy.
+//! Compares calls of a component with GVM's dynamic values, wasmtime's typed values and its dynamic `Val`:
+//! echoes of 1 MiB, with a plain copy as the baseline, and an addition.
 //!
-//! In: nothing. Out: the times of criterion. Must not know: nodes. All variants run in one process, one after
-//! the other.
+//! In: nothing. Out: the times that criterion measures. Must not know: nodes. All variants run in one
+//! process, one after the other.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;

@@ -1,7 +1,7 @@
-;; mandel: a tile of the Mandelbrot set. A component, so that a tile is a record and a picture a list of bytes.
+;; mandel: computes a tile of the Mandelbrot set. As a component, it can take a record and return bytes.
 ;;
-;; tile: func(t: tile) -> list<u8>, row by row: for each point how many rounds it took to leave, `limit` at
-;; most, and 0 for the points that never leave.
+;; tile: func(t: area) -> list<u8>. Returns for each point, row by row, the number of rounds after which it
+;; leaves the circle of radius 2, or 0 if it has not left the circle after `limit` rounds.
 (component
   (core module $m
     (memory (export "memory") 1)
@@ -11,7 +11,7 @@
       (result i32)
       (local $x i32) (local $y i32) (local $n i32) (local $at i32) (local $missing i32)
       (local $cr f64) (local $ci f64) (local $r f64) (local $i f64) (local $rr f64) (local $ii f64)
-      ;; Room for the picture, behind the two words that say where it is.
+      ;; Grows the memory to hold the picture after the two words with its address and length.
       (local.set $missing
         (i32.sub
           (i32.shr_u (i32.add (i32.mul (local.get $width) (local.get $height)) (i32.const 66000)) (i32.const 16))

@@ -1,7 +1,7 @@
-//! Limits: which stopped a guest, and how much it was; nobody else is harmed.
+//! Limits: a guest that exceeds one is stopped, the error names the limit, and other calls go on.
 //!
-//! In: guests that want more than they may have. Out: `LIMIT_EXCEEDED` or `TIMEOUT`. Must not know: how a
-//! limit is enforced.
+//! In: guests that use more than they are allowed. Out: a coded error, mostly `LIMIT_EXCEEDED` or `TIMEOUT`.
+//! Must not know: how a limit is enforced.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use crate::bed::{Bed, GVM};
 use crate::guests::{self, p1, p2, wat};
 use crate::process::{cpu_time, peak_memory, wait_until, wait_until_idle};
 
-/// A module whose main meets a limit.
+/// A module whose main exceeds a limit.
 struct Greedy {
     module: PathBuf,
     options: &'static [&'static str],
     args: &'static [&'static str],
-    /// What the error says: which limit, and how much.
+    /// Parts of the error message: the limit and its value.
     words: &'static [&'static str],
 }
 
@@ -73,7 +73,7 @@ fn stop_a_guest_there() {
     wait_until_idle(b.pid());
 }
 
-/// A call may ask for less than its node gives, never for more.
+/// A call may ask for a lower limit than its node's, never for a higher one.
 #[test]
 fn narrow_and_never_widen() {
     let bed = Bed::new();
@@ -89,7 +89,7 @@ fn narrow_and_never_widen() {
     assert!(err.contains("1000000000"), "{err}");
 }
 
-/// What was refused is not held against a guest that copes.
+/// A guest whose request for memory is refused, and that handles the refusal, has not failed.
 #[test]
 fn a_polite_refusal_is_no_failure() {
     let bed = Bed::bare();
@@ -102,7 +102,7 @@ fn time() {
     bed.upload("spin", &wat("spin"));
     bed.upload("start-loop", &wat("start-loop"));
     let _b = bed.node("b");
-    // Compiled ahead, a call has its whole time for running.
+    // The modules are compiled first, so that the timeout covers only the run.
     wait_until("four uploads are compiled", || bed.compiled() >= 4);
     bed.eval(["Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
     for call in
@@ -124,7 +124,7 @@ fn time() {
     }
 }
 
-/// A slow reader slows the guest: neither node gathers what is not read.
+/// A slow reader slows the guest: neither node buffers all of the unread output.
 #[test]
 fn a_slow_reader() {
     let bed = Bed::new();
@@ -143,7 +143,7 @@ fn a_slow_reader() {
         let mut first = [0; 1024];
         out.read_exact(&mut first).unwrap();
         let before = peak_memory(pid);
-        // Nobody reads: the guest, here or there, comes to rest long before it has written it all.
+        // Nothing reads the output, so the guest, local or remote, blocks long before it has written it all.
         wait_until_idle(pid);
         wait_until_idle(b.pid());
         let (caller, node) = (peak_memory(pid) - before, peak_memory(b.pid()));
@@ -152,7 +152,7 @@ fn a_slow_reader() {
             caller >> 10,
             node >> 20
         );
-        assert!(caller < 24 << 20, "{place:?}: the caller gathered {caller} bytes");
+        assert!(caller < 24 << 20, "{place:?}: the caller buffered {caller} bytes");
         assert!(child.try_wait().unwrap().is_none());
         let mut rest = Vec::new();
         out.read_to_end(&mut rest).unwrap();
@@ -162,7 +162,7 @@ fn a_slow_reader() {
     }
 }
 
-/// A reader that has had enough ends it.
+/// A reader that closes the pipe ends the run.
 #[test]
 fn a_reader_that_goes() {
     let bed = Bed::bare();
@@ -175,7 +175,7 @@ fn a_reader_that_goes() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
-/// A module made to keep a compiler busy harms nobody: it ends in a code, and calls go on meanwhile.
+/// A module that takes long to compile succeeds or fails with a code, and other calls go on meanwhile.
 #[test]
 fn a_compiler_bomb() {
     let bed = Bed::stocked();
@@ -194,7 +194,7 @@ fn a_compiler_bomb() {
     assert!(ended.status == Some(0) || ended.err().contains("LIMIT_EXCEEDED"), "{}", ended.err());
 }
 
-/// Values that lie about their size, and values nested deeper than any type.
+/// Values with a false size, and values that are nested deeper than any type.
 #[test]
 fn hostile_values() {
     let bed = Bed::stocked();
@@ -208,13 +208,13 @@ fn hostile_values() {
     running.finish().fails("BAD_ARGUMENTS");
 }
 
-/// Where the system has no more address space, that is no fault of the guest.
+/// When the system has no address space left, the error says that the call did not start.
 #[test]
 fn a_system_without_memory() {
     let bed = Bed::stocked();
     bed.upload("grows", &guests::wat("grows"));
-    // Compiled ahead: what is short of memory is the call.
-    wait_until("all is compiled", || bed.compiled() >= 3);
+    // The modules are compiled first, so that only the call runs short of memory.
+    wait_until("three uploads are compiled", || bed.compiled() >= 3);
     let narrow = |kilobytes: u32, words: &str| {
         let script = format!("ulimit -v {kilobytes}; exec \"$0\" {words}");
         crate::process::Running::start(bed.command("sh").args(["-c", &script, GVM])).finish()

@@ -1,7 +1,7 @@
 //! Live instances: modules that keep their state between calls.
 //!
-//! In: a counter. Out: what its owner sees of it, here and on another node (what is said of one that
-//! trapped stands in `tests/transcripts/live.txt`). Must not know: how instances are kept.
+//! In: a counter. Out: what its owner sees of it, here and on another node (`tests/transcripts/live.txt`
+//! shows an instance that trapped). Must not know: how instances are stored.
 
 use crate::bed::Bed;
 use crate::guests;
@@ -68,7 +68,7 @@ fn mistakes() {
 fn go_with_their_owner() {
     let bed = bed();
     let far = bed.node("far");
-    // Each owner's instances are bounded: they can only all be made if the earlier owners' were freed.
+    // Each `eval` is a new owner and makes nearly as many instances as one owner may have.
     for _ in 0..3 {
         let mut words = vec!["Node.connect(far)".to_owned()];
         words.extend(std::iter::repeat_n("Node.spawn(far, counter)".to_owned(), 60));

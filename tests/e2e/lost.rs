@@ -1,7 +1,7 @@
-//! Output that does not arrive, input that cannot be read: told, and never taken for success.
+//! Lost output and unreadable input: both are reported, and neither counts as success.
 //!
-//! In: programs whose streams are a full device, a closed descriptor, a pipe that nobody reads, a folder, a
-//! terminal that has gone. Out: their status and what they said. Must not know: how they notice.
+//! In: programs whose streams are a full device, a closed descriptor, a pipe without a reader, a folder, or a
+//! terminal that has closed. Out: their exit status and their messages. Must not know: how they detect it.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -22,13 +22,13 @@ fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
 
-/// A pipe that nobody reads.
+/// Returns the write end of a pipe without a reader.
 fn unread() -> OwnedFd {
     let (_, writer) = std::io::pipe().unwrap();
     writer.into()
 }
 
-/// Where output goes, and the status and the code that a command leaves with then.
+/// Where the output of a command goes.
 #[derive(Clone, Copy, Debug)]
 enum To {
     Full,
@@ -36,13 +36,14 @@ enum To {
     Unread,
 }
 
+/// Each destination with the exit status and the error code that a command ends with.
 const ALL: [(To, i32, &str); 3] =
     [(To::Full, 1, "STORAGE_FULL"), (To::Closed, 1, "OUTPUT_LOST"), (To::Unread, 141, "")];
 
-/// Runs the program with its standard output there.
+/// Runs the program with its standard output sent to `to`.
 fn run_to(bed: &Bed, program: &str, words: &[&str], to: To) -> Ended {
     let mut command = match to {
-        // Only a shell can leave a descriptor closed.
+        // A shell is needed here, because `Command` cannot start a program with a closed descriptor.
         To::Closed => {
             let mut shell = bed.command("sh");
             shell.args(["-c", "exec \"$0\" \"$@\" >&-", program]);
@@ -72,7 +73,7 @@ fn check(bed: &Bed, program: &str, words: &[&str]) {
             .filter(|line| line.starts_with("STORAGE_FULL: ") || line.starts_with("OUTPUT_LOST: "));
         let told: Vec<&str> = told.collect();
         match code {
-            "" => assert!(err.is_empty(), "{words:?} to {to:?} is not quiet: {err}"),
+            "" => assert!(err.is_empty(), "{words:?} to {to:?} wrote to standard error: {err}"),
             code => assert!(
                 matches!(told[..], [line] if line.starts_with(code) && line.contains("standard output")),
                 "{words:?} to {to:?}: {err}"
@@ -139,7 +140,7 @@ fn results_of_gpmd() {
         &["wasm", "upload", "--json", "--name=math", "--version=1.0.0", "--file", text(&math)],
         &["wasm", "pin", "math", "1.0.0"],
         &["wasm", "pin", "--json", "math", "1.0.0"],
-        // Whether it runs already is what it says.
+        // The daemon already runs, and `start` says so.
         &["start"],
         &["completions", "zsh"],
         &["man"],
@@ -155,19 +156,19 @@ fn results_of_gpmd() {
         let ended = run_to(&bed, GPMD, &["wasm", "remove", "gone"], to);
         assert_eq!(ended.status, Some(status), "{}", ended.err());
     }
-    // What has no output has none to lose.
+    // `kill` writes no output, so it has none to lose.
     bed.gpmd(["kill"]).ok();
     for (to, status, _) in ALL {
         bed.start_gpmd();
         assert_eq!(run_to(&bed, GPMD, &["kill"], to).status, Some(0));
-        // It runs, though nobody could be told.
+        // The daemon runs although `start` could not print its message.
         assert_eq!(run_to(&bed, GPMD, &["start"], to).status, Some(status));
         bed.gpmd(["status"]).ok();
         bed.gpmd(["kill"]).ok();
     }
 }
 
-/// The first result that is lost ends a run, as an error would.
+/// The first lost result ends a run, as an error does.
 #[test]
 fn nothing_runs_after_a_lost_result() {
     let bed = Bed::stocked();
@@ -185,7 +186,7 @@ fn nothing_runs_after_a_lost_result() {
     assert!(err.contains("in line 1 of the script") && !err.contains("MODULE_NOT_FOUND"), "{err}");
 }
 
-/// A node goes on serving, whatever becomes of its events; its status says it.
+/// A node keeps serving when its events cannot be written; its exit status reports the loss.
 #[test]
 fn events_of_a_served_node() {
     let bed = Bed::stocked();
@@ -194,14 +195,14 @@ fn events_of_a_served_node() {
         command.args(["serve", "--name", "served"]).args(json);
         command.stdin(Stdio::null()).stdout(full()).stderr(Stdio::piped());
         let served = Running::start_as_is(&mut command);
-        crate::process::wait_until("it serves", || bed.nodes() == ["served"]);
+        crate::process::wait_until("the node is registered", || bed.nodes() == ["served"]);
         assert_eq!(bed.run(["--node", "served", "values.echo-u8(7)"]).ok(), "7\n");
         served.signal(Signal::TERM);
         served.end().fails("STORAGE_FULL");
     }
 }
 
-/// A run that ended well, `head` having read all of it, is a success; one that was cut is not.
+/// A run whose output is read to the end succeeds; a run whose reader closes the pipe early does not.
 #[test]
 fn a_reader_that_stops_early() {
     let bed = Bed::stocked();
@@ -215,7 +216,7 @@ fn a_reader_that_stops_early() {
     assert_eq!((cut.out().len(), cut.err().as_str()), (5, "status 141\n"));
 }
 
-/// One stream that is broken leaves the other alone, here and from another node.
+/// When one stream is broken, the other still arrives, from a local run and from another node.
 #[test]
 fn the_other_stream_arrives() {
     let bed = Bed::stocked();
@@ -232,7 +233,7 @@ fn the_other_stream_arrives() {
             let ended = run(full().into(), Stdio::piped());
             let err = ended.fails("STORAGE_FULL");
             assert!(err.contains("stderr 1\n") && err.contains("stderr 200\n"), "{err}");
-            // Preview 1 knows the error as 51, NOSPC; the C library of preview 2 tells no more than 29, IO.
+            // Preview 1 reports error 51, NOSPC; the C library of preview 2 reports only 29, IO.
             let errno = if text(&program).contains("wasip1") { 51 } else { 29 };
             assert!(err.contains(&format!("stdout: Some({errno})")), "{err}");
 
@@ -251,14 +252,14 @@ fn the_other_stream_arrives() {
     }
 }
 
-/// Runs what follows with a terminal for its input whose other end has gone.
+/// A Python script that runs a command with a terminal as its input whose other end is closed.
 const HUNG_UP: &str = "import os, sys
 ours, theirs = os.openpty()
 os.close(theirs)
 os.dup2(ours, 0)
 os.execv(sys.argv[1], sys.argv[1:])";
 
-/// The program with a standard input that cannot be read, and how WASI preview 1 numbers the error.
+/// Returns commands whose standard input cannot be read, each with the error number of WASI preview 1.
 fn unreadable(bed: &Bed, program: &str) -> [(&'static str, Command, i32); 2] {
     let mut folder = bed.command(program);
     folder.stdin(File::open("/").unwrap());
@@ -282,7 +283,7 @@ fn input_that_cannot_be_read() {
             let ended = Running::start_as_is(&mut command).finish();
             assert_eq!(ended.ok(), format!("{number}\n"), "{what} {place:?}");
         }
-        // What a program makes of it is its own; it is no end of the input.
+        // The program sees an error and not the end of its input. Here the program panics on the error.
         for program in [guests::p1("cat"), guests::p2("cat")] {
             for (what, mut command, _) in unreadable(&bed, GVM) {
                 command.arg("run").args(place).arg(&program);
@@ -291,7 +292,7 @@ fn input_that_cannot_be_read() {
                 assert!(err.contains("standard input"), "{what} {place:?} {}: {err}", program.display());
             }
         }
-        // It stops nothing but the input.
+        // The error affects only standard input.
         for program in [guests::p1("both"), guests::p2("both")] {
             for (_, mut command, _) in unreadable(&bed, GVM) {
                 command.arg("run").args(place).args([text(&program), "read"]);
@@ -300,7 +301,7 @@ fn input_that_cannot_be_read() {
                 assert!(out.contains("stdout 200\n") && err.contains("stdin: Err"), "{out}{err}");
             }
         }
-        // A descriptor that is closed has no end either: EBADF.
+        // A closed descriptor is an error too, EBADF, and not the end of the input.
         let mut shell = bed.command("sh");
         shell.args(["-c", "exec \"$0\" \"$@\" <&-", GVM, "run"]).args(place);
         let ended = Running::start(shell.args(["--invoke", "errno()", text(&errno)])).finish();

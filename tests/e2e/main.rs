@@ -1,14 +1,14 @@
-//! The product met from outside: real `gpmd` and `gvm` processes, private homes, real terminals.
+//! Tests of the product from outside, with real `gpmd` and `gvm` processes, private homes and real terminals.
 //!
 //! In: the two programs and the guests of `tests/guests`. Out: whether they do what the README and the
-//! specification say. It must not know: how the library works inside; it uses none of it.
+//! specification say. Must not know: the library; these tests do not use it.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and prints what it measured"
+    reason = "a test fails by panicking, and prints its measurements"
 )]
 
 mod agree;

@@ -1,7 +1,7 @@
-//! Guests that use the network of nodes themselves.
+//! Guests that call other nodes themselves.
 //!
-//! In: a module that imports `gvm:node/nodes`. Out: calls that go from node to node, their output, errors
-//! and cancellation with them; nothing where it is not granted. Must not know: how calls are passed on.
+//! In: a module that imports `gvm:node/nodes`. Out: calls from node to node with their output, errors and
+//! cancellation, or `NOT_PERMITTED` without the grant. Must not know: how calls are forwarded.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::bed::{Bed, Node};
 use crate::guests;
 use crate::process::wait_until_idle;
 
-/// A home whose nodes grant their guests the network.
+/// Returns a home that stores the module `messenger`.
 fn bed() -> Bed {
     let bed = Bed::stocked();
     bed.upload("messenger", &guests::p2("messenger"));
@@ -80,7 +80,7 @@ fn not_granted() {
     assert!(err.contains("--grant nodes"), "{err}");
     let err = bed.eval(["Node.connect(b)", "Node.run(b, messenger.here())"]).fails("NOT_PERMITTED");
     assert!(err.contains("--grant nodes"), "{err}");
-    // A module that does without it works without it; what has an error to give gives it.
+    // Without the grant the module can still be used: a function that returns a result returns the error.
     let out = bed.eval(["messenger.discover()", "Node.spawn(messenger)"]).ok();
     assert!(
         out.starts_with("err(\"NOT_PERMITTED (Effect::NotStarted): ") && out.ends_with("\ni1\n"),
@@ -101,10 +101,10 @@ fn from_node_to_node_to_node() {
     let statement = r#"messenger.relay(["b", "c"], "values.speak(\"hello\")")"#;
     assert_eq!(a.ask(statement), "a asks b");
     assert_eq!(a.rest(), "b asks c");
-    assert_eq!(a.rest(), "hello", "what is written far away arrives here");
+    assert_eq!(a.rest(), "hello", "output that is written on another node arrives here");
     assert_eq!(a.rest(), "");
     assert!(a.rest().starts_with("ok(some(\"ok(some(\\\"ok(some("));
-    // A live instance asks too, again and again.
+    // A live instance can call other nodes too, several times.
     let i = a.ask("Node.spawn(messenger)");
     for _ in 0..3 {
         assert_eq!(a.ask(&format!(r#"{i}.run("b", "values.echo-u8(9)")"#)), "ok(some(\"9\"))");
@@ -121,7 +121,7 @@ fn a_live_instance_that_is_asked_by_itself() {
     // A fresh instance may call its own node: it is another instance. The depth is bounded.
     let deep = a.ask("messenger.recurse()");
     assert!(deep.contains("LIMIT_EXCEEDED") && deep.contains("nest"), "{deep}");
-    // The way back from another node is no deadlock.
+    // A call that returns to the first node through another node does not deadlock.
     let back = a.ask(r#"messenger.relay(["b", "a"], "values.echo-u8(5)")"#);
     assert_eq!(back, "a asks b");
     assert_eq!(a.rest(), "b asks a");

@@ -1,7 +1,7 @@
-//! A module's first files. `tests/languages` builds and calls them; here is what needs no tools.
+//! `gvm new`: the first files of a module. `tests/languages` builds and calls them; no tools are needed here.
 //!
-//! In: names and languages. Out: folders without anything left to fill in, or an error that leaves all as it
-//! was. Must not know: the languages.
+//! In: names and languages. Out: folders without unfilled placeholders, or an error and no new files.
+//! Must not know: the languages.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn check(folder: &Path) {
             false => {
                 let text = std::fs::read_to_string(&path).unwrap();
                 assert!(!text.contains("{{"), "{}: {text}", path.display());
-                assert!(!text.contains("../"), "{} needs what is not there: {text}", path.display());
+                assert!(!text.contains("../"), "{} refers outside its folder: {text}", path.display());
             }
         }
     }
@@ -46,6 +46,6 @@ fn what_cannot_be() {
         let ended = bed.gvm(["new", name, "--lang", language]);
         assert_eq!(ended.status, Some(2), "{name} {language}: {}", ended.err());
     }
-    assert_eq!(std::fs::read_dir(bed.folder()).unwrap().count(), 1, "nothing was made");
+    assert_eq!(std::fs::read_dir(bed.folder()).unwrap().count(), 1, "no folder was created");
     bed.gvm(["new", "no/such/folder/fine"]).fails("INTERNAL");
 }

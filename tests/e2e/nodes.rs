@@ -1,6 +1,6 @@
-//! Nodes among themselves: finding, connecting, refusing, losing each other.
+//! Nodes of one home: discovery, connections, refusals and loss.
 //!
-//! In: several nodes of one home. Out: what each sees of the others. Must not know: values.
+//! In: several nodes of one home. Out: what each node sees of the others. Must not know: values.
 
 use std::time::{Duration, Instant};
 
@@ -18,15 +18,15 @@ fn find_and_connect() {
     assert_eq!(a.ask("Node.list()"), "b");
     assert_eq!(b.ask("Node.list()"), "a", "both sides list each other");
     assert_eq!(a.ask("Node.connect(\"b\")"), "b", "connecting twice is harmless");
-    assert_eq!(b.ask("Node.connect(a)"), "a", "from either side");
+    assert_eq!(b.ask("Node.connect(a)"), "a", "either side can connect");
     assert_eq!((a.ask("Node.list()"), b.ask("Node.list()")), ("b".into(), "a".into()));
-    // From then on both can run things on each other.
+    // After that, each node can run calls on the other.
     b.tell("Node.run(a, values.echo-u8(7))");
     b.running.wait_for_out("\n7\n");
     assert_eq!(a.ask("Node.disconnect(b)"), "Client disconnected.");
     let mut c = bed.node("c");
     a.tell("Node.list()");
-    assert_eq!(a.ask("Node.discover()"), "a,b,c", "the empty list before it printed nothing");
+    assert_eq!(a.ask("Node.discover()"), "a,b,c", "an empty `Node.list()` prints nothing");
     assert_eq!(c.ask("Node.discover()"), "a,b,c");
 }
 
@@ -64,7 +64,7 @@ fn accept_policies() {
     bed.eval(["--name", "stranger", "Node.connect(some)"]).fails("CONNECTION_DENIED");
     assert_eq!(bed.eval(["--name", "friend", "Node.connect(some)"]).ok(), "some\n");
     bed.run(["--node", "none", "math"]).fails("CONNECTION_DENIED");
-    // Denying others does not keep it from connecting itself.
+    // A node that accepts no one can still connect to others.
     let open = bed.eval(["--accept", "none", "--name", "friend", "Node.connect(some)", "Node.list()"]);
     assert_eq!(open.ok(), "some\nsome\n");
 }
@@ -83,8 +83,8 @@ fn one_name_one_node() {
     }
 }
 
-/// A node dies without a word while it runs calls: its caller knows within a second, everybody forgets
-/// it, and its name can be taken again.
+/// A node is killed while it runs calls: its callers get an error within a second, it is no longer listed,
+/// and its name can be used again.
 #[test]
 fn a_killed_node() {
     let bed = Bed::stocked();
@@ -105,20 +105,20 @@ fn a_killed_node() {
         let ended = json.end();
         let error = ended.json().last().unwrap()["error"].clone();
         assert_eq!(error["code"], "NODE_DOWN", "{}", ended.out());
-        wait_until("it is forgotten", || bed.nodes().is_empty());
+        wait_until("the killed node is no longer listed", || bed.nodes().is_empty());
     }
     let mut b = bed.node("b");
     assert_eq!(b.ask("Node.discover()"), "b");
 }
 
-/// The outcome of a call that certainly ran when its node died is `unknown`.
+/// The outcome of a call that was running when its node died is `unknown`.
 #[test]
 fn a_killed_node_leaves_the_outcome_unknown() {
     let bed = Bed::stocked();
     let b = bed.node("b");
     let caller = bed.start_gvm(["eval", "--json", "Node.connect(b)", "Node.run(b, values.spin())"]);
     let idle = crate::process::cpu_time(b.pid());
-    wait_until("it spins", || crate::process::cpu_time(b.pid()) > idle + Duration::from_millis(100));
+    wait_until("the guest spins", || crate::process::cpu_time(b.pid()) > idle + Duration::from_millis(100));
     b.kill();
     let ended = caller.end();
     let error = &ended.json().last().unwrap()["error"].clone();
@@ -138,16 +138,16 @@ fn the_survivor_forgets() {
     a.ask("Node.connect(b)");
     assert_eq!(a.ask("Node.list()"), "b");
     b.kill();
-    wait_until("discovery forgets it", || bed.nodes() == ["a"]);
+    wait_until("the killed node is no longer listed", || bed.nodes() == ["a"]);
     assert_eq!(a.ask("Node.discover()"), "a");
     a.tell("Node.list()");
-    assert_eq!(a.ask("Node.discover()"), "a", "the empty list before it printed nothing");
+    assert_eq!(a.ask("Node.discover()"), "a", "an empty `Node.list()` prints nothing");
     let mut b = bed.node("b");
-    assert_eq!(a.ask("Node.connect(b)"), "b", "its name can be taken again");
+    assert_eq!(a.ask("Node.connect(b)"), "b", "its name can be used again");
     assert_eq!(b.ask("Node.list()"), "a");
 }
 
-/// The daemon may die and come back: connections and calls go on, names and ids stay.
+/// The daemon is killed and restarted: connections and calls go on, and names and ids stay the same.
 #[test]
 fn gpmd_dies_and_returns() {
     let mut bed = Bed::stocked();
@@ -162,7 +162,7 @@ fn gpmd_dies_and_returns() {
     a.ask("Node.connect(b)");
     bed.kill_gpmd();
     assert_eq!((a.ask("Node.list()"), b.ask("Node.list()")), ("b".into(), "a".into()));
-    // Modules still run, ones that were never loaded too.
+    // Modules still run, including modules that were not loaded before.
     a.tell("values.echo-u8(1)");
     a.running.wait_for_out("\n1\n");
     a.tell("Node.run(b, values.echo-u8(2))");
@@ -172,7 +172,7 @@ fn gpmd_dies_and_returns() {
     assert_eq!(bed.eval(["Node.connect(a)", "Node.connect(b)"]).ok(), "a\nb\n");
 }
 
-/// A new module serves on nodes that were there before it, at the very next call.
+/// Nodes that already run use a new module from the next call on.
 #[test]
 fn uploads_reach_every_node() {
     let bed = Bed::stocked();
@@ -196,7 +196,7 @@ fn uploads_reach_every_node() {
     assert_eq!(a.ask("fresh.increment()"), "1");
 }
 
-/// Homes on one device do not meet.
+/// Homes on one device do not see each other.
 #[test]
 fn homes_are_apart() {
     let (one, two) = (Bed::stocked(), Bed::stocked());
@@ -206,7 +206,7 @@ fn homes_are_apart() {
     two.eval(["Node.connect(a)"]).fails("NODE_NOT_FOUND");
 }
 
-/// A home whose path is longer than a socket's name may be.
+/// A home whose path is longer than the path of a Unix socket may be.
 #[test]
 fn a_long_path() {
     let mut bed = Bed::bare();
@@ -220,7 +220,7 @@ fn a_long_path() {
     assert!(out.ends_with("\n3\n"), "{out}");
 }
 
-/// Leaving in order: the other side hears of it at once.
+/// A node that shuts down in order tells its peers at once.
 #[test]
 fn leaving_in_order() {
     let bed = Bed::stocked();

@@ -1,7 +1,8 @@
-//! Two nodes whose network is cut between them by a firewall, in network namespaces of their own.
+//! Two nodes in separate network namespaces, with a firewall that cuts the network between them.
 //!
-//! In: a rule that drops every packet, and its end. Out: both sides know within seconds, every call has
-//! ended, and once it is mended they meet again. Needs root, `ip` and `nft`. Must not know: heartbeats.
+//! In: a rule that drops every packet and is removed later. Out: both sides notice within seconds, every call
+//! ends, and the nodes reconnect after the rule is removed. Needs root, `ip` and `nft`. Must not know:
+//! heartbeats.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::bed::{Bed, GPMD, GVM};
 use crate::process::{Running, wait_until};
 use crate::terminal::Terminal;
 
-/// How soon both sides know. The product promises this.
+/// The time within which both sides notice the cut. The product promises this.
 const KNOWN: Duration = Duration::from_secs(10);
 
 const HERE: &str = "10.77.0.1";
@@ -24,7 +25,7 @@ fn must(command: &str) {
     assert_eq!(ended.status, Some(0), "{command}: {}", ended.err());
 }
 
-/// Two namespaces with a cable between them. They go with it.
+/// Two network namespaces with a virtual cable between them. Dropping it deletes the namespaces.
 struct Cable {
     here: String,
     there: String,
@@ -71,8 +72,8 @@ impl Drop for Cable {
     }
 }
 
-/// A home as another device would have it, at the same path and with the same key, seen by nobody else:
-/// the words before a program that lives there.
+/// Copies the home as another device would have it, with the same path and key, visible only to the program
+/// that is started there. Returns the arguments of `ip` that come before that program.
 fn elsewhere(bed: &Bed, namespace: &str) -> Vec<String> {
     let (home, copy) = (bed.home(), bed.folder().join("copy"));
     std::fs::create_dir(&copy).unwrap();
@@ -99,7 +100,7 @@ fn node(bed: &Bed, before: &[String], name: &str, listen: &str, gpmd: &str) -> T
     node
 }
 
-/// How long until the screen shows it.
+/// Waits until the screen shows the text; returns the time since `since`.
 #[track_caller]
 fn until(node: &Terminal, text: &str, since: Instant) -> Duration {
     node.wait_for_text(text);
@@ -127,7 +128,7 @@ fn both_sides_know_and_meet_again() {
     a.enter("Node.connect(b)");
     a.wait_for_text("\nb\n");
     b.wait_for_text("[a connected]");
-    // Both have a call under way on the other that never ends by itself.
+    // Each node runs a call on the other that never ends by itself.
     a.enter("Node.run(b, spin.spin())");
     b.enter("Node.run(a, spin.spin())");
     a.wait_for_text("ID:  ");
@@ -150,10 +151,10 @@ fn both_sides_know_and_meet_again() {
     cable.mend();
     wait_until("gpmd knows both again", || bed.nodes() == ["a", "b"]);
     eprintln!("gpmd knows both after {:?}", mended.elapsed());
-    // Who had dialled dials again, unasked.
+    // The node that opened the connection opens it again by itself.
     let again = [
         until(&a, "[b connected]", mended),
-        b.wait("the other node again", |screen| {
+        b.wait("a second connection", |screen| {
             (screen.contents().matches("[a connected]").count() > 1).then(|| mended.elapsed())
         }),
     ];

@@ -1,6 +1,6 @@
-//! Processes with a deadline, and what the system tells of them.
+//! Processes with a deadline, and what the operating system reports about them.
 //!
-//! In: a command. Out: how it ended and what it wrote; a guard that ends it. Must not know: `gvm`, `gpmd`.
+//! In: a command. Out: its exit status and output; a guard that ends it. Must not know: `gvm`, `gpmd`.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take before a test gives up on it.
+/// The time after which a test gives up waiting.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Ticks a second in which Linux tells processor time to programs, on every machine.
+/// Clock ticks per second in which Linux reports processor time to programs; the same on every machine.
 const TICKS: u64 = 100;
 
-/// How often a condition is looked at again.
+/// The interval at which a condition is checked.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Waits until the condition holds.
@@ -26,7 +26,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
-/// Waits until there is something, and gives it.
+/// Waits until `look` returns a value, and returns that value.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -56,14 +56,14 @@ impl Ended {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// The output of a process that must have ended well.
+    /// Asserts that the process ended with status 0; returns its standard output.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.status, Some(0), "stdout: {}\nstderr: {}", self.out(), self.err());
         self.out()
     }
 
-    /// The error text of a process that must have ended with this coded error.
+    /// Asserts that the process ended with status 1 and this error code; returns its standard error.
     #[track_caller]
     pub fn fails(self, code: &str) -> String {
         let err = self.err();
@@ -77,7 +77,7 @@ impl Ended {
         err
     }
 
-    /// The results among the lines of standard output, which are JSON; events may stand anywhere.
+    /// Returns the lines of standard output as JSON, without the events.
     #[track_caller]
     pub fn json(&self) -> Vec<serde_json::Value> {
         let mut lines = self.json_lines();
@@ -85,7 +85,7 @@ impl Ended {
         lines
     }
 
-    /// The lines of standard output as JSON.
+    /// Returns the lines of standard output as JSON.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let text = self.out();
@@ -94,7 +94,7 @@ impl Ended {
     }
 }
 
-/// A running process; it ends with its guard. Its standard output and error are read as they come.
+/// A running process; dropping it kills the process. Standard output and error are read as they arrive.
 pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -133,13 +133,13 @@ impl Collected {
 }
 
 impl Running {
-    /// Starts it with pipes for all three streams, but for those that the command has set already.
+    /// Starts the command with pipes for all three streams.
     pub fn start(command: &mut Command) -> Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::start_as_is(command)
     }
 
-    /// Starts it with the streams that the command has.
+    /// Starts the command with the streams that it already has.
     pub fn start_as_is(command: &mut Command) -> Running {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdin = child.stdin.take();
@@ -152,7 +152,7 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// What it has written to standard output so far.
+    /// Returns what the process has written to standard output so far.
     pub fn out(&self) -> String {
         String::from_utf8_lossy(&self.stdout.now()).into_owned()
     }
@@ -162,7 +162,7 @@ impl Running {
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
-        let stdin = self.stdin.as_mut().expect("its standard input is open");
+        let stdin = self.stdin.as_mut().expect("standard input is open");
         stdin.write_all(bytes).and_then(|()| stdin.flush()).unwrap();
     }
 
@@ -179,12 +179,12 @@ impl Running {
         let started = Instant::now();
         while !self.out().contains(text) {
             let late = started.elapsed() > DEADLINE;
-            assert!(!late, "no {text:?} came\nstdout: {}\nstderr: {}", self.out(), self.err());
+            assert!(!late, "no {text:?} in the output\nstdout: {}\nstderr: {}", self.out(), self.err());
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let started = Instant::now();
@@ -193,7 +193,7 @@ impl Running {
                 break status;
             }
             if started.elapsed() > DEADLINE {
-                panic!("it does not end\nstdout: {}\nstderr: {}", self.out(), self.err());
+                panic!("the process does not end\nstdout: {}\nstderr: {}", self.out(), self.err());
             }
             std::thread::sleep(LOOK);
         };
@@ -201,7 +201,7 @@ impl Running {
         Ended { status, stdout: self.stdout.end(), stderr: self.stderr.end() }
     }
 
-    /// Closes its input and waits for its end.
+    /// Closes standard input and waits until the process ends.
     #[track_caller]
     pub fn finish(mut self) -> Ended {
         self.close_stdin();
@@ -218,23 +218,23 @@ impl Drop for Running {
     }
 }
 
-/// Processor time that the process has used.
+/// Returns the processor time that the process has used.
 pub fn cpu_time(pid: Pid) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-    // After the name in parentheses: state is the first field, user and system time the 12th and 13th.
+    // After the name in parentheses: field 1 is the state, fields 12 and 13 are user and system time.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 1000 / TICKS)
 }
 
-/// The most memory that the process has ever had resident, in bytes.
+/// Returns the peak resident memory of the process, in bytes.
 pub fn peak_memory(pid: Pid) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// The TCP ports of this device at which a process listens.
+/// Returns the TCP ports on which the process listens.
 pub fn listening(pid: Pid) -> Vec<u16> {
     let process = format!("/proc/{}", pid.as_raw_nonzero());
     let targets = std::fs::read_dir(format!("{process}/fd")).unwrap().flatten();
@@ -244,7 +244,7 @@ pub fn listening(pid: Pid) -> Vec<u16> {
         .collect();
     let table = std::fs::read_to_string(format!("{process}/net/tcp")).unwrap();
     let port = |line: &str| {
-        // Columns of proc(5): the local address, the state (0A listens), the inode.
+        // Columns, from proc(5): 1 is the local address, 3 the state (0A is listening), 9 the inode.
         let columns: Vec<&str> = line.split_whitespace().collect();
         let ours =
             columns.get(3) == Some(&"0A") && sockets.iter().any(|inode| columns.get(9) == Some(&&**inode));
@@ -253,7 +253,7 @@ pub fn listening(pid: Pid) -> Vec<u16> {
     table.lines().filter_map(port).collect()
 }
 
-/// Waits until the process computes nothing for a while: what it did has stopped, or waits.
+/// Waits until the process uses no processor time for a while, because its work has ended or is blocked.
 pub fn wait_until_idle(pid: Pid) {
     let mut last = (cpu_time(pid), Instant::now());
     wait_until("the process is idle", || {

@@ -1,6 +1,7 @@
 //! What a person at the prompt sees while they type: completion, hints, history, events, colour.
 //!
-//! In: keys at terminals of several widths. Out: their screens. Must not know: how any of it is found.
+//! In: keys at terminals of several widths. Out: their screens. Must not know: how completions and hints are
+//! found.
 
 use crate::bed::{Bed, GVM};
 use crate::guests;
@@ -24,13 +25,13 @@ fn usual(bed: &Bed) -> Terminal {
     open(bed, (24, 80), &[], &[])
 }
 
-/// Waits until the line of the cursor is this one.
+/// Waits until the cursor's line shows the prompt and this text.
 #[track_caller]
 fn wait_for_line(terminal: &Terminal, wanted: &str) {
     terminal.wait_for_prompt(None, |text| text == format!("(here) > {wanted}").trim_end());
 }
 
-/// Drops what is typed, and what was typed behind it at once.
+/// Discards the typed line with Ctrl-C.
 fn drop_line(terminal: &Terminal) {
     terminal.press(CTRL_C);
     wait_for_line(terminal, "");
@@ -42,7 +43,7 @@ fn functions_are_completed_with_their_signatures() {
     for size in [(24, 80), (24, 200)] {
         let terminal = open(&bed, size, &[], &[]);
         terminal.press(&format!("values.echo-s{TAB}"));
-        // What all have in common is typed; the menu tells them apart.
+        // Completion inserts the common prefix; the menu lists the candidates.
         terminal.wait("the menu", |screen| {
             let shown = screen.contents();
             let rows: Vec<&str> = shown.lines().filter(|row| row.starts_with("echo-s")).collect();
@@ -50,8 +51,8 @@ fn functions_are_completed_with_their_signatures() {
             all.iter().all(|row| rows.contains(row)).then_some(())
         });
         terminal.press(&format!("tring{TAB}"));
-        // The only one left is taken.
-        terminal.wait("a choice", |screen| screen.contents().contains("> values.echo-string").then_some(()));
+        // The only remaining candidate is inserted.
+        terminal.wait("the name", |screen| screen.contents().contains("> values.echo-string").then_some(()));
         drop_line(&terminal);
         terminal.press(&format!("math@1.0.0.a{TAB}1, ma{TAB}.a{TAB}2,3))\r"));
         terminal.wait_for_text("(here) > math@1.0.0.add(1, math.add(2,3))");
@@ -90,7 +91,7 @@ fn gpmd_that_does_not_answer_holds_no_key_up() {
     terminal.wait_for_text("p0: s32, p1: s32");
     let took = begun.elapsed();
     rustix::process::kill_process(bed.gpmd_pid(), rustix::process::Signal::CONT).unwrap();
-    // gpmd is given up after seconds: far less than that shows that nobody waits for it.
+    // A request to gpmd times out after seconds. A much shorter time shows that the prompt does not wait.
     assert!(took.as_millis() < 1500, "{took:?}");
 }
 
@@ -130,8 +131,8 @@ fn history_is_kept_between_runs() {
 #[test]
 fn events_stand_above_what_is_typed() {
     let bed = Bed::stocked();
-    // Shorter than the terminal, longer only with the prompt, and longer by itself; with letters of two
-    // bytes; and with the cursor in its first row.
+    // A line that is shorter than the terminal, one that is longer only with the prompt, and one that is
+    // longer by itself; one with letters of two bytes; and one with the cursor in its first row.
     let lines = [
         ("math.add(1, ".to_owned(), ""),
         (format!("math.add(1, {}", "0".repeat(62)), ""),
@@ -145,10 +146,10 @@ fn events_stand_above_what_is_typed() {
         terminal.wait_for_text("\n42\n");
         terminal.press(&typed);
         let whole = |screen: &vt100::Screen| screen.contents().contains(&format!("(here) > {typed}"));
-        terminal.wait("what is typed", |screen| whole(screen).then_some(()));
+        terminal.wait("the typed line", |screen| whole(screen).then_some(()));
         terminal.press(then);
         bed.eval(["--name", "guest", "Node.connect(here)"]).ok();
-        // vt100 joins rows that one line fills: what is typed stands there once, behind the events.
+        // vt100 joins the rows of a wrapped line, so the typed line appears once, after the events.
         terminal.wait("the events above", |screen| {
             let shown = screen.contents();
             let gone = shown.find("[guest is gone: shut down]")?;
@@ -157,7 +158,7 @@ fn events_stand_above_what_is_typed() {
         });
         let shown = terminal.wait("one prompt", |screen| Some(screen.contents()));
         assert_eq!(shown.matches("(here) > ").count(), 2, "{typed}:\n{shown}");
-        assert!(shown.contains("\n42\n[guest connected]"), "nothing above is lost: {typed}:\n{shown}");
+        assert!(shown.contains("\n42\n[guest connected]"), "output above is kept: {typed}:\n{shown}");
     }
 }
 
@@ -184,7 +185,7 @@ fn colour_is_for_terminals_that_want_it() {
     let bed = Bed::stocked();
     let plain = open(&bed, (24, 80), &[], &[("NO_COLOR", "1")]);
     plain.press("math.add(");
-    // Without colour a hint stands in brackets, so that it is not taken for what was typed.
+    // Without colour, a hint is in brackets, so that it does not look like typed text.
     plain.wait_for_text("math.add(  [p0: s32, p1: s32]");
     plain.press("x)\r");
     plain.wait_for_text("BAD_ARGUMENTS");
@@ -225,7 +226,7 @@ fn wrong_arguments_are_pointed_at_wherever_they_run() {
             "^".repeat(carets)
         );
         assert!(failed.contains(&wanted), "{statement}:\n{failed}\nwanted:\n{wanted}");
-        assert!(failed.contains(": func("), "the signature: {failed}");
+        assert!(failed.contains(": func("), "the signature is shown: {failed}");
     };
     points("math.add(1, xyz)", "xyz", 3);
     points("Node.run(kitchen, math.add(1, xyz))", "xyz", 3);
@@ -258,7 +259,7 @@ fn modules_are_listed_and_inspected() {
     assert_eq!(empty.eval(["Module.list()"]).ok(), "");
 }
 
-/// Long types go by the names that the module gives them, and `help` says once what those stand for.
+/// Long types are shown by their names in the module, and `help` defines each name once.
 #[test]
 fn long_types_have_their_names() {
     let bed = Bed::stocked();
@@ -270,7 +271,7 @@ fn long_types_have_their_names() {
          echo-enum: func(v: colour) -> colour\n  \
          colour: enum { red, green, blue, none }\n"
     );
-    // What is short says itself what to type.
+    // A short type is shown in full.
     assert_eq!(bed.eval(["help values.echo-bytes"]).ok(), "echo-bytes: func(v: list<u8>) -> list<u8>\n");
     let wrong = bed.eval(["values.echo-tree({name: 1})"]).fails("BAD_ARGUMENTS");
     assert!(wrong.contains("\n  echo-tree: func(v: tree) -> tree"), "{wrong}");

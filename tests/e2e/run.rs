@@ -1,7 +1,7 @@
-//! `gvm run`: arguments, environment, input, folders and endings of programs of both previews.
+//! `gvm run`: arguments, environment, input, folders and exit status of programs of WASI previews 1 and 2.
 //!
-//! In: command lines. Out: whether the guest had what it was given and nothing else, and whether the
-//! status is its own. Must not know: nodes.
+//! In: command lines. Out: whether the guest received what it was given and nothing else, and whether `gvm`
+//! exits with the guest's status. Must not know: how calls reach other nodes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,13 +12,13 @@ use crate::bed::Bed;
 use crate::guests::{self, p1, p2};
 use crate::process::Running;
 
-/// Each test of a program is one of both previews.
+/// Runs the test with the program built for each preview.
 fn both(name: &str, test: impl Fn(PathBuf)) {
     test(p1(name));
     test(p2(name));
 }
 
-/// Preview 2 knows success and failure; what status a failure had stays with the guest.
+/// Returns the exit status that `gvm` sees. Preview 2 reports only success or failure, without the number.
 fn seen(program: &std::path::Path, status: i32) -> i32 {
     if text(program).contains("wasip2") { i32::from(status != 0) } else { status }
 }
@@ -34,7 +34,7 @@ fn arguments_are_the_guests() {
         let out = bed.run([text(&args), "one", "--json", "-x", "--", ""]).ok();
         assert_eq!(out, "arg 0: args.wasm\narg 1: one\narg 2: --json\narg 3: -x\narg 4: --\narg 5: \n");
     });
-    assert!(!bed.home().join("gpmd.json").exists(), "a path needs no gpmd");
+    assert!(!bed.home().join("gpmd.json").exists(), "a path does not start gpmd");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn folders_are_what_was_granted() {
         assert_eq!(run(dir, &["size", "/data/b"]).ok(), "5\n");
         assert_eq!(run("granted", &["read", "granted/b"]).ok(), "words");
 
-        // Nothing beyond it, by no path.
+        // No path leads outside the granted folder.
         symlink(&outside, granted.join("link")).unwrap();
         symlink("..", granted.join("up")).unwrap();
         for path in ["/data/../outside", "/data/link", "/data/up/outside", text(&outside), "/etc/passwd"] {
@@ -221,7 +221,7 @@ fn output_that_is_lost_is_told() {
         let running = Running::start_as_is(command.stdout(writer));
         drop(command);
         drop(reader);
-        // The guest hears of it, and ends long before its output is more than it may write.
+        // The guest gets an error, and ends long before it reaches its output limit.
         let err = running.finish();
         assert!(!err.err().contains("LIMIT_EXCEEDED"), "{}", err.err());
     });
@@ -240,7 +240,7 @@ fn stored_modules() {
     cat.write(b"abc");
     assert_eq!(cat.finish().ok(), "ABC");
     let err = bed.run(["maths"]).fails("MODULE_NOT_FOUND");
-    assert!(err.contains("math"), "it says what is near: {err}");
+    assert!(err.contains("math"), "the error suggests a similar name: {err}");
     bed.run(["math@3.0.0"]).fails("MODULE_NOT_FOUND");
 }
 

@@ -1,7 +1,7 @@
-//! Sessions: what a peer may call, how long, and who lets it in.
+//! Sessions: what a peer may call, for how long, and how it is admitted.
 //!
-//! In: nodes with rights, terms and policies. Out: what their peers may do, and what they are told when
-//! that ends. Must not know: how a session is kept.
+//! In: nodes with rights, session times and policies. Out: what their peers may do, and what the peers are
+//! told when a session ends. Must not know: how a session is stored.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::guests;
 use crate::process::{Running, cpu_time, wait_for, wait_until};
 use crate::terminal::Terminal;
 
-/// The promise is 200 ms; a machine of two processors that runs other tests may take longer.
+/// The product promises 200 ms; a machine with two processors that also runs other tests may take longer.
 const BOUND: Duration = Duration::from_millis(1000);
 
-/// The coded error at the end of what a process wrote.
+/// Returns code, outcome and message of the last line of a process's output.
 #[track_caller]
 fn last_error(ended: &crate::process::Ended) -> (String, String, String) {
     let error = ended.json().last().unwrap()["error"].clone();
@@ -24,13 +24,13 @@ fn last_error(ended: &crate::process::Ended) -> (String, String, String) {
     (text("code"), text("outcome"), text("message"))
 }
 
-/// Waits until a node's guest computes.
+/// Waits until a node's guest uses processor time.
 fn wait_until_busy(pid: Pid) {
     let idle = cpu_time(pid);
-    wait_until("it spins", || cpu_time(pid) > idle + Duration::from_millis(100));
+    wait_until("the guest spins", || cpu_time(pid) > idle + Duration::from_millis(100));
 }
 
-/// Holds a node to it that its guest has stopped soon after this.
+/// Asserts that a node's guest stops within [`BOUND`] after `started`.
 #[track_caller]
 fn assert_stops(pid: Pid, started: Instant) {
     let mut last = (cpu_time(pid), Instant::now());
@@ -46,10 +46,10 @@ fn assert_stops(pid: Pid, started: Instant) {
     assert!(took < BOUND, "{took:?}");
 }
 
-/// The event of this kind among the lines of a node with `--json`.
+/// Waits for the first event of this kind in the output of a node with `--json`, and returns it.
 #[track_caller]
 fn wait_for_event(running: &Running, kind: &str) -> Json {
-    wait_for(&format!("the event {kind}; it said {}{}", running.out(), running.err()), || {
+    wait_for(&format!("the event {kind}; the output is {}{}", running.out(), running.err()), || {
         let out = running.out();
         let mut lines = out.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         lines.find_map(|line| serde_json::from_str::<Json>(line).ok().filter(|line| line["event"] == kind))
@@ -74,14 +74,14 @@ fn rights_by_pattern() {
     assert!(message.contains("to call `values.echo-u8`; it allows only `math.*`"), "{message}");
     let help = eval("anyone", "Node.run(b, values.echo-u8(7))").json()[1]["error"]["help"].clone();
     assert_eq!(help, "start `b` with `--allow-call 'anyone=values.echo-u8'` to allow it");
-    // A module's main is not one of its functions.
+    // The pattern for a function does not include the module's main.
     refused("friend", "Node.run(b, math)");
-    // What is not there is told to those alone who might have called it.
+    // Only a caller with the right to call a name learns that the name does not exist.
     let (code, ..) = last_error(&eval("friend", "Node.run(b, math.nothing())"));
     assert_eq!(code, "FUNCTION_NOT_FOUND");
     refused("friend", "Node.run(b, values.nothing())");
     refused("friend", "Node.run(b, nothing.at-all())");
-    // Instances are called by the same rights.
+    // The same rights apply to calls on instances.
     bed.eval(["--name", "friend", "Node.connect(b)", "Node.spawn(b, counter)"]).fails("NOT_PERMITTED");
     let said =
         bed.eval(["--json", "--name", "friend", "Node.connect(b)", "Node.spawn(b, math)", "i1.add(3, 4)"]);
@@ -90,14 +90,14 @@ fn rights_by_pattern() {
     let said = bed.eval(words.into_iter().chain(["i1.echo-u8(9)", "i1.echo-u16(9)"]));
     assert_eq!(said.json()[2]["result"], 9);
     assert_eq!(last_error(&said).0, "NOT_PERMITTED");
-    // The caller can look it up.
+    // The caller can list its rights.
     assert_eq!(
         bed.eval(["--name", "friend", "Node.connect(b)", "Node.rights(b)"]).ok(),
         "b\nmath.*\nvalues.echo-u8\n"
     );
     let rights = eval("anyone", "Node.rights(b)").json()[1]["result"].clone();
     assert_eq!(rights, serde_json::json!({ "calls": ["math.*"], "expires": null }));
-    // Without a rule everything is allowed, bytes that come along too.
+    // Without a rule everything is allowed, including modules that the caller sends.
     let _c = bed.node("c");
     assert_eq!(bed.eval(["Node.connect(c)", "Node.rights(c)"]).ok(), "c\neverything\n");
 }
@@ -140,7 +140,7 @@ fn rules_that_cannot_be_read() {
     assert_eq!(bed.gvm(["--session-time", "soon"]).status, Some(2));
 }
 
-/// Revoking stops what the peer runs here, frees its instances, and keeps it out.
+/// Revoking stops the peer's calls, frees its instances, and denies new connections from it.
 #[test]
 fn revoked() {
     let bed = Bed::stocked();
@@ -161,12 +161,12 @@ fn revoked() {
     let error = &lines.iter().find(|line| line["error"].is_object()).unwrap()["error"];
     assert_eq!((&error["code"], &error["outcome"]), (&"NOT_PERMITTED".into(), &"ran-and-failed".into()));
     b.tell("Node.list()");
-    assert_eq!(b.ask("Node.discover()"), "b", "it is not listed any more");
-    // It does not come back by itself, whatever the policy says.
+    assert_eq!(b.ask("Node.discover()"), "b", "the revoked peer is no longer listed");
+    // A revoked peer cannot reconnect by itself, whatever the policy allows.
     let denied = bed.eval(["--name", "a", "Node.connect(b)"]).fails("CONNECTION_DENIED");
     assert!(denied.contains("help: ask the person at `b` to run `Node.connect(a)` there"), "{denied}");
-    assert_eq!(bed.eval(["--name", "c", "Node.connect(b)"]).ok(), "b\n", "others do");
-    // A person who connects with it has it back.
+    assert_eq!(bed.eval(["--name", "c", "Node.connect(b)"]).ok(), "b\n", "other peers can connect");
+    // After the person at `b` connects to `a`, `a` may connect again.
     let mut a = bed.node("a");
     assert_eq!(b.ask("Node.connect(a)"), "a");
     assert_eq!(b.ask("Node.disconnect(a)"), "Client disconnected.");
@@ -195,13 +195,13 @@ fn expired() {
     let error = &lines.iter().find(|line| line["error"].is_object()).unwrap()["error"];
     assert_eq!((&error["code"], &error["outcome"]), (&"NOT_PERMITTED".into(), &"ran-and-failed".into()));
     assert!(error["message"].as_str().unwrap().contains("expired"), "{error}");
-    // It may connect again.
+    // The peer may connect again.
     let again = bed.eval(["--name", "a", "Node.connect(b)", "Node.run(b, values.echo-u8(1))"]).ok();
     assert!(again.ends_with("\n1\n"), "{again}");
     assert_eq!(b.finish().status, Some(0));
 }
 
-/// A person at a terminal whose node asks whom to accept.
+/// Starts a node at a terminal that asks the person there before it accepts a peer.
 fn asking(bed: &Bed) -> Terminal {
     let home = bed.home();
     let env = [("GHOST_HOME", home.to_str().unwrap()), ("NO_COLOR", "1")];
@@ -214,18 +214,18 @@ fn asking(bed: &Bed) -> Terminal {
 fn a_person_is_asked() {
     let bed = Bed::stocked();
     let b = asking(&bed);
-    // What is being typed stays as it is.
+    // The question does not change the line that is being typed.
     b.press("values.echo-u8(4");
     let a = bed.start_gvm(["eval", "--name", "a", "Node.connect(b)", "Node.run(b, values.echo-u8(5))"]);
     b.wait_for_text("a wants to connect. Allow? [y/N]");
-    wait_until("a knows", || a.err().contains("waiting for the user of b to accept"));
+    wait_until("a reports that it waits", || a.err().contains("waiting for the user of b to accept"));
     b.enter("2)");
     b.wait_for_text("\n42");
     b.enter("Yes");
     assert!(a.end().ok().ends_with("\n5\n"));
     b.wait_for_text("[a connected]");
     b.wait_for_text("[a is gone: shut down]");
-    // An empty line is a no.
+    // An empty line means no.
     let c = bed.start_gvm(["eval", "--name", "c", "Node.connect(b)"]);
     b.wait_for_text("c wants to connect. Allow? [y/N]");
     b.enter("");
@@ -241,7 +241,7 @@ fn who_asks_may_change_their_mind() {
     let first = bed.start_gvm(["eval", "--name", "first", "Node.connect(b)"]);
     b.wait_for_text("first wants to connect. Allow? [y/N]");
     let second = bed.start_gvm(["run", "--name", "second", "--node", "b", "math"]);
-    wait_until("it waits", || second.err().contains("waiting for the user of b to accept"));
+    wait_until("the second peer waits", || second.err().contains("waiting for the user of b to accept"));
     assert!(!b.text().contains("second wants"), "one question at a time:\n{}", b.text());
     let started = Instant::now();
     first.signal(Signal::INT);
@@ -264,7 +264,8 @@ fn nobody_is_there_to_be_asked() {
     assert_eq!(wait_for_event(&b, "ask-ended")["why"], "no one is there to answer");
 }
 
-/// A node that is told to end lets its peers' calls end first, takes no new ones, and says why it goes.
+/// A node that is told to end lets its peers' calls end first, refuses new ones, and gives its peers the
+/// reason.
 #[test]
 fn leaving_lets_calls_end() {
     let bed = Bed::stocked();
@@ -314,7 +315,7 @@ fn leaving_takes_back_what_does_not_end() {
     }
 }
 
-/// Events reach scripts: as JSON among the results, or for people on standard error.
+/// Scripts receive events: as JSON between the results with `--json`, otherwise as text on standard error.
 #[test]
 fn events_in_scripts() {
     let mut bed = Bed::stocked();
@@ -325,7 +326,7 @@ fn events_in_scripts() {
     assert_eq!(wait_for_event(&json, "connected"), serde_json::json!({ "event": "connected", "node": "a" }));
     let down = serde_json::json!({ "event": "down", "node": "a", "why": "shut down" });
     assert_eq!(wait_for_event(&json, "down"), down);
-    wait_until("people are told", || plain.running.err().contains("[a is gone: shut down]"));
+    wait_until("the other node reports it", || plain.running.err().contains("[a is gone: shut down]"));
     assert!(plain.running.err().starts_with("[a connected]\n"), "{}", plain.running.err());
     bed.kill_gpmd();
     wait_for_event(&json, "gpmd-lost");
@@ -336,10 +337,10 @@ fn events_in_scripts() {
     json.write(b"Node.connect(b)\n");
     json.wait_for_out("\"result\":\"b\"");
     killed.kill();
-    wait_until("its loss is told", || {
+    wait_until("the loss of b is reported", || {
         json.out().contains(r#"{"event":"down","node":"b","why":"connection lost"}"#)
     });
-    // A result has no member `event`.
+    // A line is either an event or a result.
     let ended = json.finish();
     assert_eq!(ended.status, Some(0));
     assert!(ended.json_lines().iter().all(|line| line["event"].is_string() != line.get("result").is_some()));

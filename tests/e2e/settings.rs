@@ -1,6 +1,6 @@
-//! `config.toml` in the home, and what the programs say of themselves to shells and to `man`.
+//! `config.toml` in the home; shell completions, man pages, `--help` and `gvm inspect`.
 //!
-//! In: settings, flags, the environment. Out: which of them counts. Must not know: how they are read.
+//! In: settings, flags, the environment. Out: which of them takes effect. Must not know: how they are read.
 
 use std::fs;
 use std::net::TcpListener;
@@ -32,7 +32,7 @@ fn policies_and_names_come_from_the_file() {
     configure(&bed, "name = \"kitchen\"\naccept = [\"friend\"]\nallow-call = [\"math.*\"]\n");
     let mut kitchen = Running::start(&mut bed.command(GVM));
     crate::process::wait_until("the node is there", || bed.nodes() == ["kitchen"]);
-    // A command's own node does not take the name of the one that stays.
+    // The node of a single command does not use the configured name.
     bed.eval(["--name", "stranger", "Node.connect(kitchen)"]).fails("CONNECTION_DENIED");
     let friend = |statement: &str| bed.eval(["--name", "friend", "Node.connect(kitchen)", statement]);
     assert!(friend("Node.run(kitchen, math.add(1, 2))").ok().ends_with("3\n"));
@@ -76,7 +76,7 @@ fn mistakes_in_the_file_are_told_by_their_line() {
         let error = bed.eval(["math.add(1, 2)"]).fails("SYNTAX");
         assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
     }
-    // What runs can be asked and ended whatever the file says.
+    // `gpmd status` works although the file has a mistake.
     bed.gpmd(["status"]).ok();
 }
 
@@ -90,7 +90,7 @@ fn the_daemon_has_its_own_part() {
     let mut start = bed.command(GPMD);
     let failed = Running::start(start.env_remove("GPMD_PORT").args(["start"])).finish();
     assert!(failed.fails("PORT_IN_USE").contains(&port.to_string()));
-    // The environment stands above the file.
+    // The environment overrides the file.
     bed.start_gpmd();
     assert!(!bed.gpmd(["status"]).ok().contains(&port.to_string()));
 }
@@ -111,7 +111,7 @@ fn shells_and_man_are_told() {
         assert!(page.contains(&format!(".TH {name} 1")), "{page}");
         Running::start(bed.command(program).args(["man", "pages"])).finish().ok();
     }
-    assert!(!bed.home().exists(), "nothing of this needs a home");
+    assert!(!bed.home().exists(), "none of these commands creates a home");
     for page in ["gvm.1", "gvm-run.1", "gvm-doctor.1", "gpmd.1", "gpmd-wasm-upload.1"] {
         assert!(bed.folder().join("pages").join(page).exists(), "{page}");
     }
@@ -147,7 +147,7 @@ fn what_a_module_needs_is_told() {
     assert!(flags.contains(&"--dir"), "{flags:?}");
     let foreign = bed.gvm(["inspect", crate::guests::wat("unknown-import").to_str().unwrap()]).ok();
     assert!(foreign.contains("cannot run here: no node offers\n  environment.launch"), "{foreign}");
-    // Types that a world uses need nobody to offer them: this one runs.
+    // An import that only brings types needs no node to offer it, so this module can run.
     let values = bed.gvm(["inspect", "--json", crate::guests::values().to_str().unwrap()]).json();
     assert_eq!(values[0]["unsatisfied"], serde_json::json!([]), "{values:?}");
 }

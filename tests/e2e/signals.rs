@@ -1,6 +1,7 @@
-//! Signals from outside: who asks a program to end has it leave in order, what is ignored stays so.
+//! Signals: a signal to end makes a program shut down in order; ignored signals stay ignored.
 //!
-//! In: programs and signals. Out: how they ended, and what they left. Must not know: what they do.
+//! In: programs and signals. Out: exit statuses, messages to peers, and files that are left behind. Must not
+//! know: how the programs handle signals.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use crate::bed::{Bed, GPMD, GVM};
 use crate::process::{Running, wait_until};
 
-/// Whoever asks a node to end by a signal has it leave in order.
+/// A signal to end makes a node shut down in order.
 #[test]
 fn signals_end_in_order() {
     let bed = Bed::stocked();
@@ -21,13 +22,13 @@ fn signals_end_in_order() {
         b.running.signal(signal);
         let ended = b.running.end();
         assert_eq!(ended.status, Some(status), "{}", ended.err());
-        wait_until("a is told", || {
+        wait_until("a reports the shutdown", || {
             a.running.err().matches("[b is gone: shut down]").count() == usize::from(status == 129) + 1
         });
     }
 }
 
-/// A node that nobody types at says who it is and what happens to it; being told to end is its usual end.
+/// `gvm serve` prints the node's name, id and events; it exits with status 0 after a signal to end.
 #[test]
 fn a_served_node_ends_well() {
     let bed = Bed::stocked();
@@ -45,18 +46,18 @@ fn a_served_node_ends_well() {
         let first: serde_json::Value = serde_json::from_str(ended.out().lines().next().unwrap()).unwrap();
         assert_eq!(first["node"], "served");
         assert!(first["id"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
-        wait_until("a is told", || {
+        wait_until("a reports the shutdown", || {
             a.running.err().matches("[served is gone: shut down]").count() == times + 1
         });
     }
-    // For people.
+    // Without `--json`.
     let served = Running::start(bed.command(GVM).args(["serve", "--name", "served"]));
     served.wait_for_out("GVM has been created served (");
     served.signal(Signal::TERM);
     assert_eq!(served.end().status, Some(0));
 }
 
-/// The same command, as `nohup` or a shell's background job would start it.
+/// Returns the same command with these signals ignored, as `nohup` or a shell's background job starts it.
 fn ignoring(command: &Command, signals: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]);
@@ -93,12 +94,12 @@ fn what_is_ignored_stays_ignored() {
     wait_until("gpmd answers", answers);
     gpmd.signal(Signal::HUP);
     gpmd.signal(Signal::INT);
-    assert!(answers(), "it lives on");
+    assert!(answers(), "gpmd still answers");
     gpmd.signal(Signal::TERM);
     assert_eq!(gpmd.end().status, Some(0));
 }
 
-/// The folder of a demo goes with it, however it is asked to end.
+/// A demo deletes its folder, whichever signal ends it.
 #[test]
 fn the_demo_leaves_nothing_behind() {
     let bed = Bed::bare();

@@ -1,7 +1,7 @@
-//! Who is not of the home: another user, and the same user with another home.
+//! Access from outside a home: by another user, and by the same user with another home.
 //!
-//! In: a running home with names that would be noticed. Out: refusals that tell nothing. Must not know: how
-//! anybody is recognised.
+//! In: a running home with distinctive names. Out: refusals that contain none of these names. Must not know:
+//! how callers are authenticated.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -16,22 +16,23 @@ use crate::bed::{Bed, GPMD, GVM};
 use crate::guests;
 use crate::process::Running;
 
-/// Names that no stranger may hear.
+/// Names that must not appear in anything that an outsider receives.
 const SECRETS: [&str; 2] = ["hidden-node", "hidden-module"];
 
-/// How long a stranger waits for a word.
+/// How long an outsider waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Nobody, on every Linux.
+/// The user id of `nobody` on Linux.
 const ANOTHER: u32 = 65534;
 
-/// Knocks at a place: says hello in clear text, and gives what is heard, or why it may not come in.
+/// Connects to an address and sends a message in clear text. Returns the bytes received, or the error of the
+/// connection.
 fn knock_at(place: &str) -> Result<Vec<u8>, ErrorKind> {
     fn hear(mut at: impl Read + Write) -> Vec<u8> {
-        // The first frame of Cap'n Proto's own greeting.
+        // The first frame of a Cap'n Proto connection.
         let hello = b"\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\x08\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0";
         let mut heard = Vec::new();
-        // Whoever is cut off in the middle has heard what it has heard.
+        // If the connection is closed early, the bytes received until then count.
         let _ = at.write_all(hello).and_then(|()| at.read_to_end(&mut heard));
         heard
     }
@@ -50,10 +51,10 @@ fn knock_at(place: &str) -> Result<Vec<u8>, ErrorKind> {
     }
 }
 
-/// Where this program is told what to knock at, when it is run by another user.
+/// The environment variable with the addresses to connect to, when another user runs this test binary.
 const PLACES: &str = "GVM_KNOCK_AT";
 
-/// Knocks for [`knock`], in a process of its own; among the tests it has nothing to do.
+/// Connects to the addresses for [`knock`], in a separate process. In a usual test run it does nothing.
 #[test]
 fn knocking() {
     for place in std::env::var(PLACES).unwrap_or_default().lines() {
@@ -64,7 +65,7 @@ fn knocking() {
     }
 }
 
-/// What another user hears at these places.
+/// Returns what another user receives at these addresses.
 #[track_caller]
 fn knock(bed: &Bed, places: &[String]) -> Vec<String> {
     let program = copy(bed, std::env::current_exe().unwrap().to_str().unwrap());
@@ -95,7 +96,7 @@ fn known() -> (Bed, crate::bed::Node, Vec<String>) {
     }
     places.extend(["address", "command_address"].map(|key| status[key].as_str().unwrap().to_owned()));
     let ports = crate::process::listening(node.pid());
-    assert!(!ports.is_empty(), "a node has a port");
+    assert!(!ports.is_empty(), "a node listens on a port");
     places.extend(ports.iter().map(|port| format!("tcp:127.0.0.1:{port}")));
     (bed, node, places)
 }
@@ -112,17 +113,17 @@ fn another_user_is_told_nothing() {
     }
     let (bed, _node, places) = known();
     let sockets = places.iter().filter(|place| place.starts_with("unix:")).count();
-    // The folder keeps others out; a port says no more than that it speaks TLS.
+    // The folder's permissions keep others out; a port only shows that it speaks TLS.
     open(bed.folder(), 0o755);
     let said = knock(&bed, &places);
     assert!(said[..sockets].iter().all(|said| said == "refused PermissionDenied"), "{said:?}");
-    // A TLS alert at the most.
+    // At most a TLS alert.
     let little = |said: &String| {
         let heard = said.split(' ').nth(1).and_then(|count| count.parse::<usize>().ok());
         said.starts_with("heard ") && heard.is_some_and(|bytes| bytes <= 7)
     };
     assert!(said[sockets..].iter().all(little), "{said:?}");
-    // Where somebody opened the folder meanwhile, the kernel says who knocks.
+    // When the folder's permissions are opened, the peer's user id from the kernel still keeps others out.
     let reach = |mode| {
         open(&bed.home(), mode);
         open(&bed.home().join("nodes"), mode);
@@ -133,7 +134,7 @@ fn another_user_is_told_nothing() {
     }
     let said = knock(&bed, &places[..sockets]);
     assert!(said.iter().all(|said| said.trim_end() == "heard 0"), "{said:?}");
-    // Our own programs, run by somebody else, come no further.
+    // `gvm` and `gpmd`, run by another user, are refused as well.
     for (program, args) in [(GPMD, &["status"][..]), (GVM, &["eval", "Node.discover()"])] {
         let program = copy(&bed, program);
         let mut command = Command::new(program);
@@ -145,10 +146,10 @@ fn another_user_is_told_nothing() {
         assert!(said.starts_with("HOME_INSECURE: ") || said.starts_with("AUTH_FAILED: "), "{said}");
     }
     reach(0o700);
-    assert_eq!(bed.nodes(), ["hidden-node"], "nobody is harmed");
+    assert_eq!(bed.nodes(), ["hidden-node"], "the node is still registered");
 }
 
-/// A program where everybody can run it.
+/// Copies a program to a place where every user can run it.
 fn copy(bed: &Bed, program: &str) -> PathBuf {
     let to = bed.folder().join(Path::new(program).file_name().unwrap());
     std::fs::copy(program, &to).unwrap();

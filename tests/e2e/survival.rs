@@ -1,8 +1,8 @@
 //! gpmd killed at any moment, and files damaged in any place.
 //!
-//! In: `kill -9`, flipped bytes. Out: calls that do not fail for it, modules that are whole, nodes that are
-//! found again; results that are right or `MODULE_CORRUPT`. `GVM_ROUNDS` says how often. Must not know: how
-//! any of it survives.
+//! In: `kill -9`, flipped bits. Out: calls that still succeed, modules that are intact, nodes that are
+//! registered again; right results or `MODULE_CORRUPT`. `GVM_ROUNDS` sets the number of rounds. Must not
+//! know: how the product recovers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,11 +13,11 @@ use crate::bed::{Bed, Node};
 use crate::dice::{Dice, rounds};
 use crate::process::{Running, wait_until};
 
-/// How soon every node is found again once gpmd is back. The product promises 3 s; a machine that builds
-/// and tests beside this has little time for it.
+/// The time within which every node is registered again after gpmd restarts. The product promises 3 s; a
+/// machine that also builds and runs other tests may take longer.
 const FOUND: Duration = Duration::from_secs(10);
 
-/// A module whose one function gives one number.
+/// Returns the text of a module with one function, which returns this number.
 fn numbered(number: u64) -> String {
     format!(r#"(module (func (export "number") (result i64) (i64.const {number})))"#)
 }
@@ -68,7 +68,7 @@ fn gpmd_killed_at_any_moment() {
     drop(b);
 }
 
-/// Who lives there, by name and id.
+/// Returns the registered nodes by name and id.
 fn lives(bed: &Bed) -> Vec<(String, String)> {
     let Ok(status) = serde_json::from_slice::<serde_json::Value>(&bed.gpmd(["status", "--json"]).stdout)
     else {
@@ -79,7 +79,7 @@ fn lives(bed: &Bed) -> Vec<(String, String)> {
     nodes.map(|node| (text(&node["name"]), text(&node["id"]))).collect()
 }
 
-/// Calls one after the other, here and on the other node; each must succeed.
+/// Makes calls one after the other, here and on the other node, until `stop`. Each must succeed.
 fn call_on(a: &mut Node, stop: &AtomicBool) -> i32 {
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -92,7 +92,7 @@ fn call_on(a: &mut Node, stop: &AtomicBool) -> i32 {
     calls
 }
 
-/// Uploads one module after the other and notes what was acknowledged.
+/// Uploads one module after the other until `stop`, and records those that were acknowledged.
 fn upload_on(home: &Path, folder: &Path, stop: &AtomicBool, acknowledged: &Mutex<Vec<u64>>) {
     let file = folder.join("numbered.wat");
     for number in 0.. {
@@ -107,17 +107,17 @@ fn upload_on(home: &Path, folder: &Path, stop: &AtomicBool, acknowledged: &Mutex
         match ended.status {
             Some(0) => {
                 acknowledged.lock().unwrap().push(number);
-                // Some at every moment, not as many as there can be: each is looked at in the end.
+                // A pause limits the number of uploads, because each is checked at the end.
                 std::thread::sleep(Duration::from_millis(50));
             }
-            // Told that it was not done, and why.
+            // The upload failed with one of the codes `GPMD_…`.
             Some(1) => assert!(ended.err().starts_with("GPMD_"), "{}", ended.err()),
             other => panic!("{other:?}: {}", ended.err()),
         }
     }
 }
 
-/// Every file below a folder that holds anything.
+/// Returns every file below a folder that is not empty.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -125,7 +125,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         match path.metadata() {
             Ok(meta) if meta.is_dir() => found.extend(files(&path)),
             Ok(meta) if meta.len() > 0 => found.push(path),
-            // A lock.
+            // Lock files are empty.
             _ => {}
         }
     }
@@ -148,15 +148,11 @@ fn bytes_flipped_in_any_place() {
             .collect();
         let stored = round % 2 == 0;
         if stored && dice.below(4) > 0 {
-            // Without compiled code the module must be read.
+            // Without the compiled code, a call must read the module.
             std::fs::remove_dir_all(&compiled).unwrap();
         }
         if !stored {
-            assert_eq!(
-                call().ok(),
-                "\"whole\"\n",
-                "what was damaged before costs no more than a recompilation"
-            );
+            assert_eq!(call().ok(), "\"whole\"\n", "earlier damage costs no more than a recompilation");
         }
         let all = if stored { files(&bed.home().join("modules")) } else { files(&compiled) };
         let damaged = dice.one_of(&all);
@@ -182,7 +178,7 @@ fn bytes_flipped_in_any_place() {
     assert_eq!(call().ok(), "\"whole\"\n");
 }
 
-/// Writes over a file, whoever may not write to it.
+/// Overwrites a file, even one that is read-only, and keeps its permissions.
 fn overwrite(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
     let permissions = std::fs::metadata(path).unwrap().permissions();

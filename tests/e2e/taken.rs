@@ -1,7 +1,7 @@
-//! What cannot run is refused when it is stored or looked at, in plain words; what runs is stored, whatever tools
-//! make of it.
+//! Which modules are accepted: a module that cannot run is refused with a clear message when it is stored or
+//! inspected; a module that can run is stored, even if the WIT tools cannot show it.
 //!
-//! In: modules that are valid and cannot run here, and odd ones that can. Out: the same answer from `inspect`,
+//! In: valid modules that cannot run here, and unusual ones that can. Out: the same answer from `inspect`,
 //! `upload` and `run`. Must not know: the engine.
 
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::bed::Bed;
 use crate::guests;
 
-/// Modules that need what the engine does not run, and a part of the sentence that says so.
+/// Modules that need a feature that GVM does not run, each with a part of the error message.
 const REFUSED: &[(&str, &str)] = &[
     ("(module (memory 1 1 shared) (func (export \"f\")))", "needs threads, which GVM does not run"),
     ("(module (import \"e\" \"m\" (memory 1 1 shared)))", "needs threads, which GVM does not run"),
@@ -47,10 +47,10 @@ fn what_cannot_run_is_refused_in_plain_words() {
             assert_eq!(line["error"]["outcome"], "not-started", "{wat}");
         }
     }
-    assert_eq!(bed.gpmd(["wasm", "list", "--json"]).ok(), "[]\n", "none is stored");
+    assert_eq!(bed.gpmd(["wasm", "list", "--json"]).ok(), "[]\n", "no refused module is stored");
 }
 
-/// Valid components that the WIT tools panic on.
+/// Valid components on which the WIT tools panic, each with a call and its result.
 const NO_WIT: &[(&str, &str, &str)] = &[
     (
         r#"(component (core module $m (func (export "f") (result i32) i32.const 7)) (core instance $i (instantiate $m))
@@ -77,7 +77,11 @@ fn what_runs_is_stored_though_its_wit_cannot_be_shown() {
         let file = bed.write(&format!("{name}.wat"), wat);
         let path = file.to_str().unwrap();
         let inspected = bed.gvm(["inspect", path]);
-        assert_eq!((inspected.status, inspected.err()), (Some(0), String::new()), "no panic is told");
+        assert_eq!(
+            (inspected.status, inspected.err()),
+            (Some(0), String::new()),
+            "the panic of the WIT tools is not shown"
+        );
         assert!(inspected.out().starts_with("component\n"), "{}", inspected.out());
         assert_eq!(bed.gvm(["inspect", "--json", path]).json()[0]["wit"], serde_json::Value::Null);
         bed.upload(&name, &file);
@@ -94,7 +98,7 @@ fn what_runs_is_stored_though_its_wit_cannot_be_shown() {
 #[test]
 fn imports_that_nobody_serves_are_told_before_compiling() {
     let bed = Bed::new();
-    // So much code that compiling it would take many times as long as looking at its imports.
+    // Compiling this much code takes many times as long as checking its imports.
     let functions = "(func (param i64) (result i64) ".to_owned()
         + &"(i64.add (local.get 0) ".repeat(400)
         + "(i64.const 1)"
@@ -124,10 +128,10 @@ fn imports_that_nobody_serves_are_told_before_compiling() {
         );
     }
     eprintln!("told twice in {:?}", started.elapsed());
-    assert_eq!(bed.compiled(), 0, "nothing was compiled for it");
+    assert_eq!(bed.compiled(), 0, "imports are checked before a module is compiled");
 }
 
-/// Imports that are offered, and not as the module wants them: which, and how they differ.
+/// For an import that is offered with another type, the error names the import and how the types differ.
 #[test]
 fn imports_of_another_type_are_told_by_name() {
     let bed = Bed::bare();
@@ -186,7 +190,7 @@ fn limits_are_told_with_their_numbers() {
     let file = bed.write("memories.wat", memories);
     let err = bed.run(["--invoke", "f()", file.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
     assert!(err.contains("65 memories") && err.contains("limit is 64"), "{err}");
-    // A node and a command of its own allow the same.
+    // A node and the node of a single command have the same limits.
     let ninety =
         bed.write("ninety.wat", format!("(module {} (func (export \"f\")))", "(table 1 funcref)".repeat(99)));
     bed.run(["--invoke", "f()", ninety.to_str().unwrap()]).ok();
@@ -196,7 +200,7 @@ fn limits_are_told_with_their_numbers() {
     bed.eval(["Node.connect(b)", "Node.run(b, ninety.f())"]).ok();
 }
 
-/// The same limit applies in a node and in a command of its own.
+/// The same limit applies in a node and in the node of a single command.
 #[test]
 fn too_many_core_instances_are_refused_before_compiling() {
     let bed = Bed::new();
@@ -222,7 +226,7 @@ fn too_many_core_instances_are_refused_before_compiling() {
 #[test]
 fn resource_handles_have_a_limit() {
     let bed = Bed::bare();
-    // Resources of its own, and resources of its host.
+    // Resources that the guest defines, and resources of the host.
     for (name, wat) in [
         (
             "own.wat",

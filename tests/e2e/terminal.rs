@@ -1,7 +1,7 @@
-//! A real terminal: a program behind a pseudo terminal, and the screen that a person would see.
+//! A program in a pseudo terminal, and the screen that a person would see.
 //!
-//! In: keys. Out: the screen's text. It answers the questions that programs ask a terminal. Must not
-//! know: which program it shows.
+//! In: keys. Out: the screen's text. It answers the program's requests for the cursor position, as a terminal
+//! does. Must not know: which program it shows.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::process::{DEADLINE, wait_for};
 const ROWS: u16 = 400;
 const COLUMNS: u16 = 160;
 
-/// A question for the cursor's place.
+/// The escape sequence with which a program requests the cursor position.
 const WHERE: &[u8] = b"\x1b[6n";
 
 pub struct Terminal {
@@ -31,12 +31,12 @@ struct Shown {
 }
 
 impl Terminal {
-    /// Starts a program in a terminal so tall that nothing leaves it.
+    /// Starts a program in a terminal that is so tall that nothing scrolls off the screen.
     pub fn open(program: &str, args: &[&str], env: &[(&str, &str)], folder: &Path) -> Terminal {
         Terminal::sized((ROWS, COLUMNS), program, args, env, folder)
     }
 
-    /// Starts a program in a terminal of so many rows and columns.
+    /// Starts a program in a terminal with this number of rows and columns.
     pub fn sized(
         (rows, cols): (u16, u16),
         program: &str,
@@ -53,7 +53,7 @@ impl Terminal {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");
-        // Many daemons live at once here: each takes ports that are free.
+        // Many daemons run at the same time, so each uses free ports.
         command.env("GPMD_PORT", "0");
         command.env("GPMD_COMMAND_PORT", "0");
         env.iter().for_each(|(name, value)| command.env(name, value));
@@ -79,13 +79,13 @@ impl Terminal {
         self.press(&format!("{line}\r"));
     }
 
-    /// Waits for the program's end; its exit status.
+    /// Waits until the program ends; returns its exit status.
     #[track_caller]
     pub fn end(mut self) -> u32 {
         wait_for("the program has ended", || self.child.try_wait().unwrap()).exit_code()
     }
 
-    /// The screen's lines without the spaces at their ends.
+    /// Returns the screen's lines without trailing spaces.
     pub fn lines(&self) -> Vec<String> {
         lines(self.shown.parser.lock().unwrap().screen())
     }
@@ -94,7 +94,7 @@ impl Terminal {
         self.lines().join("\n")
     }
 
-    /// Waits until the screen shows what is looked for.
+    /// Waits until `look` finds a value on the screen, and returns that value.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, look: impl Fn(&vt100::Screen) -> Option<T>) -> T {
         let started = Instant::now();
@@ -113,7 +113,7 @@ impl Terminal {
         }
     }
 
-    /// Whether anything on the screen has a colour.
+    /// Returns whether anything on the screen has a colour.
     pub fn is_coloured(&self) -> bool {
         let parser = self.shown.parser.lock().unwrap();
         let screen = parser.screen();
@@ -130,7 +130,7 @@ impl Terminal {
         self.wait(&format!("{text:?}"), |screen| screen.contents().contains(text).then_some(()));
     }
 
-    /// Waits for an empty prompt below this row, and gives its row and text.
+    /// Waits until the cursor's line, below this row, is a prompt; returns its row and text.
     #[track_caller]
     pub fn wait_for_prompt(&self, below: Option<usize>, is_prompt: impl Fn(&str) -> bool) -> (usize, String) {
         self.wait("a prompt", |screen| {
@@ -166,7 +166,7 @@ fn show(mut from: Box<dyn Read + Send>, to: &Shown, answers: &Mutex<Box<dyn Writ
             let answer = format!("\x1b[{};{}R", row + 1, column + 1);
             let _ = answers.lock().unwrap().write_all(answer.as_bytes());
         }
-        // A question may be cut in two; the screen waits for its other half.
+        // A read may end within a request; the rest of the request comes with the next read.
         let cut = (1..WHERE.len()).rev().find(|length| kept.ends_with(&WHERE[..*length])).unwrap_or(0);
         let rest = kept.split_off(kept.len() - cut);
         to.parser.lock().unwrap().process(&kept);

@@ -1,9 +1,9 @@
-//! Whole sessions, typed at a real terminal and compared with a file letter for letter.
+//! Whole sessions, typed at a real terminal and compared with a file character by character.
 //!
-//! In: `tests/transcripts/*.txt`, and the ```console blocks of the README and the tour: what a person types after
-//! a prompt, and what the screen then shows. Out: where the product differs. `GVM_BLESS=1` rewrites the files.
-//! Generated names of nodes, ids and folders vary; they are replaced by those of the file. Must not know: what
-//! any statement means.
+//! In: `tests/transcripts/*.txt`, and the ```console blocks of the README and the tour: what a person types
+//! after a prompt, and what the screen then shows. Out: where the product differs. `GVM_BLESS=1` rewrites the
+//! files. Generated names of nodes, ids and folders vary; they are replaced by those in the file. Must not
+//! know: what the statements mean.
 //!
 //! A line that begins with `# ` is not typed: `# node NAME` starts a node in the background at that point.
 
@@ -17,7 +17,7 @@ use crate::terminal::Terminal;
 
 const CREATED: &str = "GVM has been created ";
 const STARTED: &str = "GPMD is running in the background.\n";
-/// Where the demo's tour names its second node.
+/// The start of the line with which the demo's tour names its second node.
 const TOUR: &str = "  Node.connect(";
 
 #[test]
@@ -50,10 +50,11 @@ fn live() {
     play("live");
 }
 
-/// The section whose modules other tools build first: `tests/languages` plays it.
+/// The section whose modules need other tools to build; `tests/languages` plays it.
 const BUILT_ELSEWHERE: &str = "Modules in four languages";
 
-/// Plays every other ```console block of a document. A block that begins with a greeting is a session of the demo.
+/// Plays the ```console blocks of all other sections. A block that begins with a greeting is a session of the
+/// demo.
 #[track_caller]
 fn play_document(document: &str) {
     let text = fs::read_to_string(guests::repository().join(document)).unwrap();
@@ -65,7 +66,7 @@ fn play_document(document: &str) {
         let demo = block.starts_with(CREATED);
         let typed = match demo {
             true => format!("$: gvm demo\n{block}(node-5488) > exit\n"),
-            // The other node of the example.
+            // Starts the second node of the example.
             false => block.replacen(STARTED, &format!("{STARTED}# node node-8399\n"), 1),
         };
         let shown = Player::new("$: ", &typed).play(&typed);
@@ -87,7 +88,7 @@ fn tour() {
     play_document("docs/tour.md");
 }
 
-/// What a session of the demo shows, without what the documents leave out: how it was started, its tour, its end.
+/// Removes from a demo session what the documents leave out: its start, its tour and its end.
 fn without_surroundings(shown: &str) -> String {
     let ends = ["$: gvm demo", "(node-5488) > exit", "Goodbye :("];
     let mut in_tour = false;
@@ -113,19 +114,19 @@ fn play(name: &str) {
     let differs = expected.lines().zip(shown.lines()).position(|(a, b)| a != b);
     let line = differs.unwrap_or(expected.lines().count().min(shown.lines().count())) + 1;
     panic!(
-        "{name}.txt differs at line {line} (GVM_BLESS=1 takes what is shown).\nexpected:\n{expected}\nshown:\n{shown}"
+        "{name}.txt differs at line {line} (GVM_BLESS=1 rewrites the file).\nexpected:\n{expected}\nshown:\n{shown}"
     );
 }
 
-/// A shell at a terminal, in a folder with what transcripts speak of.
+/// A shell at a terminal, in a folder with the files that the transcripts use.
 struct Player {
     prompt: &'static str,
     // Dropped in this order: terminal, nodes, the home.
     terminal: Terminal,
     nodes: Vec<Node>,
-    /// Names as they are, and as the file has them.
+    /// Pairs of a node's real name and its name in the file.
     names: Vec<(String, String)>,
-    /// The names that the file gives to nodes whose name was not chosen, still to come.
+    /// The file's names of nodes that have not greeted yet, in reverse order.
     unnamed: Vec<String>,
     bed: Bed,
 }
@@ -141,7 +142,7 @@ impl Player {
             ("PATH", &path),
             ("GHOST_HOME", home.to_str().unwrap()),
             ("NO_COLOR", "1"),
-            // The usual ports belong to whoever runs the tests.
+            // The default ports may be in use by a daemon of the person who runs the tests.
             ("GPMD_PORT", "0"),
             ("GPMD_COMMAND_PORT", "0"),
         ];
@@ -150,7 +151,7 @@ impl Player {
         Player { prompt, terminal, nodes: Vec::new(), names: Vec::new(), unnamed, bed }
     }
 
-    /// Types every line that stands behind a prompt and gives the whole session as the screen shows it.
+    /// Types every line that follows a prompt; returns the whole session as the screen shows it.
     fn play(mut self, expected: &str) -> String {
         let mut notes: Vec<(usize, &str)> = Vec::new();
         let mut typed = 0;
@@ -189,13 +190,13 @@ impl Player {
         row
     }
 
-    /// What is typed in this line of the file, if anything is.
+    /// Returns what is typed in this line of the file, if anything.
     fn keys<'a>(&self, line: &'a str) -> Option<&'a str> {
         let at_gvm = || line.strip_prefix('(')?.split_once(") > ").map(|(_, keys)| keys);
         line.strip_prefix(self.prompt).or_else(at_gvm)
     }
 
-    /// Starts a node whose real name sorts behind every default name, as the file's does.
+    /// Starts a node. Its real name sorts after every generated name, as its name in the file does.
     fn start_node(&mut self, shown: &str) {
         let real = match shown.strip_prefix("node-") {
             Some(_) => format!("node-9999{}", self.nodes.len()),
@@ -205,7 +206,7 @@ impl Player {
         self.names.push((real, shown.to_owned()));
     }
 
-    /// The screen, with names, ids and folders as the file has them, and the file's notes in their places.
+    /// Returns the screen with the file's names, ids and folders, and with the file's notes in their places.
     fn transcript(&self, notes: &[(usize, &str)], expected: &str) -> String {
         let mut ids = expected.lines().filter_map(id).collect::<Vec<_>>().into_iter();
         let mut notes = notes.iter().peekable();
@@ -234,7 +235,7 @@ impl Player {
     }
 }
 
-/// A frame of a backtrace without its place in the code, which is not always told to the byte.
+/// Removes the code offset from a frame of a backtrace, because the offset is not always exact.
 fn without_offset(line: &str) -> String {
     match line.split_once(" (wasm 0x") {
         Some((frame, offset)) if offset.ends_with(')') => format!("{frame} (wasm 0x...)"),
@@ -242,7 +243,7 @@ fn without_offset(line: &str) -> String {
     }
 }
 
-/// The folder as a reader of the README has it: programs in the path and where a build leaves them.
+/// Fills the folder as the README assumes: the programs are in the path and in `target/release`.
 fn furnish(bed: &Bed) {
     let folder = bed.folder();
     for place in ["bin", "target/release"] {
@@ -258,7 +259,7 @@ fn furnish(bed: &Bed) {
     for name in ["numbers", "hello", "unknown-import", "spin", "counter"] {
         symlink(guests::wat(name), folder.join(format!("{name}.wat"))).unwrap();
     }
-    // What is tested is built already.
+    // The programs are already built, so `cargo` does nothing.
     stub(&folder.join("bin/cargo"));
 }
 
@@ -268,12 +269,12 @@ fn stub(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The name in a line that greets a person.
+/// Returns the node's name from the line that `gvm` prints when it starts.
 fn created(line: &str) -> Option<&str> {
     line.strip_prefix(CREATED)?.split(' ').next()
 }
 
-/// The first id in a line.
+/// Returns the first id in a line.
 fn id(line: &str) -> Option<&str> {
     let is_id = |word: &&str| {
         let groups: Vec<usize> = word.split('-').map(str::len).collect();

@@ -1,8 +1,8 @@
-//! What becomes of keys: pastes, history, suspending, answers to questions, terminals that can little or go
-//! away; and of lines that nobody types.
+//! How input is handled: pastes, history, suspending, answers to questions, simple terminals, terminals that
+//! close, and scripts.
 //!
-//! In: keys, and standard input of other kinds. Out: screens, files, how nodes end. Must not know: how lines are
-//! read.
+//! In: keys, and standard input of other kinds. Out: screens, files, how nodes end. Must not know: how lines
+//! are read.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn open(bed: &Bed, options: &[&str]) -> Terminal {
     terminal
 }
 
-/// Waits until the line of the cursor is this one.
+/// Waits until the cursor's line shows the prompt and this text.
 #[track_caller]
 fn wait_for_line(terminal: &Terminal, wanted: &str) {
     terminal.wait_for_prompt(None, |text| text == format!("(here) > {wanted}").trim_end());
@@ -52,7 +52,7 @@ fn every_line_of_a_paste_is_a_statement() {
     terminal.press("\x1b[200~math.add(1,2)\rmath.add(\r  20, // and\r  22\r)\r\x1b[201~\r");
     wait_for_row(&terminal, "3");
     wait_for_row(&terminal, "42");
-    // What goes wrong ends it, and is pointed at in its own line.
+    // An error ends the paste; the message shows the statement that failed.
     terminal.press("\x1b[200~math.add(1, x)\rmath.add(50,50)\x1b[201~\r");
     wait_for_row(&terminal, "  math.add(1, x)");
     terminal.enter("math.add(4,4)");
@@ -75,7 +75,7 @@ fn keys_behind_the_end_of_a_line_are_kept() {
 fn the_history_outlives_its_node() {
     let bed = Bed::stocked();
     let history = bed.home().join("history");
-    // One that another program has spoilt is mended.
+    // A history file with invalid UTF-8 from another program is repaired.
     fs::write(&history, b"math.add(40,2)\n\xff\n").unwrap();
     let terminal = open(&bed, &[]);
     terminal.press(&format!("{UP}{UP}\r"));
@@ -84,12 +84,12 @@ fn the_history_outlives_its_node() {
     wait_for_row(&terminal, "77");
     terminal.enter("math.add(300,3)");
     wait_for_row(&terminal, "303");
-    // It is written while the node lives, for others of the home, and should it not end in order.
+    // The file is written while the node runs, for other nodes of the home and in case the node is killed.
     let kept = fs::read_to_string(&history).unwrap();
     assert!(kept.ends_with("math.add(40,2)\nmath.add(300,3)\n"), "{kept}");
     terminal.press(CTRL_D);
     terminal.wait_for_text("Goodbye :(");
-    // One that cannot be read keeps nobody from working.
+    // The node still works when the history file cannot be read.
     fs::remove_file(&history).unwrap();
     fs::create_dir(&history).unwrap();
     let terminal = started(&bed, GVM, &["--name", "here"], &[]);
@@ -112,7 +112,7 @@ fn a_node_is_suspended_and_goes_on() {
     shell.wait_for_text("Stopped");
     shell.wait_for_prompt(None, |text| text == "$:");
     shell.enter("fg");
-    // What was typed is still there.
+    // The typed text is still there.
     shell.wait("the line again", |screen| {
         (screen.contents().matches("(here) > math.add(20,").count() == 2).then_some(())
     });
@@ -139,7 +139,7 @@ fn what_is_typed_comes_back_behind_an_answer() {
     terminal.wait_for_text("two wants to connect. Allow? [y/N]");
     terminal.press("no\r");
     two.finish().fails("CONNECTION_DENIED");
-    terminal.wait("the line again, behind what came of it", |screen| {
+    terminal.wait("the line again, after the answer", |screen| {
         let shown = screen.contents();
         let denied = shown.find("[two was denied]")?;
         (shown.rfind("(here) > math.add(20,p1: s32")? > denied).then_some(())
@@ -166,7 +166,7 @@ fn questions_and_events_are_shown_while_a_call_runs() {
 #[test]
 fn a_dumb_terminal_gets_plain_lines() {
     let bed = Bed::stocked();
-    // Whatever it may be sent is made visible; the prompt stands beside it.
+    // `cat -v` makes escape sequences visible.
     let command = format!("{GVM} --name here 2>&1 | cat -v");
     for env in [&[("TERM", "dumb")][..], &[]] {
         let terminal = started(&bed, "bash", &["--norc", "-c", &command], env);
@@ -175,7 +175,7 @@ fn a_dumb_terminal_gets_plain_lines() {
         wait_for_row(&terminal, "42");
         terminal.enter("math.add(1, x)");
         terminal.wait_for_text("BAD_ARGUMENTS");
-        // Its end, which a person would not be shown.
+        // The end of the value. At a full terminal the value would be shortened.
         terminal.enter("values.bytes(2000)");
         terminal.wait_for_text("98, 98, 98]");
         terminal.press(CTRL_D);
@@ -226,7 +226,7 @@ fn a_menu_without_colour_keeps_its_letters() {
     terminal.press(&format!("values.echo-s{TAB}"));
     terminal.wait_for_text("(v: string) -> string");
     terminal.press(TAB);
-    terminal.wait("what is chosen", |screen| {
+    terminal.wait("the chosen candidate", |screen| {
         let shown = screen.contents();
         let chosen = shown.lines().find(|row| row.starts_with(">echo-s"))?;
         (chosen.contains("(v: s") && !shown.contains("ECHO")).then_some(())
@@ -248,12 +248,12 @@ fn a_wrong_argument_is_pointed_at_in_a_narrow_terminal() {
     terminal.wait_for_text("^^^^^");
     let lines = terminal.lines();
     let at = lines.iter().position(|line| line.trim() == "^^^^^").unwrap();
-    // Wide letters take two columns, also in the row that is pointed into.
+    // Wide letters take two columns, also in the row above the carets.
     let before = lines[at - 1].split("wrong").next().unwrap();
     let columns =
         before.chars().map(|c| if ('\u{2e80}'..'\u{a000}').contains(&c) { 2 } else { 1 }).sum::<usize>();
     assert_eq!(lines[at].find('^'), Some(columns), "{}", lines.join("\n"));
-    assert!(lines[at - 1].starts_with("  …"), "it is cut: {}", lines[at - 1]);
+    assert!(lines[at - 1].starts_with("  …"), "the start of the row is cut off: {}", lines[at - 1]);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn what_was_meant_is_suggested() {
     let failed = bed.eval(["Node.connect(kitchen)", "Node.run(kichen, math)"]).fails("NODE_NOT_CONNECTED");
     assert!(failed.contains("did you mean `kitchen`?"), "{failed}");
     let near = bed.eval(["values.ech-bool(true)"]).fails("FUNCTION_NOT_FOUND");
-    assert!(near.lines().count() < 7, "few are near: {near}");
+    assert!(near.lines().count() < 7, "only a few suggestions: {near}");
     let out =
         bed.eval(["help Node.run", "help values.left.side", "help values.right", "help math@1.0.0"]).ok();
     assert!(out.starts_with("Node.run(name, "), "{out}");
@@ -297,16 +297,16 @@ fn a_script_says_which_line_is_wrong() {
     assert!(ended.fails("BAD_ARGUMENTS").contains("in line 3 of the script"));
     let ended = script(b"math.add(1,2)\n\"\xff\"\nmath.add(50,50)\n");
     assert!(ended.out().contains("\n3\n") && !ended.out().contains("100"), "{}", ended.out());
-    assert!(ended.fails("SYNTAX").contains("line 2"), "what is no text is not passed over");
+    assert!(ended.fails("SYNTAX").contains("line 2"), "a line that is not UTF-8 is an error");
 }
 
-/// A terminal that is closed, as a window is: a read of it never returns.
+/// A terminal that is closed like a window; a read from it never returns.
 #[test]
 fn a_closed_terminal_ends_its_node_in_order() {
     let bed = Bed::stocked();
     let file = bed.folder().join("pid");
     let command = format!("echo $$ > '{}'; exec '{GVM}' --name here", file.display());
-    // The terminal of the node is one that `script` holds, and goes with it.
+    // `script` holds the node's terminal, which closes when `script` ends.
     let window = started(&bed, "script", &["-qfc", &command, "/dev/null"], &[("SHELL", "/bin/sh")]);
     wait_for_line(&window, "");
     let node = Leftover(read_pid(&file));
@@ -315,12 +315,12 @@ fn a_closed_terminal_ends_its_node_in_order() {
     window.press("math.add(1,");
     window.wait_for_text("math.add(1,p1: s32");
     drop(window);
-    wait_until("the peer is told in order", || peer.running.err().contains("[here is gone: shut down]"));
+    wait_until("the peer reports the shutdown", || peer.running.err().contains("[here is gone: shut down]"));
     wait_until("the node's process has ended", || test_kill_process(node.0).is_err());
     assert_eq!(bed.nodes(), ["peer"]);
 }
 
-/// A process that is no child of the test; it does not outlive it.
+/// A process that is not a child of the test. Dropping it kills the process.
 struct Leftover(Pid);
 
 impl Drop for Leftover {

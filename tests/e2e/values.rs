@@ -1,11 +1,11 @@
-//! Values of every type, through a component and back, here and on another node.
+//! Values of every type, passed to a component and returned, here and on another node.
 //!
-//! In: WAVE. Out: the same WAVE. Must not know: how values cross.
+//! In: values as WAVE text. Out: the same text. Must not know: how values are transferred.
 
 use crate::bed::Bed;
 use crate::guests;
 
-/// Functions and arguments that come back as they went in.
+/// Functions that return their argument, and the arguments for them.
 const CASES: &[(&str, &[&str])] = &[
     ("echo-bool", &["true", "false"]),
     ("echo-s8", &["-128", "127"]),
@@ -130,7 +130,7 @@ fn many_arguments_and_numbers_of_core_modules() {
     assert_eq!(lines, expected);
 }
 
-/// A MiB of bytes, numbers and text, from a script, here and there.
+/// Large lists of bytes and numbers and a large text, from a script, here and on another node.
 #[test]
 fn large_ones() {
     let bed = Bed::stocked();
@@ -152,7 +152,7 @@ fn large_ones() {
     let lines: Vec<&str> = out.lines().skip(1).filter(|line| !line.starts_with("ID:  ")).collect();
     assert_eq!(lines.len(), 6);
     for (pair, (function, value)) in lines.chunks(2).zip(&values) {
-        assert!(pair[0] == value && pair[1] == value, "{function} is not what it was");
+        assert!(pair[0] == value && pair[1] == value, "{function} returns another value");
     }
 }
 

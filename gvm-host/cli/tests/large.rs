@@ -1,7 +1,7 @@
-//! Large values between nodes that are processes of their own.
+//! Large values between nodes in separate processes.
 //!
-//! In: values up to and beyond what may cross. Out: the same values, or the coded error, while small
-//! calls go on. Must not know: how they cross.
+//! In: values up to and beyond the maximum size. Out: the same values, or a coded error, while small calls go
+//! on. Must not know: how values are transferred.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod pair;
@@ -52,7 +52,7 @@ fn come_back_from_here_and_there() {
         ("floats", floats),
         ("text", Value::String("grüße ".repeat(200_000))),
         ("pairs", pairs(100_000)),
-        // Around the sizes where the way changes.
+        // Sizes around the limit above which values are transferred in another way.
         ("bytes", bytes((256 << 10) - 33)),
         ("bytes", bytes((256 << 10) - 32)),
         ("bytes", bytes((256 << 10) - 31)),
@@ -125,7 +125,7 @@ fn a_node_that_dies_while_a_value_crosses() {
         let (outcome, ()) =
             tokio::time::timeout(Duration::from_secs(10), futures::future::join(crossing, killing))
                 .await
-                .expect("nothing hangs");
+                .expect("the call ends within the timeout");
         let error = outcome.result.unwrap_err();
         assert_eq!(error.code(), Code::NodeDown, "{error}");
         assert_ne!(error.effect(), Effect::NotStarted, "{error}");

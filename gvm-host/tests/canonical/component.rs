@@ -1,13 +1,14 @@
-//! Components written for a signature. In: types; out, the text of a component that hands what it is
-//! given to a host function `host` of the same signature and gives back what that returns. The flat
-//! forms are worked out here a second time, from the canonical ABI's text. Must not know: our lift
-//! and lower.
+//! Generates components for a signature.
+//!
+//! In: types. Out: the text of a component that passes its arguments to a host function `host` of the same
+//! signature and returns the result. The flat forms are computed here independently, from the specification
+//! of the canonical ABI. Must not know: GVM's lift and lower.
 
 use std::fmt::Write;
 
 use gvm_host::Type;
 
-/// Declares types and remembers how each is called.
+/// Declares types and assigns a name to each.
 #[derive(Default)]
 pub struct Types {
     pub text: String,
@@ -15,8 +16,8 @@ pub struct Types {
 }
 
 impl Types {
-    /// The name by which the text may use the type. Types that WIT would name are imported, as the
-    /// rules for them ask.
+    /// Declares the type if needed and returns its name in the text. Types that must have a name in WIT are
+    /// imported, as the component model requires.
     pub fn name(&mut self, ty: &Type) -> String {
         let (body, named) = match ty {
             Type::List(ty) => (format!("(list {})", self.name(ty)), false),
@@ -61,7 +62,7 @@ fn quoted(names: &[std::sync::Arc<str>]) -> String {
     names.iter().map(|name| format!("\"{name}\" ")).collect()
 }
 
-/// The core types of a value's flat form.
+/// Returns the core types of a type's flat form.
 pub fn flatten(ty: &Type) -> Vec<&'static str> {
     match ty {
         Type::S64 | Type::U64 => vec!["i64"],
@@ -93,7 +94,7 @@ fn flatten_cases<'a>(cases: impl IntoIterator<Item = Option<&'a Type>>) -> Vec<&
     joined
 }
 
-/// A memory and a `realloc` that hands out what follows what it handed out before.
+/// A memory and a `realloc` that allocates each block after the last one and frees nothing.
 pub const MEMORY: &str = r#"(core module $memory
     (memory (export "memory") 2)
     (global $top (mut i32) (i32.const 1024))
@@ -112,7 +113,8 @@ pub const MEMORY: &str = r#"(core module $memory
 (core instance $memory (instantiate $memory))
 "#;
 
-/// The component: `call` is `host`, through the component's memory in this string encoding.
+/// Returns a component whose `call` forwards to `host` through the component's memory, in this string
+/// encoding.
 pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
     let mut types = Types::default();
     let names: Vec<_> = params.iter().map(|ty| types.name(ty)).collect();
@@ -129,7 +131,7 @@ pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
         [one] => (format!("(param {core_params}) (result {one})"), format!("(call $host {pass})"), *one),
         _ => (
             format!("(param {core_params} i32)"),
-            // A result area of 64 KiB; generated types are far smaller.
+            // The result area has 64 KiB; generated types are far smaller.
             format!(
                 "(local.set $area (call $realloc (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 65536))) \
                  (call $host {pass} (local.get $area)) (local.get $area)"
@@ -158,8 +160,8 @@ pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
     )
 }
 
-/// A component whose `call` gives back what its core function leaves: this slot, taken as a pointer
-/// where the type needs one, into a memory that begins with these words.
+/// Returns a component whose core function returns `slot`. If the result type needs a pointer, `slot` is an
+/// address in a memory that begins with `words`.
 pub fn noise(result: &Type, words: &[u32], slot: u32, encoding: &str) -> String {
     let mut types = Types::default();
     let name = types.name(result);

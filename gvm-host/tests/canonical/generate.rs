@@ -1,5 +1,7 @@
-//! Random types and values of them. In: proptest's randomness; out, types nested up to five deep and
-//! values that fit them. Must not know: components.
+//! Generates random types and values.
+//!
+//! In: proptest's random numbers. Out: types that are nested up to five deep, and values of these types. Must
+//! not know: components.
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ fn labels(count: usize) -> Arc<[Arc<str>]> {
     (0..count).map(label).collect()
 }
 
-/// Any type of the product, nested up to five deep.
+/// Generates any type that GVM supports, nested up to five deep.
 pub fn ty() -> impl Strategy<Value = Type> {
     let leaf = prop_oneof![
         4 => proptest::sample::select(vec![
@@ -55,7 +57,8 @@ fn all<'a>(types: impl IntoIterator<Item = &'a Type>) -> BoxedStrategy<Vec<Value
     types.into_iter().map(value).collect::<Vec<_>>().boxed()
 }
 
-/// Values of a type: empty and longer lists, every kind of float, characters of every plane.
+/// Generates values of a type, with empty and longer lists, every kind of float, and characters of every
+/// plane.
 pub fn value(ty: &Type) -> BoxedStrategy<Value> {
     use proptest::num::{f32, f64};
     match ty {

@@ -1,5 +1,7 @@
-//! Guests that hand over what the canonical ABI forbids: always an error, never a panic, and the
-//! error says that the value was at fault.
+//! Guests that return values which the canonical ABI forbids.
+//!
+//! In: core functions with invalid results or a wrong `realloc`. Out: an error which says that the value is
+//! invalid, never a panic. Must not know: nodes.
 
 use gvm_host::internals::engine::canonical::{Args, Fault, typed};
 use gvm_host::{Code, Effect, Error};
@@ -10,7 +12,7 @@ use wasmtime::component::{Component, Linker};
 use super::ENGINE;
 use super::component::MEMORY;
 
-/// Calls a function without parameters whose core code is `body`, with `data` at address 16.
+/// Calls a function without parameters. Its core code is `body`, and its memory has `data` at address 16.
 fn call(ty: &str, core: &str, body: &str, data: &str, encoding: &str) -> wasmtime::Result<Option<Value>> {
     let text = format!(
         r#"(component
@@ -36,12 +38,12 @@ fn call(ty: &str, core: &str, body: &str, data: &str, encoding: &str) -> wasmtim
     typed(func).call(&mut store, Args(vec![])).map(|ret| ret.0)
 }
 
-/// A slot's value of a flat result.
+/// Calls a function whose flat result is this number.
 fn slot(ty: &str, value: i64) -> wasmtime::Result<Option<Value>> {
     call(ty, "i32", &format!("(i32.const {value})"), "", "utf8")
 }
 
-/// A result in memory at address 16.
+/// Calls a function whose result is `data`, in memory at address 16.
 fn memory(ty: &str, data: &str) -> wasmtime::Result<Option<Value>> {
     call(ty, "i32", "(i32.const 16)", data, "utf8")
 }
@@ -145,7 +147,7 @@ fn lists_are_checked() {
 
 #[test]
 fn what_the_host_spends_is_limited() {
-    // 60,000 booleans fit a memory page; as values they take more than a megabyte.
+    // 60,000 booleans fit in one page of memory, but take more than a megabyte as host values.
     let text = format!(
         r#"(component {MEMORY}
             (core module $main (import "" "memory" (memory 1))
@@ -177,7 +179,7 @@ fn what_the_host_spends_is_limited() {
     }
 }
 
-/// Calls a function that takes a string and many parameters, with this `realloc`.
+/// Calls a function that takes a list, with this `realloc`; returns the error.
 fn lowered(realloc: &str) -> wasmtime::Error {
     let text = format!(
         r#"(component

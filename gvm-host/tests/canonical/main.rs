@@ -1,4 +1,6 @@
-//! Our lift and lower, held against wasmtime's `Val` in both directions, and against hostile guests.
+//! GVM's lift and lower, compared with wasmtime's `Val` in both directions, and tested with hostile guests.
+//!
+//! In: random types and values. Out: whether both implementations agree. Must not know: nodes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod component;
@@ -21,11 +23,11 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     Engine::new(&config).unwrap()
 });
 
-/// What the host function of an echo component was given, as wasmtime's `Val` saw it.
+/// The arguments that the host function of an echo component received, as wasmtime's `Val`.
 #[derive(Default)]
 struct Seen(Vec<Val>);
 
-/// A component whose `call` gives back its parameter, or all its parameters as a tuple.
+/// A component whose `call` returns its parameter, or all of its parameters as a tuple.
 struct Echo {
     store: Store<Seen>,
     func: TypedFunc<Args, Ret>,
@@ -67,7 +69,7 @@ impl Echo {
     fn check(&mut self, values: &[Value]) {
         let Ret(back) = self.func.call(&mut self.store, Args(values.to_vec())).unwrap();
         let vals: Vec<_> = values.iter().zip(&self.params).map(|(v, ty)| val::to_val(v, ty)).collect();
-        assert_eq!(self.store.data().0, vals, "what we lowered, as `Val` lifted it");
+        assert_eq!(self.store.data().0, vals, "values lowered by GVM and lifted by `Val`");
         let back = back.unwrap();
         back.check(&self.result).unwrap();
         let expected = match values {
@@ -76,7 +78,7 @@ impl Echo {
         };
         assert!(
             val::same(&back, &expected),
-            "what `Val` lowered, as we lifted it: {back:?}, not {expected:?}"
+            "value lowered by `Val` and lifted by GVM: {back:?}, not {expected:?}"
         );
     }
 }
@@ -85,7 +87,7 @@ fn encoding() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec!["utf8", "utf16", "latin1+utf16"])
 }
 
-/// A word of a guest's memory: often a small number or an address in the noise, so that types fit it.
+/// Generates a word of guest memory: often a small number or an address in the noise, so that many are valid.
 fn word() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => 0u32..4,
@@ -95,7 +97,7 @@ fn word() -> impl Strategy<Value = u32> {
     ]
 }
 
-/// A flat result: mostly the address of some noise, aligned for any type.
+/// Generates a flat result: mostly an address in the noise, aligned for any type.
 fn slot() -> impl Strategy<Value = u32> {
     prop_oneof![3 => (0u32..16).prop_map(|index| index * 8), 1 => word()]
 }
@@ -104,7 +106,7 @@ fn noise() -> impl Strategy<Value = Vec<u32>> {
     proptest::collection::vec(word(), 64)
 }
 
-/// A signature and some argument lists for it.
+/// Generates a signature and four argument lists for it.
 fn calls() -> impl Strategy<Value = (Vec<Type>, Vec<Vec<Value>>)> {
     proptest::collection::vec(generate::ty(), 1..4).prop_flat_map(|params| {
         let values = params.iter().map(generate::value).collect::<Vec<_>>();
@@ -145,7 +147,7 @@ proptest! {
                 prop_assert_eq!(val::to_val(&ours, &ty), theirs);
             }
             (Err(ours), Err(_)) => prop_assert!(ours.is::<Fault>(), "{:?}", ours),
-            // Ours charges less fuel for the same value, never more.
+            // GVM charges the same fuel as `Val` for a value, or less.
             (Ok(_), Err(theirs)) => prop_assert!(theirs.to_string().contains("fuel"), "{:?}", theirs),
             (ours, theirs) => prop_assert!(false, "ours {:?}, theirs {:?}", ours, theirs),
         }
@@ -153,7 +155,7 @@ proptest! {
 
     #[test]
     fn a_value_of_another_type_is_an_error(params in generate::ty(), other in generate::ty()) {
-        // The wrong value may be caught by our check, or happen to fit; it may never panic.
+        // The value may fail the check, or it may happen to have the right type. It must never panic.
         let mut echo = Echo::new(std::slice::from_ref(&params), "utf8");
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         for _ in 0..4 {

@@ -1,9 +1,12 @@
-//! Our values as wasmtime's own dynamic ones, and equality that looks at bits.
+//! Conversion of GVM's values to wasmtime's `Val`, and bitwise equality.
+//!
+//! In: values and their types. Out: the same value as `Val`; whether two values are equal. Must not know: how
+//! values are lifted and lowered.
 
 use gvm_host::{List, Type, Value};
 use wasmtime::component::Val;
 
-/// The same value as wasmtime's `Val`.
+/// Returns the value as wasmtime's `Val`.
 pub fn to_val(value: &Value, ty: &Type) -> Val {
     let boxed = |payload: &Option<Box<Value>>, ty: Option<&Type>| {
         payload.as_ref().map(|value| Box::new(to_val(value, ty.unwrap())))
@@ -43,11 +46,11 @@ pub fn to_val(value: &Value, ty: &Type) -> Val {
             let set = names.iter().enumerate().filter(|(bit, _)| words[bit / 32] >> (bit % 32) & 1 == 1);
             Val::Flags(set.map(|(_, name)| name.to_string()).collect())
         }
-        (ty, value) => panic!("{value:?} is no {ty}"),
+        (ty, value) => panic!("{value:?} is not a {ty}"),
     }
 }
 
-/// Whether two values are the same, bit for bit, where any NaN is as good as any other.
+/// Returns whether two values are equal bit for bit. All NaNs are equal.
 pub fn same(a: &Value, b: &Value) -> bool {
     let all = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
     let boxed = |a: &Option<Box<Value>>, b: &Option<Box<Value>>| match (a, b) {
