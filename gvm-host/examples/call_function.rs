@@ -3,6 +3,8 @@
 //! Run it with `cargo run -p gvm-host --example call_function -- FILE 'FUNCTION(ARGUMENTS)'`, for example
 //! `cargo run -p gvm-host --example call_function -- gvm-host/samples/hello.wat 'greet("world")'`.
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

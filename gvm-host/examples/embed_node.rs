@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run -p gvm-host --example embed_node`. It prints `68`.
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use gvm_host::daemon::server::{self, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::{

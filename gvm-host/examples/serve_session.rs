@@ -3,6 +3,8 @@
 //! Run it with `cargo run -p gvm-host --example serve_session`. It prints what the second node may call, the
 //! result of a permitted call, and the error of a call that is not permitted.
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use std::time::Duration;
 
 use gvm_host::daemon::server::{self, Server, Start};

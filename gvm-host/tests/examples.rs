@@ -3,6 +3,8 @@
 //! In: the programs of `gvm-host/examples`, which cargo builds with the tests. Out: what they print. Must not know:
 //! how they work.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 use std::process::Command;
 

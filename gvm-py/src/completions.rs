@@ -11,8 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use gvm_host::Chunk;
-use gvm_host::Error;
+use gvm_host::{Chunk, Error};
 use pyo3::intern;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;

@@ -12,9 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use gvm_host::Chunk;
-use gvm_host::Output;
-use gvm_host::workers;
+use gvm_host::{Chunk, Output, workers};
 use pyo3::intern;
 use pyo3::prelude::*;
 

@@ -3,8 +3,7 @@
 //! In: [`Error`]. Out: an instance of the class for its code, from `gvm/_errors.py`. Must not know: what
 //! failed.
 
-use gvm_host::Name;
-use gvm_host::{Error, Result};
+use gvm_host::{Error, Name, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};

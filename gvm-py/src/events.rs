@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gvm_host::Answering;
-use gvm_host::{Event, Handle};
+use gvm_host::{Answering, Event, Handle};
 use pyo3::prelude::*;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast, watch};

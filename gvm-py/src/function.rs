@@ -6,12 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
-use gvm_host::Hash;
-use gvm_host::Stdio;
 use gvm_host::text::inert;
-use gvm_host::{Args, Call, Outcome, Target};
-use gvm_host::{Code, Error};
-use gvm_host::{FuncType, Value};
+use gvm_host::{Args, Call, Code, Error, FuncType, Hash, Outcome, Stdio, Target, Value};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

@@ -7,16 +7,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use gvm_host::Home;
 use gvm_host::daemon::ahead::compile_ahead;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::parse_version;
 use gvm_host::text::inert;
-use gvm_host::workers;
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Compiler, Engine, EngineConfig, inspect};
+use gvm_host::{Code, Compiler, Engine, EngineConfig, Error, Home, Result, inspect, parse_version, workers};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 

@@ -7,16 +7,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gvm_host::Handle;
-use gvm_host::Stdio;
-use gvm_host::inspect;
 use gvm_host::inspect::{Kind, ModuleInfo};
 use gvm_host::limits::{CALLS_PER_SESSION, POOL};
-use gvm_host::parse;
 use gvm_host::parse::Expr;
-use gvm_host::{Call, ModuleRef, Outcome, Target};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Hash, Name};
+use gvm_host::{
+    Call, Code, Error, Handle, Hash, ModuleRef, Name, Outcome, Result, Stdio, Target, inspect, parse,
+};
 use tokio::sync::Semaphore;
 
 /// How many modules a node caches.

@@ -5,9 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gvm_host::Name;
-use gvm_host::workers;
-use gvm_host::{ModuleRef, Target};
+use gvm_host::{ModuleRef, Name, Target, workers};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;

@@ -6,12 +6,8 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use gvm_host::Handle;
-use gvm_host::Name;
-use gvm_host::Stdio;
 use gvm_host::parse::Expr;
-use gvm_host::{Args, Call, ModuleRef, Nested, Outcome, Target};
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, Outcome, Result, Stdio, Target};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -281,7 +277,7 @@ impl NodeCore {
         let output = Some(Written { call: id, pipe, sinks });
         let future = async move {
             let run = async {
-                while let Some(ready) = nested.next()? {
+                while let Some(ready) = nested.next_call()? {
                     let mut call = ready.call().limits(limits).above(above.clone());
                     if ready.is_outermost {
                         call.id = id;

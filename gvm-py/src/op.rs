@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use gvm_host::Output;
-use gvm_host::workers;
-use gvm_host::{Effect, Error, Result};
+use gvm_host::{Effect, Error, Output, Result, workers};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gvm_host::Limits;
-use gvm_host::{Code, Error};
+use gvm_host::{Code, Error, Limits};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -7,14 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gvm_host::Home;
-use gvm_host::Limits;
-use gvm_host::Name;
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Config, LISTEN};
-use gvm_host::{Dir, Grants};
+use gvm_host::{Code, Config, Dir, Error, Grants, Home, LISTEN, Limits, Name, Result};
 use pyo3::prelude::*;
 
 use crate::gpmd::engine;

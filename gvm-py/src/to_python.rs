@@ -2,8 +2,7 @@
 //!
 //! In: a value and the plan of its type. Out: the usual Python object for it. Must not know: calls.
 
-use gvm_host::Error;
-use gvm_host::{List, Value};
+use gvm_host::{Error, List, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
 

@@ -18,11 +18,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gvm_host::Limits;
-use gvm_host::Stdio;
-use gvm_host::workers;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{List, Value};
+use gvm_host::{Args, Call, Limits, List, ModuleRef, Stdio, Target, Value, workers};
 use pair::{Pair, guest, name};
 
 #[global_allocator]

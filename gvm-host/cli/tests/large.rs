@@ -8,13 +8,8 @@ mod pair;
 
 use std::time::Duration;
 
-use gvm_host::Limits;
-use gvm_host::Stdio;
 use gvm_host::limits::VALUE_BYTES;
-use gvm_host::workers;
-use gvm_host::{Args, Call, ModuleRef, Outcome, Target};
-use gvm_host::{Code, Effect};
-use gvm_host::{List, Value};
+use gvm_host::{Args, Call, Code, Effect, Limits, List, ModuleRef, Outcome, Stdio, Target, Value, workers};
 use pair::{Pair, guest, name};
 
 fn start() -> Pair {

@@ -15,8 +15,8 @@ pub const MAX_NAME: usize = 64;
 /// Names that the REPL reserves.
 pub const RESERVED: [&str; 4] = ["node", "module", "exit", "help"];
 
-/// The name of a node or a module: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most [`MAX_NAME`] bytes, not
-/// [`RESERVED`]. Cheap to clone, `Send + Sync`.
+/// The name of a node or a module: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most 64 bytes, and
+/// no reserved word. Cheap to clone, `Send + Sync`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 

@@ -83,7 +83,7 @@ impl Nested {
     ///
     /// # Errors
     /// As [`Nested::new`].
-    pub fn next(&mut self) -> Result<Option<Ready>> {
+    pub fn next_call(&mut self) -> Result<Option<Ready>> {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         loop {
             match open.args.next() {
@@ -101,7 +101,7 @@ impl Nested {
         Ok(Some(Ready { place, target, places, is_function, texts, is_outermost }))
     }
 
-    /// Makes the outcome of the call that [`Nested::next`] returned last an argument of the call around it.
+    /// Makes the outcome of the call that [`Nested::next_call`] returned last an argument of the call around it.
     /// `title` names that call.
     ///
     /// # Errors

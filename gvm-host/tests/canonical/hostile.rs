@@ -4,8 +4,7 @@
 //! invalid, never a panic. Must not know: nodes.
 
 use gvm_host::internals::engine::canonical::{Args, Fault, typed};
-use gvm_host::{Code, Effect, Error};
-use gvm_host::{List, Value};
+use gvm_host::{Code, Effect, Error, List, Value};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 

@@ -33,13 +33,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use add_capnp::adder;
-use gvm_host::Limits;
 use gvm_host::Stdio as GuestStdio;
-use gvm_host::Value;
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
 use gvm_host::net::{Address, Listener, Transport, dial};
-use gvm_host::workers;
-use gvm_host::{Args, Call, ModuleRef, Target};
+use gvm_host::{Args, Call, Limits, ModuleRef, Target, Value, workers};
 use pair::{Pair, Process, name};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 

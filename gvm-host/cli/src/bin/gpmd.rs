@@ -23,10 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use gvm_cli::repl::stdio;
-use gvm_host::Home;
-use gvm_host::compiler;
 use gvm_host::system::process;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Home, Result, compiler};
 
 use args::{Args, Command};
 

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 use super::files::{Use, refused};
 use super::{Findings, Found, Problem, Setup, about_gpmd, stopped, unable};
-use gvm_host::Home;
-use gvm_host::NodeInfo;
 use gvm_host::daemon::server::Ports;
 use gvm_host::gpmd::control::{Control, Status};
 use gvm_host::gpmd::link;
@@ -21,10 +19,9 @@ use gvm_host::gpmd::record::{Record, holder, is_running};
 use gvm_host::gpmd::route::Route;
 use gvm_host::net::Address;
 use gvm_host::net::listener;
-use gvm_host::store;
 use gvm_host::system::process;
 use gvm_host::text::quote;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Home, NodeInfo, Result, store};
 
 /// The layers in their order.
 pub const LAYERS: &[&str] = &["gpmd", "answer", "version", "ports", "nodes"];

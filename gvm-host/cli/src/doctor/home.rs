@@ -11,15 +11,11 @@ use std::path::{Path, PathBuf};
 use super::files::{self, Use, refused};
 use super::{Findings, Found, Problem, Setup, stopped};
 use crate::settings;
-use gvm_host::DeviceKey;
-use gvm_host::Home;
-use gvm_host::Reason;
 use gvm_host::gpmd::record::{Record, holder, is_running};
 use gvm_host::index::{Index, Resolved};
-use gvm_host::store;
 use gvm_host::system::process;
 use gvm_host::text::quote;
-use gvm_host::{Code, Error};
+use gvm_host::{Code, DeviceKey, Error, Home, Reason, store};
 
 /// The layers in their order.
 pub const LAYERS: &[&str] = &["home", "settings", "key", "modules", "compiled"];

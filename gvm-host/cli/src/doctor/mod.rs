@@ -17,15 +17,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use gvm_host::Compiler;
-use gvm_host::Home;
-use gvm_host::Name;
 use gvm_host::daemon::server::Ports;
 use gvm_host::gpmd::record::{holder, is_running};
 use gvm_host::net::Address;
 use gvm_host::system::process;
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Config, workers};
+use gvm_host::{Code, Compiler, Config, Error, Home, Name, Result, workers};
 
 /// The result of checking one layer.
 #[derive(Clone, Debug, PartialEq)]

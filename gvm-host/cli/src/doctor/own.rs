@@ -7,16 +7,11 @@ use std::time::Duration;
 
 use super::files::{Use, refused};
 use super::{Findings, Found, Problem, Setup, about_gpmd, runtime};
-use gvm_host::Accept;
-use gvm_host::Home;
-use gvm_host::Limits;
-use gvm_host::Reason;
-use gvm_host::Stdio;
 use gvm_host::system::durable;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Config, Handle};
-use gvm_host::{Engine, EngineConfig};
+use gvm_host::{
+    Accept, Args, Call, Code, Config, Engine, EngineConfig, Error, Handle, Home, Limits, ModuleRef, Reason,
+    Result, Stdio, Target,
+};
 
 /// The layers in their order.
 pub const LAYERS: &[&str] = &["node"];

@@ -10,18 +10,12 @@ use std::time::Duration;
 use super::daemon::{REACH, reachable};
 use super::home::Disk;
 use super::{Findings, Found, Problem, Setup, runtime, unable};
-use gvm_host::Accept;
-use gvm_host::Home;
-use gvm_host::Reason;
-use gvm_host::SessionRights;
 use gvm_host::net::Tls;
 use gvm_host::net::listener;
 use gvm_host::net::{Address, dial, dial_words};
 use gvm_host::system::process;
 use gvm_host::text::near;
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Event, Handle};
-use gvm_host::{Name, NodeInfo};
+use gvm_host::{Accept, Code, Error, Event, Handle, Home, Name, NodeInfo, Reason, Result, SessionRights};
 
 /// The layers in their order.
 pub const LAYERS: &[&str] = &["name", "socket", "port", "tls", "accept", "rights"];

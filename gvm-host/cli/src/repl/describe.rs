@@ -5,12 +5,9 @@
 
 use serde_json::{Value as Json, json};
 
-use gvm_host::Hash;
-use gvm_host::Result;
-use gvm_host::inspect;
 use gvm_host::inspect::{Export, Kind, ModuleInfo};
-use gvm_host::offered;
 use gvm_host::text::inert;
+use gvm_host::{Hash, Result, inspect, offered};
 
 /// A module that was inspected.
 pub struct Description {

@@ -12,15 +12,12 @@ use crate::repl::point;
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, watch};
 use crate::repl::{events, help, listing, shorten};
-use gvm_host::Limits;
-use gvm_host::Name;
-use gvm_host::Stdio;
 use gvm_host::index::Resolved;
 use gvm_host::parse::{Expr, Statement};
-use gvm_host::{Call, Chunk, ModuleRef, Outcome, Stream, Target};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Event, Handle, Nested, Ready};
-use gvm_host::{json, wave};
+use gvm_host::{
+    Call, Chunk, Code, Error, Event, Handle, Limits, ModuleRef, Name, Nested, Outcome, Ready, Result, Stdio,
+    Stream, Target, json, wave,
+};
 
 /// How long a peer may take to send a signature, which is needed to point at a wrong argument.
 const DESCRIBING: Duration = Duration::from_secs(2);
@@ -217,7 +214,7 @@ impl Evaluator {
     /// Runs a call, after the calls in its arguments.
     async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
         let mut nested = Nested::new(self.node.clone(), place, expr)?;
-        while let Some(ready) = nested.next()? {
+        while let Some(ready) = nested.next_call()? {
             let (title, is_outermost) = (ready.title(), ready.is_outermost);
             let done = self.finish(ready).await;
             if is_outermost {

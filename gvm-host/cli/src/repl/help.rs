@@ -2,14 +2,8 @@
 //!
 //! In: a topic, the handle of a node. Out: text. Must not know: the terminal.
 
-use gvm_host::Caller;
-use gvm_host::Function;
-use gvm_host::Handle;
-use gvm_host::Limits;
-use gvm_host::parse;
 use gvm_host::parse::{MODULE_METHODS, NODE_METHODS, Topic};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{ModuleRef, Target};
+use gvm_host::{Caller, Code, Error, Function, Handle, Limits, ModuleRef, Result, Target, parse};
 
 const OVERVIEW: &str = "\
 module                        run the main of a module on this node

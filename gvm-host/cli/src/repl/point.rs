@@ -5,13 +5,10 @@
 
 use std::ops::Range;
 
-use gvm_host::SEPARATOR;
 use gvm_host::parse::Places;
+use gvm_host::{Error, FuncType, SEPARATOR, wave};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use gvm_host::Error;
-use gvm_host::FuncType;
-use gvm_host::wave;
 use gvm_host::wave::Misread;
 
 /// How many rows of a terminal a line of the context, such as a signature, may take.

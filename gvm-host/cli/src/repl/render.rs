@@ -12,11 +12,9 @@ use tokio::task::JoinHandle;
 use crate::repl::point;
 use crate::repl::progress::{LOOK, Progress};
 use crate::repl::stdio;
-use gvm_host::Stdio;
 use gvm_host::text::inert;
 use gvm_host::text::sanitize::Sanitizer;
-use gvm_host::{Broken, Chunk, Outcome, Stream};
-use gvm_host::{Effect, Error};
+use gvm_host::{Broken, Chunk, Effect, Error, Outcome, Stdio, Stream};
 
 /// Whether the last line of a guest on the terminal has no line feed yet. A process has one terminal.
 static ROW_OPEN: AtomicBool = AtomicBool::new(false);

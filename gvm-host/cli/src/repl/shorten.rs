@@ -5,9 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use gvm_host::size_in_message;
-use gvm_host::wave;
-use gvm_host::{List, Type, Value};
+use gvm_host::{List, Type, Value, size_in_message, wave};
 
 /// The longest text that is shown, in bytes: about twenty lines of a usual terminal.
 const SHOWN: usize = 2 << 10;

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use gvm_host::Stream;
-use gvm_host::{Code, Error};
+use gvm_host::{Code, Error, Stream};
 
 /// The exit status of a program that is ended by a closed pipe: 128 and the number of SIGPIPE.
 const CUT: i32 = 141;

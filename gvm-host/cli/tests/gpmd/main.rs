@@ -16,14 +16,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gvm_host::Home;
 use gvm_host::daemon::server::{Config, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::link::{Event, Link};
 use gvm_host::gpmd::route::Route;
 use gvm_host::index::Index;
-use gvm_host::{Applicant, Life, Name};
-use gvm_host::{Code, Error};
+use gvm_host::{Applicant, Code, Error, Home, Life, Name};
 use tokio::sync::mpsc;
 
 const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");

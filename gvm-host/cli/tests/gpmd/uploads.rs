@@ -5,9 +5,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use gvm_host::Home;
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::{Code, Result};
+use gvm_host::{Code, Home, Result};
 
 use crate::{Bed, command, started};
 

@@ -8,11 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gvm_host::Home;
-use gvm_host::Name;
 use gvm_host::gpmd::control::Control;
-use gvm_host::{Compiler, Engine, EngineConfig, inspect};
-use gvm_host::{Config, Handle, workers};
+use gvm_host::{Compiler, Config, Engine, EngineConfig, Handle, Home, Name, inspect, workers};
 
 /// A process that is killed when the guard is dropped.
 pub struct Process(pub Child);

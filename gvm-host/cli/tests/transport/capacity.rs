@@ -7,19 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gvm_host::Home;
-use gvm_host::Modules;
-use gvm_host::Value;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{Caller, Runner};
-use gvm_host::{Code, Effect};
-use gvm_host::{Compiler, Engine, EngineConfig, inspect};
-use gvm_host::{Config, Handle, workers};
-use gvm_host::{Grants, Stdio};
-use gvm_host::{Limits, limits};
+use gvm_host::{
+    Args, Call, Caller, Code, Compiler, Config, Effect, Engine, EngineConfig, Grants, Handle, Home, Limits,
+    ModuleRef, Modules, Runner, Stdio, Target, Value, inspect, limits, workers,
+};
 
 fn engine(home: &Home, pooling: bool) -> Engine {
     let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args(["__compile"]);

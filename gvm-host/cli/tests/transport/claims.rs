@@ -3,8 +3,6 @@
 //! In: ids and incarnations, which every node can discover. Out: refusals; the real nodes are still found.
 //! Must not know: the secrets of the claimed nodes.
 
-use gvm_host::Accept;
-use gvm_host::Home;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::link::Link;
@@ -17,9 +15,7 @@ use gvm_host::internals::wire::schema::gpmd_capnp::{
 };
 use gvm_host::internals::wire::schema::node_capnp::{node_door, node_greeting};
 use gvm_host::net::{Address, dial};
-use gvm_host::{Applicant, Life, NodeInfo, Secret};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Config, Handle};
+use gvm_host::{Accept, Applicant, Code, Config, Error, Handle, Home, Life, NodeInfo, Result, Secret};
 
 use crate::nodes::engine;
 use crate::rig::run;

@@ -6,13 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gvm_host::Limits;
-use gvm_host::Name;
-use gvm_host::inspect;
 use gvm_host::limits::{DROPPING, INSTANCES_PER_OWNER};
-use gvm_host::{Code, Error};
-use gvm_host::{Config, Handle, workers};
-use gvm_host::{ModuleRef, Target};
+use gvm_host::{Code, Config, Error, Handle, Limits, ModuleRef, Name, Target, inspect, workers};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 

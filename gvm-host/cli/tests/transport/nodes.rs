@@ -3,17 +3,13 @@
 //! In: nodes in this process. Out: calls that arrive by either way; the addresses that nodes report. Must not
 //! know: the messages that cross.
 
-use gvm_host::Code;
-use gvm_host::Home;
-use gvm_host::Limits;
-use gvm_host::Stdio;
-use gvm_host::Value;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{Compiler, Engine, EngineConfig, inspect};
-use gvm_host::{Config, Handle, workers};
+use gvm_host::{
+    Args, Call, Code, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Stdio, Target,
+    Value, inspect, workers,
+};
 
 /// An engine that compiles with the real program.
 pub fn engine(home: &Home) -> Engine {

@@ -7,16 +7,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gvm_host::DeviceKey;
-use gvm_host::Home;
 use gvm_host::daemon::server::{Config, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::link::Link;
 use gvm_host::gpmd::route::Route;
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
 use gvm_host::net::{Address, dial};
-use gvm_host::{Applicant, Life};
-use gvm_host::{Code, Error};
+use gvm_host::{Applicant, Code, DeviceKey, Error, Home, Life};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};

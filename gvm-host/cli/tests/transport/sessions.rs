@@ -3,17 +3,13 @@
 //! In: nodes in this process. Out: events, rights, and the errors of calls whose session ends. Must not know:
 //! how nodes connect.
 
-use gvm_host::Accept;
-use gvm_host::Home;
-use gvm_host::Limits;
-use gvm_host::Stdio;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::inspect;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{Code, Effect};
-use gvm_host::{Config, Event, Handle, workers};
+use gvm_host::{
+    Accept, Args, Call, Code, Config, Effect, Event, Handle, Home, Limits, ModuleRef, Stdio, Target, inspect,
+    workers,
+};
 use tokio::sync::broadcast;
 
 use crate::nodes::engine;

@@ -8,14 +8,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gvm_host::Home;
-use gvm_host::Limits;
 use gvm_host::Stdio as GuestStdio;
 use gvm_host::gpmd::control::Control;
-use gvm_host::inspect;
-use gvm_host::{Args, Call, ModuleRef, Target};
-use gvm_host::{Code, Effect};
-use gvm_host::{Config, Event, Handle, workers};
+use gvm_host::{
+    Args, Call, Code, Config, Effect, Event, Handle, Home, Limits, ModuleRef, Target, inspect, workers,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::nodes::engine;

@@ -8,8 +8,7 @@ use std::path::Path;
 use clap::Command;
 use clap_complete::Shell;
 use gvm_cli::repl::stdio;
-use gvm_host::Stream;
-use gvm_host::{Error, Result};
+use gvm_host::{Error, Result, Stream};
 
 /// Writes the completion script for a shell to standard output.
 ///

@@ -9,12 +9,11 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use gvm_cli::settings::Settings;
-use gvm_host::Home;
 use gvm_host::daemon::server::{COMMAND_PORT, NODE_PORT, Ports};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::route::Route;
 use gvm_host::net::Address;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Home, Result};
 
 /// The Ghost port mapper daemon: registers the nodes of a home and stores its modules
 ///

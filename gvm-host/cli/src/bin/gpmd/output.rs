@@ -9,10 +9,9 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gvm_cli::repl::{point, render, stdio};
-use gvm_host::Stream;
 use gvm_host::gpmd::control::Status;
 use gvm_host::text::inert;
-use gvm_host::{Error, Result};
+use gvm_host::{Error, Result, Stream};
 use tracing_subscriber::EnvFilter;
 
 use crate::log::Rotating;

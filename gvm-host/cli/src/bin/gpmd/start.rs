@@ -11,16 +11,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gvm_cli::signal::is_ignored;
-use gvm_host::Home;
 use gvm_host::daemon::ahead::compile_ahead;
 use gvm_host::daemon::server::{Config, Server, Start, Stopper};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::record::{Record, is_running};
 use gvm_host::system::process;
 use gvm_host::text::inert;
-use gvm_host::workers;
-use gvm_host::{CODES, Code, Error, Result};
-use gvm_host::{Compiler, Engine, EngineConfig};
+use gvm_host::{CODES, Code, Compiler, Engine, EngineConfig, Error, Home, Result, workers};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -11,17 +11,13 @@ use gvm_cli::repl::listing;
 use gvm_cli::repl::progress::{Progress, during};
 use gvm_cli::repl::render;
 use gvm_cli::repl::stdio;
-use gvm_host::Home;
-use gvm_host::Result;
-use gvm_host::Stream;
 use gvm_host::gpmd::control::{Control, Uploaded};
 use gvm_host::index::{Index, Resolved};
 use gvm_host::inspect::{inspect, runnable, to_binary};
-use gvm_host::offered;
 use gvm_host::store::{read_index, read_module, read_source};
 use gvm_host::system::durable;
 use gvm_host::text::inert;
-use gvm_host::{Name, parse_version};
+use gvm_host::{Home, Name, Result, Stream, offered, parse_version};
 use semver::Version;
 use serde_json::json;
 

@@ -5,14 +5,11 @@
 
 use std::path::Path;
 
-use gvm_host::Home;
 use gvm_host::daemon::ahead::compile_ahead;
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::inspect;
-use gvm_host::{Error, Result};
-use gvm_host::{Handle, workers};
+use gvm_host::{Error, Handle, Home, Result, inspect, workers};
 
 use super::options::Options;
 use super::shell::{Shell, banner};

@@ -7,10 +7,9 @@ use gvm_cli::doctor;
 use gvm_cli::doctor::{Commands, Finding, Setup, State};
 use gvm_cli::repl::render::Screen;
 use gvm_cli::settings::Settings;
-use gvm_host::Compiler;
-use gvm_host::Result;
 use gvm_host::daemon::server::{COMMAND_PORT, NODE_PORT, Ports};
 use gvm_host::text::quote;
+use gvm_host::{Compiler, Result};
 use nu_ansi_term::{Color, Style};
 
 use super::options::{Options, as_usage};

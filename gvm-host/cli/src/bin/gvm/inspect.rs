@@ -7,10 +7,7 @@ use std::path::Path;
 
 use gvm_cli::repl::describe::Description;
 use gvm_cli::repl::render::Screen;
-use gvm_host::ModuleRef;
-use gvm_host::Name;
-use gvm_host::store;
-use gvm_host::{Code, Result};
+use gvm_host::{Code, ModuleRef, Name, Result, store};
 
 use super::options::{Options, usage};
 use super::run::{self, is_path, read_module};

@@ -9,8 +9,7 @@ use std::time::Duration;
 use gvm_cli::repl::lines::Open;
 use gvm_cli::repl::terminal::{Line, Terminal};
 use gvm_cli::repl::{render, stdio};
-use gvm_host::workers;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Result, workers};
 use tokio::sync::mpsc;
 
 use super::signals::{Requests, interrupt};

@@ -22,9 +22,8 @@ mod signals;
 use clap::{CommandFactory, Parser};
 use gvm_cli::repl::render::Screen;
 use gvm_cli::repl::stdio;
-use gvm_host::compiler;
 use gvm_host::system::process;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Result, compiler};
 
 use self::options::{Cli, Command};
 

@@ -9,16 +9,12 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use gvm_host::Accept;
-use gvm_host::Home;
-use gvm_host::Limits;
-use gvm_host::Name;
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Compiler, Engine, EngineConfig};
-use gvm_host::{Config, LISTEN};
-use gvm_host::{Dir, Grants};
+use gvm_host::{
+    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, Name,
+    Result,
+};
 
 const AFTER: &str = "\
 Without a command, gvm starts a node and opens a prompt; type `help` there for a list of statements. \

@@ -13,19 +13,11 @@ use gvm_cli::repl::eval::{connect, outcome_json};
 use gvm_cli::repl::render;
 use gvm_cli::repl::render::Screen;
 use gvm_cli::repl::stdio;
-use gvm_host::Home;
-use gvm_host::Input;
-use gvm_host::Modules;
-use gvm_host::Name;
-use gvm_host::Stdio;
-use gvm_host::parse;
 use gvm_host::parse::{Arg, Expr};
-use gvm_host::wave;
-use gvm_host::{Args, Broken, Call, ModuleRef, Outcome, Target};
-use gvm_host::{Caller, Runner};
-use gvm_host::{Code, Error, Result};
-use gvm_host::{Handle, workers};
-use gvm_host::{Limits, limits};
+use gvm_host::{
+    Args, Broken, Call, Caller, Code, Error, Handle, Home, Input, Limits, ModuleRef, Modules, Name, Outcome,
+    Result, Runner, Stdio, Target, limits, parse, wave, workers,
+};
 
 use super::options::{Options, SessionRights, usage};
 use super::signals::{Requests, interrupt};

@@ -5,11 +5,8 @@
 
 use clap::ValueEnum;
 use gvm_cli::settings::{Setting, Settings};
-use gvm_host::Accept;
-use gvm_host::Name;
-use gvm_host::Rule;
 use gvm_host::net::host_and_port;
-use gvm_host::{Error, Result};
+use gvm_host::{Accept, Error, Name, Result, Rule};
 
 use super::options::{Options, SessionRights, parse_dir, parse_size, parse_time, usage};
 

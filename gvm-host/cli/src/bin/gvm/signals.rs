@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gvm_cli::signal::is_ignored;
-use gvm_host::workers;
-use gvm_host::{Error, Result};
+use gvm_host::{Error, Result, workers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime;
 
 use super::signature::Signature;
-use gvm_host::Handle;
-use gvm_host::Place;
 use gvm_host::index::{Entry, Index};
-use gvm_host::{Name, parse_version};
+use gvm_host::{Handle, Name, Place, parse_version};
 
 /// How long a key may wait for the names of nodes: gpmd usually answers in a millisecond.
 const PATIENCE: Duration = Duration::from_millis(60);

@@ -8,8 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gvm_cli::repl::render::Screen;
-use gvm_host::Name;
-use gvm_host::{Code, Error, Result};
+use gvm_host::{Code, Error, Name, Result};
 
 /// The languages with a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
