@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use gvm_host::text::near;
 use gvm_host::{Code, Error, Reason, Result};
@@ -124,6 +125,7 @@ impl Settings {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Settings> {
+        check_keys(text, path)?;
         let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, path))?;
         let at = Source { text, path };
         let accept = file.accept.map(|accept| {
@@ -184,20 +186,50 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn unreadable(error: &toml::de::Error, text: &str, path: &Path) -> Error {
-    let line = error.span().map_or(1, |span| line_of(text, span.start));
-    let message = error.message();
-    // The message of serde: unknown field `acept`, expected one of `name`, `accept`, …
-    let Some(rest) = message.strip_prefix("unknown field `") else { return bad(path, line, message) };
-    let mut quoted = rest.split('`').step_by(2);
-    let unknown = quoted.next().unwrap_or_default();
-    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
-    let near = near::suggestion(unknown, known.iter().copied());
-    let error = bad(path, line, format_args!("unknown setting `{unknown}`{near}"));
-    match near.is_empty() {
+/// The keys of the file, and those of its section `gpmd`, as [`File`] and [`DaemonFile`] name them.
+const KEYS: [&str; 14] = [
+    "name",
+    "accept",
+    "allow-call",
+    "session-time",
+    "listen",
+    "timeout",
+    "max-memory",
+    "max-output",
+    "fuel",
+    "dir",
+    "env",
+    "allow-net",
+    "grant",
+    "gpmd",
+];
+const DAEMON_KEYS: [&str; 3] = ["listen", "port", "command-port"];
+
+/// Checks that all keys are known, so that a misspelled key gets a suggestion.
+fn check_keys(text: &str, path: &Path) -> Result<()> {
+    let table = DeTable::parse(text).map_err(|error| unreadable(&error, text, path))?;
+    check_table(table.get_ref(), &KEYS, text, path)?;
+    match table.get_ref().get("gpmd").map(Spanned::get_ref) {
+        Some(DeValue::Table(daemon)) => check_table(daemon, &DAEMON_KEYS, text, path),
+        _ => Ok(()),
+    }
+}
+
+fn check_table(table: &DeTable<'_>, known: &[&str], text: &str, path: &Path) -> Result<()> {
+    let unknown = table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
+    // The first one in the file.
+    let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
+    let name = key.get_ref().as_ref();
+    let near = near::suggestion(name, known.iter().copied());
+    let error = bad(path, line_of(text, key.span().start), format_args!("unknown setting `{name}`{near}"));
+    Err(match near.is_empty() {
         true => error.with_help(format!("use one of the settings {}", known.join(", "))),
         false => error,
-    }
+    })
+}
+
+fn unreadable(error: &toml::de::Error, text: &str, path: &Path) -> Error {
+    bad(path, error.span().map_or(1, |span| line_of(text, span.start)), error.message())
 }
 
 fn bad(path: &Path, line: usize, why: impl Display) -> Error {
@@ -212,6 +244,16 @@ mod tests {
 
     fn read(text: &str) -> Result<Settings> {
         Settings::parse(text, Path::new("/home/config.toml"))
+    }
+
+    /// serde lists the keys that it knows when it refuses one.
+    #[test]
+    fn the_keys_are_those_of_the_file() {
+        for (text, keys) in [("no-such-key = 1", &KEYS[..]), ("[gpmd]\nno-such-key = 1", &DAEMON_KEYS[..])] {
+            let refused = toml::from_str::<File>(text).err().unwrap();
+            let listed: Vec<&str> = refused.message().split('`').skip(3).step_by(2).collect();
+            assert_eq!(listed, keys);
+        }
     }
 
     #[test]

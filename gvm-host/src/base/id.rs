@@ -16,7 +16,7 @@ pub const MAX_NAME: usize = 64;
 pub const RESERVED: [&str; 4] = ["node", "module", "exit", "help"];
 
 /// The name of a node or a module: `[a-z][a-z0-9]*(-[a-z0-9]+)*`, at most 64 bytes, and
-/// no reserved word. Cheap to clone, `Send + Sync`.
+/// not `node`, `module`, `exit` or `help`. Cheap to clone, `Send + Sync`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
