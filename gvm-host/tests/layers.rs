@@ -175,3 +175,26 @@ fn every_file_says_what_it_is() {
         }
     }
 }
+
+/// Invariant 6 of ARCHITECTURE.md.
+#[test]
+fn only_programs_read_the_environment_and_print() {
+    let may_print =
+        ["gvm-host/cli/src/bin/", "gvm-host/cli/src/repl/stdio.rs", "gvm-host/cli/src/repl/terminal.rs"];
+    for folder in ["gvm-host/src", "gvm-host/cli/src", "gvm-py/src"] {
+        for file in files(&root().join(folder), "rs") {
+            let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&file).unwrap();
+            let code = || text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let is_program = name.starts_with("gvm-host/cli/src/bin/");
+            assert!(
+                is_program || !code().any(|line| line.contains("env::var")),
+                "{name} reads the environment"
+            );
+            let prints = |line: &str| ["io::stdout()", "io::stderr()"].iter().any(|word| line.contains(word));
+            let asks = |line: &str| line.contains("is_terminal()");
+            let may = may_print.iter().any(|may| name.starts_with(may));
+            assert!(may || !code().any(|line| prints(line) && !asks(line)), "{name} prints");
+        }
+    }
+}

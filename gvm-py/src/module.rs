@@ -26,12 +26,12 @@ pub struct ModuleCore {
     pub noun: String,
     pub found: Found,
     pub options: Options,
-    /// Of a live instance that was just made.
+    /// The guard of a live instance that was just made.
     pub fresh: Option<Fresh>,
 }
 
-/// A live instance that was made and that nobody has yet: whoever asked for it may have gone. It goes with this,
-/// unless it is kept.
+/// A live instance that has no owner yet, because its caller may have left. Dropping this drops the instance, unless
+/// it was kept.
 pub struct Fresh {
     core: Core,
     pub name: Name,

@@ -241,7 +241,7 @@ def test_coroutines_that_are_dropped(place: gvm.Node | gvm.Peer, heard: Heard, a
 
 @pytest.fixture(scope="module")
 def looping() -> Iterator[gvm.LocalNetwork]:
-    """Two nodes, and a module whose start code loops for ever."""
+    """Two nodes, and a module whose start code never ends."""
     with gvm.LocalNetwork(nodes=2) as net:
         net.upload("counter", "1.0.0", WAT / "counter.wat")
         net.upload("start-loop", "1.0.0", WAT / "start-loop.wat")
@@ -254,7 +254,7 @@ def spawner(request: pytest.FixtureRequest, looping: gvm.LocalNetwork) -> gvm.No
 
 
 def test_spawns_that_take_for_ever(looping: gvm.LocalNetwork, spawner: gvm.Node | gvm.Peer) -> None:
-    """They end in their time, with their task, with their coroutine and by Ctrl-C."""
+    """Spawns end with their time limit, their task, their coroutine, and by Ctrl-C."""
     begun = time.monotonic()
     with pytest.raises(gvm.Timeout, match="500ms"):
         spawner.spawn("start-loop", timeout=0.5)
@@ -282,7 +282,7 @@ def test_spawns_that_take_for_ever(looping: gvm.LocalNetwork, spawner: gvm.Node 
 
 
 def test_spawns_that_nobody_takes(looping: gvm.LocalNetwork, spawner: gvm.Node | gvm.Peer) -> None:
-    """However far they have come: no instance is left, here or there."""
+    """Cancelled spawns leave no instance, at any stage, here or on another node."""
 
     async def main() -> None:
         for round in range(300):
@@ -302,7 +302,7 @@ def test_spawns_that_nobody_takes(looping: gvm.LocalNetwork, spawner: gvm.Node |
 
     asyncio.run(main())
     soon(none)
-    # As many as one may have there: none is held for nobody.
+    # The maximum number fits, so no instance is left without an owner.
     live = [spawner.spawn("counter") for _ in range(64)]
     for instance in live:
         instance.close()

@@ -109,16 +109,15 @@ impl Registry {
     /// # Errors
     /// `NODE_NOT_FOUND`, with the nearest names.
     pub fn look_up(&self, name: &str) -> Result<&NodeInfo> {
-        match self.nodes.iter().find(|(known, _)| known.as_str() == name) {
-            Some((_, held)) => Ok(&held.node),
-            None => Err(Error::new(
-                Code::NodeNotFound,
-                format!(
-                    "no running node is named `{name}`{}",
-                    near::suggestion(name, self.nodes.keys().map(Name::as_str))
-                ),
-            )),
+        if let Some((_, held)) = self.nodes.iter().find(|(known, _)| known.as_str() == name) {
+            return Ok(&held.node);
         }
+        let near = near::suggestion(name, self.nodes.keys().map(Name::as_str));
+        let error = Error::new(Code::NodeNotFound, format!("no running node is named `{name}`{near}"));
+        Err(match near.is_empty() {
+            true => error.with_help("list the running nodes with `Node.discover()`"),
+            false => error,
+        })
     }
 
     fn default_name(&self, chance: &mut dyn FnMut() -> u64) -> Result<Name> {

@@ -290,7 +290,7 @@ mod tests {
         drop(all);
         let first = held.reserve(name(0)).unwrap();
         assert_eq!(held.reserve(name(0)).err().unwrap().code(), Code::BadArguments);
-        // The name is free once it was let go, and whoever comes next keeps it.
+        // The name is free after it was removed, and its next owner keeps it.
         held.remove(&name(0)).unwrap();
         let _second = held.reserve(name(0)).unwrap();
         drop(first);

@@ -176,7 +176,7 @@ fn compilers_are_limited_and_end_with_their_callers() {
     });
 }
 
-/// The same of what only looks, or brings to life, on another node.
+/// The same for describing a function and making an instance on another node.
 #[test]
 fn looking_and_bringing_to_life_end_with_who_asked() {
     let (_folder, home, _server) = home();
@@ -219,7 +219,7 @@ fn looking_and_bringing_to_life_end_with_who_asked() {
             assert!(took < Duration::from_secs(3), "{took:?}");
             assert!(asking.await.unwrap_err().is_cancelled());
         }
-        // In their time, of which the other node hears.
+        // They end in their own time limit, which the other node knows.
         for spawns in [false, true] {
             let target = target(3000 + usize::from(spawns), (!spawns).then_some("number"));
             let begun = Instant::now();

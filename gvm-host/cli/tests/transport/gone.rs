@@ -1,7 +1,7 @@
-//! Callers that go before they are answered, and nodes that do not answer.
+//! Callers that leave before the answer arrives, and nodes that do not answer.
 //!
-//! In: instances that are asked for and taken back, a node that is stopped. Out: no instance without a holder,
-//! and no caller that waits beyond its time. Must not know: how the nodes tell each other.
+//! In: spawns that are cancelled, a node that is suspended. Out: no instance without an owner, and no caller that
+//! waits longer than its time limit. Must not know: how the nodes communicate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ fn counter() -> Target {
     }
 }
 
-/// One whose start code loops for ever.
+/// A module whose start code never ends.
 fn never() -> Target {
     let bytes: Arc<[u8]> = inspect::to_binary(&guest("start-loop.wat")).unwrap().into();
     Target { module: ModuleRef::Bytes(bytes), interface: None, function: None }
 }
 
-/// How many instances this owner can still make there before it has too many.
+/// Counts the instances that this owner can still make there.
 async fn room(near: &Handle, node: Option<&Name>) -> usize {
     let mut made = Vec::new();
     let error = loop {
@@ -51,7 +51,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
     workers().unwrap().block_on(async {
         let near = &pair.near;
         for node in [None, Some(&far)] {
-            // How long one takes, once the module is compiled.
+            // The usual time of one spawn, once the module is compiled.
             let mut usual = Duration::ZERO;
             for _ in 0..2 {
                 let begun = Instant::now();
@@ -61,7 +61,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
             }
             let (mut taken, mut taken_back) = (0, 0);
             for round in 0..20 * INSTANCES_PER_OWNER as u32 {
-                // Everywhere on its way: before it is sent, while it is made, while the answer comes.
+                // Cancels at every stage: before the request is sent, during the start code, while the answer is on its way.
                 let patience = usual * (round % 64) / 32;
                 let spawning = near.spawn(node.cloned(), counter(), Limits::default());
                 tokio::select! {
@@ -73,7 +73,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
                     () = spin_for(patience) => taken_back += 1,
                 }
             }
-            eprintln!("{node:?}: {taken} taken, {taken_back} taken back; one takes {usual:?}");
+            eprintln!("{node:?}: {taken} taken, {taken_back} cancelled; one takes {usual:?}");
             for _ in 0..3 {
                 let spawning = near.spawn(node.cloned(), never(), Limits::default());
                 assert!(timeout(Duration::from_millis(300), spawning).await.is_err());
@@ -84,7 +84,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
     });
 }
 
-/// A pause that is shorter than timers can tell.
+/// Waits for a time that is shorter than the resolution of timers.
 async fn spin_for(time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time {
@@ -95,7 +95,7 @@ async fn spin_for(time: Duration) {
 #[test]
 fn a_stopped_node_keeps_nobody_waiting() {
     const BRIEF: Duration = Duration::from_millis(200);
-    /// With the grace that the other node has to say that it ran out of time.
+    /// Includes the extra time in which the other node reports the timeout.
     const LONGEST: Duration = Duration::from_secs(8);
     let pair = Pair::start("counter", &guest("counter.wat"));
     let far = name("far");
@@ -123,14 +123,14 @@ fn a_stopped_node_keeps_nobody_waiting() {
         };
         let all = timeout(LONGEST, futures::future::join3(described, spawned, dropped));
         let (described, spawned, dropped) = all.await.expect("nobody waits beyond the time");
-        // The connection may be given up at about the same time.
+        // The connection may be declared lost at about the same time.
         let late = |error: &Error| matches!(error.code(), Code::Timeout | Code::NodeDown);
         for ended in [described, spawned] {
             assert!(ended.as_ref().is_err_and(late), "{ended:?}");
         }
         assert_eq!(dropped.unwrap_err().code(), Code::Timeout);
         kill_process(stopped, Signal::CONT).unwrap();
-        // What was asked of it meanwhile it undoes; or the connection went, and all with it.
+        // It undoes the requests that it got meanwhile, or the connection ended and everything with it.
         match brief.drop_instance(held).await {
             Ok(()) => assert_eq!(room(&brief, Some(&far)).await, INSTANCES_PER_OWNER),
             Err(error) => {
