@@ -179,8 +179,13 @@ fn every_file_says_what_it_is() {
 /// Invariant 6 of ARCHITECTURE.md.
 #[test]
 fn only_programs_read_the_environment_and_print() {
-    let may_print =
-        ["gvm-host/cli/src/bin/", "gvm-host/cli/src/repl/stdio.rs", "gvm-host/cli/src/repl/terminal.rs"];
+    let may_print = [
+        "gvm-host/cli/src/bin/",
+        "gvm-host/cli/src/repl/stdio.rs",
+        "gvm-host/cli/src/repl/terminal.rs",
+        // The compiler is a process of its own and reports to its parent.
+        "gvm-host/src/engine/compiler.rs",
+    ];
     for folder in ["gvm-host/src", "gvm-host/cli/src", "gvm-py/src"] {
         for file in files(&root().join(folder), "rs") {
             let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
