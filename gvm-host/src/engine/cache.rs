@@ -24,6 +24,7 @@ use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
 use crate::base::error::{Error, Reason, Result};
 use crate::base::id::Hash;
 use crate::base::limits;
+use crate::imports::state::from_system;
 
 /// The version of the checks that a module passes before it is compiled (`Lane::compile`). Increase it when one
 /// is added: code that was compiled without that check is then no longer used.
@@ -229,11 +230,7 @@ fn checksum(path: &Path) -> Option<String> {
 
 /// Whether the system refuses to execute the code: the disk, or a security policy, forbids it.
 fn denied(error: &wasmtime::Error) -> bool {
-    error.chain().any(|cause| {
-        let errno = cause.downcast_ref::<Errno>().copied();
-        let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
-        errno.is_some_and(|errno| errno == Errno::ACCESS || errno == Errno::PERM)
-    })
+    from_system(error, &[Errno::ACCESS, Errno::PERM])
 }
 
 fn map(engine: &Engine, path: &Path, component: bool) -> wasmtime::Result<Compiled> {

@@ -169,10 +169,14 @@ impl WasiView for State {
 
 /// Whether the system refused memory, or another mapping, to this process. This is not a limit of the guest.
 pub(crate) fn out_of_memory(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::OutOfMemory>()
-        || error.chain().any(|cause| {
-            let errno = cause.downcast_ref::<Errno>().copied();
-            let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
-            errno == Some(Errno::NOMEM)
-        })
+    error.is::<wasmtime::OutOfMemory>() || from_system(error, &[Errno::NOMEM])
+}
+
+/// Returns whether one of these errors of the system is the cause of the error, or of one of its causes.
+pub(crate) fn from_system(error: &wasmtime::Error, any: &[Errno]) -> bool {
+    error.chain().any(|cause| {
+        let errno = cause.downcast_ref::<Errno>().copied();
+        let errno = errno.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+        errno.is_some_and(|errno| any.contains(&errno))
+    })
 }

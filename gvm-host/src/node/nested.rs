@@ -11,14 +11,14 @@ use crate::base::wave;
 use crate::call::parse::{Arg, Expr, Places};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 
-/// What separates arguments in the text of a call.
+/// The separator between arguments in the text of a call.
 pub const SEPARATOR: &str = ", ";
 
 /// The calls of one line. The calls that wait for an argument are in a list, so the depth of what was typed is
 /// not the depth of the stack.
 pub struct Nested {
     node: Handle,
-    /// The call whose arguments are being found; none once the outermost is ready.
+    /// The call whose arguments are being found; `None` after the outermost call is ready.
     open: Option<Open>,
     /// The calls around it, outermost first.
     waiting: Vec<Open>,
@@ -36,7 +36,7 @@ struct Open {
 
 /// A call whose arguments have all been found.
 pub struct Ready {
-    /// The node it runs on; none for this one.
+    /// The node that runs it; `None` for this one.
     pub place: Option<Name>,
     pub target: Target,
     /// Where its arguments are in the line.
@@ -50,7 +50,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// The arguments as a call takes them.
+    /// Returns the arguments of the call.
     pub fn args(&self) -> Args {
         match self.is_function {
             true => Args::Text(self.texts.join(SEPARATOR)),
@@ -58,31 +58,31 @@ impl Ready {
         }
     }
 
-    /// The call, with a new id.
+    /// Creates the call, with a new id.
     pub fn call(&self) -> Call {
         Call::new(self.target.clone(), self.args())
     }
 
-    /// The function as messages name it: `math.add`.
+    /// Returns the name of the function for messages: `math.add`.
     pub fn title(&self) -> String {
         self.target.to_string()
     }
 }
 
 impl Nested {
-    /// The calls of this expression, on this node unless it says otherwise.
+    /// Creates the calls of an expression. They run on this node unless `place` or the expression names another.
     ///
     /// # Errors
-    /// `INSTANCE_NOT_FOUND` for a live instance that is on another node than the one named.
+    /// `INSTANCE_NOT_FOUND` if a live instance is on another node than the one named.
     pub fn new(node: Handle, place: Option<Name>, expr: Expr) -> Result<Nested> {
         let open = Some(Open::new(&node, place, expr)?);
         Ok(Nested { node, open, waiting: Vec::new() })
     }
 
-    /// The next call to run. None once the outermost has been returned.
+    /// Returns the next call to run; `None` after the outermost one.
     ///
     /// # Errors
-    /// As [`Nested::new`].
+    /// Those of [`Nested::new`].
     pub fn next_call(&mut self) -> Result<Option<Ready>> {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         loop {
@@ -101,11 +101,11 @@ impl Nested {
         Ok(Some(Ready { place, target, places, is_function, texts, is_outermost }))
     }
 
-    /// Makes the outcome of the call that [`Nested::next_call`] returned last an argument of the call around it.
-    /// `title` names that call.
+    /// Uses the outcome of the last call from [`Nested::next_call`] as an argument of the call around it. `title` is
+    /// the name of the last call, for messages.
     ///
     /// # Errors
-    /// That of the outcome; `BAD_ARGUMENTS` for a call without a result.
+    /// That of the outcome; `BAD_ARGUMENTS` if the call has no result.
     pub fn answer(&mut self, title: &str, outcome: Outcome) -> Result<()> {
         let (Some(value), Some(ty)) = (outcome.result?, outcome.ty) else {
             let message = format!("`{title}` returns no result, so it cannot be an argument");
@@ -129,11 +129,11 @@ impl Open {
 }
 
 impl Handle {
-    /// Turns a module's name into the live instance of that name, where there is one, and returns the node that
-    /// the call runs on: the instance's, else the one that was named.
+    /// If the target names a live instance, makes it the target. Returns the node that runs the call: the node of
+    /// the instance, or else the one named.
     ///
     /// # Errors
-    /// `INSTANCE_NOT_FOUND` where the instance is on another node than the one that was named.
+    /// `INSTANCE_NOT_FOUND` if the instance is on another node than the one named.
     pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
         let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
         let Some(lives) = self.instance(name) else { return Ok(place) };

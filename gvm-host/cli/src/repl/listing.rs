@@ -7,7 +7,7 @@ use gvm_host::limits;
 use semver::Version;
 use serde_json::{Value as Json, json};
 
-/// One version of a module as `--json` gives it.
+/// Returns one version of a module as `--json` prints it.
 pub fn to_json(resolved: &Resolved<'_>) -> Json {
     let Resolved { name, version, entry } = resolved;
     let Entry { sha256, size, kind, main, exports, types, uploaded } = entry;
@@ -27,7 +27,7 @@ pub fn to_json(resolved: &Resolved<'_>) -> Json {
     value
 }
 
-/// A table of versions for people: name, version, kind, size, and whether the version is pinned.
+/// Returns a table of versions for people, one line per version: name, version, kind, size, and whether the version is pinned.
 pub fn table(rows: &[(Resolved<'_>, bool)]) -> Vec<String> {
     let width = |text: fn(&Resolved<'_>) -> String| {
         rows.iter().map(|(resolved, _)| text(resolved).len()).max().unwrap_or(0)

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use gvm_host::{List, Type, Value, size_in_message, wave};
+use gvm_host::{List, Type, Value, limits, size_in_message, wave};
 
 /// The longest text that is shown, in bytes: about twenty lines of a usual terminal.
 const SHOWN: usize = 2 << 10;
@@ -25,7 +25,7 @@ pub fn short(value: &Value, ty: &Type) -> String {
 
 /// Returns the size of a value, and the number of its elements or characters.
 fn extent(value: &Value) -> String {
-    let size = bytesize::ByteSize(size_in_message(value)).display().iec();
+    let size = limits::bytes(size_in_message(value));
     match value {
         Value::List(list) => format!("{size}, {} elements", List::len(list)),
         Value::String(text) => format!("{size}, {} characters", text.chars().count()),

@@ -17,7 +17,7 @@ use gvm_host::inspect::{inspect, runnable, to_binary};
 use gvm_host::store::{read_index, read_module, read_source};
 use gvm_host::system::durable;
 use gvm_host::text::inert;
-use gvm_host::{Home, Name, Result, Stream, offered, parse_version};
+use gvm_host::{Home, Name, Result, Stream, limits, offered, parse_version};
 use semver::Version;
 use serde_json::json;
 
@@ -67,7 +67,7 @@ fn upload(
     }
     let mut text = String::new();
     if std::io::stdout().is_terminal() {
-        let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), size(entry.size));
+        let _ = writeln!(text, "{name} {version}: {}, {}", entry.kind.as_str(), limits::bytes(entry.size));
         for export in &entry.exports {
             let _ = writeln!(text, "  {}", entry.types.shown(&inert::line(export)));
         }
@@ -126,7 +126,7 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     let mut text = String::new();
     let _ = writeln!(text, "{name} {version}");
     let _ = writeln!(text, "  kind      {}", entry.kind.as_str());
-    let _ = writeln!(text, "  size      {}", size(entry.size));
+    let _ = writeln!(text, "  size      {}", limits::bytes(entry.size));
     let _ = writeln!(text, "  sha256    {}", entry.sha256);
     let _ = writeln!(text, "  uploaded  {}", entry.uploaded);
     let _ = writeln!(text, "  main      {}", if entry.main { "yes" } else { "no" });
@@ -200,8 +200,4 @@ fn named<'a>(module: &'a str, version: Option<&'a str>) -> Result<(&'a str, Opti
         None => (module, None),
     };
     Ok((name, beside.or(version).map(parse_version).transpose().map_err(as_usage)?))
-}
-
-fn size(bytes: u64) -> String {
-    bytesize::ByteSize(bytes).display().iec().to_string()
 }
