@@ -14,6 +14,7 @@ mod network;
 pub mod runner;
 mod served;
 mod vouch;
+pub mod waiting;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
