@@ -40,6 +40,9 @@ interface Session {
   spawn @4 (name :Text, target :Target, limits :Limits, deadline :UInt64) -> Done;
   instances @5 () -> (instances :List(InstanceInfo));
   drop @6 (name :Text) -> Done;
+  # Returns a ticket of 16 bytes for a channel: a connection that carries only calls of this session and their outcomes.
+  # A ticket is valid once and for a short time.
+  channel @7 () -> (ticket :Data);
 }
 
 # The streams of the calls that the owner has running on the other side, by call id.

@@ -83,6 +83,9 @@ pub const NESTED_CALLS: usize = 100;
 pub const CALL_DEPTH: usize = 32;
 /// Calls from one peer that may run at the same time; further calls fail with `OVERLOADED`.
 pub const CALLS_PER_SESSION: usize = 1024;
+/// Channels of one session: one for each thread of the other node that waits for its calls, and one for all others.
+/// Beyond it, calls share a channel.
+pub const CHANNELS_PER_SESSION: usize = 64;
 /// The largest arguments or result between nodes: half of a guest's default memory.
 pub const VALUE_BYTES: u64 = 128 << 20;
 /// Values from this size use the bulk connection: a message of this size delays the calls behind it by

@@ -22,6 +22,22 @@ pub fn bulk() -> Result<&'static Runtime> {
     once(&BULK, threads, "cannot start the thread for large values")
 }
 
+/// Returns the threads that serve the calls of other nodes, and the calls of asynchronous callers on other nodes. All
+/// nodes of this process share them. There is one for each two processors, because the guests run on the others.
+///
+/// # Errors
+/// `INTERNAL` if the system cannot start threads.
+pub fn rpc() -> Result<&'static Runtime> {
+    static RPC: OnceLock<Runtime> = OnceLock::new();
+    let threads = || {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut threads = Builder::new_multi_thread();
+        threads.worker_threads((processors / 2).max(1)).thread_name("gvm-rpc").enable_all();
+        threads
+    };
+    once(&RPC, threads, "cannot start the threads for calls")
+}
+
 /// Returns the threads that run wasm. All nodes of this process share them.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::Config;
 use super::joined::{Met, join};
+use super::lines::Lines;
 use super::runner::Runner;
 use super::served::Served;
 use super::vouch::Vouch;
@@ -71,6 +72,7 @@ pub struct Parts {
     pub events: broadcast::Sender<Event>,
     pub answerers: Answerers,
     pub workers: Workers,
+    pub lines: Lines,
 }
 
 /// A request of the handle.
@@ -113,7 +115,8 @@ pub enum Message {
     Hurry,
 }
 
-type Ready = oneshot::Sender<Result<NodeInfo>>;
+/// The node as it is registered, and the term of its calls on other nodes.
+type Ready = oneshot::Sender<Result<(NodeInfo, Term)>>;
 
 /// Runs the thread.
 pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
@@ -129,7 +132,7 @@ pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
 async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
     match Actor::start(parts).await {
         Ok((actor, listeners, word)) => {
-            if ready.send(Ok(actor.ours.me.clone())).is_ok() {
+            if ready.send(Ok((actor.ours.me.clone(), actor.own.clone()))).is_ok() {
                 actor.serve(listeners, word, inbox).await;
             }
         }
@@ -161,6 +164,7 @@ struct Actor {
     ours: Rc<Ours>,
     link: Link,
     table: Rc<RefCell<Table<Rc<Peer>>>>,
+    lines: Lines,
     directory: Directory,
     events: broadcast::Sender<Event>,
     /// The term of the calls that this node runs on other nodes.
@@ -172,7 +176,7 @@ struct Actor {
 
 impl Actor {
     async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, Word)> {
-        let Parts { config, runner, directory, events, answerers, workers } = parts;
+        let Parts { config, runner, directory, events, answerers, workers, lines } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let tls = Tls::open(&config.home)?;
         let listeners = Listeners {
@@ -190,7 +194,8 @@ impl Actor {
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
-            Box::new(move |peer| join(&table, &events, &directory, peer, Met::Accepted))
+            let lines = lines.clone();
+            Box::new(move |peer| join(&table, &lines, &events, &directory, peer, Met::Accepted))
         };
         let connected = {
             let table = table.clone();
@@ -230,7 +235,7 @@ impl Actor {
         let own = Term::new(ours.me.name.clone(), ours.running.clone());
         let (lost, gone) = mpsc::channel(RETURNING);
         let returning = RefCell::default();
-        let actor = Actor { ours, link, table, directory, events, own, returning, lost };
+        let actor = Actor { ours, link, table, lines, directory, events, own, returning, lost };
         Ok((Rc::new(actor), listeners, Word { gpmd: word, lost: gone }))
     }
 
@@ -280,6 +285,7 @@ impl Actor {
             self.finish_running(&mut word, &mut inbox, &mut work, &mut farewell).await;
         }
         let peers = self.table.borrow_mut().clear();
+        self.lines.clear();
         self.own.end(End::ShutDown);
         peers.iter().for_each(|peer| peer.end(End::ShutDown));
         let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave(End::ShutDown.words())));
@@ -397,7 +403,7 @@ impl Actor {
     }
 
     fn join(&self, peer: Peer, met: impl FnOnce(mpsc::Sender<NodeInfo>) -> Met) {
-        join(&self.table, &self.events, &self.directory, Rc::new(peer), met(self.lost.clone()));
+        join(&self.table, &self.lines, &self.events, &self.directory, Rc::new(peer), met(self.lost.clone()));
     }
 
     /// Reconnects to the same life of a node whose connection was lost. Stops after [`RETURN`], or when the
@@ -438,6 +444,7 @@ impl Actor {
     async fn disconnect(&self, name: Name) -> Result<()> {
         let returning = self.returning.borrow_mut().remove(&name);
         let peers = self.table.borrow_mut().remove_peer(&name);
+        self.lines.set(&name, None);
         if peers.is_empty() && returning {
             return Ok(());
         }
@@ -451,6 +458,7 @@ impl Actor {
 
     async fn revoke(&self, name: Name) -> Result<()> {
         let peers = self.table.borrow_mut().remove_peer(&name);
+        self.lines.set(&name, None);
         if peers.is_empty() {
             return Err(self.not_connected(&name));
         }

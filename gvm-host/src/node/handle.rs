@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::actor::{self, GRACE, Message};
+use super::lines::Lines;
 use super::runner::{Caller, Runner};
-use super::{Config, network};
+use super::{Config, network, waiting};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
 use crate::base::id::{Name, NodeInfo};
@@ -25,7 +26,10 @@ use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
 use crate::node::live::{self, Directory, Place};
 use crate::node::modules::Modules;
+use crate::peer::channel::Channel;
+use crate::peer::line::Line;
 use crate::peer::questions::{Answerers, Answering};
+use crate::peer::term::Term;
 
 /// The most requests that wait for the node's thread. Beyond it, callers wait.
 const WAITING: usize = 256;
@@ -45,6 +49,9 @@ pub(super) struct Inner {
     people: Caller,
     answerers: Answerers,
     directory: Directory,
+    lines: Lines,
+    /// The term of this node's calls on other nodes.
+    own: Term,
     requests: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -58,7 +65,7 @@ impl Handle {
     pub async fn start(config: Config) -> Result<Handle> {
         let modules = Modules::open(config.home.clone())?;
         let runner = Runner::new(config.engine.clone(), modules, config.grants.clone(), config.limits);
-        let directory = Directory::default();
+        let (directory, lines) = (Directory::default(), Lines::default());
         let (requests, inbox) = mpsc::channel(WAITING);
         let (events, _) = broadcast::channel(EVENTS);
         let answerers = Answerers::default();
@@ -74,15 +81,16 @@ impl Handle {
             events: events.clone(),
             answerers: answerers.clone(),
             workers,
+            lines: lines.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
             .spawn(move || actor::run(parts, inbox, ready))
             .map_err(|error| Error::io("cannot start the node's thread", error))?;
-        let info = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
+        let (info, own) = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
-        let inner = Inner { info, runner, people, answerers, directory, requests, events, thread };
+        let inner = Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
         Ok(node)
@@ -203,12 +211,26 @@ impl Handle {
         // The limits of this node also apply to its calls on other nodes.
         let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
         let timeout = call.limits.timeout;
-        let message = |reply| Message::Run { node, call, stdio, reply };
+        let running = self.run_there(node, call, stdio);
         let outcome = match timeout {
-            None => self.ask(message).await,
-            Some(most) => self.ask_there(most + GRACE, late("end the call", most), message).await,
+            None => running.await,
+            Some(most) => tokio::time::timeout(most + GRACE, running)
+                .await
+                .unwrap_or_else(|_| Err(late("end the call", most))),
         };
         outcome.unwrap_or_else(Outcome::failed)
+    }
+
+    /// Runs a call on another node: over the channel of the thread that waits for it, over the channel that all other
+    /// callers share, or, before there is one, over the connection of the session.
+    async fn run_there(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
+        if let Some(line) = self.0.lines.get(&node)
+            && let Some(channel) = channel(&line).await
+        {
+            let _runs = self.0.own.begin()?;
+            return self.0.own.within(line.call(&channel, call, stdio)).await;
+        }
+        self.ask(|reply| Message::Run { node, call, stdio, reply }).await
     }
 
     /// Makes a live instance of a module, here or on a connected node, and returns its name. The instance
@@ -324,3 +346,12 @@ const _: () = {
     shared::<crate::base::value::Value>();
     shared::<Error>();
 };
+
+/// Returns the channel for calls of this thread on a peer.
+async fn channel(line: &Arc<Line>) -> Option<Channel> {
+    match waiting::channel(line).await {
+        Some(channel) => Some(channel),
+        // A thread that waits opens a channel of its own at its second call.
+        None => line.shared(!waiting::waits()),
+    }
+}

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use tokio::sync::{broadcast, mpsc};
 
+use super::lines::Lines;
 use super::live::Directory;
 use crate::base::event::Event;
 use crate::base::id::NodeInfo;
@@ -28,6 +29,7 @@ pub enum Met {
 /// Adds a peer to the table and watches its connection. A connection that this side asked for sends no event.
 pub fn join(
     table: &Rc<RefCell<Table<Rc<Peer>>>>,
+    lines: &Lines,
     events: &broadcast::Sender<Event>,
     directory: &Directory,
     peer: Rc<Peer>,
@@ -36,6 +38,7 @@ pub fn join(
     let name = peer.info.name.clone();
     let closed = peer.closed();
     let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
+    lines.set(&name, table.borrow().get(&name).map(|peer| peer.line.clone()));
     // Ends the connections to an earlier life of the node.
     drop(added.ghosts);
     if added.first && !matches!(met, Met::Dialled(_)) {
@@ -43,9 +46,11 @@ pub fn join(
     }
     let gone = {
         let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
-        let info = peer.info.clone();
+        let (info, lines) = (peer.info.clone(), lines.clone());
         Rc::new(move |ended: Ended| {
-            if table.borrow_mut().remove(&name, added.token) {
+            let last = table.borrow_mut().remove(&name, added.token);
+            lines.set(&name, table.borrow().get(&name).map(|peer| peer.line.clone()));
+            if last {
                 directory.forget_node(&name);
                 if let Met::Dialled(lost) | Met::Again(lost) = &met
                     && ended == Ended::Lost
@@ -72,5 +77,10 @@ pub fn join(
         });
     }
     // The task ends with the connection, which ends at the latest with the thread's runtime.
-    tokio::task::spawn_local(async move { gone(closed.await) });
+    let line = peer.line.clone();
+    tokio::task::spawn_local(async move {
+        let ended = closed.await;
+        gone(ended);
+        line.gone.cancel();
+    });
 }

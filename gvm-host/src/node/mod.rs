@@ -7,6 +7,7 @@
 mod actor;
 pub mod handle;
 mod joined;
+mod lines;
 pub mod live;
 pub mod modules;
 pub mod nested;

@@ -1,18 +1,69 @@
 //! Runs a future on the thread that waits for it.
 //!
-//! In: a future. Out: its result. The thread has a runtime of its own, so that the calls that it makes on other nodes
-//! cross no other thread of this process. Must not know: what the future does.
+//! In: a future. Out: its result. The thread drives the connections for its own calls on other nodes, so that such a call
+//! crosses no other thread of this process. Must not know: what the future does.
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle as Workers, Runtime};
 
 use crate::base::error::{Error, Result};
 use crate::base::threads::workers;
+use crate::peer::channel::Channel;
+use crate::peer::line::Line;
 
 thread_local! {
-    static RUNTIME: std::cell::OnceCell<Runtime> = const { std::cell::OnceCell::new() };
+    static THIS: OnceCell<Rc<Waiter>> = const { OnceCell::new() };
+}
+
+/// A thread that waits, or has waited before.
+struct Waiter {
+    /// The runtime of the thread's channels.
+    runtime: Runtime,
+    nudge: Arc<Nudge>,
+    waker: Waker,
+    /// Whether a future runs on the thread now.
+    waits: Cell<bool>,
+    /// The thread's channels, by the number of their line.
+    channels: RefCell<HashMap<u64, Channel>>,
+    /// Lines that the thread has used once, or whose channel could not be opened.
+    used: RefCell<HashMap<u64, Used>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Used {
+    Once,
+    /// Calls use the connections of other threads.
+    Failed,
+}
+
+/// Wakes the thread. While the thread polls, waking it costs no system call.
+#[derive(Default)]
+struct Nudge {
+    woken: AtomicBool,
+    asleep: AtomicBool,
+    thread: Mutex<Option<Waker>>,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            thread.iter().for_each(Waker::wake_by_ref);
+        }
+    }
 }
 
 /// Runs a future to its end on this thread, which waits for it. Calls on other nodes are fastest this way: this thread
@@ -22,21 +73,175 @@ thread_local! {
 /// `INTERNAL` if the system cannot start the threads of the process or the runtime of this thread.
 ///
 /// # Panics
-/// As [`Runtime::block_on`], if it is called from an asynchronous task.
+/// As [`Runtime::block_on`], if the future has to wait and this is called from an asynchronous task.
 pub fn wait<T>(future: impl Future<Output = T>) -> Result<T> {
+    let ended = wait_until(pin!(future), None)?;
+    ended.ok_or_else(|| Error::internal("a wait without a limit ended early"))
+}
+
+/// Runs a future on this thread until it ends, or until a time; returns `None` if it has not ended then. A future that
+/// was not run to its end must be run further on the same thread, or dropped.
+///
+/// # Errors
+/// As of [`wait`].
+///
+/// # Panics
+/// As [`wait`].
+pub fn wait_until<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    until: Option<Instant>,
+) -> Result<Option<T>> {
     let workers = workers()?.handle();
-    RUNTIME.with(|runtime| {
-        if runtime.get().is_none() {
-            let made = Builder::new_current_thread().enable_all().build();
-            let made = made.map_err(|error| Error::io("cannot start the runtime of a thread that waits", error))?;
-            let _ = runtime.set(made);
+    let this = this()?;
+    let _waits = Waits::begin(&this);
+    if let Poll::Ready(value) = this.poll(workers, future.as_mut()) {
+        return Ok(Some(value));
+    }
+    Ok(this.runtime.block_on(async {
+        let mut alarm = until.map(|until| Box::pin(tokio::time::sleep_until(until.into())));
+        poll_fn(|cx| {
+            this.set_thread(cx.waker());
+            loop {
+                this.nudge.asleep.store(false, Ordering::SeqCst);
+                if this.nudge.woken.load(Ordering::SeqCst)
+                    && let Poll::Ready(value) = this.poll(workers, future.as_mut())
+                {
+                    return Poll::Ready(Some(value));
+                }
+                this.drive_channels(cx);
+                this.nudge.asleep.store(true, Ordering::SeqCst);
+                if !this.nudge.woken.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            match &mut alarm {
+                Some(alarm) => alarm.as_mut().poll(cx).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }))
+}
+
+fn this() -> Result<Rc<Waiter>> {
+    THIS.with(|this| {
+        if let Some(this) = this.get() {
+            return Ok(this.clone());
         }
-        let Some(runtime) = runtime.get() else { return Err(Error::internal("this thread has no runtime")) };
-        let mut future = pin!(future);
-        Ok(runtime.block_on(poll_fn(|cx| {
-            // Timers and tasks of the future use the runtime that is current when they are first polled.
-            let _entered = workers.enter();
-            future.as_mut().poll(cx)
-        })))
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|error| Error::io("cannot start the runtime of a thread that waits", error))?;
+        let nudge = Arc::<Nudge>::default();
+        let waker = Waker::from(nudge.clone());
+        let (waits, channels, used) = Default::default();
+        Ok(this.get_or_init(|| Rc::new(Waiter { runtime, nudge, waker, waits, channels, used })).clone())
     })
+}
+
+/// The thread runs a future until this is dropped.
+struct Waits<'a>(&'a Waiter, bool);
+
+impl Waits<'_> {
+    fn begin(waiter: &Waiter) -> Waits<'_> {
+        Waits(waiter, waiter.waits.replace(true))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waits.set(self.1);
+    }
+}
+
+impl Waiter {
+    fn poll<T>(&self, workers: &Workers, future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        self.nudge.woken.store(false, Ordering::SeqCst);
+        // Timers and tasks of the future use the runtime that is current when they are first polled.
+        let _entered = workers.enter();
+        future.poll(&mut Context::from_waker(&self.waker))
+    }
+
+    fn set_thread(&self, waker: &Waker) {
+        let mut thread = self.nudge.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if !thread.as_ref().is_some_and(|thread| thread.will_wake(waker)) {
+            *thread = Some(waker.clone());
+        }
+    }
+
+    /// Sends the thread's calls and receives their outcomes.
+    fn drive_channels(&self, cx: &mut Context<'_>) {
+        let mut channels = self.channels.borrow_mut();
+        if !channels.is_empty() {
+            channels.retain(|_, channel| channel.poll(cx).is_pending());
+        }
+    }
+}
+
+/// Whether this thread waits for the future that asks.
+pub(super) fn waits() -> bool {
+    THIS.with(|this| this.get().is_some_and(|this| this.waits.get()))
+}
+
+/// Returns the channel of this thread for its calls on a peer, if the thread waits for the future that asks. The first
+/// call of a thread uses the connections of others; the second opens a channel.
+pub(super) async fn channel(line: &Arc<Line>) -> Option<Channel> {
+    let opening = {
+        let this = THIS.with(|this| this.get().filter(|this| this.waits.get()).cloned())?;
+        if let Some(channel) = this.channels.borrow().get(&line.number).filter(|channel| channel.is_open()) {
+            return Some(channel.clone());
+        }
+        if line.gone.is_cancelled() {
+            return None;
+        }
+        let mut used = this.used.borrow_mut();
+        match used.get(&line.number) {
+            None => {
+                // Lines that have ended are not used again.
+                if used.len() > MOST_USED {
+                    used.clear();
+                }
+                used.insert(line.number, Used::Once);
+                return None;
+            }
+            Some(Used::Failed) => return None,
+            Some(Used::Once) => used.insert(line.number, Used::Failed),
+        };
+        OnThisRuntime { handle: this.runtime.handle().clone(), inner: Box::pin(open(line.clone())) }
+    };
+    let channel = opening.await?;
+    THIS.with(|this| {
+        let this = this.get()?;
+        this.channels.borrow_mut().insert(line.number, channel.clone());
+        this.used.borrow_mut().insert(line.number, Used::Once);
+        Some(channel)
+    })
+}
+
+/// Lines that a thread remembers to have used.
+const MOST_USED: usize = 1024;
+
+async fn open(line: Arc<Line>) -> Option<Channel> {
+    match line.open().await {
+        Ok(channel) => Some(channel),
+        Err(error) => {
+            tracing::debug!(peer = %line.info.name, "cannot open a channel for a thread: {error}");
+            None
+        }
+    }
+}
+
+/// Polls a future with the runtime of a thread as the current one.
+struct OnThisRuntime<T> {
+    handle: Workers,
+    inner: Pin<Box<dyn Future<Output = T> + Send>>,
+}
+
+impl<T> Future for OnThisRuntime<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let handle = self.handle.clone();
+        let _entered = handle.enter();
+        self.inner.as_mut().poll(cx)
+    }
 }

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use gvm_wire::node_capnp::streams;
@@ -16,7 +16,9 @@ use tokio::runtime::Handle as Workers;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::handshake;
+use super::callee::Callee;
+use super::dialling::reach;
+use super::{remote, serving};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::NodeInfo;
 use crate::base::limits;
@@ -26,7 +28,7 @@ use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::wire;
 use crate::wire::bulk::{self, Fetcher, Ticket};
 use crate::wire::call::{Apart, check_size};
-use crate::wire::large::{self, Blob, Content, Large, Shape};
+use crate::wire::large::{self, Blob, Content, Large};
 use crate::wire::tls::Tls;
 use crate::wire::transport::Transport;
 
@@ -75,9 +77,9 @@ impl Shelf {
         let mut held = self.held();
         let mut add = |content: Content| {
             held.next += 1;
-            let (id, bytes, element) = (held.next, content.bytes().len() as u64, content.element());
-            held.contents.insert(id, content);
-            Blob { id, bytes, element }
+            let blob = content.blob(held.next);
+            held.contents.insert(blob.id, content);
+            blob
         };
         contents.into_iter().map(&mut add).collect()
     }
@@ -151,35 +153,66 @@ impl Drop for Lent {
     }
 }
 
+/// What a connection with a ticket serves.
+pub enum Holder {
+    /// The large values that a session holds.
+    Bulk(Weak<Shelf>),
+    /// The calls of a session.
+    Channel(Weak<Callee>),
+}
+
 /// The tickets that a node has issued and that are still unused. Belongs to the RPC thread.
 #[derive(Default)]
-pub struct Tickets(RefCell<HashMap<Ticket, (std::sync::Weak<Shelf>, Instant)>>);
+pub struct Tickets(RefCell<HashMap<Ticket, (Holder, Instant)>>);
 
 impl Tickets {
-    fn issue(&self, shelf: &Arc<Shelf>) -> Result<Ticket> {
+    /// Issues a ticket.
+    ///
+    /// # Errors
+    /// `OVERLOADED` if too many tickets are unused.
+    pub fn issue(&self, holder: Holder) -> Result<Ticket> {
         let mut tickets = self.0.borrow_mut();
         tickets.retain(|_, (_, since)| since.elapsed() < TICKET);
         if tickets.len() >= TICKETS {
-            return Err(Error::new(Code::Overloaded, "too many bulk connections are opened at once"));
+            return Err(Error::new(Code::Overloaded, "too many connections are opened at once"));
         }
         let ticket = *Uuid::new_v4().as_bytes();
-        tickets.insert(ticket, (Arc::downgrade(shelf), Instant::now()));
+        tickets.insert(ticket, (holder, Instant::now()));
         Ok(ticket)
     }
 
-    /// Serves a connection that presented a ticket; closes it if the ticket is invalid.
-    pub fn take(&self, ticket: Ticket, transport: Transport) {
-        let Some((shelf, since)) = self.0.borrow_mut().remove(&ticket) else { return };
-        let Some(shelf) = shelf.upgrade().filter(|_| since.elapsed() < TICKET) else { return };
-        if let Ok(thread) = threads::bulk() {
-            // The task ends with the connection, or with the session.
-            thread.spawn(async move {
-                let served = shelf.closed.run_until_cancelled(bulk::serve(transport, &*shelf)).await;
-                if let Some(Err(error)) = served {
-                    tracing::debug!("a bulk connection ended: {error}");
-                }
-            });
-        }
+    /// Returns what a ticket is for; nothing if it is invalid or has expired.
+    fn take(&self, ticket: Ticket) -> Option<Holder> {
+        let (holder, since) = self.0.borrow_mut().remove(&ticket)?;
+        (since.elapsed() < TICKET).then_some(holder)
+    }
+
+    /// Serves large values over a connection that presented a ticket; closes it if the ticket is not for them.
+    pub fn take_bulk(&self, ticket: Ticket, mut transport: Transport) {
+        let Some(Holder::Bulk(shelf)) = self.take(ticket) else { return };
+        let (Some(shelf), Ok(thread)) = (shelf.upgrade(), threads::bulk()) else { return };
+        // The task ends with the connection, or with the session.
+        thread.spawn(async move {
+            let serving = async {
+                transport.move_here()?;
+                bulk::serve(transport, &*shelf).await
+            };
+            if let Some(Err(error)) = shelf.closed.run_until_cancelled(serving).await {
+                tracing::debug!("a bulk connection ended: {error}");
+            }
+        });
+    }
+
+    /// Serves calls over a connection that presented a ticket; closes it if the ticket is not for them.
+    pub fn take_channel(&self, ticket: Ticket, transport: Transport) {
+        let Some(Holder::Channel(callee)) = self.take(ticket) else { return };
+        let (Some(callee), Ok(threads)) = (callee.upgrade(), threads::rpc()) else { return };
+        // The task ends with the connection, or with the session.
+        threads.spawn(async move {
+            if let Err(error) = serving::serve(callee, transport).await {
+                tracing::debug!("a channel ended: {error}");
+            }
+        });
     }
 }
 
@@ -233,7 +266,7 @@ impl Bulk {
         let args = match &mut call.args {
             Args::Values(values) if wire::value::exceeds(values, limits::BULK_FROM) => {
                 let values = std::mem::take(values);
-                Some(self.away(move || take_apart("arguments", values)).await?)
+                Some(self.away(move || large::checked("arguments", values)).await?)
             }
             Args::Text(text) if text.len() as u64 > limits::BULK_FROM => {
                 check_size("arguments", text.len() as u64, limits::VALUE_BYTES)?;
@@ -249,12 +282,12 @@ impl Bulk {
         };
         let (module, lent) = self.lend_module(&call.target);
         let Some(args) = args else { return Ok((Apart { args: None, module }, lent)) };
-        let (shape, contents) = contents(args);
+        let (shape, contents) = args.contents();
         let (blobs, mut all) = self.shelf.lend(contents);
         if let Some(mut lent) = lent {
             all.ids.append(&mut lent.ids);
         }
-        Ok((Apart { args: Some(described(shape, blobs)), module }, Some(all)))
+        Ok((Apart { args: Some(Large::described(shape, blobs)), module }, Some(all)))
     }
 
     /// Does the same for a target.
@@ -305,10 +338,10 @@ impl Bulk {
     pub async fn keep(&self, outcome: &mut Outcome) -> Option<Large> {
         let large = |value: &mut Value| wire::value::exceeds(std::slice::from_ref(value), limits::BULK_FROM);
         let result = outcome.result.as_mut().ok()?.take_if(large)?;
-        let kept = match self.away(move || take_apart("a result", vec![result])).await {
+        let kept = match self.away(move || large::checked("a result", vec![result])).await {
             Ok(apart) => {
-                let (shape, contents) = contents(apart);
-                self.shelf.keep(contents).map(|blobs| described(shape, blobs))
+                let (shape, contents) = apart.contents();
+                self.shelf.keep(contents).map(|blobs| Large::described(shape, blobs))
             }
             Err(error) => Err(error),
         };
@@ -331,7 +364,7 @@ impl Bulk {
     /// # Errors
     /// `OVERLOADED` if too many tickets are unused.
     pub fn ticket(&self) -> Result<Ticket> {
-        self.tickets.issue(&self.shelf)
+        self.tickets.issue(Holder::Bulk(Arc::downgrade(&self.shelf)))
     }
 
     async fn fetch_large(&self, what: &str, large: Large) -> Result<Args> {
@@ -380,17 +413,13 @@ impl Bulk {
         if let Some(fetcher) = open.as_ref().filter(|fetcher| fetcher.is_open()) {
             return Ok(fetcher.clone());
         }
-        let noun = format!("node `{}`", self.other.name);
-        let gone = |error| wire::error::from_capnp(error, &noun, Code::NodeDown);
+        let name = &self.other.name;
+        let gone = |error| wire::error::from_capnp(error, &format!("node `{name}`"), Code::NodeDown);
         let answer = self.theirs.bulk_request().send().promise.await.map_err(gone)?;
-        let ticket = answer.get().and_then(|answer| answer.get_ticket()).map_err(gone)?;
-        let ticket = Ticket::try_from(ticket).map_err(|_| {
-            Error::new(Code::VersionMismatch, format!("{noun} did not send a valid ticket"))
-                .with_help(wire::error::SAME_RELEASE)
-        })?;
+        let ticket = remote::read_ticket(name, answer.get().and_then(|answer| answer.get_ticket()))?;
         let (other, tls) = (self.other.clone(), self.tls.clone());
         let opening = threads::bulk()?.spawn(async move {
-            let transport = handshake::reach(&other, &tls).await?;
+            let transport = reach(&other, &tls).await?;
             Fetcher::open(transport, ticket).await.map_err(|error| {
                 let why =
                     format!("cannot open the connection for large values to node `{}`: {error}", other.name);
@@ -406,31 +435,4 @@ impl Bulk {
         let done = self.workers.spawn_blocking(work).await;
         done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
     }
-}
-
-fn take_apart(what: &str, values: Vec<Value>) -> Result<large::Apart> {
-    check_size(what, values.iter().map(wire::value::size).sum(), limits::VALUE_BYTES)?;
-    Ok(large::take_apart(values))
-}
-
-/// Returns the shape if it is small, and the contents to hold: the parts, then the shape if it is large.
-fn contents(apart: large::Apart) -> (Option<Vec<u8>>, Vec<Content>) {
-    let large::Apart { shape, mut parts } = apart;
-    if shape.len() < limits::PART_FROM {
-        return (Some(shape), parts);
-    }
-    parts.push(Content::Bytes(shape.into()));
-    (None, parts)
-}
-
-/// Returns the reference to contents that are held as these blobs.
-fn described(shape: Option<Vec<u8>>, mut blobs: Vec<Blob>) -> Large {
-    let shape = match (shape, blobs.last().copied()) {
-        (None, Some(blob)) => {
-            blobs.pop();
-            Shape::Blob(blob)
-        }
-        (shape, _) => Shape::Inline(shape.unwrap_or_default()),
-    };
-    Large { shape, parts: blobs }
 }

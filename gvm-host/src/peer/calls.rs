@@ -3,9 +3,9 @@
 //! In: the peer's requests, by call id. Out: reads and writes on the pipes of each call. An id is valid only
 //! inside its session, and only while its call runs. Must not know: what the calls do.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use capnp::Error as Failure;
 use gvm_wire::node_capnp::streams;
@@ -16,9 +16,9 @@ use crate::call::streams::{Closed, Input, Output};
 use crate::wire;
 use crate::wire::bulk::Ticket;
 
-/// The running calls of one session. Clones share them; belongs to one thread.
+/// The running calls of one session. Clones share them; `Send + Sync`.
 #[derive(Clone, Default)]
-pub struct Calls(Rc<RefCell<HashMap<Uuid, Pipes>>>);
+pub struct Calls(Arc<Mutex<HashMap<Uuid, Pipes>>>);
 
 #[derive(Clone)]
 struct Pipes {
@@ -35,19 +35,23 @@ pub struct Open {
 impl Calls {
     /// Registers the streams of a call until the guard is dropped.
     pub fn open(&self, id: Uuid, output: Output, input: Option<Input>) -> Open {
-        self.0.borrow_mut().insert(id, Pipes { output, input });
+        self.pipes().insert(id, Pipes { output, input });
         Open { calls: self.clone(), id }
     }
 
+    fn pipes(&self) -> MutexGuard<'_, HashMap<Uuid, Pipes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, id: Uuid) -> Result<Pipes, Failure> {
-        let pipes = self.0.borrow().get(&id).cloned();
+        let pipes = self.pipes().get(&id).cloned();
         pipes.ok_or_else(|| Failure::failed(format!("this session has no running call {id}")))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.calls.0.borrow_mut().remove(&self.id);
+        self.calls.pipes().remove(&self.id);
     }
 }
 

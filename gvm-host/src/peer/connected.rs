@@ -14,6 +14,7 @@ use gvm_wire::node_capnp::session;
 
 use super::bulk::Bulk;
 use super::calls::Calls;
+use super::line::Line;
 use super::service::Service;
 use super::term::{End, Term};
 use crate::base::id::NodeInfo;
@@ -43,6 +44,8 @@ pub struct Peer {
     pub info: NodeInfo,
     pub session: session::Client,
     pub calls: Calls,
+    /// The same connection for callers on other threads.
+    pub line: Arc<Line>,
     /// The rights of this node there.
     pub grant: SessionRights,
     /// The peer's session here.

@@ -13,11 +13,16 @@ use capnp::Error as Failure;
 use futures::future::LocalBoxFuture;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
+use tokio_util::sync::CancellationToken;
 
 use super::accept::{Gatekeeper, Verdict};
 use super::bulk::{Bulk, Shelf, Tickets};
+use super::callee::Callee;
 use super::calls::{Calls, StreamsServer};
 use super::connected::{Farewell, Given, Peer};
+use super::dialling::{find_out_why, reach};
+use super::line::Line;
+use super::port::Port;
 use super::questions::{ANSWER, Questions};
 use super::service::Serve;
 use super::session::SessionServer;
@@ -33,7 +38,7 @@ use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::tls::Tls;
-use crate::wire::transport::{Transport, dial, dial_help, dial_words};
+use crate::wire::transport::Transport;
 
 /// How long the other side may take for one step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
@@ -94,12 +99,18 @@ impl Ours {
         let service = (self.serve)(rights);
         let given = Given { term: term.clone(), service: service.clone(), lasts: self.session_time };
         let session = capnp_rpc::new_client(SessionServer {
-            service,
-            term,
-            workers: self.workers.clone(),
-            streams,
+            callee: Arc::new(Callee {
+                service,
+                term,
+                workers: self.workers.clone(),
+                streams: Port::open(streams),
+                gate: Gate::new(limits::CALLS_PER_SESSION),
+                channels: Gate::new(limits::CHANNELS_PER_SESSION),
+                arriving: Gate::new(limits::ARRIVING as usize),
+                gone: CancellationToken::new(),
+            }),
             bulk,
-            gate: Gate::new(limits::CALLS_PER_SESSION),
+            tickets: self.tickets.clone(),
             goodbye: Box::new(move |reason| {
                 farewell.heard(reason);
             }),
@@ -136,7 +147,8 @@ impl Ours {
                 let Met { session, calls, bulk, grant, given, farewell } = met;
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
-                Ok(Peer { info: node.clone(), session, calls, bulk, grant, given, connection, farewell })
+                let line = Line::new(node.clone(), calls.clone(), session.clone(), self.tls.clone());
+                Ok(Peer { info: node.clone(), session, calls, line, bulk, grant, given, connection, farewell })
             }
             Err(error) => {
                 connection.finish().await;
@@ -197,7 +209,8 @@ impl Ours {
     pub async fn take(self: &Rc<Self>, transport: Transport) {
         let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
             Ok(Ok(Purpose::Calls(transport))) => transport,
-            Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take(ticket, transport),
+            Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take_bulk(ticket, transport),
+            Ok(Ok(Purpose::Channel(ticket, transport))) => return self.tickets.take_channel(ticket, transport),
             Ok(Err(_)) | Err(_) => return,
         };
         let held = Rc::new(RefCell::new(None));
@@ -244,38 +257,10 @@ async fn in_time<T>(node: &NodeInfo, most: Duration, answer: impl Future<Output 
     })
 }
 
-fn find_out_why(node: &Name) -> String {
-    format!("run `gvm doctor {node}` to find out why")
-}
-
 /// Returns the time this long from now, in milliseconds since 1970.
 fn in_ms(time: Duration) -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(now.checked_add(time)?.as_millis()).ok()
-}
-
-/// Dials the addresses of a node one after the other.
-///
-/// # Errors
-/// `NODE_DOWN` if no address answers, `AUTH_FAILED` if a process answers that does not belong to this home.
-pub async fn reach(node: &NodeInfo, tls: &Tls) -> Result<Transport> {
-    let (mut tried, mut code, mut help) = (Vec::new(), Code::NodeDown, find_out_why(&node.name));
-    for address in &node.addresses {
-        match dial(&address.parse()?, Some(tls)).await {
-            Ok(transport) => return Ok(transport),
-            Err(error) => {
-                if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    code = Code::AuthFailed;
-                }
-                if let Some(known) = dial_help(&error) {
-                    help = known.to_owned();
-                }
-                tried.push(format!("{address} ({})", dial_words(&error)));
-            }
-        }
-    }
-    let sentence = format!("node `{}` does not answer at {}", node.name, tried.join(", nor at "));
-    Err(Error::new(code, sentence).with_help(help))
 }
 
 /// Ends the connection when the peer goes silent.
@@ -385,8 +370,10 @@ impl connect_door::Server for Connector {
             ok.set_streams(our_streams(&calls, &bulk));
             self.greeter.met.notify_one();
             watch(&connection, &session);
+            let line = Line::new(self.asking.clone(), calls.clone(), session.clone(), ours.tls.clone());
             (ours.joined)(Rc::new(Peer {
                 info: self.asking.clone(),
+                line,
                 session,
                 calls,
                 bulk,

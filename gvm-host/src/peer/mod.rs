@@ -6,12 +6,18 @@
 
 pub mod accept;
 pub mod bulk;
+pub mod callee;
 pub mod calls;
+pub mod channel;
 pub mod connected;
+mod dialling;
 pub mod handshake;
+pub mod line;
+mod port;
 pub mod questions;
 pub mod remote;
 pub mod service;
+mod serving;
 pub mod session;
 pub mod table;
 pub mod term;

@@ -3,10 +3,10 @@
 //! In: the end of the session, and why. Out: the end of its calls, each with an error that says why; a count
 //! of what runs in all sessions of a node. Must not know: the rights of a session, how its connection ends.
 //!
-//! Belongs to the node's thread.
+//! `Send + Sync`: calls of one session run on several threads.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
@@ -44,11 +44,11 @@ impl End {
 
 /// The term of one session. Clones share it.
 #[derive(Clone)]
-pub struct Term(Rc<Inner>);
+pub struct Term(Arc<Inner>);
 
 struct Inner {
     me: Name,
-    ended: Cell<Option<End>>,
+    ended: OnceLock<End>,
     told: Notify,
     running: Running,
 }
@@ -56,13 +56,12 @@ struct Inner {
 impl Term {
     /// Creates the term of a session on `me`; `running` counts its calls.
     pub fn new(me: Name, running: Running) -> Term {
-        Term(Rc::new(Inner { me, ended: Cell::default(), told: Notify::new(), running }))
+        Term(Arc::new(Inner { me, ended: OnceLock::new(), told: Notify::new(), running }))
     }
 
     /// Ends the term: running calls stop, and new calls are refused. Only the first reason counts.
     pub fn end(&self, why: End) {
-        if self.0.ended.get().is_none() {
-            self.0.ended.set(Some(why));
+        if self.0.ended.set(why).is_ok() {
             self.0.told.notify_waiters();
         }
     }
@@ -92,19 +91,19 @@ impl Term {
             },
             Some(_) => drop(work),
         }
-        let why = self.0.ended.get().unwrap_or(End::ShutDown);
+        let why = self.0.ended.get().copied().unwrap_or(End::ShutDown);
         Err(why.error(&self.0.me).with_effect(Effect::RanAndFailed))
     }
 }
 
 /// Counts what runs for peers and on peers, in all sessions of a node. Clones share one count.
 #[derive(Clone, Default)]
-pub struct Running(Rc<Count>);
+pub struct Running(Arc<Count>);
 
 #[derive(Default)]
 struct Count {
-    count: Cell<usize>,
-    closing: Cell<bool>,
+    count: AtomicUsize,
+    closing: AtomicBool,
     idle: Notify,
 }
 
@@ -117,28 +116,30 @@ impl Running {
     /// # Errors
     /// `NODE_DOWN` after [`Running::close`].
     pub fn begin(&self, me: &Name) -> Result<Runs> {
-        if self.0.closing.get() {
-            return Err(End::ShutDown.error(me));
+        // Counted first, so that a call that begins during the shutdown is either refused or waited for.
+        self.0.count.fetch_add(1, Ordering::SeqCst);
+        let runs = Runs(self.clone());
+        match self.0.closing.load(Ordering::SeqCst) {
+            true => Err(End::ShutDown.error(me)),
+            false => Ok(runs),
         }
-        self.0.count.set(self.0.count.get() + 1);
-        Ok(Runs(self.clone()))
     }
 
     /// Refuses everything that begins from now on.
     pub fn close(&self) {
-        self.0.closing.set(true);
+        self.0.closing.store(true, Ordering::SeqCst);
     }
 
     /// Returns how many calls run.
     pub fn count(&self) -> usize {
-        self.0.count.get()
+        self.0.count.load(Ordering::SeqCst)
     }
 
     /// Waits until nothing runs.
     pub async fn idle(&self) {
         loop {
             let idle = self.0.idle.notified();
-            if self.0.count.get() == 0 {
+            if self.count() == 0 {
                 return;
             }
             idle.await;
@@ -148,10 +149,8 @@ impl Running {
 
 impl Drop for Runs {
     fn drop(&mut self) {
-        let count = &self.0.0;
-        count.count.set(count.count.get() - 1);
-        if count.count.get() == 0 {
-            count.idle.notify_waiters();
+        if self.0.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.0.idle.notify_waiters();
         }
     }
 }

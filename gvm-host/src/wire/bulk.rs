@@ -8,13 +8,14 @@
 //! a session requests over a bulk connection of its own. Everything here is `Send` and belongs on the bulk
 //! thread.
 
-use std::io::{self, Cursor};
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::channel;
 use super::large::{self, Blob, Content};
 use super::transport::Transport;
 use crate::base::value::List;
@@ -47,23 +48,26 @@ pub enum Purpose {
     Calls(Transport),
     /// It fetches what the ticket's session holds.
     Bulk(Ticket, Transport),
+    /// It carries calls of the ticket's session.
+    Channel(Ticket, Transport),
 }
 
 /// Determines the purpose of a connection that was just accepted from its first bytes.
 ///
 /// # Errors
 /// Errors of the connection.
-pub async fn purpose(transport: Transport) -> io::Result<Purpose> {
-    let Transport { mut reader, writer, peer } = transport;
+pub async fn purpose(mut transport: Transport) -> io::Result<Purpose> {
     let mut first = MAGIC;
-    reader.read_exact(&mut first).await?;
-    if first != MAGIC {
-        let reader = Box::new(Cursor::new(first).chain(reader));
-        return Ok(Purpose::Calls(Transport { reader, writer, peer }));
+    transport.read_exact(&mut first).await?;
+    if ![MAGIC, channel::MAGIC].contains(&first) {
+        return Ok(Purpose::Calls(transport.reads_again(first)));
     }
     let mut ticket = Ticket::default();
-    reader.read_exact(&mut ticket).await?;
-    Ok(Purpose::Bulk(ticket, Transport { reader, writer, peer }))
+    transport.read_exact(&mut ticket).await?;
+    match first {
+        MAGIC => Ok(Purpose::Bulk(ticket, transport)),
+        _ => Ok(Purpose::Channel(ticket, transport)),
+    }
 }
 
 /// The contents that one side of a session holds for the other.
@@ -79,7 +83,7 @@ pub trait Holder: Send + Sync {
 /// # Errors
 /// Errors of the connection; `TimedOut` if the other side stops reading.
 pub async fn serve(transport: Transport, held: &impl Holder) -> io::Result<()> {
-    let Transport { mut reader, mut writer, .. } = transport;
+    let (mut reader, mut writer) = tokio::io::split(transport);
     writer.write_u8(READY).await?;
     writer.flush().await?;
     loop {
@@ -123,10 +127,10 @@ impl Fetcher {
     /// Errors of the connection; `UnexpectedEof` if the ticket is invalid or has expired.
     pub async fn open(mut transport: Transport, ticket: Ticket) -> io::Result<Fetcher> {
         timeout(STEP, async {
-            transport.writer.write_all(&MAGIC).await?;
-            transport.writer.write_all(&ticket).await?;
-            transport.writer.flush().await?;
-            match transport.reader.read_u8().await? {
+            transport.write_all(&MAGIC).await?;
+            transport.write_all(&ticket).await?;
+            transport.flush().await?;
+            match transport.read_u8().await? {
                 READY => Ok::<_, io::Error>(()),
                 _ => Err(io::ErrorKind::InvalidData.into()),
             }
@@ -157,7 +161,7 @@ impl Fetcher {
 }
 
 async fn fetch_all(transport: Transport, mut wanted: mpsc::Receiver<Wanted>) -> io::Result<()> {
-    let Transport { mut reader, mut writer, .. } = transport;
+    let (mut reader, mut writer) = tokio::io::split(transport);
     let (asked, mut asked_for) = mpsc::channel::<Wanted>(WAITING);
     let asking = async move {
         while let Some(wanted) = wanted.recv().await {
@@ -290,10 +294,10 @@ mod tests {
     fn other_connections_lose_no_bytes() {
         run(async {
             let (mut near, far) = Transport::pair(1 << 10);
-            near.writer.write_all(b"\0\0\0\0\x01\0\0\0rest").await.unwrap();
+            near.write_all(b"\0\0\0\0\x01\0\0\0rest").await.unwrap();
             let Purpose::Calls(mut far) = purpose(far).await.unwrap() else { panic!("calls") };
             let mut read = [0; 12];
-            far.reader.read_exact(&mut read).await.unwrap();
+            far.read_exact(&mut read).await.unwrap();
             assert_eq!(&read, b"\0\0\0\0\x01\0\0\0rest");
         });
     }

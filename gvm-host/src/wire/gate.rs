@@ -2,26 +2,29 @@
 //!
 //! In: requests to enter. Out: passes, or `OVERLOADED`. Pure. Must not know: what the passes are used for.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::error::{Code, Error, Result};
 
-/// A limit on how much runs at once. Clones share one count; belongs to one thread.
+/// A limit on how much runs at once. Clones share one count; `Send + Sync`.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    free: Rc<Cell<usize>>,
+    free: Arc<AtomicUsize>,
     most: usize,
 }
 
-/// One of the places of a [`Gate`]; dropping it frees the place.
+/// Places of a [`Gate`]; dropping it frees them.
 #[derive(Debug)]
-pub struct Pass(Rc<Cell<usize>>);
+pub struct Pass {
+    free: Arc<AtomicUsize>,
+    places: usize,
+}
 
 impl Gate {
     /// Creates a gate with this many places.
     pub fn new(most: usize) -> Gate {
-        Gate { free: Rc::new(Cell::new(most)), most }
+        Gate { free: Arc::new(AtomicUsize::new(most)), most }
     }
 
     /// Takes a place without waiting. `what` is a plural noun for the message.
@@ -29,27 +32,28 @@ impl Gate {
     /// # Errors
     /// `OVERLOADED` if every place is taken.
     pub fn enter(&self, what: &str) -> Result<Pass> {
-        match self.free.get().checked_sub(1) {
-            Some(free) => {
-                self.free.set(free);
-                Ok(Pass(self.free.clone()))
-            }
-            None => {
-                let sentence = format!("too many {what}: the limit is {} at a time", self.most);
-                Err(Error::new(Code::Overloaded, sentence).with_help("wait and try again"))
-            }
-        }
+        self.take(1).ok_or_else(|| {
+            let sentence = format!("too many {what}: the limit is {} at a time", self.most);
+            Error::new(Code::Overloaded, sentence).with_help("wait and try again")
+        })
+    }
+
+    /// Takes several places without waiting; `None` if fewer are free.
+    pub fn take(&self, places: usize) -> Option<Pass> {
+        let free = &self.free;
+        let taken = free.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |free| free.checked_sub(places));
+        taken.ok().map(|_| Pass { free: free.clone(), places })
     }
 
     /// Returns how many places are taken.
     pub fn inside(&self) -> usize {
-        self.most - self.free.get()
+        self.most - self.free.load(Ordering::Acquire)
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
+        self.free.fetch_add(self.places, Ordering::AcqRel);
     }
 }
 

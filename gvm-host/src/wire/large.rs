@@ -11,10 +11,12 @@ use std::sync::Arc;
 use capnp::message::{Builder, ReaderOptions};
 use capnp::serialize;
 
+use super::call::check_size;
 use super::error::unknown;
 use super::schema::value_capnp::{Number, shape};
 use super::value::{self, Parts};
 use crate::base::error::{Code, Error, Result};
+use crate::base::limits;
 use crate::base::value::{List, Value};
 use crate::call::Args;
 
@@ -158,6 +160,18 @@ pub struct Large {
 }
 
 impl Large {
+    /// Returns the reference to contents that are held as these blobs, in the order of [`Apart::contents`].
+    pub fn described(shape: Option<Vec<u8>>, mut blobs: Vec<Blob>) -> Large {
+        let shape = match (shape, blobs.last().copied()) {
+            (None, Some(blob)) => {
+                blobs.pop();
+                Shape::Blob(blob)
+            }
+            (shape, _) => Shape::Inline(shape.unwrap_or_default()),
+        };
+        Large { shape, parts: blobs }
+    }
+
     /// Returns everything that has to be fetched: the parts, then the shape if it is large too.
     pub fn blobs(&self) -> Vec<Blob> {
         let shape = match self.shape {
@@ -187,6 +201,41 @@ pub struct Apart {
     /// A message whose root is a `Shape`.
     pub shape: Vec<u8>,
     pub parts: Vec<Content>,
+}
+
+impl Apart {
+    /// Returns the shape if it is small, and the contents to hold: the parts, then the shape if it is large.
+    pub fn contents(self) -> (Option<Vec<u8>>, Vec<Content>) {
+        let Apart { shape, mut parts } = self;
+        if shape.len() < limits::PART_FROM {
+            return (Some(shape), parts);
+        }
+        parts.push(Content::Bytes(shape.into()));
+        (None, parts)
+    }
+
+    /// Returns the description of the value, and the contents that follow it on the same connection.
+    pub fn to_follow(self) -> (Large, Vec<Content>) {
+        let (shape, contents) = self.contents();
+        let blobs = contents.iter().enumerate().map(|(index, content)| content.blob(index as u64)).collect();
+        (Large::described(shape, blobs), contents)
+    }
+}
+
+impl Content {
+    /// Returns the reference to this content under an id.
+    pub fn blob(&self, id: u64) -> Blob {
+        Blob { id, bytes: self.bytes().len() as u64, element: self.element() }
+    }
+}
+
+/// Splits values that are not too large to cross. `what` is a noun for the message.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED`.
+pub fn checked(what: &str, values: Vec<Value>) -> Result<Apart> {
+    check_size(what, values.iter().map(value::size).sum(), limits::VALUE_BYTES)?;
+    Ok(take_apart(values))
 }
 
 /// Splits values.

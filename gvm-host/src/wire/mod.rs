@@ -8,11 +8,13 @@
 //! - `writer`: joins many small messages into one write.
 //! - `rpc`: the life of one connection; message limits; panics contained in one method. `pulse`, `watch`:
 //!   whether the other side is alive. `gate`: how much may run at once.
+//! - `channel`: a connection of a session that carries only calls and outcomes.
 //! - `bulk`: a second connection that carries only large values; `large`: splits and rebuilds such values.
 //! - `call`, `error`, `grant`, `hello`, `value`: convert our types to and from `schema/`.
 
 pub mod bulk;
 pub mod call;
+pub mod channel;
 pub mod error;
 pub mod gate;
 pub mod grant;
@@ -20,6 +22,7 @@ pub mod hello;
 pub mod large;
 pub mod pulse;
 pub mod rpc;
+mod socket;
 mod tcp;
 pub mod tls;
 pub mod transport;

@@ -63,7 +63,12 @@ impl MessageLimits {
     /// largest message has the arguments of a main (2 MiB); large values cross on the bulk connection.
     pub const SESSION: MessageLimits = MessageLimits { words: 1 << 20, nesting: 512 };
 
-    fn options(self) -> ReaderOptions {
+    /// Returns the length of the longest message in bytes.
+    pub(super) const fn bytes(self) -> usize {
+        self.words * size_of::<u64>()
+    }
+
+    pub(super) fn options(self) -> ReaderOptions {
         ReaderOptions { traversal_limit_in_words: Some(self.words), nesting_limit: self.nesting }
     }
 }
@@ -125,7 +130,9 @@ impl Connection {
         limits: MessageLimits,
         offered: Option<Offered>,
     ) -> Connection {
-        let (reader, writer, signs) = pulse::listen(transport.reader, transport.writer);
+        let peer = transport.peer.clone();
+        let (reader, writer) = tokio::io::split(transport);
+        let (reader, writer, signs) = pulse::listen(Box::new(reader), Box::new(writer));
         let reader = futures::io::BufReader::with_capacity(READ_AHEAD, reader.compat());
         let (gather, pump) = coalesce(Box::new(writer));
         let ours = match side {
@@ -142,7 +149,7 @@ impl Connection {
             let why = drive(system, pump, &asked).await;
             tell.send_replace(Some(why));
         });
-        Connection { first, peer: transport.peer, stop, signs, closed }
+        Connection { first, peer, stop, signs, closed }
     }
 
     /// Returns what the other side offers. On the accepting side, returns a capability that always fails.

@@ -23,8 +23,9 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
@@ -96,7 +97,7 @@ impl Tls {
     pub(super) async fn connect(&self, stream: TcpStream, at: SocketAddr) -> io::Result<Transport> {
         // The API requires a name; it is not sent.
         let name = ServerName::IpAddress(at.ip().into());
-        let stream = self.connector.connect(name, stream).await.map_err(|error| refused(error, at))?;
+        let stream = self.connector.connect(name, Socket::Tcp(stream)).await.map_err(|error| refused(error, at))?;
         Ok(transport(stream, at))
     }
 
@@ -105,17 +106,13 @@ impl Tls {
     /// # Errors
     /// Those of [`Tls::connect`].
     pub(super) async fn accept(&self, stream: TcpStream, from: SocketAddr) -> io::Result<Transport> {
-        let stream = self.acceptor.accept(stream).await.map_err(|error| refused(error, from))?;
+        let stream = self.acceptor.accept(Socket::Tcp(stream)).await.map_err(|error| refused(error, from))?;
         Ok(transport(stream, from))
     }
 }
 
-fn transport<S>(stream: S, at: SocketAddr) -> Transport
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let (reader, writer) = tokio::io::split(stream);
-    Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::Home { at } }
+fn transport(stream: impl Into<TlsStream<Socket>>, at: SocketAddr) -> Transport {
+    Transport::new(Stream::Tls(Box::new(stream.into())), OtherEnd::Home { at })
 }
 
 /// Converts a handshake error that TLS reported into `AUTH_FAILED`. Network errors stay as they are.

@@ -8,18 +8,22 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::socket::{Socket, Stream};
 use super::tls::Tls;
 use super::{tcp, unix};
 use crate::base::error::{Code, Error, Result};
 
 /// One connection. `Send`, so it can move to the thread that serves it.
 pub struct Transport {
-    pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    stream: Stream,
+    /// Bytes that were read to find out what the connection is for, and are read again.
+    again: Option<io::Cursor<[u8; 8]>>,
     pub peer: OtherEnd,
 }
 
@@ -119,8 +123,62 @@ impl Transport {
     }
 
     fn in_memory(stream: tokio::io::DuplexStream) -> Transport {
-        let (reader, writer) = tokio::io::split(stream);
-        Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::InMemory }
+        Transport::new(Stream::Memory(stream), OtherEnd::InMemory)
+    }
+
+    pub(super) fn new(stream: Stream, peer: OtherEnd) -> Transport {
+        Transport { stream, again: None, peer }
+    }
+
+    /// Returns the same connection, which reads these bytes first.
+    pub(super) fn reads_again(self, bytes: [u8; 8]) -> Transport {
+        Transport { again: Some(io::Cursor::new(bytes)), ..self }
+    }
+
+    /// Closes the connection. From now on, reads and writes fail.
+    pub fn close(&mut self) {
+        self.stream = Stream::Plain(Socket::Lost);
+    }
+
+    /// Moves the connection to the current runtime: from then on only threads of that runtime wake for it. Must be
+    /// called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's; the connection is then closed.
+    pub fn move_here(&mut self) -> io::Result<()> {
+        self.stream.move_here()
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(again) = &mut self.again {
+            let before = into.filled().len();
+            let polled = Pin::new(again).poll_read(cx, into);
+            if into.filled().len() > before || polled.is_pending() {
+                return polled;
+            }
+            self.again = None;
+        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

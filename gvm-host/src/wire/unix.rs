@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
+use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
 use crate::base::error::{Code, Error, Result};
 
@@ -43,8 +44,7 @@ fn known(stream: UnixStream) -> Result<Transport> {
         ));
     }
     let pid = peer.pid();
-    let (reader, writer) = stream.into_split();
-    Ok(Transport { reader: Box::new(reader), writer: Box::new(writer), peer: OtherEnd::Local { pid } })
+    Ok(Transport::new(Stream::Plain(Socket::Unix(stream)), OtherEnd::Local { pid }))
 }
 
 /// Connects to a socket file.

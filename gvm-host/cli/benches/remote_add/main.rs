@@ -81,8 +81,9 @@ fn usual(
     side: capnp_rpc::rpc_twoparty_capnp::Side,
     first: Option<capnp::capability::Client>,
 ) -> capnp_rpc::RpcSystem<capnp_rpc::rpc_twoparty_capnp::Side> {
-    let reader = futures::io::BufReader::new(transport.reader.compat());
-    let writer = futures::io::BufWriter::new(transport.writer.compat_write());
+    let (reader, writer) = tokio::io::split(transport);
+    let reader = futures::io::BufReader::new(reader.compat());
+    let writer = futures::io::BufWriter::new(writer.compat_write());
     let network = capnp_rpc::twoparty::VatNetwork::new(reader, writer, side, Default::default());
     capnp_rpc::RpcSystem::new(Box::new(network), first)
 }
@@ -201,7 +202,7 @@ fn measure(calls: usize) {
             ours.round(ROUND),
             timed(
                 ROUND,
-                |n| workers.block_on(near.run(Some(far.clone()), add_call(n), stdio())),
+                |n| gvm_host::wait(near.run(Some(far.clone()), add_call(n), stdio())).unwrap(),
                 |n, outcome| {
                     inside_push(&outcome);
                     sum(n, outcome);

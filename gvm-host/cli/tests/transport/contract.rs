@@ -147,10 +147,10 @@ async fn a_half_closed_connection_ends(kind: Kind) {
     let rig = Rig::new(kind);
     let (mut near, far) = rig.pair().await;
     let far = rig.serve(far);
-    near.writer.shutdown().await.unwrap();
+    near.shutdown().await.unwrap();
     assert_eq!(timeout(SOON, far.closed()).await.unwrap(), Closed::Theirs);
     let mut rest = Vec::new();
-    timeout(SOON, near.reader.read_to_end(&mut rest)).await.unwrap().unwrap();
+    timeout(SOON, near.read_to_end(&mut rest)).await.unwrap().unwrap();
 }
 
 async fn garbage_ends_only_its_connection(kind: Kind) {
@@ -160,8 +160,8 @@ async fn garbage_ends_only_its_connection(kind: Kind) {
     for garbage in [&[0xff; 4096][..], b"GET / HTTP/1.1\r\nHost: ghost\r\n\r\n\r\n\r\n", &[0xa5; 100_000]] {
         let (mut bad, far) = rig.pair().await;
         let far = rig.serve(far);
-        let _ = bad.writer.write_all(garbage).await;
-        let _ = bad.writer.shutdown().await;
+        let _ = bad.write_all(garbage).await;
+        let _ = bad.shutdown().await;
         let why = timeout(SOON, far.closed()).await.unwrap();
         assert!(matches!(why, Closed::Broken(_)), "{why:?}");
     }
@@ -235,7 +235,7 @@ async fn a_silent_side_is_noticed(kind: Kind) {
     });
     let begun = Instant::now();
     let mut sink = vec![0; 1 << 16];
-    let reading = async { while far.reader.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
+    let reading = async { while far.read(&mut sink).await.is_ok_and(|count| count > 0) {} };
     let (why, ()) = tokio::join!(near.closed(), reading);
     assert_eq!(why, Closed::Silent);
     let took = begun.elapsed();

@@ -1,0 +1,293 @@
+//! Serves the calls of one channel.
+//!
+//! In: frames with calls and cancellations. Out: frames with their outcomes, each as soon as it is there. Calls that a
+//! channel carries end with it. Must not know: how calls run, sessions. Runs on the threads for calls.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use futures::future::{AbortHandle, Abortable};
+use futures::stream::FuturesUnordered;
+
+use super::callee::{Begun, Callee, Entered, Ran};
+use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::value::{List, Value};
+use crate::base::{limits, threads};
+use crate::call::{Call, Chunk, ModuleRef, Outcome};
+use crate::wire::call::{Apart, check_size};
+use crate::wire::channel::{self, Incoming, Kind, Outgoing, Parts};
+use crate::wire::gate::Pass;
+use crate::wire::large::{self, Blob, Content, Large};
+use crate::wire::transport::Transport;
+use crate::wire::value::exceeds;
+
+/// Outcomes are sent when they have this many bytes, while further calls wait in the buffer: so both sides work at the
+/// same time.
+const BATCH: usize = 2 << 10;
+
+/// No further calls are read while this many bytes of outcomes wait for the other side to read them.
+const UNSENT: usize = 1 << 20;
+
+/// Serves a channel until the other side closes it or the session is gone.
+///
+/// # Errors
+/// Errors of the connection; `InvalidData` if the other side breaks the protocol.
+pub async fn serve(callee: Arc<Callee>, mut transport: Transport) -> io::Result<()> {
+    transport.move_here()?;
+    // Without a place, the connection closes, and the other side uses the channels that it has.
+    let Ok(_place) = callee.channels.enter("channels") else { return Ok(()) };
+    channel::accept(&mut transport).await?;
+    let gone = callee.gone.clone();
+    let mut serving = Serving {
+        callee,
+        stream: transport,
+        incoming: Incoming::default(),
+        outgoing: Outgoing::default(),
+        arriving: None,
+        running: FuturesUnordered::new(),
+        handles: HashMap::new(),
+    };
+    gone.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await.unwrap_or(Ok(()))
+}
+
+struct Serving {
+    callee: Arc<Callee>,
+    stream: Transport,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// The call whose parts arrive.
+    arriving: Option<Arriving>,
+    running: FuturesUnordered<Abortable<Running>>,
+    handles: HashMap<u64, AbortHandle>,
+}
+
+type Running = Pin<Box<dyn Future<Output = (u64, Ran<Split>)> + Send>>;
+
+struct Arriving {
+    id: u64,
+    call: Call,
+    apart: Apart,
+    has_input: bool,
+    entered: Entered,
+    _bytes: Pass,
+}
+
+/// An outcome, and the parts of its result if that is large.
+struct Split {
+    outcome: Outcome,
+    large: Option<Large>,
+    parts: Parts,
+}
+
+/// Splits a large result. One that is too large to cross becomes an error, with the effect that the guest ran.
+fn split(mut outcome: Outcome) -> Split {
+    let is_large = |value: &mut Value| exceeds(std::slice::from_ref(value), limits::PART_FROM as u64);
+    let result = outcome.result.as_mut().ok().and_then(|result| result.take_if(is_large));
+    let Some(result) = result else { return Split { outcome, large: None, parts: Vec::new() } };
+    match large::checked("a result", vec![result]) {
+        Ok(apart) => {
+            let (large, parts) = apart.to_follow();
+            Split { outcome, large: Some(large), parts }
+        }
+        Err(error) => {
+            outcome.result = Err(error.with_effect(Effect::RanAndFailed));
+            Split { outcome, large: None, parts: Vec::new() }
+        }
+    }
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Frees a part that has been sent. It may be large, and to free much memory takes long.
+fn free(content: Content) {
+    if let Ok(thread) = threads::bulk() {
+        thread.spawn(async move { drop(content) });
+    }
+}
+
+impl Serving {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let more = self.take_frames()?;
+            self.collect(cx);
+            let sent = self.outgoing.poll_send(cx, &mut self.stream, free)?;
+            if sent.is_pending() && self.outgoing.waiting() > UNSENT {
+                return Poll::Pending;
+            }
+            if more {
+                continue;
+            }
+            let goes_on = match self.arriving.is_some() {
+                true => match self.incoming.poll_parts(cx, &mut self.stream)? {
+                    Poll::Ready(parts) => self.arrived(parts)?,
+                    Poll::Pending => return Poll::Pending,
+                },
+                false => match self.incoming.poll_fill(cx, &mut self.stream)? {
+                    Poll::Ready(goes_on) => goes_on,
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            if !goes_on {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Writes the outcomes of calls that have ended.
+    fn collect(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(ended)) = Pin::new(&mut self.running).poll_next(cx) {
+            // One that was cancelled has no outcome.
+            if let Ok((id, ran)) = ended {
+                self.handles.remove(&id);
+                self.write(id, ran);
+            }
+        }
+    }
+
+    fn write(&mut self, id: u64, (split, output): Ran<Split>) {
+        let Split { outcome, large, parts } = split;
+        self.outgoing.outcome(id, &outcome, large.as_ref(), &output, parts);
+    }
+
+    fn refuse(&mut self, id: u64, error: Error) {
+        let none: &[Chunk] = &[];
+        self.outgoing.outcome(id, &Outcome::failed(error), None, none, Vec::new());
+    }
+
+    /// Takes complete frames. Returns whether there may be more, after the outcomes so far are sent.
+    fn take_frames(&mut self) -> io::Result<bool> {
+        while self.outgoing.waiting() < BATCH {
+            if self.arriving.is_some() {
+                return Ok(false);
+            }
+            let Some(frame) = self.incoming.frame()? else { return Ok(false) };
+            let (id, kind, parts) = (frame.id, frame.kind, frame.parts);
+            match kind {
+                Kind::Call => {
+                    let read = frame.call();
+                    if self.handles.contains_key(&id) {
+                        return Err(invalid("two calls have the same id"));
+                    }
+                    self.take_call(id, parts, read)?;
+                }
+                Kind::Cancel => {
+                    self.incoming.skip(parts);
+                    if let Some(handle) = self.handles.remove(&id) {
+                        handle.abort();
+                    }
+                }
+                Kind::Outcome => return Err(invalid("the calling side sent an outcome")),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_call(&mut self, id: u64, parts: u64, read: Result<(Call, Apart, bool)>) -> io::Result<()> {
+        let entered = read.and_then(|(mut call, apart, has_input)| {
+            let entered = self.callee.enter(&mut call)?;
+            Ok((call, apart, has_input, entered))
+        });
+        match entered {
+            Ok((call, apart, has_input, entered)) if apart.is_empty() => {
+                self.incoming.skip(parts);
+                let begun = self.callee.begin(call, has_input, split);
+                self.begun(id, entered, begun);
+            }
+            Ok((call, apart, has_input, entered)) => {
+                let blobs = blobs(&apart);
+                if channel::padded(&blobs) != Some(parts) {
+                    return Err(invalid("the parts of a call do not have the announced length"));
+                }
+                match self.rooms(&apart, &blobs) {
+                    Ok((rooms, bytes)) => {
+                        self.incoming.expect(rooms);
+                        self.arriving = Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes });
+                    }
+                    Err(error) => {
+                        self.incoming.skip(parts);
+                        self.refuse(id, error.with_effect(Effect::NotStarted));
+                    }
+                }
+            }
+            Err(error) => {
+                self.incoming.skip(parts);
+                self.refuse(id, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocates the memory of large arguments, within the limits.
+    fn rooms(&self, apart: &Apart, blobs: &[Blob]) -> Result<(Vec<List>, Pass)> {
+        let module = apart.module.map_or(0, |module| module.bytes);
+        let all: u64 = blobs.iter().map(|blob| blob.bytes).sum();
+        check_size("arguments", all - module, limits::VALUE_BYTES)?;
+        check_size("a module", module, limits::MODULE_BYTES)?;
+        let Some(bytes) = self.callee.arriving.take(all as usize) else {
+            let arriving = limits::bytes(self.callee.arriving.inside() as u64);
+            return Err(Error::new(
+                Code::Overloaded,
+                format!("{arriving} of large values are already being transferred to this node"),
+            )
+            .with_help("make fewer calls with large values at once"));
+        };
+        let rooms = blobs.iter().map(|blob| large::room(blob.element, blob.bytes as usize));
+        Ok((rooms.collect::<Result<_>>()?, bytes))
+    }
+
+    /// Begins the call whose parts have arrived.
+    fn arrived(&mut self, mut parts: Vec<List>) -> io::Result<bool> {
+        let Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes }) = self.arriving.take() else {
+            return Err(invalid("parts arrived without a call"));
+        };
+        let complete = move |mut call: Call| {
+            let module = apart.module.and_then(|_| parts.pop());
+            if let Some(module) = module {
+                let List::U8(module) = module else {
+                    return Err(Error::new(
+                        Code::BadArguments,
+                        "the module that came with the call has no bytes",
+                    ));
+                };
+                call.target.module = ModuleRef::Bytes(module.into());
+            }
+            if let Some(large) = apart.args {
+                call.args = large.arrived(parts)?;
+            }
+            drop(bytes);
+            Ok(call)
+        };
+        let begun = self.callee.begin_with(call, has_input, complete, split);
+        self.begun(id, entered, begun);
+        Ok(true)
+    }
+
+    fn begun(&mut self, id: u64, entered: Entered, begun: Begun<Split>) {
+        match begun {
+            Begun::Done(ran) => self.write(id, ran),
+            Begun::Runs(run) => {
+                let (handle, registration) = AbortHandle::new_pair();
+                self.handles.insert(id, handle);
+                let run: Running = Box::pin(async move {
+                    let ran = run.await;
+                    drop(entered);
+                    (id, ran)
+                });
+                self.running.push(Abortable::new(run, registration));
+            }
+        }
+    }
+}
+
+/// Returns the parts that follow a call, in their order.
+fn blobs(apart: &Apart) -> Vec<Blob> {
+    let args = apart.args.as_ref().map(Large::blobs).unwrap_or_default();
+    args.into_iter().chain(apart.module).collect()
+}
