@@ -90,7 +90,8 @@ impl Handle {
         let (info, own) = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
-        let inner = Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread };
+        let inner =
+            Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
         Ok(node)

@@ -183,7 +183,9 @@ impl Channel {
         }
         match state.drive(cx) {
             Poll::Pending => {
-                if self.0.driver.is_none() && !state.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                if self.0.driver.is_none()
+                    && !state.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()))
+                {
                     state.task = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -277,8 +279,9 @@ impl State {
                 continue;
             }
             let all = blobs.iter().map(|blob| blob.bytes).sum();
-            let rooms = check_size("a result", all, limits::VALUE_BYTES)
-                .and_then(|()| blobs.iter().map(|blob| large::room(blob.element, blob.bytes as usize)).collect());
+            let rooms = check_size("a result", all, limits::VALUE_BYTES).and_then(|()| {
+                blobs.iter().map(|blob| large::room(blob.element, blob.bytes as usize)).collect()
+            });
             match rooms {
                 Ok(rooms) => {
                     self.incoming.expect(rooms);
@@ -329,7 +332,9 @@ impl Future for InFlight {
         let state = &mut *channel.state();
         match state.calls.get_mut(id) {
             Some(Slot::Waits(_)) if state.ended => {}
-            Some(Slot::Waits(_)) if inner.driver.is_some_and(|driver| driver != std::thread::current().id()) => {
+            Some(Slot::Waits(_))
+                if inner.driver.is_some_and(|driver| driver != std::thread::current().id()) =>
+            {
                 let why = "a call was begun on a thread that waits, and then polled on another thread";
                 return Poll::Ready(Err(Error::internal(why).with_effect(Effect::Unknown)));
             }
@@ -366,7 +371,8 @@ impl Drop for InFlight {
             // connection cancels the call.
             let state = &mut *state;
             let mut nobody = Context::from_waker(Waker::noop());
-            if !matches!(state.outgoing.poll_send(&mut nobody, &mut state.stream, free), Poll::Ready(Ok(()))) {
+            if !matches!(state.outgoing.poll_send(&mut nobody, &mut state.stream, free), Poll::Ready(Ok(())))
+            {
                 state.end();
                 state.stream.close();
             }

@@ -148,7 +148,17 @@ impl Ours {
                 watch(&connection, &session);
                 let connection = RefCell::new(Some(connection));
                 let line = Line::new(node.clone(), calls.clone(), session.clone(), self.tls.clone());
-                Ok(Peer { info: node.clone(), session, calls, line, bulk, grant, given, connection, farewell })
+                Ok(Peer {
+                    info: node.clone(),
+                    session,
+                    calls,
+                    line,
+                    bulk,
+                    grant,
+                    given,
+                    connection,
+                    farewell,
+                })
             }
             Err(error) => {
                 connection.finish().await;
@@ -210,7 +220,9 @@ impl Ours {
         let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
             Ok(Ok(Purpose::Calls(transport))) => transport,
             Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take_bulk(ticket, transport),
-            Ok(Ok(Purpose::Channel(ticket, transport))) => return self.tickets.take_channel(ticket, transport),
+            Ok(Ok(Purpose::Channel(ticket, transport))) => {
+                return self.tickets.take_channel(ticket, transport);
+            }
             Ok(Err(_)) | Err(_) => return,
         };
         let held = Rc::new(RefCell::new(None));

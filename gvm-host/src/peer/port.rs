@@ -97,10 +97,7 @@ async fn send_output(
     Ok(None)
 }
 
-async fn ask_input(
-    streams: &streams::Client,
-    call: Uuid,
-) -> Result<Result<Vec<u8>, Broken>, capnp::Error> {
+async fn ask_input(streams: &streams::Client, call: Uuid) -> Result<Result<Vec<u8>, Broken>, capnp::Error> {
     let mut request = streams.input_request();
     request.get().set_call(call.as_bytes());
     request.get().set_most(limits::INPUT_CHUNK as u32);

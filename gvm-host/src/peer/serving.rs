@@ -118,7 +118,7 @@ impl Serving {
             let more = self.take_frames()?;
             self.collect(cx);
             let sent = self.outgoing.poll_send(cx, &mut self.stream, free)?;
-            if sent.is_pending() && self.outgoing.waiting() > UNSENT {
+            if sent.is_pending() && (more || self.outgoing.waiting() > UNSENT) {
                 return Poll::Pending;
             }
             if more {
@@ -161,11 +161,11 @@ impl Serving {
         self.outgoing.outcome(id, &Outcome::failed(error), None, none, Vec::new());
     }
 
-    /// Takes complete frames. Returns whether there may be more, after the outcomes so far are sent.
+    /// Takes complete frames, up to one with parts. Returns whether it stopped because outcomes wait to be sent.
     fn take_frames(&mut self) -> io::Result<bool> {
-        while self.outgoing.waiting() < BATCH {
-            if self.arriving.is_some() {
-                return Ok(false);
+        while self.arriving.is_none() {
+            if self.outgoing.waiting() >= BATCH {
+                return Ok(true);
             }
             let Some(frame) = self.incoming.frame()? else { return Ok(false) };
             let (id, kind, parts) = (frame.id, frame.kind, frame.parts);
@@ -186,7 +186,7 @@ impl Serving {
                 Kind::Outcome => return Err(invalid("the calling side sent an outcome")),
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn take_call(&mut self, id: u64, parts: u64, read: Result<(Call, Apart, bool)>) -> io::Result<()> {
@@ -244,7 +244,8 @@ impl Serving {
 
     /// Begins the call whose parts have arrived.
     fn arrived(&mut self, mut parts: Vec<List>) -> io::Result<bool> {
-        let Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes }) = self.arriving.take() else {
+        let Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes }) = self.arriving.take()
+        else {
             return Err(invalid("parts arrived without a call"));
         };
         let complete = move |mut call: Call| {

@@ -321,7 +321,7 @@ impl Frame<'_> {
 #[derive(Default)]
 pub struct Incoming {
     buffer: Vec<u64>,
-    /// The bytes of the buffer that have arrived and were not taken. Both are multiples of a word, except the end.
+    /// Where the bytes that have arrived and were not taken begin and end.
     from: usize,
     to: usize,
     parts: Rest,
@@ -369,15 +369,17 @@ impl Incoming {
             return;
         }
         if self.to == size {
-            if self.from > 0 {
-                bytemuck::cast_slice_mut::<u64, u8>(&mut self.buffer).copy_within(self.from..self.to, 0);
-                (self.from, self.to) = (0, self.to - self.from);
-            }
+            self.move_to_front();
             // A frame that says that it is long gets memory only while it arrives.
             if self.to > size / 2 {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
+    }
+
+    fn move_to_front(&mut self) {
+        bytemuck::cast_slice_mut::<u64, u8>(&mut self.buffer).copy_within(self.from..self.to, 0);
+        (self.from, self.to) = (0, self.to - self.from);
     }
 
     fn bytes(&self) -> &[u8] {
@@ -392,6 +394,10 @@ impl Incoming {
     pub fn frame(&mut self) -> io::Result<Option<Frame<'_>>> {
         if !self.skipped() {
             return Ok(None);
+        }
+        // A message must begin at a word. Padding that arrived alone ends between two.
+        if !self.from.is_multiple_of(WORD) {
+            self.move_to_front();
         }
         let bytes = self.bytes();
         let Some(head) = bytes.get(..HEAD) else { return Ok(None) };
@@ -485,5 +491,107 @@ impl Incoming {
     /// Whether parts are being received.
     pub fn receives_parts(&self) -> bool {
         matches!(self.parts, Rest::Parts(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::base::value::Value;
+    use crate::call::{Args, ModuleRef, Target};
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    fn call(args: Vec<Value>) -> Call {
+        Call::new(Target::function(ModuleRef::stored("m".parse().unwrap()), "f"), Args::Values(args))
+    }
+
+    fn bytes(length: usize) -> Value {
+        Value::List(List::U8((0..length).map(|index| (index % 251) as u8).collect()))
+    }
+
+    async fn send(mut outgoing: Outgoing, mut stream: Transport) -> usize {
+        let mut freed = 0;
+        poll_fn(|cx| outgoing.poll_send(cx, &mut stream, |_| freed += 1)).await.unwrap();
+        assert_eq!(outgoing.waiting(), 0);
+        freed
+    }
+
+    /// Receives this many calls with their arguments.
+    async fn receive(mut stream: Transport, count: usize) -> Vec<(u64, Args)> {
+        let mut incoming = Incoming::default();
+        let mut calls = Vec::new();
+        while calls.len() < count {
+            let frame = incoming.frame().unwrap().map(|frame| (frame.id, frame.parts, frame.call().unwrap()));
+            let Some((id, parts, (call, apart, has_input))) = frame else {
+                assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut stream)).await.unwrap());
+                continue;
+            };
+            assert!(has_input);
+            let Some(large) = apart.args else {
+                calls.push((id, call.args));
+                continue;
+            };
+            let blobs = large.blobs();
+            assert_eq!(padded(&blobs), Some(parts));
+            let room = |blob: &Blob| large::room(blob.element, blob.bytes as usize).unwrap();
+            incoming.expect(blobs.iter().map(room).collect());
+            let parts = poll_fn(|cx| incoming.poll_parts(cx, &mut stream)).await.unwrap();
+            calls.push((id, large.arrived(parts).unwrap()));
+        }
+        calls
+    }
+
+    #[test]
+    fn calls_arrive_with_their_parts() {
+        run(async {
+            for capacity in [1 << 7, 1 << 16] {
+                let sizes = [5, 70_001, 300_000, 64, 3_000_003, 65_536];
+                let (near, far) = Transport::pair(capacity);
+                let mut outgoing = Outgoing::default();
+                for (id, size) in sizes.into_iter().enumerate() {
+                    let args = vec![bytes(size), Value::U8(1), bytes(size / 2)];
+                    let mut call = call(args);
+                    let (mut apart, mut parts) = (Apart::default(), Vec::new());
+                    if size > 64 << 10 {
+                        let Args::Values(values) =
+                            std::mem::replace(&mut call.args, Args::Text(String::new()))
+                        else {
+                            panic!("values")
+                        };
+                        let (large, follow) = large::checked("arguments", values).unwrap().to_follow();
+                        (apart.args, parts) = (Some(large), follow);
+                    }
+                    outgoing.call(id as u64, &call, &apart, true, parts);
+                }
+                let (freed, calls) = tokio::join!(send(outgoing, near), receive(far, sizes.len()));
+                assert_eq!(freed, 5);
+                for (id, size) in sizes.into_iter().enumerate() {
+                    let expected = Args::Values(vec![bytes(size), Value::U8(1), bytes(size / 2)]);
+                    assert!(calls[id] == (id as u64, expected), "{id}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_not_a_frame_is_refused() {
+        run(async {
+            for bad in [
+                [0xff; HEAD],
+                [0; HEAD],
+                [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            ] {
+                let (mut near, mut far) = Transport::pair(100);
+                near.write_all(&bad).await.unwrap();
+                let mut incoming = Incoming::default();
+                assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut far)).await.unwrap());
+                assert_eq!(incoming.frame().unwrap_err().kind(), io::ErrorKind::InvalidData);
+            }
+        });
     }
 }

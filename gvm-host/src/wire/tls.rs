@@ -97,7 +97,8 @@ impl Tls {
     pub(super) async fn connect(&self, stream: TcpStream, at: SocketAddr) -> io::Result<Transport> {
         // The API requires a name; it is not sent.
         let name = ServerName::IpAddress(at.ip().into());
-        let stream = self.connector.connect(name, Socket::Tcp(stream)).await.map_err(|error| refused(error, at))?;
+        let stream =
+            self.connector.connect(name, Socket::Tcp(stream)).await.map_err(|error| refused(error, at))?;
         Ok(transport(stream, at))
     }
 
