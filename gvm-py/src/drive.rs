@@ -4,15 +4,12 @@
 //! while the future runs. Signals are checked several times per second: Ctrl-C ends the wait and drops the
 //! future, which stops the guest. Must not know: what the future does.
 
-use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
-use gvm_host::{Chunk, Output, workers};
+use gvm_host::{Chunk, Output, wait_for};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -26,40 +23,6 @@ const SIGNALS: Duration = Duration::from_millis(40);
 
 /// The time between two checks on other threads: Python handles signals only on the main thread.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-
-/// Wakes the thread that waits.
-struct Parked {
-    thread: Thread,
-    woken: AtomicBool,
-}
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::Release) {
-            self.thread.unpark();
-        }
-    }
-}
-
-thread_local! {
-    static PARKED: RefCell<Option<(Arc<Parked>, Waker)>> = const { RefCell::new(None) };
-}
-
-/// Returns the waker of this thread. Nested calls on one thread share it, because each polls again before it
-/// waits.
-fn parked() -> (Arc<Parked>, Waker) {
-    PARKED.with_borrow_mut(|kept| {
-        let make = || {
-            let parked = Arc::new(Parked { thread: std::thread::current(), woken: AtomicBool::new(false) });
-            (parked.clone(), Waker::from(parked))
-        };
-        kept.get_or_insert_with(make).clone()
-    })
-}
 
 enum Step<T> {
     Done(T),
@@ -78,36 +41,21 @@ pub fn drive<T: Send>(
     mut output: Option<(&Output, &mut Writer)>,
 ) -> PyResult<T> {
     fork::start().or_raise(py)?;
-    let workers = workers().or_raise(py)?;
     let pipe = output.as_ref().map(|(pipe, _)| *pipe);
     let mut future = pin!(future);
     let mut written = pin!(next(pipe));
-    let (mut due, mut main) = (None, None);
+    let mut main = None;
     loop {
         let step = py.detach(|| {
-            // Timers and blocking tasks bind to the runtime that is current at their first poll.
-            let _entered = workers.enter();
-            let (parked, waker) = parked();
-            let mut context = Context::from_waker(&waker);
-            loop {
-                parked.woken.store(false, Ordering::Relaxed);
-                if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-                    return Step::Done(value);
-                }
-                if let Poll::Ready(chunks) = written.as_mut().poll(&mut context) {
-                    return Step::Wrote(chunks);
-                }
-                let now = Instant::now();
-                let left = due.get_or_insert(now + SIGNALS).saturating_duration_since(now);
-                if left.is_zero() {
-                    due = None;
-                    return Step::Signals;
-                }
-                if !parked.woken.load(Ordering::Acquire) {
-                    std::thread::park_timeout(left);
-                }
-            }
+            let step = pin!(poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(value) => Poll::Ready(Step::Done(value)),
+                Poll::Pending => written.as_mut().poll(cx).map(Step::Wrote),
+            }));
+            // Only the first wait of a thread that is not the main thread is this short.
+            let most = if main == Some(false) { FOREVER } else { SIGNALS };
+            wait_for(step, Some(most))
         });
+        let step = step.or_raise(py)?.unwrap_or(Step::Signals);
         match step {
             Step::Done(value) => {
                 if let Some((pipe, writer)) = &mut output {
@@ -124,10 +72,12 @@ pub fn drive<T: Send>(
                     writer.write(py, &chunks)?;
                 }
                 written.set(next(pipe));
+                // A guest that writes all the time leaves no other time for them.
+                py.check_signals()?;
             }
             Step::Signals => {
-                if !*main.get_or_insert(is_main(py)?) {
-                    due = Some(Instant::now() + FOREVER);
+                if main.is_none() {
+                    main = Some(is_main(py)?);
                 }
                 py.check_signals()?;
             }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle as Workers, Runtime};
 
@@ -75,21 +75,21 @@ impl Wake for Nudge {
 /// # Panics
 /// As [`Runtime::block_on`], if the future has to wait and this is called from an asynchronous task.
 pub fn wait<T>(future: impl Future<Output = T>) -> Result<T> {
-    let ended = wait_until(pin!(future), None)?;
+    let ended = wait_for(pin!(future), None)?;
     ended.ok_or_else(|| Error::internal("a wait without a limit ended early"))
 }
 
-/// Runs a future on this thread until it ends, or until a time; returns `None` if it has not ended then. A future that
-/// was not run to its end must be run further on the same thread, or dropped.
+/// Runs a future on this thread until it ends, for `most` at most; returns `None` if it has not ended then. A future
+/// that was not run to its end must be run further on the same thread, or dropped.
 ///
 /// # Errors
 /// As of [`wait`].
 ///
 /// # Panics
 /// As [`wait`].
-pub fn wait_until<T>(
+pub fn wait_for<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
-    until: Option<Instant>,
+    most: Option<Duration>,
 ) -> Result<Option<T>> {
     let workers = workers()?.handle();
     let this = this()?;
@@ -98,7 +98,7 @@ pub fn wait_until<T>(
         return Ok(Some(value));
     }
     Ok(this.runtime.block_on(async {
-        let mut alarm = until.map(|until| Box::pin(tokio::time::sleep_until(until.into())));
+        let mut alarm = most.map(|most| Box::pin(tokio::time::sleep(most)));
         poll_fn(|cx| {
             this.set_thread(cx.waker());
             loop {

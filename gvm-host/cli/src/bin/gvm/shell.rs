@@ -19,7 +19,7 @@ use gvm_cli::repl::render::Screen;
 use gvm_cli::repl::stdio;
 use gvm_cli::repl::terminal::{Line, Terminal};
 use gvm_host::text::inert;
-use gvm_host::{Code, Event, Handle, Result, parse, workers};
+use gvm_host::{Code, Event, Handle, Result, parse, wait, workers};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
@@ -91,14 +91,14 @@ impl Shell {
     fn line(&mut self, line: &str) -> Result<Flow> {
         let statement = parse::statement(line)?;
         line.clone_into(&mut self.evaluator.line);
-        workers()?.block_on(async {
+        wait(async {
             tokio::select! {
                 biased;
                 () = interrupt() => Err(cancelled()),
                 () = self.requests.asked() => Err(cancelled()),
                 flow = self.evaluator.execute(statement) => flow,
             }
-        })
+        })?
     }
 
     /// Runs statements of a script or of the command line, each with the number of its first line. The first
