@@ -14,7 +14,9 @@ use gvm_host::{
     Value, limits, workers,
 };
 use wasmtime::component::{Component, Func, InstancePre, Linker, ResourceTable, Val};
-use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{
+    Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder,
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// Builds the Rust component `values` of `tests/guests`, and returns its bytes.

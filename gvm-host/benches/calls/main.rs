@@ -122,7 +122,8 @@ fn main() {
     });
     let [raw_live, live, raw_fresh, fresh, raw_two, two] = rows.each_ref().map(|row| median(row));
     println!("{:<34}{:>12}{:>12}{:>8}", "ns per call, median", "gvm", "wasmtime", "ratio");
-    let row = |title: &str, ours: f64, raw: f64| println!("{title:<34}{ours:>12.0}{raw:>12.0}{:>8.2}", ours / raw);
+    let row =
+        |title: &str, ours: f64, raw: f64| println!("{title:<34}{ours:>12.0}{raw:>12.0}{:>8.2}", ours / raw);
     row("live add", live, raw_live);
     row("fresh add", fresh, raw_fresh);
     row("fresh add, two tasks, per call", two, raw_two);
