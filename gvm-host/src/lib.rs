@@ -82,7 +82,7 @@ mod wire;
 pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
-pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, parse_version};
+pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, call_id, parse_version};
 pub use base::key::DeviceKey;
 pub use base::limits::Limits;
 pub use base::threads::workers;

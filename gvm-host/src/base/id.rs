@@ -3,9 +3,12 @@
 //! In: text that a person typed, bytes that a peer sent. Out: names that are known to be well formed. Must
 //! not know: which nodes and modules exist.
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::base::error::{Code, Error, Result};
 
@@ -147,6 +150,19 @@ impl<'de> serde::Deserialize<'de> for Hash {
     }
 }
 
+/// Returns a new id of a call. Ids are unique and not secret: a thread counts up from a random number of the system.
+pub fn call_id() -> Uuid {
+    /// The lowest bits, which count. The bits above them include those that mark the kind of the id.
+    const COUNTER: u128 = (1 << 62) - 1;
+    thread_local! {
+        static LAST: Cell<Option<u128>> = const { Cell::new(None) };
+    }
+    let last = LAST.get().unwrap_or_else(|| Uuid::new_v4().as_u128());
+    let id = last & !COUNTER | last.wrapping_add(1) & COUNTER;
+    LAST.set(Some(id));
+    Uuid::from_u128(id)
+}
+
 /// One life of one node. A greeting names the life that it expects, because another node may listen at the same
 /// address by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,6 +245,18 @@ mod tests {
         for bad in ["", "-a", "a-", "a--b", "A", "1a", "a_b", "node", "exit", "é", &"a".repeat(65)] {
             assert_eq!(bad.parse::<Name>().unwrap_err().code(), Code::Syntax, "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_of_calls_differ_in_and_between_threads() {
+        let some = || (0..1000).map(|_| call_id()).collect::<Vec<_>>();
+        let mut all = std::thread::spawn(some).join().unwrap();
+        all.extend(some());
+        all.extend(some());
+        assert!(all.iter().all(|id| id.get_version_num() == 4));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 3000);
     }
 
     #[test]

@@ -31,8 +31,11 @@ pub const TABLES: usize = 256;
 pub const BOOKKEEPING: u64 = 4 << 20;
 /// What wasmtime may add to that: a fixed part for each of [`INSTANCES`], a few hundred bytes in version 48.
 pub const BOOKKEEPING_MARGIN: usize = INSTANCES * (4 << 10);
-/// Live instances of one owner: the users of this node, or one session.
-pub const INSTANCES_PER_OWNER: usize = 64;
+/// Live instances of one session of a peer.
+pub const INSTANCES_PER_SESSION: usize = 64;
+/// Live instances of the users of one node: a Rust component with its state takes about 50 KiB, so this many take
+/// 500 MiB. The system may allow fewer ([`live_pool`]).
+pub const INSTANCES_OF_USERS: usize = 10_000;
 /// Resource handles that a component may hold at once.
 pub const HANDLES: usize = 10_000;
 /// Host memory, in bytes, that the results of one call, or the arguments of one host call, may take: more than
@@ -47,10 +50,26 @@ pub const FIBRE_STACK: usize = 2 << 20;
 pub const TICK: Duration = Duration::from_millis(5);
 /// How long the ticker runs after the last call. Then it sleeps, so that an idle node uses no processor time.
 pub const TICKER_LINGER: Duration = Duration::from_secs(2);
-/// Core instances for which one process reserves address space (not memory).
+/// Calls on fresh instances that one process runs at the same time: it reserves address space, not memory, for so many
+/// instances. Their stacks need two mappings each from the start, which takes 2 ms.
 pub const POOL: u32 = 1000;
-/// Memory of a pooled slot that stays resident between calls: a call takes 27 µs and not 36 µs; 1 MiB was slower.
+/// The most live instances for which one process reserves address space, if the system allows it: those of the users
+/// of a node, and those of 35 sessions.
+pub const LIVE_POOL: u32 = INSTANCES_OF_USERS as u32 + 35 * INSTANCES_PER_SESSION as u32;
+/// Mappings of a live instance with one memory: two of its stack, and four of its memory (before, in and after the
+/// module's data, and the unused rest).
+pub const LIVE_MAPPINGS: u64 = 6;
+/// Mappings of a process that live instances leave for everything else: the stacks of [`POOL`], some hundred calls on
+/// fresh instances, compiled code, libraries, threads.
+pub const OTHER_MAPPINGS: u64 = 5_000;
+/// Mappings that Linux allows a process by default (`vm.max_map_count`).
+pub const MAPPINGS: u64 = 65_530;
+/// Memory of a pooled slot that stays resident between calls, and is cleared in full, where the kernel cannot tell
+/// what a guest has written: a call takes 15 µs and not 19 µs; with 1 MiB it takes 29 µs.
 pub const KEEP_RESIDENT: usize = 64 << 10;
+/// Memory of a pooled slot that stays resident between calls where the kernel tells what a guest has written
+/// (`PAGEMAP_SCAN`): only that is cleared, so a small guest costs the same with any value.
+pub const KEEP_WRITTEN: usize = 512 << 10;
 /// The largest memory of a pooled slot: the maximum of a 32-bit memory.
 pub const POOL_MEMORY: usize = 4 << 30;
 /// Loaded modules that a process keeps in memory.
@@ -159,6 +178,19 @@ pub fn compilers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Returns for how many live instances this process reserves address space: [`LIVE_POOL`], or fewer if the system does
+/// not allow so many mappings. Linux allows 65,530 by default, which are enough for 10,088 instances.
+pub fn live_pool() -> u32 {
+    let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+    live_pool_with(allowed.ok().and_then(|allowed| allowed.trim().parse().ok()).unwrap_or(MAPPINGS))
+}
+
+fn live_pool_with(mappings: u64) -> u32 {
+    let most = mappings.saturating_sub(OTHER_MAPPINGS) / LIVE_MAPPINGS;
+    // A session gets its instances in any case; on such a system they may fail one by one.
+    most.clamp(INSTANCES_PER_SESSION as u64, u64::from(LIVE_POOL)) as u32
+}
+
 /// Returns how many compilers may run at the same time for one peer: half of all, so that other callers get some.
 pub fn compilers_per_peer() -> usize {
     (compilers() / 2).max(1)
@@ -173,6 +205,15 @@ mod tests {
         assert_eq!(beyond(2 << 20, 1 << 20), ("2.0 MiB".into(), "1.0 MiB".into()));
         let (asked, most) = beyond((128 << 20) + 1, 128 << 20);
         assert_eq!((asked.as_str(), most.as_str()), ("134217729 bytes", "128.0 MiB (134217728 bytes)"));
+    }
+
+    #[test]
+    fn live_instances_fit_into_the_mappings_of_the_system() {
+        assert_eq!(live_pool_with(MAPPINGS), 10_088);
+        assert!(live_pool_with(MAPPINGS) as usize >= INSTANCES_OF_USERS);
+        assert_eq!(live_pool_with(0), 64);
+        assert_eq!(live_pool_with(8_000), 500);
+        assert_eq!(live_pool_with(1 << 40), LIVE_POOL);
     }
 
     #[test]

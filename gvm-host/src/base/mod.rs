@@ -18,6 +18,7 @@ pub mod near;
 pub mod process;
 pub mod quote;
 pub mod sanitize;
+pub mod shared;
 pub mod threads;
 pub mod value;
 pub mod wave;

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::Name;
+use crate::base::id::{Name, call_id};
 use crate::base::limits::Limits;
 use crate::base::value::{Type, Value};
 
@@ -105,6 +105,19 @@ pub enum Args {
     Argv(Vec<String>),
 }
 
+impl Default for Args {
+    fn default() -> Args {
+        Args::Values(Vec::new())
+    }
+}
+
+impl Args {
+    /// Takes the arguments, and leaves none.
+    pub(crate) fn take(&mut self) -> Args {
+        std::mem::take(self)
+    }
+}
+
 /// One run of one function, on this node or another. Plain data, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -123,14 +136,7 @@ pub struct Call {
 impl Call {
     /// Creates a call with a new id and no limits.
     pub fn new(target: Target, args: Args) -> Call {
-        Call {
-            id: Uuid::new_v4(),
-            target,
-            args,
-            limits: Limits::default(),
-            above: Vec::new(),
-            want_type: true,
-        }
+        Call { id: call_id(), target, args, limits: Limits::default(), above: Vec::new(), want_type: true }
     }
 
     /// The same call with these limits, which narrow those of the node that runs it.

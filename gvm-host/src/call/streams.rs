@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
 use crate::base::limits;
+use crate::base::shared::Shared;
 use crate::call::{Broken, Chunk, Stream};
 
 /// The guest wrote more than its limit. The trap that stops the guest contains this error.
@@ -56,13 +57,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The reading end of both output streams of one call. Cheap to clone; one reader at a time.
+/// The reading end of both output streams of one call. Cheap to clone; one reader at a time. The pipe is allocated
+/// when it is first used or cloned.
 #[derive(Clone)]
-pub struct Output(Arc<OutputPipe>);
+pub struct Output {
+    limit: u64,
+    pipe: Shared<OutputPipe>,
+}
 
+#[derive(Default)]
 struct OutputPipe {
     state: Mutex<OutputState>,
-    limit: u64,
     written: Notify,
     taken: Notify,
 }
@@ -90,17 +95,16 @@ impl OutputState {
 impl Output {
     /// Creates a pipe that accepts at most `limit` bytes.
     pub fn new(limit: u64) -> Output {
-        Output(Arc::new(OutputPipe {
-            state: Mutex::default(),
-            limit,
-            written: Notify::new(),
-            taken: Notify::new(),
-        }))
+        Output { limit, pipe: Shared::default() }
+    }
+
+    fn pipe(&self) -> &OutputPipe {
+        self.pipe.get()
     }
 
     /// Takes what has been written and not yet taken, oldest first, without waiting.
     pub fn take(&self) -> Vec<Chunk> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.pipe().state);
         if state.chunks.is_empty() {
             return Vec::new();
         }
@@ -108,7 +112,7 @@ impl Output {
         let chunks = std::mem::take(&mut state.chunks).into();
         let waker = state.waker.take();
         drop(state);
-        self.0.taken.notify_waiters();
+        self.pipe().taken.notify_waiters();
         waker.into_iter().for_each(Waker::wake);
         chunks
     }
@@ -117,7 +121,7 @@ impl Output {
     /// call at the same time.
     pub async fn next(&self) -> Vec<Chunk> {
         loop {
-            let written = self.0.written.notified();
+            let written = self.pipe().written.notified();
             let chunks = self.take();
             if !chunks.is_empty() {
                 return chunks;
@@ -137,11 +141,11 @@ impl Output {
 
     /// Reports that the output of this stream is lost. The guest's next writes to it fail with this reason.
     pub fn fail(&self, stream: Stream, broken: Broken) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.pipe().state);
         state.failed[stream as usize].get_or_insert(broken);
         let waker = state.waker.take();
         drop(state);
-        self.0.taken.notify_waiters();
+        self.pipe().taken.notify_waiters();
         waker.into_iter().for_each(Waker::wake);
     }
 
@@ -150,7 +154,7 @@ impl Output {
     /// # Errors
     /// [`Closed`] if the stream can no longer be written.
     pub(crate) fn room(&self, stream: Stream) -> Result<usize, Closed> {
-        lock(&self.0.state).room(stream)
+        lock(&self.pipe().state).room(stream)
     }
 
     /// Writes without waiting for space.
@@ -158,13 +162,13 @@ impl Output {
     /// # Errors
     /// [`Closed`] if the output exceeds the limit of this pipe, or the reader cannot take it.
     pub(crate) fn put(&self, stream: Stream, bytes: &[u8]) -> Result<(), Closed> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.pipe().state);
         if let Some(broken) = state.failed[stream as usize] {
             return Err(Closed::Failed(broken));
         }
         let total = state.total.saturating_add(bytes.len() as u64);
-        if total > self.0.limit {
-            return Err(Closed::Limit(OutputLimit(self.0.limit)));
+        if total > self.limit {
+            return Err(Closed::Limit(OutputLimit(self.limit)));
         }
         state.total = total;
         state.buffered += bytes.len();
@@ -173,14 +177,14 @@ impl Output {
             _ => state.chunks.push_back(Chunk { stream, data: bytes.to_vec() }),
         }
         drop(state);
-        self.0.written.notify_one();
+        self.pipe().written.notify_one();
         Ok(())
     }
 
     /// Waits until the stream has space, or can no longer be written.
     pub(crate) async fn wait_for_room(&self, stream: Stream) {
         loop {
-            let taken = self.0.taken.notified();
+            let taken = self.pipe().taken.notified();
             if !matches!(self.room(stream), Ok(0)) {
                 return;
             }
@@ -195,7 +199,7 @@ impl Output {
         bytes: &[u8],
         cx: &Context<'_>,
     ) -> Poll<Result<usize, Closed>> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.pipe().state);
         let room = state.room(stream)?;
         if room == 0 {
             state.waker = Some(cx.waker().clone());
@@ -209,7 +213,7 @@ impl Output {
 
 /// The writing end of the standard input of one call. Cheap to clone; one source at a time.
 #[derive(Clone, Default)]
-pub struct Input(Arc<InputPipe>);
+pub struct Input(Shared<InputPipe>);
 
 #[derive(Default)]
 struct InputPipe {
@@ -234,8 +238,8 @@ impl Input {
     /// input that the guest does not read stays for the next reader.
     pub async fn wanted(&self) {
         loop {
-            let wanted = self.0.wanted.notified();
-            if std::mem::take(&mut lock(&self.0.state).wanted) {
+            let wanted = self.0.get().wanted.notified();
+            if std::mem::take(&mut lock(&self.0.get().state).wanted) {
                 return;
             }
             wanted.await;
@@ -244,18 +248,18 @@ impl Input {
 
     /// Supplies bytes to the guest. No bytes mean the end.
     pub fn supply(&self, bytes: &[u8]) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.0.get().state);
         state.bytes.extend(bytes);
         state.ended |= bytes.is_empty();
         let waker = state.waker.take();
         drop(state);
-        self.0.supplied.notify_waiters();
+        self.0.get().supplied.notify_waiters();
         waker.into_iter().for_each(Waker::wake);
     }
 
     /// Reports that no more can be read. After the supplied bytes, the guest's reads fail with this reason.
     pub fn fail(&self, broken: Broken) {
-        lock(&self.0.state).failed = Some(broken);
+        lock(&self.0.get().state).failed = Some(broken);
         self.supply(&[]);
     }
 
@@ -278,7 +282,7 @@ impl Input {
     /// # Errors
     /// The reason why no more can be read.
     pub(crate) fn take(&self, most: usize) -> Result<Option<Vec<u8>>, Broken> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.0.get().state);
         if state.bytes.is_empty() {
             if state.ended {
                 return state.failed.map_or(Ok(None), Err);
@@ -293,16 +297,16 @@ impl Input {
     fn want(&self, state: &mut InputState) {
         if !state.wanted {
             state.wanted = true;
-            self.0.wanted.notify_one();
+            self.0.get().wanted.notify_one();
         }
     }
 
     /// Waits until there are bytes, or the input ends.
     pub(crate) async fn wait(&self) {
         loop {
-            let supplied = self.0.supplied.notified();
+            let supplied = self.0.get().supplied.notified();
             {
-                let mut state = lock(&self.0.state);
+                let mut state = lock(&self.0.get().state);
                 if state.ended || !state.bytes.is_empty() {
                     return;
                 }
@@ -314,7 +318,7 @@ impl Input {
 
     /// Takes bytes; none at the end. If there are none yet, wakes the reader later.
     pub(crate) fn poll_take(&self, most: usize, cx: &Context<'_>) -> Poll<Result<Vec<u8>, Broken>> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.0.get().state);
         if state.bytes.is_empty() && !state.ended {
             self.want(&mut state);
             state.waker = Some(cx.waker().clone());

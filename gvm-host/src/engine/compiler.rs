@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::config::{Clocked, Kind};
+use super::config::{Clocked, Kind, Slots};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 
@@ -148,8 +148,8 @@ fn child(args: &[OsString]) -> Result<(), (i32, String)> {
     std::fs::File::open(wasm)
         .and_then(|file| file.take(limits::MODULE_BYTES).read_to_end(&mut bytes))
         .map_err(|error| refused(format!("cannot read the module: {error}")))?;
-    let kind = Kind { pooling: false, fuel: kind == "fuel" };
-    let engine = Clocked::get(kind).map_err(|error| refused(error.to_string()))?.engine;
+    let kind = Kind { slots: Slots::None, fuel: kind == "fuel" };
+    let engine = &Clocked::get(kind).map_err(|error| refused(error.to_string()))?.engine;
     let compiled = if crate::modules::is_component(&bytes) {
         engine.precompile_component(&bytes)
     } else {

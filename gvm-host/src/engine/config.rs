@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::base::error::{Error, Result};
 use crate::base::limits;
@@ -16,14 +16,24 @@ use crate::base::limits;
 /// A kind of engine: how its instances get memory, and whether its code counts fuel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
-    /// Keeps slots ready for instances: a call takes a quarter of the time, and the first one 5 ms more. For nodes.
-    pub pooling: bool,
+    pub slots: Slots,
     /// Code that counts fuel: 28 % slower. For calls with a fuel limit.
     pub fuel: bool,
 }
 
+/// The places that an engine keeps for instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slots {
+    /// None: an instance gets its memory when it is created. For one-shot commands, which start 5 ms sooner.
+    None,
+    /// Slots that are ready at once and stay in memory: a call takes a quarter of the time. For fresh instances of
+    /// nodes.
+    Warm,
+    /// More slots, which give their memory back. For live instances of nodes.
+    Live,
+}
+
 /// An engine of the process, and the ticker of its epoch.
-#[derive(Clone)]
 pub(super) struct Clocked {
     pub engine: Engine,
     ticker: Arc<Ticker>,
@@ -31,31 +41,32 @@ pub(super) struct Clocked {
 
 impl Clocked {
     /// Returns the process's engine of this kind, and starts it if needed.
-    pub fn get(kind: Kind) -> Result<Clocked> {
-        static ENGINES: [OnceLock<Clocked>; 4] = [const { OnceLock::new() }; 4];
-        let slot = &ENGINES[usize::from(kind.pooling) * 2 + usize::from(kind.fuel)];
+    pub fn get(kind: Kind) -> Result<&'static Clocked> {
+        static ENGINES: [OnceLock<Clocked>; 6] = [const { OnceLock::new() }; 6];
+        let slot = &ENGINES[kind.slots as usize * 2 + usize::from(kind.fuel)];
         if let Some(clocked) = slot.get() {
-            return Ok(clocked.clone());
+            return Ok(clocked);
         }
         let engine = make(kind)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(slot.get_or_init(|| Clocked { engine, ticker }).clone())
+        Ok(slot.get_or_init(|| Clocked { engine, ticker }))
     }
 
     /// Keeps the epoch advancing until the guard is dropped.
-    pub fn tick(&self) -> Ticking {
+    pub fn tick(&self) -> Ticking<'_> {
         self.ticker.busy.fetch_add(1, Ordering::SeqCst);
-        if self.ticker.asleep.swap(false, Ordering::SeqCst) {
+        // Almost always awake, so most calls only read this.
+        if self.ticker.asleep.load(Ordering::SeqCst) && self.ticker.asleep.swap(false, Ordering::SeqCst) {
             self.ticker.thread.get().into_iter().for_each(Thread::unpark);
         }
-        Ticking(self.ticker.clone())
+        Ticking(&self.ticker)
     }
 }
 
 /// A guard that keeps the epoch advancing while a call runs.
-pub(super) struct Ticking(Arc<Ticker>);
+pub(super) struct Ticking<'a>(&'a Ticker);
 
-impl Drop for Ticking {
+impl Drop for Ticking<'_> {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::SeqCst);
     }
@@ -111,18 +122,26 @@ fn make(kind: Kind) -> Result<Engine> {
         .consume_fuel(kind.fuel)
         .max_wasm_stack(limits::WASM_STACK)
         .async_stack_size(limits::FIBRE_STACK)
+        // The stack of a live instance that ends goes back to the system with the rest of it.
+        .async_stack_zeroing(kind.slots == Slots::Live)
         // A backtrace has wasm offsets; the DWARF data of guests is not read.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
-    if kind.pooling {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    let pool = match kind.slots {
+        Slots::None => None,
+        Slots::Warm => Some(warm_pool()),
+        Slots::Live => Some(live_pool()),
+    };
+    let pooling = pool.is_some();
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     match Engine::new(&config) {
         // With little address space (`ulimit -v`) calls are slower, but they work.
-        Err(error) if kind.pooling => {
+        Err(error) if pooling => {
             tracing::warn!(
                 "cannot reserve memory for instances in advance, so calls will be slower: {error:#}"
             );
-            make(Kind { pooling: false, ..kind })
+            make(Kind { slots: Slots::None, ..kind })
         }
         made => made.map_err(|error| {
             Error::internal(format!("cannot start the WebAssembly engine: {error:#}")).with_source(error)
@@ -130,24 +149,38 @@ fn make(kind: Kind) -> Result<Engine> {
     }
 }
 
-/// The slots of a pooling engine. `room.rs` checks the same limits per module, so wasmtime never meets them.
-fn pool() -> PoolingAllocationConfig {
+/// The slots of fresh instances. The memory that a guest used stays with its slot, for the next guest.
+fn warm_pool() -> PoolingAllocationConfig {
+    // The kernel tells which pages a guest has written (Linux 6.7 and later), so only those are cleared.
+    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
+    let keep = if scan { limits::KEEP_WRITTEN } else { limits::KEEP_RESIDENT };
+    let mut pool = pool(limits::POOL);
+    pool.pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
+        .linear_memory_keep_resident(keep)
+        .table_keep_resident(keep);
+    pool
+}
+
+/// The slots of live instances. An instance gives its memory back to the system when it ends.
+fn live_pool() -> PoolingAllocationConfig {
+    pool(limits::live_pool())
+}
+
+/// Slots for so many instances. `room.rs` checks the same limits per module, so wasmtime never meets them.
+fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let bookkeeping = limits::BOOKKEEPING as usize + limits::BOOKKEEPING_MARGIN;
-    pool.total_core_instances(limits::POOL * 4)
-        .total_component_instances(limits::POOL)
-        .total_memories(limits::POOL)
-        .total_tables(limits::POOL * 4)
-        .total_stacks(limits::POOL)
-        .total_gc_heaps(limits::POOL / 4)
+    pool.total_core_instances(slots.saturating_mul(limits::INSTANCES as u32))
+        .total_component_instances(slots)
+        .total_memories(slots)
+        .total_tables(slots * 4)
+        .total_stacks(slots)
+        .total_gc_heaps(slots / 4)
         .max_memories_per_module(limits::MEMORIES as u32)
         .max_tables_per_module(limits::TABLES as u32)
         .table_elements(limits::TABLE_ELEMENTS)
         .max_memory_size(limits::POOL_MEMORY)
         .max_core_instance_size(bookkeeping)
-        .max_component_instance_size(bookkeeping)
-        .linear_memory_keep_resident(limits::KEEP_RESIDENT)
-        .table_keep_resident(limits::KEEP_RESIDENT)
-        .async_stack_keep_resident(limits::KEEP_RESIDENT);
+        .max_component_instance_size(bookkeeping);
     pool
 }

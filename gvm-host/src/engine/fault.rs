@@ -35,8 +35,10 @@ pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: 
         return exceeded(limit.to_string());
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Error::new(Code::Overloaded, "this process has no room for another instance")
-            .with_help("try again when less runs on this node");
+        return Error::new(Code::Overloaded, "this process has no room for another instance").with_help(
+            "try again when less runs on this node, or drop live instances; on Linux, `vm.max_map_count` \
+                 limits their number",
+        );
     }
     if out_of_memory(&error) {
         // A backtrace means that the guest had started.

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Store, Val};
+use wasmtime::component::TypedFunc;
+use wasmtime::{Func, Store, Val};
 
-use super::config::{Clocked, Ticking};
-use super::module::{Entry, Linked, Main, Module};
+use super::module::{Entry, Function, Linked, Main, Module};
 use super::{canonical, fault, types};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::limits::{self, Limits};
@@ -20,13 +20,17 @@ use crate::imports::outlet::Outlet;
 use crate::imports::state::State;
 use crate::imports::{self, Grants};
 
+/// How many of its functions an instance remembers.
+const KNOWN: usize = 4;
+
 /// A running copy of a module. Its calls run one after another.
 pub struct Instance {
     module: Arc<Module>,
     store: Store<State>,
     body: Body,
+    /// Functions that were called before, with their indices in the module. The index also chooses the place.
+    known: [Option<(usize, Callee)>; KNOWN],
     outlet: Outlet,
-    _ticking: Ticking,
 }
 
 enum Body {
@@ -34,12 +38,20 @@ enum Body {
     Component(wasmtime::component::Instance),
 }
 
+/// A function of this instance.
+#[derive(Clone, Copy)]
+enum Callee {
+    /// With the number of its results.
+    Core(Func, usize),
+    Component(TypedFunc<canonical::Args, canonical::Ret>),
+}
+
 /// What an instance is created with.
 pub struct Setup<'a> {
     pub limits: Limits,
     pub grants: &'a Grants,
-    pub stdio: &'a Stdio,
-    pub argv: &'a [String],
+    pub stdio: Stdio,
+    pub argv: &'a [&'a str],
     /// Access to the network of nodes, if it is granted.
     pub reach: Option<NetworkAccess>,
 }
@@ -50,10 +62,12 @@ impl Instance {
     /// # Errors
     /// Those of the start code (`TRAP`, `LIMIT_EXCEEDED`…); `OVERLOADED` if the process has no room for another
     /// instance.
-    pub(super) async fn create(clocked: &Clocked, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
+    pub(super) async fn create(module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
+        let clocked = module.clocked;
         let most = setup.limits.memory.unwrap_or(limits::MEMORY);
-        let outlet = Outlet::new(setup.stdio.output.clone(), setup.stdio.input.clone());
-        let wasi = imports::wasi(setup.grants, setup.stdio, &outlet, setup.argv)?;
+        let terminals = setup.stdio.terminals();
+        let outlet = Outlet::new(setup.stdio.output, setup.stdio.input);
+        let wasi = imports::wasi(setup.grants, terminals, &outlet, setup.argv)?;
         let state = State::new(wasi, setup.reach, setup.grants.net.clone(), most);
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -64,9 +78,9 @@ impl Instance {
         if let Some(fuel) = setup.limits.fuel {
             store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}")))?;
         }
-        let ticking = clocked.tick();
+        let _ticking = clocked.tick();
         match instantiate(&module, &mut store).await {
-            Ok(body) => Ok(Instance { module, store, body, outlet, _ticking: ticking }),
+            Ok(body) => Ok(Instance { module, store, body, known: [None; KNOWN], outlet }),
             Err(stop) => Err(stop.explain(&mut store, &setup.limits)),
         }
     }
@@ -75,9 +89,9 @@ impl Instance {
     ///
     /// # Errors
     /// `INTERNAL` if the limits include fuel and the engine does not count it.
-    pub fn turn(&mut self, stdio: &Stdio, limits: &Limits, reach: Option<NetworkAccess>) -> Result<()> {
+    pub fn turn(&mut self, stdio: Stdio, limits: &Limits, reach: Option<NetworkAccess>) -> Result<()> {
         self.store.data_mut().turn(reach);
-        self.outlet.turn(stdio.output.clone(), stdio.input.clone());
+        self.outlet.turn(stdio.output, stdio.input);
         match limits.fuel {
             Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),
             None => Ok(()),
@@ -90,7 +104,12 @@ impl Instance {
     /// # Errors
     /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
     pub async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
-        match enter(&self.module, &self.body, &mut self.store, entry, args).await {
+        let _ticking = self.module.clocked.tick();
+        let ran = match entry {
+            Entry::Main => self.run_main().await,
+            Entry::Function(place) => self.run_function(place, args).await,
+        };
+        match ran {
             Ok(value) => Ok(value),
             Err(Stop::Ours(error)) => Err(error),
             Err(stop) => {
@@ -111,6 +130,71 @@ impl Instance {
             }
         }
     }
+
+    async fn run_main(&mut self) -> Result<Option<Value>, Stop> {
+        let Instance { module, store, body, .. } = self;
+        match (body, module.main()) {
+            (Body::Core(instance), _) => {
+                let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
+                    let message = "`_start` is not a main function: it has parameters or results";
+                    Stop::Ours(Error::new(Code::ModuleInvalid, message).with_source(error))
+                })?;
+                start.call_async(&mut *store, ()).await?;
+                Ok(None)
+            }
+            (Body::Component(instance), Some(Main::Run(index))) => {
+                let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, index)?;
+                match run.call_async(&mut *store, ()).await?.0 {
+                    Ok(()) => Ok(None),
+                    Err(()) => Err(Stop::Guest(wasmtime_wasi::I32Exit(1).into())),
+                }
+            }
+            (Body::Component(_), _) => Err(gone()),
+        }
+    }
+
+    async fn run_function(&mut self, place: usize, args: Vec<Value>) -> Result<Option<Value>, Stop> {
+        let callee = match self.known[place % KNOWN] {
+            Some((known, callee)) if known == place => callee,
+            _ => {
+                let function = self.module.functions().get(place).ok_or_else(gone)?;
+                let callee = self.body.find(&mut self.store, function).ok_or_else(gone)?;
+                self.known[place % KNOWN] = Some((place, callee));
+                callee
+            }
+        };
+        match callee {
+            Callee::Core(callee, results) => {
+                let params = types::to_core(&args).map_err(Stop::Ours)?;
+                let mut results = vec![Val::I32(0); results];
+                callee.call_async(&mut self.store, &params, &mut results).await?;
+                types::from_core(&results).map_err(Stop::Ours)
+            }
+            Callee::Component(callee) => {
+                Ok(callee.call_async(&mut self.store, canonical::Args(args)).await?.0)
+            }
+        }
+    }
+}
+
+impl Body {
+    fn find(&self, store: &mut Store<State>, function: &Function) -> Option<Callee> {
+        match self {
+            Body::Core(instance) => {
+                let callee = instance.get_func(&mut *store, &function.name)?;
+                let results = callee.ty(&*store).results().len();
+                Some(Callee::Core(callee, results))
+            }
+            Body::Component(instance) => {
+                let callee = instance.get_func(&mut *store, function.index.as_ref()?)?;
+                Some(Callee::Component(canonical::typed(callee)))
+            }
+        }
+    }
+}
+
+fn gone() -> Stop {
+    Stop::Ours(Error::internal("the module no longer has the function that was found"))
 }
 
 /// Why a guest stopped early.
@@ -145,52 +229,5 @@ async fn instantiate(module: &Module, store: &mut Store<State>) -> Result<Body, 
             }
             Ok(Body::Core(instance))
         }
-    }
-}
-
-async fn enter(
-    module: &Module,
-    body: &Body,
-    store: &mut Store<State>,
-    entry: Entry,
-    args: Vec<Value>,
-) -> Result<Option<Value>, Stop> {
-    let gone = || Stop::Ours(Error::internal("the module no longer has the function that was found"));
-    match (body, entry, module.main()) {
-        (Body::Core(instance), Entry::Main, _) => {
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
-                Stop::Ours(
-                    Error::new(
-                        Code::ModuleInvalid,
-                        "`_start` is not a main function: it has parameters or results",
-                    )
-                    .with_source(error),
-                )
-            })?;
-            start.call_async(&mut *store, ()).await?;
-            Ok(None)
-        }
-        (Body::Component(instance), Entry::Main, Some(Main::Run(index))) => {
-            let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, index)?;
-            match run.call_async(&mut *store, ()).await?.0 {
-                Ok(()) => Ok(None),
-                Err(()) => Err(Stop::Guest(wasmtime_wasi::I32Exit(1).into())),
-            }
-        }
-        (Body::Core(instance), Entry::Function(_), _) => {
-            let function = module.function(entry).ok_or_else(gone)?;
-            let callee = instance.get_func(&mut *store, &function.name).ok_or_else(gone)?;
-            let params = types::to_core(&args).map_err(Stop::Ours)?;
-            let mut results = vec![Val::I32(0); callee.ty(&*store).results().len()];
-            callee.call_async(&mut *store, &params, &mut results).await?;
-            types::from_core(&results).map_err(Stop::Ours)
-        }
-        (Body::Component(instance), Entry::Function(_), _) => {
-            let index =
-                module.function(entry).and_then(|function| function.index.as_ref()).ok_or_else(gone)?;
-            let callee = instance.get_func(&mut *store, index).ok_or_else(gone)?;
-            Ok(canonical::typed(callee).call_async(&mut *store, canonical::Args(args)).await?.0)
-        }
-        (Body::Component(_), Entry::Main, _) => Err(gone()),
     }
 }

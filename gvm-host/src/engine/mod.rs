@@ -23,7 +23,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::{Shared, WeakShared};
@@ -35,7 +34,7 @@ pub use self::instance::{Instance, Setup};
 pub use self::module::{Entry, Function, Module};
 
 use self::cache::Cache;
-use self::config::{Clocked, Kind};
+use self::config::{Clocked, Kind, Slots};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Hash;
 use crate::base::limits::{self, Limits};
@@ -76,13 +75,23 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     settings: EngineConfig,
-    plain: OnceLock<Lane>,
+    fresh: OnceLock<Lane>,
+    live: OnceLock<Lane>,
     fuelled: OnceLock<Lane>,
+}
+
+/// What a module is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Calls on fresh instances.
+    Fresh,
+    /// Live instances.
+    Live,
 }
 
 /// One kind of engine, with the modules loaded in it.
 struct Lane {
-    clocked: Clocked,
+    clocked: &'static Clocked,
     linkers: Linkers,
     cache: Cache,
     loaded: Mutex<Loaded>,
@@ -124,17 +133,23 @@ impl Place {
 impl Engine {
     /// Creates an engine on top of this process's wasmtime engines. Cheap: they start with the first call.
     pub fn new(settings: EngineConfig) -> Engine {
-        Engine(Arc::new(Inner { settings, plain: OnceLock::new(), fuelled: OnceLock::new() }))
+        let [fresh, live, fuelled] = [const { OnceLock::new() }; 3];
+        Engine(Arc::new(Inner { settings, fresh, live, fuelled }))
     }
 
-    fn lane(&self, fuel: bool) -> Result<&Lane> {
-        let slot = if fuel { &self.0.fuelled } else { &self.0.plain };
+    fn lane(&self, purpose: Purpose, fuel: bool) -> Result<&Lane> {
+        let settings = &self.0.settings;
+        let (slot, slots) = match (purpose, fuel) {
+            // Calls that count fuel are rare, so no slots are kept ready for them.
+            (_, true) => (&self.0.fuelled, Slots::None),
+            (Purpose::Live, false) if settings.pooling => (&self.0.live, Slots::Live),
+            (_, false) if settings.pooling => (&self.0.fresh, Slots::Warm),
+            (_, false) => (&self.0.fresh, Slots::None),
+        };
         if let Some(lane) = slot.get() {
             return Ok(lane);
         }
-        let settings = &self.0.settings;
-        // Calls that count fuel are rare, so no slots are kept ready for them.
-        let kind = Kind { pooling: settings.pooling && !fuel, fuel };
+        let kind = Kind { slots, fuel };
         let clocked = Clocked::get(kind)?;
         let linkers = Linkers::new(&clocked.engine)
             .map_err(|error| Error::internal(format!("cannot link WASI: {error:#}")))?;
@@ -142,9 +157,10 @@ impl Engine {
         Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
     }
 
-    /// Returns the module if it is already loaded. Does not wait, and does not read the disk.
+    /// Returns the module if it is already loaded for calls on fresh instances. Does not wait, and does not read the
+    /// disk.
     pub fn loaded(&self, hash: Hash, limits: &Limits) -> Option<Arc<Module>> {
-        let lane = self.lane(limits.fuel.is_some()).ok()?;
+        let lane = self.lane(Purpose::Fresh, limits.fuel.is_some()).ok()?;
         lane.slot(hash).module.get().cloned()
     }
 
@@ -160,12 +176,13 @@ impl Engine {
         &self,
         hash: Hash,
         component: bool,
+        purpose: Purpose,
         limits: &Limits,
         turns: Option<&Semaphore>,
         bytes: impl Future<Output = Result<Arc<[u8]>>> + Send + 'static,
     ) -> Result<Arc<Module>> {
         let fuel = limits.fuel.is_some();
-        let lane = self.lane(fuel)?;
+        let lane = self.lane(purpose, fuel)?;
         let place = lane.slot(hash);
         if let Some(module) = place.module.get() {
             return Ok(module.clone());
@@ -181,7 +198,7 @@ impl Engine {
                 if let Some(module) = place.module.get() {
                     return Ok(module.clone());
                 }
-                let module = this.lane(fuel)?.load(hash, component, bytes).await?;
+                let module = this.lane(purpose, fuel)?.load(hash, component, bytes).await?;
                 Ok(place.module.get_or_init(|| module).clone())
             };
             let task = AbortOnDropHandle::new(tokio::spawn(load));
@@ -201,7 +218,7 @@ impl Engine {
     /// # Errors
     /// As of [`Engine::load`].
     pub async fn precompile(&self, hash: Hash, bytes: &[u8]) -> Result<()> {
-        self.lane(false)?.compile(hash, is_component(bytes), bytes.into()).await.map(drop)
+        self.lane(Purpose::Fresh, false)?.compile(hash, is_component(bytes), bytes.into()).await.map(drop)
     }
 
     /// Creates an instance.
@@ -209,8 +226,7 @@ impl Engine {
     /// # Errors
     /// Those of its start code; `OVERLOADED` if the process has no room for another instance.
     pub async fn instantiate(&self, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
-        let lane = self.lane(setup.limits.fuel.is_some())?;
-        Instance::create(&lane.clocked, module, setup).await
+        Instance::create(module, setup).await
     }
 
     /// Runs one call on a fresh instance, so calls share no state. Dropping the future stops the guest; the caller
@@ -225,9 +241,8 @@ impl Engine {
         args: Vec<Value>,
         setup: Setup<'_>,
     ) -> Result<Option<Value>> {
-        let started = Instant::now();
         let limits = setup.limits;
-        let mut instance = match (self.instantiate(module.clone(), setup).await, entry) {
+        let mut instance = match (self.instantiate(module, setup).await, entry) {
             (Ok(instance), _) => instance,
             // A program may exit before its main starts.
             (Err(error), Entry::Main) if error.code() == Code::GuestExit && error.exit() == Some(0) => {
@@ -235,12 +250,7 @@ impl Engine {
             }
             (Err(error), _) => return Err(error),
         };
-        let result = instance.call(entry, args, &limits).await;
-        drop(instance);
-        if let Some(function) = module.function(entry) {
-            function.ran(started.elapsed());
-        }
-        result
+        instance.call(entry, args, &limits).await
     }
 }
 
@@ -264,7 +274,7 @@ impl Lane {
             Some(code) => code,
             None => self.compile(hash, component, bytes.await?).await?,
         };
-        Module::link(engine, &self.linkers, hash, code).map(Arc::new)
+        Module::link(self.clocked, &self.linkers, hash, code).map(Arc::new)
     }
 
     /// Returns the module's code. Refuses a module that cannot run before it is compiled.

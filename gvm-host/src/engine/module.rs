@@ -4,12 +4,14 @@
 //! (`instance.rs`). Every call that runs the module shares it. Only the record of how fast its functions ran
 //! changes. Must not know: where the module came from, and the caller.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, ExternType};
 
+use super::config::Clocked;
 use super::{misfit, types};
 use crate::base::error::{Code as ErrorCode, Error, Result};
 use crate::base::id::Hash;
@@ -33,8 +35,12 @@ pub(super) enum Linked {
 /// A module, ready to be instantiated.
 pub struct Module {
     pub(super) linked: Linked,
+    /// The engine that the code is for.
+    pub(super) clocked: &'static Clocked,
     hash: Hash,
     functions: Vec<Function>,
+    /// The functions that their name alone means, if they can be called.
+    by_name: HashMap<String, usize>,
     main: Option<Main>,
 }
 
@@ -53,6 +59,8 @@ pub(super) enum Main {
     Run(ComponentExportIndex),
 }
 
+type Parts = (Linked, Vec<Function>, Option<Main>);
+
 /// Where a call starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -62,14 +70,21 @@ pub enum Entry {
 }
 
 impl Module {
-    pub(super) fn link(engine: &Engine, linkers: &Linkers, hash: Hash, code: Code) -> Result<Module> {
-        match code {
-            Code::Core(module) => Module::link_core(linkers, hash, &module),
-            Code::Component(component) => Module::link_component(engine, linkers, hash, &component),
-        }
+    pub(super) fn link(
+        clocked: &'static Clocked,
+        linkers: &Linkers,
+        hash: Hash,
+        code: Code,
+    ) -> Result<Module> {
+        let (linked, functions, main) = match code {
+            Code::Core(module) => Module::link_core(linkers, &module)?,
+            Code::Component(component) => Module::link_component(&clocked.engine, linkers, &component)?,
+        };
+        let by_name = lookup::by_name(&functions);
+        Ok(Module { linked, clocked, hash, functions, by_name, main })
     }
 
-    fn link_core(linkers: &Linkers, hash: Hash, module: &wasmtime::Module) -> Result<Module> {
+    fn link_core(linkers: &Linkers, module: &wasmtime::Module) -> Result<Parts> {
         let mut functions = Vec::new();
         let mut main = None;
         for export in module.exports() {
@@ -82,15 +97,10 @@ impl Module {
         }
         let linked = linkers.core.instantiate_pre(module);
         let linked = linked.map_err(|error| misfit::of_core(&linkers.core, module, error))?;
-        Ok(Module { linked: Linked::Core(linked), hash, functions, main })
+        Ok((Linked::Core(linked), functions, main))
     }
 
-    fn link_component(
-        engine: &Engine,
-        linkers: &Linkers,
-        hash: Hash,
-        component: &Component,
-    ) -> Result<Module> {
+    fn link_component(engine: &Engine, linkers: &Linkers, component: &Component) -> Result<Parts> {
         use wasmtime::component::types::ComponentItem;
         let mut functions = Vec::new();
         let mut main = None;
@@ -122,7 +132,7 @@ impl Module {
         let linked = linkers.component.instantiate_pre(component);
         let linked =
             linked.map_err(|error| misfit::of_component(&linkers.component, engine, component, error))?;
-        Ok(Module { linked: Linked::Component(linked), hash, functions, main })
+        Ok((Linked::Component(linked), functions, main))
     }
 
     /// Returns the SHA-256 of the module's bytes.
@@ -169,7 +179,10 @@ impl Module {
                 None => Err(self.no_main(noun)),
             };
         };
-        lookup::find_callable(&self.functions, noun, interface, function).map(Entry::Function)
+        match self.by_name.get(function) {
+            Some(place) if interface.is_none() => Ok(Entry::Function(*place)),
+            _ => lookup::find_callable(&self.functions, noun, interface, function).map(Entry::Function),
+        }
     }
 
     fn no_main(&self, noun: &str) -> Error {

@@ -3,7 +3,7 @@
 //! In: what an instance needs, and which kind of engine makes it. Out: nothing, or `LIMIT_EXCEEDED`. It checks
 //! everything that wasmtime would refuse with an error that has no type. Must not know: the module's bytes.
 
-use super::config::Kind;
+use super::config::{Kind, Slots};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 use crate::modules::translate::Needs;
@@ -28,7 +28,7 @@ pub(super) fn check(needs: &Needs, kind: Kind) -> Result<()> {
             "the module has a table of {elements} elements, and the limit is {most}"
         )));
     }
-    if !kind.pooling {
+    if kind.slots == Slots::None {
         return Ok(());
     }
     if needs.largest_memory > limits::POOL_MEMORY as u64 {
@@ -55,8 +55,8 @@ fn exceeded(message: String) -> Error {
 mod tests {
     use super::*;
 
-    const POOLING: Kind = Kind { pooling: true, fuel: false };
-    const PLAIN: Kind = Kind { pooling: false, fuel: false };
+    const POOLING: Kind = Kind { slots: Slots::Warm, fuel: false };
+    const PLAIN: Kind = Kind { slots: Slots::None, fuel: false };
 
     #[test]
     fn each_limit_is_checked_at_its_edge() {

@@ -20,7 +20,7 @@ use self::outlet::Outlet;
 use self::state::State;
 use crate::base::error::{Code, Error, Result};
 use crate::call::Stream;
-use crate::call::stdio::Stdio;
+use crate::call::stdio::Terminals;
 
 /// The version of WASI 0.2 under which wasmtime defines its interfaces. A module may import any other 0.2.x.
 pub(crate) const WASI: &str = "0.2.12";
@@ -66,14 +66,21 @@ impl Linkers {
 }
 
 /// Creates the WASI context of one instance, for both previews. Its streams use the outlet.
-pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[String]) -> Result<WasiP1Ctx> {
+pub(crate) fn wasi(
+    grants: &Grants,
+    terminals: Terminals,
+    outlet: &Outlet,
+    argv: &[&str],
+) -> Result<WasiP1Ctx> {
     let mut builder = WasiCtxBuilder::new();
     builder
         .args(argv)
         .envs(&grants.env)
-        .stdin(outlet.reader(stdio.stdin_terminal))
-        .stdout(outlet.writer(Stream::Stdout, stdio.stdout_terminal))
-        .stderr(outlet.writer(Stream::Stderr, stdio.stderr_terminal));
+        .stdin(outlet.reader(terminals.stdin))
+        .stdout(outlet.writer(Stream::Stdout, terminals.stdout))
+        .stderr(outlet.writer(Stream::Stderr, terminals.stderr))
+        // `net` looks up names; WASI's own lookup is off.
+        .allow_ip_name_lookup(false);
     for dir in &grants.dirs {
         let perms = if dir.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
         builder.preopened_dir(&dir.host, &dir.guest, perms).map_err(|error| {
@@ -84,14 +91,14 @@ pub(crate) fn wasi(grants: &Grants, stdio: &Stdio, outlet: &Outlet, argv: &[Stri
             .with_exit(2)
         })?;
     }
-    let net = grants.net.clone();
-    // `net` looks up names; WASI's own lookup is off.
-    let some = !net.is_empty();
-    builder.allow_tcp(some).allow_udp(some).allow_ip_name_lookup(false).socket_addr_check(
-        move |address, reason| {
+    if grants.net.is_empty() {
+        builder.allow_tcp(false).allow_udp(false);
+    } else {
+        let net = grants.net.clone();
+        builder.allow_tcp(true).allow_udp(true).socket_addr_check(move |address, reason| {
             let yes = net.permits(address, reason);
             Box::pin(async move { yes })
-        },
-    );
+        });
+    }
     Ok(builder.build_p1())
 }

@@ -38,9 +38,10 @@ impl Outlet {
         Outlet(Arc::new(Mutex::new((output, input))))
     }
 
-    /// Switches to other pipes.
+    /// Switches to the pipes of another call.
     pub fn turn(&self, output: Output, input: Option<Input>) {
-        *lock(&self.0) = (output, input);
+        let before = std::mem::replace(&mut *lock(&self.0), (output, input));
+        drop(before);
     }
 
     fn output(&self) -> Output {

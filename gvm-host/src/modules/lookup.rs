@@ -3,6 +3,9 @@
 //! In: the name that a person typed, the functions of a module. Out: one of them, or an error with similar
 //! ones. Pure. Must not know: how functions are called.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::base::error::{Code, Error, Result};
 use crate::base::inert;
 use crate::base::near;
@@ -50,6 +53,35 @@ impl Named for Export {
     fn ty(&self) -> &FuncType {
         &self.ty
     }
+}
+
+/// Returns the indices of the functions that [`find_callable`] finds by their exact name alone.
+pub(crate) fn by_name(functions: &[impl Named]) -> HashMap<String, usize> {
+    // `None`: several interfaces have a function with this name.
+    let mut found: HashMap<&str, Option<usize>> = HashMap::with_capacity(functions.len());
+    for (place, function) in functions.iter().enumerate() {
+        match found.entry(function.name()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Some(place));
+            }
+            // A function of the root hides functions of interfaces.
+            Entry::Occupied(mut taken) => match (function.interface(), *taken.get()) {
+                (None, _) => {
+                    taken.insert(Some(place));
+                }
+                (Some(_), Some(root)) if functions[root].interface().is_none() => {}
+                (Some(_), _) => {
+                    taken.insert(None);
+                }
+            },
+        }
+    }
+    let callable = |place: &usize| functions[*place].ty().unsupported().is_none();
+    let known = found.into_iter().filter_map(|(name, place)| {
+        let place = place.filter(callable)?;
+        Some((name.to_owned(), place))
+    });
+    known.collect()
 }
 
 /// Returns the index of the function with this name, if all its types can be passed.
@@ -194,6 +226,45 @@ fn ambiguous(functions: &[impl Named], noun: &str, found: &[usize]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::value::{Field, Type};
+
+    #[test]
+    fn the_map_of_names_agrees_with_the_search() {
+        struct One(Option<&'static str>, &'static str, FuncType);
+        impl Named for One {
+            fn interface(&self) -> Option<&str> {
+                self.0
+            }
+            fn name(&self) -> &str {
+                self.1
+            }
+            fn ty(&self) -> &FuncType {
+                &self.2
+            }
+        }
+        let of = |interface, name, result| One(interface, name, FuncType { params: [].into(), result });
+        let own = Type::Unsupported("own<file>".into());
+        let takes = [Field { name: "a".into(), ty: own.clone() }].into();
+        let functions = [
+            of(None, "root", None),
+            of(Some("a:b/c"), "root", None),
+            of(Some("a:b/c"), "late-root", None),
+            of(Some("a:b/d"), "late-root", None),
+            of(None, "late-root", None),
+            of(Some("a:b/c"), "both", None),
+            of(Some("a:b/d"), "both", Some(own.clone())),
+            of(Some("a:b/e"), "both", None),
+            of(Some("a:b/c"), "once", Some(Type::U8)),
+            of(None, "owns", Some(own)),
+            One(None, "takes", FuncType { params: takes, result: None }),
+            of(None, "owns-below", None),
+        ];
+        let known = by_name(&functions);
+        for name in ["root", "late-root", "both", "once", "owns", "takes", "owns-below"] {
+            assert_eq!(known.get(name).copied(), find_callable(&functions, "m", None, name).ok(), "{name}");
+        }
+        assert_eq!(known.len(), 4);
+    }
 
     #[test]
     fn interfaces_match_by_every_name() {

@@ -5,7 +5,7 @@
 //! it. Calls on an instance run one after another. An instance is gone after a trap, or after a call that was
 //! cancelled while it ran.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -17,8 +17,20 @@ use crate::call::ModuleRef;
 use crate::engine::{Instance, Module};
 
 /// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
-#[derive(Clone, Default)]
-pub struct Instances(Arc<Mutex<BTreeMap<Name, Slot>>>);
+/// The default is a session of a peer.
+#[derive(Clone)]
+pub struct Instances(Arc<Held>);
+
+struct Held {
+    most: usize,
+    slots: Mutex<HashMap<Name, Slot>>,
+}
+
+impl Default for Instances {
+    fn default() -> Instances {
+        Instances::at_most(limits::INSTANCES_PER_SESSION)
+    }
+}
 
 enum Slot {
     /// It is being made by the holder of this mark.
@@ -116,14 +128,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Instances {
+    /// Creates the set of the users of a node.
+    pub fn of_users() -> Instances {
+        Instances::at_most(limits::INSTANCES_OF_USERS)
+    }
+
+    fn at_most(most: usize) -> Instances {
+        Instances(Arc::new(Held { most, slots: Mutex::default() }))
+    }
+
     /// Reserves the place of an instance with this name, which is made next.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED` if the owner has the maximum number; `BAD_ARGUMENTS` if it has one with this name.
     pub fn reserve(&self, name: Name) -> Result<Reserved> {
-        let mut instances = lock(&self.0);
-        if instances.len() >= limits::INSTANCES_PER_OWNER {
-            let message = format!("an owner may have at most {} live instances", limits::INSTANCES_PER_OWNER);
+        let mut instances = lock(&self.0.slots);
+        if instances.len() >= self.0.most {
+            let message = format!("an owner may have at most {} live instances", self.0.most);
             return Err(Error::new(Code::LimitExceeded, message)
                 .with_help("drop instances that you no longer need with `Node.drop`"));
         }
@@ -137,7 +158,7 @@ impl Instances {
 
     /// Drops all of them.
     pub fn clear(&self) {
-        let all = std::mem::take(&mut *lock(&self.0));
+        let all = std::mem::take(&mut *lock(&self.0.slots));
         drop(all);
     }
 
@@ -146,7 +167,7 @@ impl Instances {
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
     pub fn get(&self, name: &Name) -> Result<Arc<Live>> {
-        match lock(&self.0).get(name) {
+        match lock(&self.0.slots).get(name) {
             Some(Slot::Live(live)) => Ok(live.clone()),
             Some(Slot::Making(_)) | None => Err(not_found(name)),
         }
@@ -157,17 +178,21 @@ impl Instances {
     /// # Errors
     /// `INSTANCE_NOT_FOUND`.
     pub fn remove(&self, name: &Name) -> Result<()> {
-        lock(&self.0).remove(name).map(drop).ok_or_else(|| not_found(name))
+        let removed = lock(&self.0.slots).remove(name);
+        removed.map(drop).ok_or_else(|| not_found(name))
     }
 
     /// Returns the names and the modules that they were made from, sorted by name.
     pub fn list(&self) -> Vec<(Name, String)> {
-        let instances = lock(&self.0);
+        let instances = lock(&self.0.slots);
         let titles = instances.iter().filter_map(|(name, slot)| match slot {
             Slot::Live(live) => Some((name.clone(), live.title.clone())),
             Slot::Making(_) => None,
         });
-        titles.collect()
+        let mut titles: Vec<_> = titles.collect();
+        drop(instances);
+        titles.sort_unstable();
+        titles
     }
 }
 
@@ -184,7 +209,7 @@ impl Reserved {
     /// `CANCELLED` if it was dropped while it was made.
     pub fn fill(&self, made: Made) -> Result<()> {
         let Made { from, module, instance } = made;
-        let mut instances = lock(&self.instances.0);
+        let mut instances = lock(&self.instances.0.slots);
         match instances.get_mut(&self.name) {
             Some(slot) if slot.is_marked(&self.mark) => {
                 let cell = tokio::sync::Mutex::new(Ok(instance));
@@ -200,7 +225,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut instances = lock(&self.instances.0);
+        let mut instances = lock(&self.instances.0.slots);
         if instances.get(&self.name).is_some_and(|slot| slot.is_marked(&self.mark)) {
             instances.remove(&self.name);
         }
@@ -226,33 +251,43 @@ impl Live {
         above: &[Uuid],
         work: impl AsyncFnOnce(&mut Instance) -> Result<T>,
     ) -> Result<T> {
-        let own = lock(&self.running).is_some_and(|running| above.contains(&running));
-        if own {
+        let own = || lock(&self.running).is_some_and(|running| above.contains(&running));
+        if !above.is_empty() && own() {
             return Err(Error::new(
                 Code::NotPermitted,
                 "the call comes from a call in the same instance and would wait for itself",
             ));
         }
-        let mut cell = self.cell.lock().await;
-        // If this future is dropped while it runs, the guest has stopped at an arbitrary point.
-        let taken = std::mem::replace(&mut *cell, Err(Code::Cancelled));
-        let mut instance = match taken {
+        let cell = match self.cell.try_lock() {
+            Ok(cell) => cell,
+            Err(_) => self.cell.lock().await,
+        };
+        let mut turn = Turn { live: self, cell, ends: Some(Code::Cancelled) };
+        let instance = match &mut *turn.cell {
             Ok(instance) => instance,
             Err(why) => {
-                *cell = Err(why);
+                let why = *why;
+                turn.ends = None;
                 return Err(gone(why));
             }
         };
         *lock(&self.running) = Some(call);
-        let running = Running(self);
-        let result = work(&mut instance).await;
-        drop(running);
-        *cell = match &result {
-            Err(error) if error.effect() != Effect::NotStarted => Err(error.code()),
-            _ => Ok(instance),
+        let result = work(instance).await;
+        turn.ends = match &result {
+            Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
+            _ => None,
         };
         result
     }
+}
+
+/// The turn of a call in an instance.
+struct Turn<'a> {
+    live: &'a Live,
+    cell: tokio::sync::MutexGuard<'a, Result<Instance, Code>>,
+    /// Why the instance is gone when the turn ends. If the call is dropped while it runs, the guest has stopped at an
+    /// arbitrary point.
+    ends: Option<Code>,
 }
 
 fn gone(why: Code) -> Error {
@@ -263,11 +298,12 @@ fn gone(why: Code) -> Error {
     .with_help("make a new one with `Node.spawn`")
 }
 
-struct Running<'a>(&'a Live);
-
-impl Drop for Running<'_> {
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(&self.0.running).take();
+        lock(&self.live.running).take();
+        if let Some(why) = self.ends {
+            *self.cell = Err(why);
+        }
     }
 }
 
@@ -282,7 +318,7 @@ mod tests {
     #[test]
     fn what_is_being_made_has_its_place_and_nothing_else() {
         let held = Instances::default();
-        let all: Vec<_> = (0..limits::INSTANCES_PER_OWNER).map(|index| held.reserve(name(index))).collect();
+        let all: Vec<_> = (0..limits::INSTANCES_PER_SESSION).map(|index| held.reserve(name(index))).collect();
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(held.reserve(name(100)).err().unwrap().code(), Code::LimitExceeded);
         assert_eq!(held.get(&name(0)).err().unwrap().code(), Code::InstanceNotFound);

@@ -3,10 +3,12 @@
 //! In: a call and its streams. Out: its outcome. Must not know: sockets, sessions, the terminal. All callers
 //! of a node (REPL, scripts, Python, guests, peers) use it; they differ only in their rights and instances.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::{Hash, Name};
@@ -17,11 +19,11 @@ use crate::call::deadline::in_time;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
-use crate::engine::{Engine, Entry, Module, Setup};
+use crate::engine::{Engine, Entry, Module, Purpose, Setup};
 use crate::imports::Grants;
 use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
-use crate::node::live::{self, Instances, Made};
+use crate::node::live::{self, Instances, Live, Made};
 use crate::node::modules::Modules;
 
 /// Runs calls on this node. Cheap to clone; `Send + Sync`.
@@ -39,12 +41,18 @@ struct Inner {
 
 /// A caller: its live instances and its rights. Cheap to clone. The default is a user of this node, who may
 /// call everything.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Caller {
     pub held: Instances,
     pub rights: Rights,
     /// Limits how many modules are compiled for this caller at the same time. `None` is no limit.
     pub compiling: Option<Arc<Semaphore>>,
+}
+
+impl Default for Caller {
+    fn default() -> Caller {
+        Caller { held: Instances::of_users(), rights: Rights::default(), compiling: None }
+    }
 }
 
 /// A loaded module and the function to call.
@@ -136,20 +144,30 @@ impl Runner {
     /// `MODULE_NOT_FOUND`, `MODULE_CORRUPT`, `MODULE_INVALID`, `IMPORT_UNSATISFIED`,
     /// `INSTANCE_NOT_FOUND`.
     pub async fn load(&self, caller: &Caller, target: &Target, limits: &Limits) -> Result<Arc<Module>> {
+        self.load_for(Purpose::Fresh, caller, target, limits).await
+    }
+
+    async fn load_for(
+        &self,
+        purpose: Purpose,
+        caller: &Caller,
+        target: &Target,
+        limits: &Limits,
+    ) -> Result<Arc<Module>> {
         let (engine, turns) = (&self.0.engine, caller.compiling.as_deref());
         match &target.module {
             ModuleRef::Stored { name, version } => {
                 let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
                 engine
-                    .load(stored.hash, stored.component, limits, turns, async move {
+                    .load(stored.hash, stored.component, purpose, limits, turns, async move {
                         modules.read(stored.hash).await
                     })
                     .await
             }
             ModuleRef::Bytes(bytes) => {
                 let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
-                engine.load(hash, component, limits, turns, async { Ok(bytes) }).await
+                engine.load(hash, component, purpose, limits, turns, async { Ok(bytes) }).await
             }
             ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
@@ -157,42 +175,63 @@ impl Runner {
 
     /// Runs a call to its end, on a fresh instance or on a live instance of its caller. Dropping the future
     /// stops the guest.
-    pub async fn run(&self, caller: &Caller, call: Call, stdio: Stdio) -> Outcome {
+    pub async fn run(&self, caller: &Caller, mut call: Call, mut stdio: Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
-            let name = name.clone();
-            return self.run_live(caller, &name, call, stdio).await;
+            return match caller.held.get(name) {
+                Ok(live) => self.run_live(caller, &live, &mut call, &mut stdio).await,
+                Err(error) => Outcome::failed(error),
+            };
         }
         let limits = self.0.limits.narrow(call.limits);
-        let started = Instant::now();
-        let preparing = async {
-            caller.rights.enter(call.target.module.name(), call.target.function.as_deref())?;
-            match self.prepare_now(&caller.rights, &call.target, &limits) {
-                Some(ready) => ready,
-                None => {
+        let began = Instant::now();
+        if let Err(error) = caller.rights.enter(call.target.module.name(), call.target.function.as_deref()) {
+            return Outcome::failed(error);
+        }
+        let (prepared, started) = match self.prepare_now(&caller.rights, &call.target, &limits) {
+            Some(ready) => (ready, began),
+            None => {
+                let loading = async {
                     let _shown = stdio.preparing.begin(format!("Compiling {}", noun(&call.target.module)));
-                    find(self.load(caller, &call.target, &limits).await?, &call.target, &caller.rights)
-                }
+                    let module = self.load(caller, &call.target, &limits).await?;
+                    find(module, &call.target, &caller.rights)
+                };
+                let loaded = in_time(limits.timeout, began, Effect::NotStarted, pin!(loading)).await;
+                (loaded, Instant::now())
             }
         };
-        match in_time(limits.timeout, started, Effect::NotStarted, preparing).await {
-            Ok(prepared) => self.run_since(started, prepared, call, stdio).await,
+        match prepared {
+            Ok(prepared) => self.run_since(began, started, prepared, &mut call, &mut stdio).await,
             Err(error) => Outcome::failed(error),
         }
     }
 
     /// Runs a prepared call to its end, like [`Runner::run`].
-    pub async fn run_prepared(&self, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
-        self.run_since(Instant::now(), prepared, call, stdio).await
+    pub async fn run_prepared(&self, prepared: Prepared, mut call: Call, mut stdio: Stdio) -> Outcome {
+        let now = Instant::now();
+        self.run_since(now, now, prepared, &mut call, &mut stdio).await
     }
 
-    /// Runs a prepared call whose time limit counts from `began`.
-    async fn run_since(&self, began: Instant, prepared: Prepared, call: Call, stdio: Stdio) -> Outcome {
-        let started = Instant::now();
+    /// Runs a prepared call, which starts now. Its time limit counts from `began`.
+    async fn run_since(
+        &self,
+        began: Instant,
+        started: Instant,
+        prepared: Prepared,
+        call: &mut Call,
+        stdio: &mut Stdio,
+    ) -> Outcome {
         let limits = self.0.limits.narrow(call.limits);
-        let ty = prepared.signature().and_then(|ty| ty.result.clone()).filter(|_| call.want_type);
-        let entered = self.enter(prepared, call, stdio, limits, began);
+        let Prepared { module, entry } = prepared;
+        let want_type = call.want_type;
+        let entered = pin!(self.enter(&module, entry, call, stdio, limits, began));
         let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
-        Outcome { result, ty, elapsed: started.elapsed() }
+        let elapsed = started.elapsed();
+        let function = module.function(entry);
+        if let Some(function) = function {
+            function.ran(elapsed);
+        }
+        let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
+        Outcome { result, ty, elapsed }
     }
 
     /// Makes a live instance of a module for its caller, with this name.
@@ -218,16 +257,16 @@ impl Runner {
     ) -> Result<Made> {
         caller.rights.enter(target.module.name(), None)?;
         let limits = self.0.limits.narrow(limits);
-        let loading = self.load(caller, target, &limits);
+        let loading = self.load_for(Purpose::Live, caller, target, &limits);
         let module = in_time(limits.timeout, began, Effect::NotStarted, loading).await?;
         let starting = async {
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
-            let start = Call::new(target.clone(), Args::Values(Vec::new()));
+            let start = Call::new(target.clone(), Args::default());
             let reach = self.reach(&start, &stdio, &limits, began);
-            let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
-            let mut making = std::pin::pin!(self.0.engine.instantiate(module.clone(), setup));
+            let setup = Setup { limits, grants: &self.0.grants, stdio, argv: &argv, reach };
+            let mut making = pin!(self.0.engine.instantiate(module.clone(), setup));
             loop {
                 tokio::select! {
                     made = &mut making => return made,
@@ -235,40 +274,35 @@ impl Runner {
                 }
             }
         };
-        let instance = in_time(limits.timeout, began, Effect::RanAndFailed, starting).await?;
+        let instance = in_time(limits.timeout, began, Effect::RanAndFailed, pin!(starting)).await?;
         Ok(Made { from: target.module.clone(), module, instance })
     }
 
-    async fn run_live(&self, caller: &Caller, name: &Name, call: Call, stdio: Stdio) -> Outcome {
+    async fn run_live(&self, caller: &Caller, live: &Live, call: &mut Call, stdio: &mut Stdio) -> Outcome {
         let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
-        let found = caller.held.get(name).and_then(|live| {
-            let (noun, of) = (name.as_str(), live.of.as_ref());
-            let entry = permitted(&live.module, noun, of, &call.target, &caller.rights)?;
-            Ok((live, entry))
-        });
-        let (live, entry) = match found {
-            Ok(found) => found,
+        let (noun, of) = (noun(&call.target.module), live.of.as_ref());
+        let entry = match permitted(&live.module, noun, of, &call.target, &caller.rights) {
+            Ok(entry) => entry,
             Err(error) => return Outcome::failed(error),
         };
-        let ty = live.module.function(entry).map(|function| function.ty.clone());
+        let function = live.module.function(entry);
         let want_type = call.want_type;
         let entered = async {
-            check_depth(&call)?;
-            let reach = self.reach(&call, &stdio, &limits, started);
-            let Call { id, target, args, above, .. } = call;
-            let values = match &ty {
-                Some(ty) => arguments(args, ty, &target)?,
+            check_depth(&call.above)?;
+            let reach = self.reach(call, stdio, &limits, started);
+            let values = match function {
+                Some(function) => arguments(call.args.take(), &function.ty, &call.target)?,
                 None => Vec::new(),
             };
-            live.enter(id, &above, async |instance| {
-                instance.turn(&stdio, &limits, reach)?;
+            live.enter(call.id, &call.above, async |instance| {
+                instance.turn(stdio.take(), &limits, reach)?;
                 instance.call(entry, values, &limits).await
             })
             .await
         };
-        let result = in_time(limits.timeout, started, Effect::RanAndFailed, entered).await;
-        let ty = ty.and_then(|ty| ty.result).filter(|_| want_type);
+        let result = in_time(limits.timeout, started, Effect::RanAndFailed, pin!(entered)).await;
+        let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
         Outcome { result, ty, elapsed: started.elapsed() }
     }
 
@@ -302,43 +336,45 @@ impl Runner {
 
     async fn enter(
         &self,
-        prepared: Prepared,
-        call: Call,
-        stdio: Stdio,
+        module: &Arc<Module>,
+        entry: Entry,
+        call: &mut Call,
+        stdio: &mut Stdio,
         limits: Limits,
         began: Instant,
     ) -> Result<Option<Value>> {
-        check_depth(&call)?;
-        let reach = self.reach(&call, &stdio, &limits, began);
-        let noun = noun(&call.target.module);
-        let (argv, values) = match (prepared.signature(), call.args) {
-            (None, Args::Argv(argv)) => (argv, Vec::new()),
-            (None, _) => (vec![noun], Vec::new()),
-            (Some(ty), args) => (vec![noun], arguments(args, ty, &call.target)?),
+        check_depth(&call.above)?;
+        let reach = self.reach(call, stdio, &limits, began);
+        let noun = [noun(&call.target.module)];
+        let (words, values) = match (module.function(entry), call.args.take()) {
+            (None, Args::Argv(words)) => (Some(words), Vec::new()),
+            (None, _) => (None, Vec::new()),
+            (Some(function), args) => (None, arguments(args, &function.ty, &call.target)?),
         };
-        let setup = Setup { limits, grants: &self.0.grants, stdio: &stdio, argv: &argv, reach };
-        self.0.engine.run(prepared.module, prepared.entry, values, setup).await
+        let words: Option<Vec<&str>> = words.as_ref().map(|words| words.iter().map(String::as_str).collect());
+        let argv = words.as_deref().unwrap_or(&noun);
+        let setup = Setup { limits, grants: &self.0.grants, stdio: stdio.take(), argv, reach };
+        self.0.engine.run(module.clone(), entry, values, setup).await
     }
 }
 
-fn check_depth(call: &Call) -> Result<()> {
-    if call.above.len() <= limits::CALL_DEPTH {
+fn check_depth(above: &[Uuid]) -> Result<()> {
+    if above.len() <= limits::CALL_DEPTH {
         return Ok(());
     }
     Err(Error::new(Code::LimitExceeded, format!("calls nest more than {} deep", limits::CALL_DEPTH)))
 }
 
 /// Returns the name of a module, for the guest's first argument and for messages.
-fn noun(module: &ModuleRef) -> String {
+fn noun(module: &ModuleRef) -> &str {
     match module {
-        ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.to_string(),
-        ModuleRef::Bytes(_) => "module".to_owned(),
+        ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.as_str(),
+        ModuleRef::Bytes(_) => "module",
     }
 }
 
 fn find(module: Arc<Module>, target: &Target, rights: &Rights) -> Result<Prepared> {
-    let noun = noun(&target.module);
-    let entry = permitted(&module, &noun, target.module.name(), target, rights)?;
+    let entry = permitted(&module, noun(&target.module), target.module.name(), target, rights)?;
     Ok(Prepared { module, entry })
 }
 

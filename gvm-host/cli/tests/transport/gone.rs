@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gvm_host::limits::{DROPPING, INSTANCES_PER_OWNER};
+use gvm_host::limits::{DROPPING, INSTANCES_OF_USERS, INSTANCES_PER_SESSION};
 use gvm_host::{Code, Config, Error, Handle, Limits, ModuleRef, Name, Target, inspect, workers};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
@@ -50,7 +50,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
     let far = name("far");
     workers().unwrap().block_on(async {
         let near = &pair.near;
-        for node in [None, Some(&far)] {
+        for (node, most) in [(None, INSTANCES_OF_USERS), (Some(&far), INSTANCES_PER_SESSION)] {
             // The usual time of one spawn, once the module is compiled.
             let mut usual = Duration::ZERO;
             for _ in 0..2 {
@@ -60,7 +60,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
                 usual = begun.elapsed();
             }
             let (mut taken, mut taken_back) = (0, 0);
-            for round in 0..20 * INSTANCES_PER_OWNER as u32 {
+            for round in 0..20 * INSTANCES_PER_SESSION as u32 {
                 // Cancels at every stage: before the request is sent, during the start code, while the answer is on its way.
                 let patience = usual * (round % 64) / 32;
                 let spawning = near.spawn(node.cloned(), counter(), Limits::default());
@@ -79,7 +79,7 @@ fn a_spawn_that_is_taken_back_leaves_no_instance() {
                 assert!(timeout(Duration::from_millis(300), spawning).await.is_err());
             }
             assert_eq!(near.instances(), []);
-            assert_eq!(room(near, node).await, INSTANCES_PER_OWNER);
+            assert_eq!(room(near, node).await, most);
         }
     });
 }
@@ -132,7 +132,7 @@ fn a_stopped_node_keeps_nobody_waiting() {
         kill_process(stopped, Signal::CONT).unwrap();
         // It undoes the requests that it got meanwhile, or the connection ended and everything with it.
         match brief.drop_instance(held).await {
-            Ok(()) => assert_eq!(room(&brief, Some(&far)).await, INSTANCES_PER_OWNER),
+            Ok(()) => assert_eq!(room(&brief, Some(&far)).await, INSTANCES_PER_SESSION),
             Err(error) => {
                 let gone = [Code::InstanceNotFound, Code::NodeDown, Code::NodeNotConnected];
                 assert!(gone.contains(&error.code()), "{error}");

@@ -47,6 +47,10 @@ impl Guest for Values {
         (a, b, c, d, e, f, g, h, i)
     }
 
+    fn add(a: i32, b: i32) -> i32 {
+        a.wrapping_add(b)
+    }
+
     fn bytes(count: u32) -> Vec<u8> {
         vec![b'b'; count as usize]
     }
