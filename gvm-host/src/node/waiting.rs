@@ -28,7 +28,8 @@ pub fn wait<T>(future: impl Future<Output = T>) -> Result<T> {
     RUNTIME.with(|runtime| {
         if runtime.get().is_none() {
             let made = Builder::new_current_thread().enable_all().build();
-            let made = made.map_err(|error| Error::io("cannot start the runtime of a thread that waits", error))?;
+            let made =
+                made.map_err(|error| Error::io("cannot start the runtime of a thread that waits", error))?;
             let _ = runtime.set(made);
         }
         let Some(runtime) = runtime.get() else { return Err(Error::internal("this thread has no runtime")) };
