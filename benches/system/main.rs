@@ -27,30 +27,38 @@
 mod add_capnp;
 mod bare;
 mod erlang;
+mod memory;
 mod ours;
 mod place;
+mod programs;
+mod python;
 mod raw;
 mod rows;
+mod scale;
 mod table;
 mod worker;
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use self::erlang::Erlang;
 use self::place::Place;
+use self::programs::Programs;
 use self::rows::{Measure, Row};
 use self::table::Samples;
-use self::worker::Worker;
+use self::worker::{Process, Worker};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures GVM beside its floors and rivals
 #[derive(Parser)]
+#[command(name = "benches/system/run", args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Rounds; each measures everything in turn
     #[arg(default_value_t = 10)]
     rounds: usize,
@@ -68,16 +76,36 @@ struct Options {
     bench: bool,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// Measures how GVM grows: registrations, live instances, sessions, calls in flight
+    Scale {
+        /// Only these parts: registrations, instances, sessions, flight
+        only: Vec<String>,
+        /// Passed by cargo
+        #[arg(long, hide = true)]
+        bench: bool,
+    },
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["worker", "ours", home] => ours::work(Path::new(home)),
+        ["worker", "instances", home] => memory::work(Path::new(home)),
+        ["worker", "scale-instances", home] => scale::instances_worker(Path::new(home)),
         ["worker", "raw"] => raw::work(&place::component()),
         ["worker", "bare", address, home] => bare::work(address, Path::new(home)),
         ["worker", "bare-server", socket] => bare::server(Path::new(socket), None),
         ["worker", "bare-server", socket, home] => bare::server(Path::new(socket), Some(Path::new(home))),
-        _ => measure(&Options::parse()),
+        _ => {
+            let options = Options::parse();
+            match &options.what {
+                Some(What::Scale { only, .. }) => scale::scale(only),
+                None => measure(&options),
+            }
+        }
     }
 }
 
@@ -85,56 +113,94 @@ fn main() {
 struct Sides {
     workers: HashMap<&'static str, Result<Worker, String>>,
     erlang: Option<Erlang>,
+    programs: Programs,
+    /// A node that is never called, and its place.
+    idle: Option<(Process, Place)>,
     _others: Vec<Box<dyn std::any::Any>>,
+    place: Place,
 }
 
 impl Sides {
     /// Starts the workers that the measures name.
     fn start(names: &[&'static str]) -> Sides {
-        let mut sides = Sides { workers: HashMap::new(), erlang: None, _others: Vec::new() };
         let place = Place::start();
-        let home = place.home.path().to_str().unwrap().to_owned();
+        let mut sides = Sides {
+            workers: HashMap::new(),
+            erlang: None,
+            programs: Programs::new(place.home.path()),
+            idle: None,
+            _others: Vec::new(),
+            place,
+        };
+        if names.iter().any(|name| ["ours", "python gvm"].contains(name)) {
+            let nodes = (sides.place.node("far"), sides.place.node_behind_tls("farther"));
+            sides._others.push(Box::new(nodes));
+        }
         for name in names {
             eprintln!("starting {name}");
-            let worker = match *name {
-                "ours" => {
-                    let nodes = (place.node("far"), place.node_behind_tls("farther"));
-                    sides._others.push(Box::new(nodes));
-                    Worker::role(&["ours", &home])
-                }
-                "raw" => Worker::role(&["raw"]).inspect(|raw| {
-                    if !raw.greeting.is_empty() {
-                        eprintln!("wasmtime alone runs {}", raw.greeting);
-                    }
-                }),
-                "bare unix" | "bare tls" => {
-                    let socket = place.home.path().join("bare.sock");
-                    let mut words = vec!["bare-server", socket.to_str().unwrap()];
-                    words.extend((*name == "bare tls").then_some(home.as_str()));
-                    Worker::role(&words).and_then(|server| {
-                        let worker = Worker::role(&["bare", &server.greeting, &home]);
-                        sides._others.push(Box::new(server));
-                        worker
-                    })
-                }
-                "erlang" => match Erlang::start(&place::repository().join("benches/system/rival.erl")) {
-                    Ok(erlang) => {
-                        sides.erlang = Some(erlang);
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-                name => panic!("there is no worker {name}"),
-            };
-            sides.workers.insert(name, worker);
+            if let Some(worker) = sides.worker(name) {
+                sides.workers.insert(name, worker);
+            }
         }
-        sides._others.push(Box::new(place));
         sides
+    }
+
+    /// Starts a worker. None if this process measures itself.
+    fn worker(&mut self, name: &str) -> Option<Result<Worker, String>> {
+        let home = self.place.home.path().to_owned();
+        let home = home.to_str().unwrap();
+        Some(match name {
+            "ours" => Worker::role(&["ours", home]),
+            "raw" => Worker::role(&["raw"]).inspect(|raw| {
+                if !raw.greeting.is_empty() {
+                    eprintln!("wasmtime alone runs {}", raw.greeting);
+                }
+            }),
+            "bare unix" | "bare tls" => {
+                let socket = self.place.home.path().join("bare.sock");
+                let mut words = vec!["bare-server", socket.to_str().unwrap()];
+                words.extend((name == "bare tls").then_some(home));
+                Worker::role(&words).and_then(|server| {
+                    let worker = Worker::role(&["bare", &server.greeting, home]);
+                    self._others.push(Box::new(server));
+                    worker
+                })
+            }
+            "erlang" => match Erlang::start(&place::repository().join("benches/system/rival.erl")) {
+                Ok(erlang) => {
+                    self.erlang = Some(erlang);
+                    return None;
+                }
+                Err(error) => Err(error),
+            },
+            "python gvm" => python::start("gvm", self.place.home.path()),
+            "python extism" => {
+                python::plugin(self.place.home.path()).and_then(|plugin| python::start("extism", &plugin))
+            }
+            "python wasmtime" => python::start("wasmtime", &place::component()),
+            "idle" => {
+                let place = Place::start();
+                self.idle = Some((place.node("idle"), place));
+                return None;
+            }
+            "programs" | "instances" => return None,
+            name => panic!("there is no worker {name}"),
+        })
     }
 
     fn ask(&mut self, measure: &Measure) -> Result<Vec<f64>, String> {
         let worker = match (measure.worker, &mut self.erlang) {
             ("erlang", Some(erlang)) => &mut erlang.worker,
+            ("programs", _) => return self.programs.ask(&measure.request),
+            ("instances", _) => {
+                return Worker::role(&["instances", self.place.home.path().to_str().unwrap()])?
+                    .ask(&measure.request);
+            }
+            ("idle", _) => {
+                let (node, place) = self.idle.as_ref().unwrap();
+                let process = if measure.request == "gvm" { node.id() } else { place.gpmd.id() };
+                return memory::resident(process).map(|bytes| vec![bytes / (1 << 20) as f64]);
+            }
             (name, _) => self.workers.get_mut(name).unwrap().as_mut().map_err(|error| error.clone())?,
         };
         worker.ask(&measure.request)
@@ -142,6 +208,7 @@ impl Sides {
 }
 
 fn measure(options: &Options) {
+    scale::raise_descriptors();
     assert!(
         place::component().exists(),
         "{} is missing; benches/system/run builds it",
@@ -168,19 +235,21 @@ fn measure(options: &Options) {
     // The first round warms up.
     for round in 0..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        measures.retain(|measure| match sides.ask(measure) {
-            Ok(numbers) => {
-                if round > 0 {
-                    samples.entry(measure.name).or_default().push(numbers);
+        measures.retain(|measure| {
+            if measure.once && round != 1 {
+                return true;
+            }
+            match sides.ask(measure) {
+                Ok(numbers) if round > 0 => samples.entry(measure.name).or_default().push(numbers),
+                Ok(_) => {}
+                Err(error) => {
+                    eprintln!("skipped: {}: {error}", measure.name);
+                    skipped.push(format!("{}: {error}", measure.name));
+                    samples.remove(measure.name);
+                    return false;
                 }
-                true
             }
-            Err(error) => {
-                eprintln!("skipped: {}: {error}", measure.name);
-                skipped.push(format!("{}: {error}", measure.name));
-                samples.remove(measure.name);
-                false
-            }
+            true
         });
     }
     drop(sides);

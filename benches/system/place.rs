@@ -36,7 +36,7 @@ pub fn component() -> PathBuf {
 /// A temporary home with a running gpmd that stores the measured component.
 pub struct Place {
     pub home: Home,
-    _gpmd: Process,
+    pub gpmd: Process,
     _folder: tempfile::TempDir,
 }
 
@@ -49,7 +49,7 @@ impl Place {
         let control = retry(|| Control::connect(&home).ok());
         let bytes = std::fs::read(component()).unwrap();
         control.upload(&name(MODULE), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
-        Place { home, _gpmd: gpmd, _folder: folder }
+        Place { home, gpmd, _folder: folder }
     }
 
     /// Starts a node as a process of its own, and waits until it has registered.

@@ -50,6 +50,8 @@ pub struct Measure {
     pub name: &'static str,
     pub worker: &'static str,
     pub request: String,
+    /// Whether one round is enough.
+    pub once: bool,
 }
 
 /// What a row must show.
@@ -84,7 +86,8 @@ pub const MIB: usize = 1 << 20;
 pub fn measures() -> Vec<Measure> {
     let mut all = Vec::new();
     let mut add = |name, worker, request: &str| {
-        all.push(Measure { name, worker, request: request.into() });
+        let once = worker == "instances";
+        all.push(Measure { name, worker, request: request.into(), once });
     };
     add("raw live", "raw", "live 20000 100");
     add("here live", "ours", "here-batches-live 20000 100");
@@ -119,6 +122,26 @@ pub fn measures() -> Vec<Measure> {
     add("tls, 64 MiB", "ours", &format!("tls-echo 2 {}", 64 * MIB));
     add("unix beside", "ours", &format!("unix-beside 500 {}", 16 * MIB));
     add("tls beside", "ours", &format!("tls-beside 500 {}", 16 * MIB));
+    add("run small", "programs", "gvm small 20");
+    add("wasmtime run small", "programs", "wasmtime small 20");
+    add("run python", "programs", "gvm python 10");
+    add("wasmtime run python", "programs", "wasmtime python 5");
+    add("python live", "python gvm", "live 20 200 0");
+    add("extism live", "python extism", "live 20 50 0");
+    add("wasmtime-py live", "python wasmtime", "live 20 50 0");
+    add("python fresh", "python gvm", "fresh 20 50 0");
+    add("wasmtime-py fresh", "python wasmtime", "fresh 20 10 0");
+    add("extism fresh", "python extism", "fresh 5 1 0");
+    add("python echo", "python gvm", &format!("echo 50 1 {MIB}"));
+    add("extism echo", "python extism", &format!("echo 20 1 {MIB}"));
+    add("python unix", "python gvm", "unix 500 1 0");
+    add("python tls", "python gvm", "tls 500 1 0");
+    add("python unix echo", "python gvm", &format!("unix-echo 20 1 {MIB}"));
+    add("python array", "python gvm", &format!("array 3 1 {}", 64 * MIB));
+    add("python copy", "python gvm", &format!("copy 3 1 {}", 64 * MIB));
+    add("idle gvm", "idle", "gvm");
+    add("idle gpmd", "idle", "gpmd");
+    add("10,000 instances", "instances", "instances 10000");
     all
 }
 
@@ -128,8 +151,8 @@ pub fn rows() -> Vec<Row> {
     let mut add = |main, title, unit, ours, other, goal| {
         all.push(Row { title, unit, ours, other, goal, main });
     };
-    use Goal::{P99AtMost, RatioAtLeast, RatioAtMost};
-    use Unit::{Bandwidth, Micros, Millis, Rate};
+    use Goal::{AtMost, P99AtMost, RatioAtLeast, RatioAtMost};
+    use Unit::{Bandwidth, KiB, MiB, Micros, Millis, Rate};
     let raw = |name| Some((name, "wasmtime alone"));
     let bare = |name| Some((name, "bare capnp-rpc"));
     let erpc = |name| Some((name, "Erlang erpc"));
@@ -203,6 +226,37 @@ pub fn rows() -> Vec<Row> {
         Some(("unix live", "alone")),
         P99AtMost(0.5),
     );
-    add(false, "the same, TLS", Millis, "tls beside", Some(("tls live", "alone")), Goal::None);
+    add(false, "the same, TLS", Millis, "tls beside", Some(("tls live", "alone")), P99AtMost(0.5));
+    let cli = |name| Some((name, "wasmtime run"));
+    add(true, "`gvm run`, small component", Millis, "run small", cli("wasmtime run small"), RatioAtMost(0.8));
+    add(
+        true,
+        "`gvm run`, 18 MB Python component",
+        Millis,
+        "run python",
+        cli("wasmtime run python"),
+        RatioAtMost(0.1),
+    );
+    let extism = |name| Some((name, "extism"));
+    let wasmtime_py = |name| Some((name, "wasmtime-py"));
+    add(true, "Python: live `add`", Micros, "python live", extism("extism live"), RatioAtMost(0.12));
+    add(false, "the same", Micros, "python live", wasmtime_py("wasmtime-py live"), Goal::None);
+    add(false, "Python: fresh `add`", Micros, "python fresh", extism("extism fresh"), Goal::None);
+    add(false, "the same", Micros, "python fresh", wasmtime_py("wasmtime-py fresh"), Goal::None);
+    add(true, "Python: 1 MiB bytes echo", Micros, "python echo", extism("extism echo"), RatioAtMost(0.2));
+    add(
+        false,
+        "Python: 64 MiB array echo",
+        mib64,
+        "python array",
+        Some(("python copy", "plain copy")),
+        Goal::None,
+    );
+    add(true, "Python: `add` there, Unix socket", Micros, "python unix", bare("bare unix"), RatioAtMost(2.0));
+    add(false, "Python: `add` there, TLS", Micros, "python tls", bare("bare tls"), Goal::None);
+    add(false, "Python: 1 MiB bytes echo there", mib, "python unix echo", erpc("erpc, 1 MiB"), Goal::None);
+    add(true, "idle `gvm`, resident", MiB, "idle gvm", None, AtMost(24.0));
+    add(true, "idle `gpmd`, resident", MiB, "idle gpmd", None, AtMost(12.0));
+    add(true, "live instance after calls, 10,000 of them", KiB, "10,000 instances", None, AtMost(56.0));
     all
 }

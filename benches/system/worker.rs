@@ -29,7 +29,7 @@ pub struct Worker {
     answers: BufReader<ChildStdout>,
     /// What followed `ready`.
     pub greeting: String,
-    pub process: Process,
+    _process: Process,
 }
 
 impl Worker {
@@ -42,7 +42,7 @@ impl Worker {
             return Err("a worker has no pipes".into());
         };
         let answers = BufReader::new(answers);
-        let mut worker = Worker { requests, answers, greeting: String::new(), process: Process(child) };
+        let mut worker = Worker { requests, answers, greeting: String::new(), _process: Process(child) };
         let line = worker.line()?;
         let greeting = line.strip_prefix("ready").ok_or_else(|| format!("it says: {line}"))?;
         worker.greeting = greeting.trim().into();
