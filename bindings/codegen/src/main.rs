@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     codes::generate(&root)?;
     generate(&root.join("schema"), &root.join("bindings/wire/src"))?;
-    let bench = root.join("gvm-host/cli/benches/remote_add");
+    let bench = root.join("benches/system");
     generate(&bench, &bench)
 }
 

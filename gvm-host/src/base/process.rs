@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::process::{Pid, Resource, getpid, getrlimit, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getpid, getrlimit, setrlimit, test_kill_process};
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
@@ -123,12 +123,16 @@ fn stat(pid: u32) -> Option<String> {
     Some(stat.rsplit_once(") ")?.1.to_owned())
 }
 
-/// Checks that this process may open as many files as it needs. The check comes first because a later failure to
-/// open a file often has no clear message.
+/// Lets this process open as many files and connections as its hard limit permits, and checks that these are enough.
+/// The soft limit is usually 1024, for programs that cannot handle larger numbers of files; each connected node takes
+/// a few. The check comes first because a later failure to open a file often has no clear message.
 ///
 /// # Errors
 /// `OVERLOADED` with both numbers and a command that raises the limit.
 pub fn enough_descriptors() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // If the system refuses, the soft limit stays as it is, and is checked.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let Some(most) = getrlimit(Resource::Nofile).current else { return Ok(()) };
     if most >= limits::DESCRIPTORS {
         return Ok(());

@@ -21,8 +21,9 @@ use crate::wire::schema::hello_capnp::hello as wire_hello;
 use crate::wire::transport::{Listener, Transport};
 use crate::wire::watch::Watcher;
 
-/// The most connections on one socket or port. Each node uses one; a device runs at most hundreds of nodes.
-const MOST_CONNECTIONS: usize = 1024;
+/// The most connections on one socket or port. Each node uses one: 10,000 nodes fit, and a thousand commands beside
+/// them. A connection takes some tens of KiB.
+const MOST_CONNECTIONS: usize = 11_000;
 
 /// The most connections above that limit that are answered with `OVERLOADED`. More are closed unanswered.
 const MOST_REJECTED: usize = 64;

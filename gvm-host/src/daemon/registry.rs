@@ -1,12 +1,13 @@
 //! The running nodes of a home, by name.
 //!
 //! In: registrations, lookups, the time and random numbers. Out: the registered nodes, or errors. Must not
-//! know: connections, capabilities, clocks. The holder of a registration's token ends it.
+//! know: connections, capabilities, clocks. The holder of a registration's token ends it. Every request but the list takes
+//! the same time however many nodes there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Applicant, Name, NodeInfo, Secret};
+use crate::base::id::{Applicant, Life, Name, NodeInfo, Secret};
 use crate::base::near;
 
 /// The digits of a default name, and how many random names are tried before a digit is added.
@@ -16,15 +17,26 @@ const TRIES: u32 = 16;
 /// The registry. Plain data with one owner.
 #[derive(Debug, Default)]
 pub struct Registry {
-    nodes: BTreeMap<Name, Registered>,
+    nodes: BTreeMap<Name, Held>,
+    lives: HashMap<Life, Name>,
+    tokens: HashMap<Token, Name>,
     last: u64,
 }
 
 #[derive(Debug)]
-struct Registered {
+struct Held {
     token: Token,
     node: NodeInfo,
     secret: Option<Secret>,
+}
+
+/// A registration that was made.
+#[derive(Debug)]
+pub struct Registered {
+    pub token: Token,
+    pub node: NodeInfo,
+    /// The earlier registration of the same life, which this one has ended.
+    pub replaced: Option<Token>,
 }
 
 /// Identifies one registration, and ends it.
@@ -47,8 +59,8 @@ impl Registry {
         secret: Option<Secret>,
         now: i64,
         chance: &mut dyn FnMut() -> u64,
-    ) -> Result<(Token, NodeInfo)> {
-        let before = self.nodes.values().find(|held| held.node.life() == applicant.life);
+    ) -> Result<Registered> {
+        let before = self.lives.get(&applicant.life).and_then(|name| self.nodes.get(name));
         if let Some(held) = before.filter(|held| held.secret.is_none() || held.secret != secret) {
             let name = &held.node.name;
             return Err(Error::new(
@@ -56,13 +68,13 @@ impl Registry {
                 format!("another connection has registered this node as `{name}`"),
             ));
         }
-        let before = before.map(|held| held.node.name.clone());
+        let before = before.map(|held| (held.token, held.node.name.clone()));
         let name = match (applicant.name, &before) {
             (Some(name), _) => name,
-            (None, Some(name)) => name.clone(),
+            (None, Some((_, name))) => name.clone(),
             (None, None) => self.default_name(chance)?,
         };
-        if let Some(Registered { node: other, .. }) = self.nodes.get(&name)
+        if let Some(Held { node: other, .. }) = self.nodes.get(&name)
             && other.life() != applicant.life
         {
             return Err(Error::new(
@@ -71,9 +83,8 @@ impl Registry {
             )
             .with_help("choose another name, or leave it out to get a free one"));
         }
-        if let Some(before) = before {
-            self.nodes.remove(&before);
-        }
+        let replaced = before.map(|(token, _)| token);
+        replaced.and_then(|token| self.remove(token));
         self.last += 1;
         let token = Token(self.last);
         let node = NodeInfo {
@@ -84,19 +95,23 @@ impl Registry {
             addresses: applicant.addresses,
             since_ms: now,
         };
-        self.nodes.insert(name, Registered { token, node: node.clone(), secret });
-        Ok((token, node))
+        self.lives.insert(applicant.life, name.clone());
+        self.tokens.insert(token, name.clone());
+        self.nodes.insert(name, Held { token, node: node.clone(), secret });
+        Ok(Registered { token, node, replaced })
     }
 
     /// Ends a registration. Returns its node, or `None` if the registration had already ended.
     pub fn remove(&mut self, token: Token) -> Option<NodeInfo> {
-        let name = self.get(token)?.name.clone();
-        self.nodes.remove(&name).map(|held| held.node)
+        let name = self.tokens.remove(&token)?;
+        let held = self.nodes.remove(&name)?;
+        self.lives.remove(&held.node.life());
+        Some(held.node)
     }
 
     /// Returns the node of this registration, or `None` if it has ended.
     pub fn get(&self, token: Token) -> Option<&NodeInfo> {
-        self.nodes.values().find(|held| held.token == token).map(|held| &held.node)
+        self.nodes.get(self.tokens.get(&token)?).map(|held| &held.node)
     }
 
     /// Returns every running node, sorted by name.
@@ -109,7 +124,8 @@ impl Registry {
     /// # Errors
     /// `NODE_NOT_FOUND`, with the nearest names.
     pub fn look_up(&self, name: &str) -> Result<&NodeInfo> {
-        if let Some((_, held)) = self.nodes.iter().find(|(known, _)| known.as_str() == name) {
+        let found = name.parse().ok().and_then(|name: Name| self.nodes.get(&name));
+        if let Some(held) = found {
             return Ok(&held.node);
         }
         let near = near::suggestion(name, self.nodes.keys().map(Name::as_str));
@@ -156,7 +172,9 @@ mod tests {
         id: u128,
         incarnation: u64,
     ) -> Result<(Token, NodeInfo)> {
-        registry.register(applicant(name, id, incarnation), Secret::read(&[7; 16]), 0, &mut || 5488)
+        let applicant = applicant(name, id, incarnation);
+        let registered = registry.register(applicant, Secret::read(&[7; 16]), 0, &mut || 5488)?;
+        Ok((registered.token, registered.node))
     }
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -187,6 +205,21 @@ mod tests {
         assert_eq!(names(&registry), ["b"]);
         assert!(registry.remove(new).is_none());
         assert_eq!(register(&mut registry, "", 1, 1).unwrap().1.name.as_str(), "b");
+    }
+
+    #[test]
+    fn a_replaced_registration_is_reported_and_leaves_nothing() {
+        let mut registry = Registry::default();
+        let mut again = |name| {
+            let secret = Secret::read(&[7; 16]);
+            registry.register(applicant(name, 1, 1), secret, 0, &mut || 1).unwrap()
+        };
+        let first = again("a");
+        assert_eq!(first.replaced, None);
+        let second = again("b");
+        assert_eq!(second.replaced, Some(first.token));
+        registry.remove(second.token).unwrap();
+        assert!(registry.nodes.is_empty() && registry.lives.is_empty() && registry.tokens.is_empty());
     }
 
     #[test]

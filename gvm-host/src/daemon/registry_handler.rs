@@ -5,16 +5,17 @@
 //! dropped, which also happens when its connection ends.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connections::Greeted;
-use super::registry::Token;
+use super::registry::{Registered, Token};
 use super::server::{State, now_ms};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{NodeInfo, Secret};
@@ -84,9 +85,9 @@ impl registry::Server for Registry {
                 self.state.registry.borrow_mut().register(applicant, secret, now_ms(), &mut chance)
             });
             match registered {
-                Ok((token, node)) => {
-                    // This registration may have replaced an earlier one.
-                    self.state.unregistered.notify_waiters();
+                Ok(Registered { token, node, replaced }) => {
+                    self.state.endings.begin(token);
+                    replaced.into_iter().for_each(|token| self.state.endings.end(token));
                     tracing::info!(name = %node.name, id = %node.id, "a node registered");
                     let mut ok = answer.init_ok();
                     hello::write_node(&node, ok.reborrow().init_node());
@@ -227,15 +228,13 @@ impl registration::Server for Registration {
         _: registration::EndedResults,
     ) -> Result<(), capnp::Error> {
         // The wait must not keep the registration alive.
-        let (state, token) = (self.state.clone(), self.token);
+        let ending = self.state.endings.of(self.token);
         drop(self);
-        loop {
-            let next = state.unregistered.notified();
-            if state.registry.borrow().get(token).is_none() {
-                return Ok(());
-            }
-            next.await;
+        if let Some(mut ending) = ending {
+            // The sender is dropped when the registration ends.
+            while ending.changed().await.is_ok() {}
         }
+        Ok(())
     }
 }
 
@@ -247,10 +246,30 @@ fn failed(error: Error) -> capnp::Error {
 impl Drop for Registration {
     fn drop(&mut self) {
         let gone = self.state.registry.borrow_mut().remove(self.token);
-        self.state.unregistered.notify_waiters();
+        self.state.endings.end(self.token);
         if let Some(node) = gone {
             tracing::info!(name = %node.name, id = %node.id, "a registration ended");
         }
+    }
+}
+
+/// The registrations that have not ended, for the requests that wait for their ends. Belongs to the server's thread.
+#[derive(Default)]
+pub struct Endings(RefCell<HashMap<Token, watch::Sender<()>>>);
+
+impl Endings {
+    fn begin(&self, token: Token) {
+        self.0.borrow_mut().insert(token, watch::Sender::new(()));
+    }
+
+    fn end(&self, token: Token) {
+        let ended = self.0.borrow_mut().remove(&token);
+        drop(ended);
+    }
+
+    /// Returns a receiver whose sender lives as long as the registration; none if it has ended.
+    fn of(&self, token: Token) -> Option<watch::Receiver<()>> {
+        self.0.borrow().get(&token).map(watch::Sender::subscribe)
     }
 }
 

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::connections::accept;
 use super::registry::Registry;
-use super::registry_handler::Subscribers;
+use super::registry_handler::{Endings, Subscribers};
 use super::stop::{Step, Stop};
 use super::tickets::Tickets;
 use super::{control_handler, registry_handler};
@@ -170,8 +170,7 @@ pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
     pub registry: RefCell<Registry>,
-    /// Notified when a registration may have ended.
-    pub unregistered: Notify,
+    pub endings: Endings,
     pub tickets: RefCell<Tickets>,
     pub subscribers: Subscribers,
     pub uploads: Gate,
@@ -308,7 +307,7 @@ fn open(config: Config, listeners: &Listeners) -> Result<State> {
         home: config.home,
         store,
         registry: RefCell::default(),
-        unregistered: Notify::new(),
+        endings: Endings::default(),
         tickets: RefCell::default(),
         subscribers: Subscribers::default(),
         uploads: Gate::new(MOST_UPLOADS),

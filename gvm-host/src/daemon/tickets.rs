@@ -3,7 +3,7 @@
 //! In: new tickets, the registration that each belongs to, the node that may check it, and the time. Out: the
 //! registration of a ticket. Must not know: connections, clocks, random numbers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::registry::Token;
@@ -17,7 +17,11 @@ const MOST: usize = 4096;
 
 /// The tickets that were issued and not yet shown.
 #[derive(Debug, Default)]
-pub struct Tickets(HashMap<Secret, Ticket>);
+pub struct Tickets {
+    open: HashMap<Secret, Ticket>,
+    /// In the order in which they were issued. Some were shown since.
+    order: VecDeque<Secret>,
+}
 
 #[derive(Debug)]
 struct Ticket {
@@ -29,17 +33,25 @@ struct Ticket {
 impl Tickets {
     /// Records a ticket that introduces the holder of a registration to another node.
     pub fn give(&mut self, ticket: Secret, of: Token, to: Life, now: Instant) {
-        self.0.retain(|_, ticket| now.saturating_duration_since(ticket.given) < GOOD);
-        if self.0.len() >= MOST {
-            let oldest = self.0.iter().min_by_key(|(_, ticket)| ticket.given).map(|(secret, _)| *secret);
-            oldest.map(|secret| self.0.remove(&secret));
+        while let Some(oldest) = self.order.front() {
+            let late = |ticket: &Ticket| now.saturating_duration_since(ticket.given) >= GOOD;
+            if self.open.len() < MOST && self.open.get(oldest).is_some_and(|oldest| !late(oldest)) {
+                break;
+            }
+            self.open.remove(oldest);
+            self.order.pop_front();
         }
-        self.0.insert(ticket, Ticket { of, to, given: now });
+        // Shown tickets behind an old one that nobody shows.
+        if self.order.len() >= 2 * MOST {
+            self.order.retain(|ticket| self.open.contains_key(ticket));
+        }
+        self.open.insert(ticket, Ticket { of, to, given: now });
+        self.order.push_back(ticket);
     }
 
     /// Uses a ticket up. Returns the registration that it belongs to, if it is valid and was issued for `to`.
     pub fn take(&mut self, ticket: &Secret, to: Life, now: Instant) -> Option<Token> {
-        let found = self.0.remove(ticket)?;
+        let found = self.open.remove(ticket)?;
         (found.to == to && now.saturating_duration_since(found.given) < GOOD).then_some(found.of)
     }
 }
@@ -56,7 +68,7 @@ mod tests {
 
     fn token() -> Token {
         let applicant = Applicant { name: None, life: life(1), addresses: vec!["unix:/x".into()] };
-        Registry::default().register(applicant, None, 0, &mut || 1).unwrap().0
+        Registry::default().register(applicant, None, 0, &mut || 1).unwrap().token
     }
 
     #[test]
@@ -77,9 +89,21 @@ mod tests {
     #[test]
     fn bounded() {
         let (mut tickets, now, of) = (Tickets::default(), Instant::now(), token());
-        for _ in 0..2 * MOST {
-            tickets.give(Secret::random(), of, life(2), now);
+        let first = Secret::random();
+        tickets.give(first, of, life(2), now);
+        for _ in 0..5 * MOST {
+            let ticket = Secret::random();
+            tickets.give(ticket, of, life(2), now);
+            assert!(tickets.take(&ticket, life(2), now).is_some());
         }
-        assert!(tickets.0.len() <= MOST);
+        assert!(tickets.order.len() <= 2 * MOST);
+        assert_eq!(tickets.take(&first, life(2), now), Some(of), "shown tickets push out no others");
+        let given: Vec<Secret> = (0..2 * MOST).map(|_| Secret::random()).collect();
+        given.iter().for_each(|ticket| tickets.give(*ticket, of, life(2), now));
+        assert!(tickets.open.len() <= MOST && tickets.order.len() <= 2 * MOST);
+        assert_eq!(tickets.take(&given[0], life(2), now), None, "the oldest one is dropped");
+        assert_eq!(tickets.take(&given[2 * MOST - 1], life(2), now), Some(of));
+        tickets.give(Secret::random(), of, life(2), now + GOOD);
+        assert_eq!((tickets.open.len(), tickets.order.len()), (1, 1), "late ones are dropped");
     }
 }

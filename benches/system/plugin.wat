@@ -1,4 +1,4 @@
-;; plugin: the functions of `guest` for extism. They take and return bytes in the memory of the host.
+;; The functions of the measured component for extism. They take and return bytes in the memory of the host.
 (module
   (import "extism:host/env" "input_length" (func $input_length (result i64)))
   (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
