@@ -239,6 +239,11 @@ pub fn not_found(name: &Name) -> Error {
 }
 
 impl Live {
+    /// Returns whether no call runs in the instance.
+    pub fn is_idle(&self) -> bool {
+        self.cell.try_lock().is_ok()
+    }
+
     /// Runs `work` in the instance when it is this call's turn. If `work` fails after it began, or its future
     /// is dropped, the instance is gone.
     ///

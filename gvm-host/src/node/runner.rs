@@ -303,7 +303,22 @@ impl Runner {
         };
         let result = in_time(limits.timeout, started, Effect::RanAndFailed, pin!(entered)).await;
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
-        Outcome { result, ty, elapsed: started.elapsed() }
+        let elapsed = started.elapsed();
+        if let Some(function) = function {
+            function.ran(elapsed);
+        }
+        Outcome { result, ty, elapsed }
+    }
+
+    /// Returns whether earlier calls of this function in a live instance were so fast that a switch of threads would cost
+    /// more, and no call runs in the instance now.
+    pub fn is_fast_live(&self, caller: &Caller, target: &Target) -> bool {
+        let ModuleRef::Instance(name) = &target.module else { return false };
+        let Ok(live) = caller.held.get(name) else { return false };
+        let (interface, function) = (target.interface.as_deref(), target.function.as_deref());
+        let entry = live.module.find(name.as_str(), interface, function);
+        let function = entry.ok().and_then(|entry| live.module.function(entry));
+        live.is_idle() && function.is_some_and(|function| function.is_fast())
     }
 
     /// Returns the hash of the target's module and the signature of its function, in the time since `began`. `None`

@@ -54,8 +54,9 @@ impl Service for Served {
             }
             None => {
                 let caller = self.caller.clone();
+                let is_fast = runner.is_fast_live(&caller, &call.target);
                 let run = Box::pin(async move { runner.run(&caller, call, stdio).await });
-                Started { run, is_fast: false }
+                Started { run, is_fast }
             }
         }
     }

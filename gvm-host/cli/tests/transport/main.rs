@@ -17,3 +17,4 @@ mod rig;
 mod security;
 mod sessions;
 mod silence;
+mod waiting;
