@@ -103,7 +103,7 @@ struct Target {
     bytes @2 :Data;                # a module that is sent along
     instance @3 :Text;             # the name of a live instance
     blob @6 :Blob;                 # a module that is sent over the bulk connection
-    # Reserved: hash, when modules are exchanged between devices.
+    hash @7 :Data;                 # a module that the node has loaded, by the SHA-256 of its bytes
   }
   interface @4 :Text;              # null if the function is found without it
   function @5 :Text;               # null for the module's main function

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     workers()?.block_on(async {
         let node = Handle::start(Config::new(home, engine)).await?;
         let limits = Limits { timeout: Some(Duration::from_secs(10)), ..Limits::default() };
-        let target = Target::function(ModuleRef::Bytes(bytes), function);
+        let target = Target::function(ModuleRef::Bytes(bytes.into()), function);
         let call = Call::new(target, Args::Text(arguments.to_owned())).limits(limits);
         let outcome = node.run(None, call, Stdio::new(&limits)).await;
         match (outcome.result?, outcome.ty) {

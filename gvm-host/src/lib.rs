@@ -92,7 +92,7 @@ pub use call::parse;
 pub use call::rights::{Pattern, Rights, Rule, SessionRights};
 pub use call::stdio::{Preparing, Stdio};
 pub use call::streams::{Closed, Input, Output};
-pub use call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
+pub use call::{Args, Broken, Call, Chunk, ModuleBytes, ModuleRef, Outcome, Stream, Target};
 pub use engine::{Compiler, Engine, EngineConfig, Entry, Function, Module, compiler};
 pub use imports::{Dir, Grants};
 pub use modules::{index, inspect, names, offered, store};

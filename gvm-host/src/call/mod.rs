@@ -10,14 +10,14 @@ pub mod stdio;
 pub mod streams;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::base::error::{Error, Result};
-use crate::base::id::{Name, call_id};
+use crate::base::id::{Hash, Name, call_id};
 use crate::base::limits::Limits;
 use crate::base::value::{Type, Value};
 
@@ -27,7 +27,9 @@ pub enum ModuleRef {
     /// A module of the home. Without a version, the index of the home chooses it.
     Stored { name: Name, version: Option<semver::Version> },
     /// The bytes of a module, sent with the call.
-    Bytes(Arc<[u8]>),
+    Bytes(ModuleBytes),
+    /// A module that the node which runs the call has loaded before, by the hash of its bytes.
+    Loaded(Hash),
     /// A live instance, by its name.
     Instance(Name),
 }
@@ -42,7 +44,7 @@ impl ModuleRef {
     pub fn name(&self) -> Option<&Name> {
         match self {
             ModuleRef::Stored { name, .. } => Some(name),
-            ModuleRef::Bytes(_) | ModuleRef::Instance(_) => None,
+            ModuleRef::Bytes(_) | ModuleRef::Loaded(_) | ModuleRef::Instance(_) => None,
         }
     }
 }
@@ -53,7 +55,47 @@ impl std::fmt::Display for ModuleRef {
             ModuleRef::Stored { name, version: Some(version) } => write!(f, "{name}@{version}"),
             ModuleRef::Stored { name, version: None } | ModuleRef::Instance(name) => write!(f, "{name}"),
             ModuleRef::Bytes(bytes) => write!(f, "a module of {} bytes", bytes.len()),
+            ModuleRef::Loaded(hash) => write!(f, "the module {hash}"),
         }
+    }
+}
+
+/// The bytes of a module. Their hash is calculated once. Cheap to clone; clones share both.
+#[derive(Clone, Debug)]
+pub struct ModuleBytes {
+    bytes: Arc<[u8]>,
+    hash: Arc<OnceLock<Hash>>,
+}
+
+impl ModuleBytes {
+    /// Returns the SHA-256 of the bytes.
+    pub fn hash(&self) -> Hash {
+        *self.hash.get_or_init(|| Hash::of(&self.bytes))
+    }
+
+    /// Returns the bytes without a copy.
+    pub fn shared(&self) -> Arc<[u8]> {
+        self.bytes.clone()
+    }
+}
+
+impl std::ops::Deref for ModuleBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl PartialEq for ModuleBytes {
+    fn eq(&self, other: &ModuleBytes) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl<T: Into<Arc<[u8]>>> From<T> for ModuleBytes {
+    fn from(bytes: T) -> ModuleBytes {
+        ModuleBytes { bytes: bytes.into(), hash: Arc::default() }
     }
 }
 

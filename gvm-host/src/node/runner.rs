@@ -117,8 +117,12 @@ impl Runner {
 
     /// Finds the call's function if its module is already loaded. Does not wait and does not read files.
     pub fn prepare_now(&self, rights: &Rights, target: &Target, limits: &Limits) -> Option<Result<Prepared>> {
-        let ModuleRef::Stored { name, version } = &target.module else { return None };
-        let hash = self.0.modules.resolve_now(name, version.as_ref())?;
+        let hash = match &target.module {
+            ModuleRef::Stored { name, version } => self.0.modules.resolve_now(name, version.as_ref())?,
+            ModuleRef::Bytes(bytes) => bytes.hash(),
+            ModuleRef::Loaded(hash) => *hash,
+            ModuleRef::Instance(_) => return None,
+        };
         let module = self.0.engine.loaded(hash, limits)?;
         Some(find(module, target, rights))
     }
@@ -166,8 +170,12 @@ impl Runner {
                     .await
             }
             ModuleRef::Bytes(bytes) => {
-                let (hash, component, bytes) = (Hash::of(bytes), is_component(bytes), bytes.clone());
+                let (hash, component, bytes) = (bytes.hash(), is_component(bytes), bytes.shared());
                 engine.load(hash, component, purpose, limits, turns, async { Ok(bytes) }).await
+            }
+            ModuleRef::Loaded(hash) => {
+                let missing = || Error::new(Code::ModuleNotFound, format!("this node has not loaded {hash}"));
+                engine.loaded(*hash, limits).ok_or_else(missing)
             }
             ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
@@ -384,7 +392,7 @@ fn check_depth(above: &[Uuid]) -> Result<()> {
 fn noun(module: &ModuleRef) -> &str {
     match module {
         ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.as_str(),
-        ModuleRef::Bytes(_) => "module",
+        ModuleRef::Bytes(_) | ModuleRef::Loaded(_) => "module",
     }
 }
 

@@ -5,216 +5,27 @@
 //! connection is dialled when it is first needed. Sizes are checked before memory is allocated. Must not
 //! know: how calls run.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use gvm_wire::node_capnp::streams;
 use tokio::runtime::Handle as Workers;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::callee::Callee;
 use super::dialling::reach;
-use super::{remote, serving};
+use super::remote;
+use super::shelf::{Lent, Shelf};
+use super::tickets::{Opens, Tickets};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::NodeInfo;
-use crate::base::limits;
-use crate::base::threads;
 use crate::base::value::{List, Value};
+use crate::base::{limits, threads};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::wire;
-use crate::wire::bulk::{self, Fetcher, Ticket};
+use crate::wire::bulk::{Fetcher, Ticket};
 use crate::wire::call::{Apart, check_size};
 use crate::wire::large::{self, Blob, Content, Large};
 use crate::wire::tls::Tls;
-use crate::wire::transport::Transport;
-
-/// How long a ticket is valid.
-const TICKET: Duration = Duration::from_secs(10);
-
-/// The most unused tickets over all sessions of a node.
-const TICKETS: usize = 256;
-
-/// The contents that one side of a session holds for the other. `Send + Sync`: the bulk thread reads it.
-#[derive(Default)]
-pub struct Shelf {
-    held: Mutex<Held>,
-    /// Cancelled when the session ends: nothing is served after that.
-    closed: CancellationToken,
-}
-
-#[derive(Default)]
-struct Held {
-    next: u64,
-    contents: HashMap<u64, Content>,
-    /// The size of each result that waits to be fetched, and their total.
-    kept: HashMap<u64, u64>,
-    kept_bytes: u64,
-}
-
-/// Contents that are held until this is dropped.
-pub struct Lent {
-    shelf: Arc<Shelf>,
-    ids: Vec<u64>,
-}
-
-impl Shelf {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Drops all contents, and ends the bulk connection that serves them.
-    fn close(&self) {
-        self.closed.cancel();
-        let held = std::mem::take(&mut *self.held());
-        drop(held);
-    }
-
-    fn add(&self, contents: Vec<Content>) -> Vec<Blob> {
-        let mut held = self.held();
-        let mut add = |content: Content| {
-            held.next += 1;
-            let blob = content.blob(held.next);
-            held.contents.insert(blob.id, content);
-            blob
-        };
-        contents.into_iter().map(&mut add).collect()
-    }
-
-    /// Holds contents until the guard is dropped.
-    fn lend(self: &Arc<Shelf>, contents: Vec<Content>) -> (Vec<Blob>, Lent) {
-        let blobs = self.add(contents);
-        let ids = blobs.iter().map(|blob| blob.id).collect();
-        (blobs, Lent { shelf: self.clone(), ids })
-    }
-
-    /// Holds contents until they are fetched, for [`limits::KEPT_FOR`] at most.
-    fn keep(self: &Arc<Shelf>, contents: Vec<Content>) -> Result<Vec<Blob>> {
-        let bytes: u64 = contents.iter().map(|content| content.bytes().len() as u64).sum();
-        if self.held().kept_bytes + bytes > limits::KEPT {
-            let waiting = limits::bytes(self.held().kept_bytes);
-            return Err(Error::new(
-                Code::Overloaded,
-                format!("the node cannot hold this result: {waiting} of results already wait to be fetched"),
-            )
-            .with_help("make fewer calls with large results at once"));
-        }
-        let blobs = self.add(contents);
-        let mut held = self.held();
-        held.kept_bytes += bytes;
-        held.kept.extend(blobs.iter().map(|blob| (blob.id, blob.bytes)));
-        drop(held);
-        let (shelf, ids) = (Arc::downgrade(self), blobs.iter().map(|blob| blob.id).collect::<Vec<_>>());
-        threads::bulk()?.spawn(async move {
-            tokio::time::sleep(limits::KEPT_FOR).await;
-            if let Some(shelf) = shelf.upgrade() {
-                shelf.remove(&ids);
-            }
-        });
-        Ok(blobs)
-    }
-
-    fn remove(&self, ids: &[u64]) {
-        let mut held = self.held();
-        let removed: Vec<_> = ids.iter().filter_map(|id| held.contents.remove(id)).collect();
-        for id in ids {
-            if let Some(bytes) = held.kept.remove(id) {
-                held.kept_bytes -= bytes;
-            }
-        }
-        drop(held);
-        drop(removed);
-    }
-}
-
-impl bulk::Holder for Shelf {
-    fn get(&self, id: u64) -> Option<Content> {
-        self.held().contents.get(&id).cloned()
-    }
-
-    fn sent(&self, id: u64) {
-        if self.held().kept.contains_key(&id) {
-            self.remove(&[id]);
-        }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // Freeing much memory takes milliseconds, too long for this thread.
-        let (shelf, ids) = (self.shelf.clone(), std::mem::take(&mut self.ids));
-        match threads::bulk() {
-            Ok(thread) => drop(thread.spawn(async move { shelf.remove(&ids) })),
-            Err(_) => shelf.remove(&ids),
-        }
-    }
-}
-
-/// What a connection with a ticket serves.
-pub enum Holder {
-    /// The large values that a session holds.
-    Bulk(Weak<Shelf>),
-    /// The calls of a session.
-    Channel(Weak<Callee>),
-}
-
-/// The tickets that a node has issued and that are still unused. Belongs to the RPC thread.
-#[derive(Default)]
-pub struct Tickets(RefCell<HashMap<Ticket, (Holder, Instant)>>);
-
-impl Tickets {
-    /// Issues a ticket.
-    ///
-    /// # Errors
-    /// `OVERLOADED` if too many tickets are unused.
-    pub fn issue(&self, holder: Holder) -> Result<Ticket> {
-        let mut tickets = self.0.borrow_mut();
-        tickets.retain(|_, (_, since)| since.elapsed() < TICKET);
-        if tickets.len() >= TICKETS {
-            return Err(Error::new(Code::Overloaded, "too many connections are opened at once"));
-        }
-        let ticket = *Uuid::new_v4().as_bytes();
-        tickets.insert(ticket, (holder, Instant::now()));
-        Ok(ticket)
-    }
-
-    /// Returns what a ticket is for; nothing if it is invalid or has expired.
-    fn take(&self, ticket: Ticket) -> Option<Holder> {
-        let (holder, since) = self.0.borrow_mut().remove(&ticket)?;
-        (since.elapsed() < TICKET).then_some(holder)
-    }
-
-    /// Serves large values over a connection that presented a ticket; closes it if the ticket is not for them.
-    pub fn take_bulk(&self, ticket: Ticket, mut transport: Transport) {
-        let Some(Holder::Bulk(shelf)) = self.take(ticket) else { return };
-        let (Some(shelf), Ok(thread)) = (shelf.upgrade(), threads::bulk()) else { return };
-        // The task ends with the connection, or with the session.
-        thread.spawn(async move {
-            let serving = async {
-                transport.move_here()?;
-                bulk::serve(transport, &*shelf).await
-            };
-            if let Some(Err(error)) = shelf.closed.run_until_cancelled(serving).await {
-                tracing::debug!("a bulk connection ended: {error}");
-            }
-        });
-    }
-
-    /// Serves calls over a connection that presented a ticket; closes it if the ticket is not for them.
-    pub fn take_channel(&self, ticket: Ticket, transport: Transport) {
-        let Some(Holder::Channel(callee)) = self.take(ticket) else { return };
-        let (Some(callee), Ok(threads)) = (callee.upgrade(), threads::rpc()) else { return };
-        // The task ends with the connection, or with the session.
-        threads.spawn(async move {
-            if let Err(error) = serving::serve(callee, transport).await {
-                tracing::debug!("a channel ended: {error}");
-            }
-        });
-    }
-}
 
 /// The large values of one session, in both directions. Belongs to the RPC thread.
 pub struct Bulk {
@@ -284,8 +95,8 @@ impl Bulk {
         let Some(args) = args else { return Ok((Apart { args: None, module }, lent)) };
         let (shape, contents) = args.contents();
         let (blobs, mut all) = self.shelf.lend(contents);
-        if let Some(mut lent) = lent {
-            all.ids.append(&mut lent.ids);
+        if let Some(lent) = lent {
+            all.join(lent);
         }
         Ok((Apart { args: Some(Large::described(shape, blobs)), module }, Some(all)))
     }
@@ -294,7 +105,7 @@ impl Bulk {
     pub fn lend_module(&self, target: &Target) -> (Option<Blob>, Option<Lent>) {
         match &target.module {
             ModuleRef::Bytes(bytes) if bytes.len() as u64 > limits::BULK_FROM => {
-                let (blobs, lent) = self.shelf.lend(vec![Content::Bytes(bytes.clone())]);
+                let (blobs, lent) = self.shelf.lend(vec![Content::Bytes(bytes.shared())]);
                 (blobs.first().copied(), Some(lent))
             }
             _ => (None, None),
@@ -364,7 +175,7 @@ impl Bulk {
     /// # Errors
     /// `OVERLOADED` if too many tickets are unused.
     pub fn ticket(&self) -> Result<Ticket> {
-        self.tickets.issue(Holder::Bulk(Arc::downgrade(&self.shelf)))
+        self.tickets.issue(Opens::Bulk(Arc::downgrade(&self.shelf)))
     }
 
     async fn fetch_large(&self, what: &str, large: Large) -> Result<Args> {

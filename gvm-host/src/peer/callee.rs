@@ -38,6 +38,8 @@ pub struct Callee {
     pub channels: Gate,
     /// Limits the bytes of large arguments that arrive at the same time.
     pub arriving: Gate,
+    /// Limits the bytes of large results that wait to be sent.
+    pub kept: Gate,
     /// Cancelled when the session is gone, with its connection.
     pub gone: CancellationToken,
 }

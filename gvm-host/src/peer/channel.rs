@@ -4,7 +4,7 @@
 //! may call; one drives the connection with [`Channel::poll`]: the thread that waits for its calls, or a task. Must not
 //! know: who calls, how the connection was dialled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,12 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::remote;
 use crate::base::error::{Code, Effect, Error, Result};
-use crate::base::id::Name;
+use crate::base::id::{Hash, Name};
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
-use crate::call::{Args, Call, Chunk, ModuleRef, Outcome};
+use crate::call::{Args, Call, Chunk, ModuleBytes, ModuleRef, Outcome};
 use crate::wire::call::{Apart, check_size};
-use crate::wire::channel::{Incoming, Kind, Outgoing, Parts, padded};
+use crate::wire::channel::{Arrived, Incoming, Kind, Outgoing, Parts, padded};
 use crate::wire::large::{self, Content, Large};
 use crate::wire::transport::Transport;
 use crate::wire::value::exceeds;
@@ -49,8 +49,10 @@ struct State {
     outgoing: Outgoing,
     calls: HashMap<u64, Slot>,
     next: u64,
-    /// The outcome whose parts arrive.
-    arriving: Option<(u64, Reply)>,
+    /// Modules that were sent. The other side may have dropped them again.
+    modules: HashSet<Hash>,
+    /// The outcomes whose parts arrive.
+    arriving: HashMap<u64, Reply>,
     ended: bool,
     /// Wakes the task that drives the connection.
     task: Option<Waker>,
@@ -71,7 +73,8 @@ struct Reply {
     output: Vec<Chunk>,
 }
 
-/// A call as it crosses.
+/// A call as it crosses. Cheap to clone: what is large is shared.
+#[derive(Clone)]
 struct Request {
     call: Call,
     apart: Apart,
@@ -79,8 +82,8 @@ struct Request {
 }
 
 impl Request {
-    /// Splits a call with large arguments or with the bytes of a module.
-    fn new(mut call: Call) -> Result<Request> {
+    /// Splits a call with large arguments. A module that would be sent is named by its hash instead, and returned.
+    fn new(mut call: Call) -> Result<(Request, Option<ModuleBytes>)> {
         let large = |values: &[Value]| exceeds(values, limits::PART_FROM as u64);
         let split = match &mut call.args {
             Args::Values(values) if large(values) => {
@@ -97,17 +100,27 @@ impl Request {
             }
             Args::Values(_) | Args::Text(_) => None,
         };
-        let (args, mut parts) = split.map(large::Apart::to_follow).unzip();
+        let (args, parts) = split.map(large::Apart::to_follow).unzip();
         let module = match &call.target.module {
-            ModuleRef::Bytes(bytes) if bytes.len() > limits::PART_FROM => {
-                let content = Content::Bytes(bytes.clone());
-                let blob = content.blob(0);
-                parts.get_or_insert_default().push(content);
-                Some(blob)
-            }
+            ModuleRef::Bytes(bytes) => Some(bytes.clone()),
             _ => None,
         };
-        Ok(Request { call, apart: Apart { args, module }, parts: parts.unwrap_or_default() })
+        if let Some(module) = &module {
+            call.target.module = ModuleRef::Loaded(module.hash());
+        }
+        let apart = Apart { args, module: None };
+        Ok((Request { call, apart, parts: parts.unwrap_or_default() }, module))
+    }
+
+    /// Returns the same call with the bytes of its module.
+    fn with_module(mut self, module: ModuleBytes) -> Request {
+        if module.len() > limits::PART_FROM {
+            let content = Content::Bytes(module.shared());
+            self.apart.module = Some(content.blob(0));
+            self.parts.push(content);
+        }
+        self.call.target.module = ModuleRef::Bytes(module);
+        self
     }
 }
 
@@ -121,7 +134,8 @@ impl Channel {
             outgoing: Outgoing::default(),
             calls: HashMap::new(),
             next: 0,
-            arriving: None,
+            modules: HashSet::new(),
+            arriving: HashMap::new(),
             ended: false,
             task: None,
             going: Box::pin(gone.clone().cancelled_owned()),
@@ -144,8 +158,12 @@ impl Channel {
     /// # Errors
     /// `LIMIT_EXCEEDED` if the arguments are too large to cross; `NODE_DOWN`.
     pub async fn call(&self, call: Call, has_input: bool) -> Result<(Outcome, Vec<Chunk>)> {
-        let request = Request::new(call)?;
-        let Reply { mut outcome, large, parts, output } = self.send(request, has_input)?.await?;
+        let (request, module) = Request::new(call)?;
+        let reply = match module {
+            None => self.send(request, has_input)?.await?,
+            Some(module) => self.send_with_module(request, module, has_input).await?,
+        };
+        let Reply { mut outcome, large, parts, output } = reply;
         if let Some(large) = large {
             let value = match large.arrived(parts) {
                 Ok(Args::Values(mut values)) if values.len() == 1 => Ok(values.pop()),
@@ -157,6 +175,31 @@ impl Channel {
             outcome.result = value.map_err(|error| error.with_effect(Effect::RanAndFailed));
         }
         Ok((outcome, output))
+    }
+
+    /// Sends a call whose module the other side may not have. The bytes are sent only if it has not loaded them.
+    async fn send_with_module(
+        &self,
+        request: Request,
+        module: ModuleBytes,
+        has_input: bool,
+    ) -> Result<Reply> {
+        let is_known = self.state().modules.contains(&module.hash());
+        if is_known {
+            let reply = self.send(request.clone(), has_input)?.await?;
+            let missing = |error: &Error| error.code() == Code::ModuleNotFound;
+            if !reply.outcome.result.as_ref().is_err_and(missing) {
+                return Ok(reply);
+            }
+        }
+        let hash = module.hash();
+        let reply = self.send(request.with_module(module), has_input)?.await?;
+        let modules = &mut self.state().modules;
+        if modules.len() >= limits::LOADED_MODULES {
+            modules.clear();
+        }
+        modules.insert(hash);
+        Ok(reply)
     }
 
     fn send(&self, request: Request, has_input: bool) -> Result<InFlight> {
@@ -224,17 +267,7 @@ impl State {
             // What cannot be sent yet is sent when the other side has read more.
             let _ = self.outgoing.poll_send(cx, &mut self.stream, free)?;
             self.take_frames()?;
-            let goes_on = match self.arriving.is_some() {
-                true => self.incoming.poll_parts(cx, &mut self.stream)?.map(|parts| {
-                    if let Some((id, mut reply)) = self.arriving.take() {
-                        reply.parts = parts;
-                        self.deliver(id, Ok(reply));
-                    }
-                    true
-                }),
-                false => self.incoming.poll_fill(cx, &mut self.stream)?,
-            };
-            match goes_on {
+            match self.incoming.poll_fill(cx, &mut self.stream)? {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Poll::Ready(Ok(())),
                 Poll::Pending => return self.last(cx),
@@ -251,11 +284,21 @@ impl State {
         last.as_mut().poll(cx).map(Ok)
     }
 
-    /// Takes complete frames, up to one with parts.
+    /// Takes what has arrived.
     fn take_frames(&mut self) -> io::Result<()> {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        while self.arriving.is_none() {
-            let Some(frame) = self.incoming.frame()? else { break };
+        loop {
+            let frame = match self.incoming.next()? {
+                Some(Arrived::Frame(frame)) => frame,
+                Some(Arrived::Parts(id, parts)) => {
+                    if let Some(mut reply) = self.arriving.remove(&id) {
+                        reply.parts = parts;
+                        self.deliver(id, Ok(reply));
+                    }
+                    continue;
+                }
+                None => return Ok(()),
+            };
             if frame.kind != Kind::Outcome {
                 return Err(invalid("the called side sent a call"));
             }
@@ -263,7 +306,6 @@ impl State {
             let (outcome, large, output) = match read {
                 Ok(read) => read,
                 Err(error) => {
-                    self.incoming.skip(parts);
                     self.deliver(id, Err(error.with_effect(Effect::Unknown)));
                     continue;
                 }
@@ -274,7 +316,6 @@ impl State {
             }
             let reply = Reply { outcome, large, parts: Vec::new(), output };
             if blobs.is_empty() || !self.calls.contains_key(&id) {
-                self.incoming.skip(parts);
                 self.deliver(id, Ok(reply));
                 continue;
             }
@@ -284,16 +325,12 @@ impl State {
             });
             match rooms {
                 Ok(rooms) => {
-                    self.incoming.expect(rooms);
-                    self.arriving = Some((id, reply));
+                    self.incoming.expect(id, rooms);
+                    self.arriving.insert(id, reply);
                 }
-                Err(error) => {
-                    self.incoming.skip(parts);
-                    self.deliver(id, Err(error.with_effect(Effect::RanAndFailed)));
-                }
+                Err(error) => self.deliver(id, Err(error.with_effect(Effect::RanAndFailed))),
             }
         }
-        Ok(())
     }
 
     /// Gives an outcome to the call that waits for it. One that was cancelled is no longer there.
@@ -364,6 +401,8 @@ impl Drop for InFlight {
         if state.ended {
             return;
         }
+        state.arriving.remove(&self.id);
+        state.incoming.forget(self.id);
         state.outgoing.cancel(self.id);
         state.wake();
         if self.channel.0.driver.is_some() {

@@ -16,7 +16,7 @@ use tokio::runtime::Handle as Workers;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Gatekeeper, Verdict};
-use super::bulk::{Bulk, Shelf, Tickets};
+use super::bulk::Bulk;
 use super::callee::Callee;
 use super::calls::{Calls, StreamsServer};
 use super::connected::{Farewell, Given, Peer};
@@ -26,7 +26,9 @@ use super::port::Port;
 use super::questions::{ANSWER, Questions};
 use super::service::Serve;
 use super::session::SessionServer;
+use super::shelf::Shelf;
 use super::term::{Running, Term};
+use super::tickets::Tickets;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
 use crate::base::id::{Life, Name, NodeInfo, Secret};
@@ -107,6 +109,7 @@ impl Ours {
                 gate: Gate::new(limits::CALLS_PER_SESSION),
                 channels: Gate::new(limits::CHANNELS_PER_SESSION),
                 arriving: Gate::new(limits::ARRIVING as usize),
+                kept: Gate::new(limits::KEPT as usize),
                 gone: CancellationToken::new(),
             }),
             bulk,

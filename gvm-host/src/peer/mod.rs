@@ -19,5 +19,7 @@ pub mod remote;
 pub mod service;
 mod serving;
 pub mod session;
+pub mod shelf;
 pub mod table;
 pub mod term;
+pub mod tickets;

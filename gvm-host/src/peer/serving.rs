@@ -20,7 +20,7 @@ use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Call, Chunk, ModuleRef, Outcome};
 use crate::wire::call::{Apart, check_size};
-use crate::wire::channel::{self, Incoming, Kind, Outgoing, Parts};
+use crate::wire::channel::{self, Arrived, Incoming, Kind, Outgoing, Parts};
 use crate::wire::gate::Pass;
 use crate::wire::large::{self, Blob, Content, Large};
 use crate::wire::transport::Transport;
@@ -48,7 +48,8 @@ pub async fn serve(callee: Arc<Callee>, mut transport: Transport) -> io::Result<
         stream: transport,
         incoming: Incoming::default(),
         outgoing: Outgoing::default(),
-        arriving: None,
+        arriving: HashMap::new(),
+        kept: HashMap::new(),
         running: FuturesUnordered::new(),
         handles: HashMap::new(),
     };
@@ -60,8 +61,10 @@ struct Serving {
     stream: Transport,
     incoming: Incoming,
     outgoing: Outgoing,
-    /// The call whose parts arrive.
-    arriving: Option<Arriving>,
+    /// The calls whose parts arrive.
+    arriving: HashMap<u64, Arriving>,
+    /// The results whose parts wait to be sent.
+    kept: HashMap<u64, Pass>,
     running: FuturesUnordered<Abortable<Running>>,
     handles: HashMap<u64, AbortHandle>,
 }
@@ -69,12 +72,11 @@ struct Serving {
 type Running = Pin<Box<dyn Future<Output = (u64, Ran<Split>)> + Send>>;
 
 struct Arriving {
-    id: u64,
     call: Call,
     apart: Apart,
     has_input: bool,
     entered: Entered,
-    _bytes: Pass,
+    bytes: Pass,
 }
 
 /// An outcome, and the parts of its result if that is large.
@@ -118,24 +120,19 @@ impl Serving {
             let more = self.take_frames()?;
             self.collect(cx);
             let sent = self.outgoing.poll_send(cx, &mut self.stream, free)?;
-            if sent.is_pending() && (more || self.outgoing.waiting() > UNSENT) {
+            if !self.kept.is_empty() {
+                self.kept.retain(|id, _| self.outgoing.has_parts(*id));
+            }
+            if sent.is_pending() && (more || self.outgoing.waiting_frames() > UNSENT) {
                 return Poll::Pending;
             }
             if more {
                 continue;
             }
-            let goes_on = match self.arriving.is_some() {
-                true => match self.incoming.poll_parts(cx, &mut self.stream)? {
-                    Poll::Ready(parts) => self.arrived(parts)?,
-                    Poll::Pending => return Poll::Pending,
-                },
-                false => match self.incoming.poll_fill(cx, &mut self.stream)? {
-                    Poll::Ready(goes_on) => goes_on,
-                    Poll::Pending => return Poll::Pending,
-                },
-            };
-            if !goes_on {
-                return Poll::Ready(Ok(()));
+            match self.incoming.poll_fill(cx, &mut self.stream)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -153,6 +150,20 @@ impl Serving {
 
     fn write(&mut self, id: u64, (split, output): Ran<Split>) {
         let Split { outcome, large, parts } = split;
+        if !parts.is_empty() {
+            let bytes = parts.iter().map(|part| part.bytes().len()).sum();
+            let Some(kept) = self.callee.kept.take(bytes) else {
+                let waiting = limits::bytes(self.callee.kept.inside() as u64);
+                let message =
+                    format!("the node cannot hold this result: {waiting} of results already wait to be sent");
+                let error = Error::new(Code::Overloaded, message)
+                    .with_help("make fewer calls with large results at once")
+                    .with_effect(Effect::RanAndFailed);
+                let outcome = Outcome { result: Err(error), ..outcome };
+                return self.outgoing.outcome(id, &outcome, None, &output, Vec::new());
+            };
+            self.kept.insert(id, kept);
+        }
         self.outgoing.outcome(id, &outcome, large.as_ref(), &output, parts);
     }
 
@@ -161,32 +172,41 @@ impl Serving {
         self.outgoing.outcome(id, &Outcome::failed(error), None, none, Vec::new());
     }
 
-    /// Takes complete frames, up to one with parts. Returns whether it stopped because outcomes wait to be sent.
+    /// Takes what has arrived. Returns whether it stopped because outcomes wait to be sent.
     fn take_frames(&mut self) -> io::Result<bool> {
-        while self.arriving.is_none() {
-            if self.outgoing.waiting() >= BATCH {
+        loop {
+            if self.outgoing.waiting_frames() >= BATCH {
                 return Ok(true);
             }
-            let Some(frame) = self.incoming.frame()? else { return Ok(false) };
-            let (id, kind, parts) = (frame.id, frame.kind, frame.parts);
-            match kind {
-                Kind::Call => {
-                    let read = frame.call();
-                    if self.handles.contains_key(&id) {
+            let (id, kind, parts, read) = match self.incoming.next()? {
+                Some(Arrived::Frame(frame)) if frame.kind == Kind::Call => {
+                    (frame.id, frame.kind, frame.parts, Some(frame.call()))
+                }
+                Some(Arrived::Frame(frame)) => (frame.id, frame.kind, frame.parts, None),
+                Some(Arrived::Parts(id, parts)) => {
+                    self.arrived(id, parts)?;
+                    continue;
+                }
+                None => return Ok(false),
+            };
+            match (kind, read) {
+                (Kind::Call, Some(read)) => {
+                    if self.handles.contains_key(&id) || self.arriving.contains_key(&id) {
                         return Err(invalid("two calls have the same id"));
                     }
                     self.take_call(id, parts, read)?;
                 }
-                Kind::Cancel => {
-                    self.incoming.skip(parts);
+                (Kind::Cancel, _) => {
+                    self.arriving.remove(&id);
+                    self.incoming.forget(id);
+                    self.outgoing.drop_parts(id);
                     if let Some(handle) = self.handles.remove(&id) {
                         handle.abort();
                     }
                 }
-                Kind::Outcome => return Err(invalid("the calling side sent an outcome")),
+                _ => return Err(invalid("the calling side sent an outcome")),
             }
         }
-        Ok(false)
     }
 
     fn take_call(&mut self, id: u64, parts: u64, read: Result<(Call, Apart, bool)>) -> io::Result<()> {
@@ -196,7 +216,6 @@ impl Serving {
         });
         match entered {
             Ok((call, apart, has_input, entered)) if apart.is_empty() => {
-                self.incoming.skip(parts);
                 let begun = self.callee.begin(call, has_input, split);
                 self.begun(id, entered, begun);
             }
@@ -207,17 +226,16 @@ impl Serving {
                 }
                 match self.rooms(&apart, &blobs) {
                     Ok((rooms, bytes)) => {
-                        self.incoming.expect(rooms);
-                        self.arriving = Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes });
+                        self.incoming.expect(id, rooms);
+                        let arriving = Arriving { call, apart, has_input, entered, bytes };
+                        self.arriving.insert(id, arriving);
                     }
                     Err(error) => {
-                        self.incoming.skip(parts);
                         self.refuse(id, error.with_effect(Effect::NotStarted));
                     }
                 }
             }
             Err(error) => {
-                self.incoming.skip(parts);
                 self.refuse(id, error);
             }
         }
@@ -243,9 +261,8 @@ impl Serving {
     }
 
     /// Begins the call whose parts have arrived.
-    fn arrived(&mut self, mut parts: Vec<List>) -> io::Result<bool> {
-        let Some(Arriving { id, call, apart, has_input, entered, _bytes: bytes }) = self.arriving.take()
-        else {
+    fn arrived(&mut self, id: u64, mut parts: Vec<List>) -> io::Result<()> {
+        let Some(Arriving { call, apart, has_input, entered, bytes }) = self.arriving.remove(&id) else {
             return Err(invalid("parts arrived without a call"));
         };
         let complete = move |mut call: Call| {
@@ -267,7 +284,7 @@ impl Serving {
         };
         let begun = self.callee.begin_with(call, has_input, complete, split);
         self.begun(id, entered, begun);
-        Ok(true)
+        Ok(())
     }
 
     fn begun(&mut self, id: u64, entered: Entered, begun: Begun<Split>) {

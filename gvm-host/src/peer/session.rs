@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use gvm_wire::node_capnp::{done, session};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::bulk::{Bulk, Holder, Tickets};
+use super::bulk::Bulk;
 use super::callee::{Begun, Callee};
+use super::tickets::{Opens, Tickets};
 use crate::base::error::{Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits::{self, Limits};
@@ -205,7 +206,7 @@ impl session::Server for SessionServer {
         _: session::ChannelParams,
         mut results: session::ChannelResults,
     ) -> Result<(), capnp::Error> {
-        let ticket = self.tickets.issue(Holder::Channel(Arc::downgrade(&self.callee)));
+        let ticket = self.tickets.issue(Opens::Channel(Arc::downgrade(&self.callee)));
         let ticket = ticket.map_err(|error| capnp::Error::failed(error.to_string()))?;
         results.get().set_ticket(&ticket);
         Ok(())

@@ -15,6 +15,7 @@ use super::schema::node_capnp::{
 use super::value::Parts;
 use super::{error, value};
 use crate::base::error::{Code, Error, Result};
+use crate::base::id::Hash;
 use crate::base::limits::{self, Limits};
 use crate::call::{Args, Broken, Call, Chunk, ModuleRef, Outcome, Stream, Target};
 
@@ -190,6 +191,7 @@ pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<
             }
         }
         (ModuleRef::Bytes(bytes), None) => to.set_bytes(bytes),
+        (ModuleRef::Loaded(hash), None) => to.set_hash(&hash.0),
         (ModuleRef::Instance(name), None) => to.set_instance(name.as_str()),
     }
     if let Some(interface) = &from.interface {
@@ -218,6 +220,12 @@ pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
         target::Blob(blob) => {
             apart = Some(read_blob(blob.map_err(unreadable)?)?);
             ModuleRef::Bytes([].into())
+        }
+        target::Hash(hash) => {
+            let hash = hash.map_err(unreadable)?.try_into().map_err(|_| {
+                Error::new(Code::BadArguments, "the other side sent a hash that is not 32 bytes long")
+            })?;
+            ModuleRef::Loaded(Hash(hash))
         }
     };
     let target = Target {

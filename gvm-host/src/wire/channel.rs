@@ -3,14 +3,15 @@
 //! In: calls or outcomes, and the bytes of the other side. Out: the bytes to send; calls or outcomes, each as soon as it
 //! is complete. Must not know: sessions, who waits for an outcome. Everything here is `Send`.
 //!
-//! The dialling side sends `MAGIC` and a ticket, receives one byte, and then sends frames. A frame is 24 bytes, a message
-//! of `schema/node.capnp`, and its parts: lists and texts of a large value as they lie in memory, in the order of
-//! [`Large::blobs`], then the bytes of a module; each is padded to 8 bytes. The 24 bytes are the id of the call, the
-//! length of the message in words, the kind, and the length of all parts in bytes (little-endian). An id is chosen by
-//! the caller, and belongs to one call at a time.
+//! The dialling side sends `MAGIC` and a ticket, receives one byte, and then both sides send frames. A frame has a head of
+//! 24 bytes: the id of the call, a length, the kind, and the length of the parts that belong to it (little-endian). An id
+//! is chosen by the caller, and belongs to one call at a time. After the head of a call or an outcome comes a message of
+//! `schema/node.capnp`; its length is in words. The parts are lists and texts of a large value as they lie in memory, in
+//! the order of [`Large::blobs`], then the bytes of a module; each is padded to 8 bytes. They follow in frames of their
+//! own, at most 64 KiB each, and other frames may come between them, so a large value does not delay small calls.
 
-use std::collections::VecDeque;
-use std::io;
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -56,13 +57,18 @@ const USUAL_ROOM: usize = 64 << 10;
 /// Words in which a message is built: more than a call with small arguments takes.
 const SCRATCH: usize = 256;
 
+/// Bytes of parts in one frame. A small frame waits for one of them at most.
+const CHUNK: usize = 64 << 10;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Call,
     Outcome,
-    /// The caller no longer waits for the outcome. There is no message.
+    /// The caller no longer waits for the outcome. There is no message, and no more parts follow.
     Cancel,
+    /// Bytes of the parts of a call or an outcome.
+    Part,
 }
 
 impl Kind {
@@ -71,6 +77,7 @@ impl Kind {
             Kind::Call => 1,
             Kind::Outcome => 2,
             Kind::Cancel => 3,
+            Kind::Part => 4,
         }
     }
 
@@ -79,6 +86,7 @@ impl Kind {
             1 => Ok(Kind::Call),
             2 => Ok(Kind::Outcome),
             3 => Ok(Kind::Cancel),
+            4 => Ok(Kind::Part),
             _ => Err(invalid("a frame has a kind that this version does not know")),
         }
     }
@@ -86,10 +94,6 @@ impl Kind {
 
 fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-fn padding(bytes: usize) -> usize {
-    bytes.next_multiple_of(WORD) - bytes
 }
 
 /// Returns the length of these parts as they cross; `None` if no message can have so many bytes.
@@ -135,27 +139,65 @@ pub type Parts = Vec<Content>;
 /// Frames that wait to be sent.
 #[derive(Default)]
 pub struct Outgoing {
-    /// What was added before `last`, oldest first.
-    pieces: VecDeque<Piece>,
-    /// The frames since the last part. Its memory is used again.
-    last: Vec<u8>,
-    /// How much of the first piece, or of `last` if there is none, has been sent.
-    first_sent: usize,
+    /// Frames without parts, and how many of their bytes have been sent. The memory is used again.
+    frames: Vec<u8>,
+    frames_sent: usize,
+    /// The parts that wait. They take turns.
+    bodies: VecDeque<Body>,
+    /// The frame of the first body that is being sent.
+    chunk: Option<Chunked>,
     waiting: usize,
 }
 
-enum Piece {
-    Bytes(Vec<u8>),
-    Part(Content),
+/// The parts of one call or outcome.
+struct Body {
+    id: u64,
+    parts: VecDeque<Content>,
+    /// Bytes of the first part, with its padding, that have been sent.
+    sent: usize,
+    /// Bytes of all parts that have not been sent.
+    left: usize,
 }
 
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Piece::Bytes(bytes) => bytes,
-            Piece::Part(content) => content.bytes(),
-        }
+impl Body {
+    /// Returns the next bytes, at most this many.
+    fn next(&self, most: usize) -> &[u8] {
+        let Some(part) = self.parts.front() else { return &[] };
+        let bytes = part.bytes();
+        let rest = match bytes.get(self.sent..) {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => &[0; WORD][..(bytes.len().next_multiple_of(WORD) - self.sent).min(WORD)],
+        };
+        &rest[..rest.len().min(most)]
     }
+
+    /// Notes that bytes were sent; returns the first part if it is complete.
+    fn advance(&mut self, sent: usize) -> Option<Content> {
+        self.sent += sent;
+        self.left -= sent;
+        let length = self.parts.front()?.bytes().len().next_multiple_of(WORD);
+        if self.sent < length {
+            return None;
+        }
+        self.sent = 0;
+        self.parts.pop_front()
+    }
+}
+
+/// A frame with parts.
+struct Chunked {
+    head: [u8; HEAD],
+    head_sent: usize,
+    left: usize,
+}
+
+fn head(id: u64, length: usize, kind: Kind, parts: usize) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(&id.to_le_bytes());
+    head[8..12].copy_from_slice(&(length as u32).to_le_bytes());
+    head[12..16].copy_from_slice(&kind.number().to_le_bytes());
+    head[16..].copy_from_slice(&(parts as u64).to_le_bytes());
+    head
 }
 
 impl Outgoing {
@@ -183,7 +225,25 @@ impl Outgoing {
 
     /// Adds the cancellation of a call.
     pub fn cancel(&mut self, id: u64) {
-        self.head(id, 0, Kind::Cancel, 0);
+        self.drop_parts(id);
+        self.add(&head(id, 0, Kind::Cancel, 0));
+    }
+
+    /// Drops the parts that wait for this id, except the rest of a frame that has begun.
+    pub fn drop_parts(&mut self, id: u64) {
+        let begun = self.chunk.as_ref().map(|chunk| chunk.left);
+        let mut first = true;
+        let mut dropped = 0;
+        self.bodies.retain_mut(|body| {
+            let begun = begun.filter(|_| std::mem::take(&mut first));
+            if body.id != id {
+                return true;
+            }
+            dropped += body.left - begun.unwrap_or(0);
+            body.left = begun.unwrap_or(0);
+            body.left > 0
+        });
+        self.waiting -= dropped;
     }
 
     fn message(
@@ -197,33 +257,30 @@ impl Outgoing {
         let mut message =
             Builder::new(ScratchSpaceHeapAllocator::new(bytemuck::cast_slice_mut(&mut scratch)));
         write(&mut message);
-        let bytes = parts.iter().map(|part| part.bytes().len().next_multiple_of(WORD)).sum::<usize>();
-        self.head(id, serialize::compute_serialized_size_in_words(&message), kind, bytes);
-        let before = self.last.len();
+        let left = parts.iter().map(|part| part.bytes().len().next_multiple_of(WORD)).sum::<usize>();
+        self.add(&head(id, serialize::compute_serialized_size_in_words(&message), kind, left));
+        let before = self.frames.len();
         // A vector takes everything.
-        let _ = serialize::write_message(&mut self.last, &message);
-        self.waiting += self.last.len() - before;
-        for part in parts {
-            let padding = padding(part.bytes().len());
-            self.waiting += part.bytes().len();
-            self.pieces.push_back(Piece::Bytes(std::mem::take(&mut self.last)));
-            self.pieces.push_back(Piece::Part(part));
-            self.bytes(&[0; WORD][..padding]);
+        let _ = serialize::write_message(&mut self.frames, &message);
+        self.waiting += self.frames.len() - before + left;
+        if left > 0 {
+            self.bodies.push_back(Body { id, parts: parts.into(), sent: 0, left });
         }
     }
 
-    fn head(&mut self, id: u64, words: usize, kind: Kind, parts: usize) {
-        let mut head = [0; HEAD];
-        head[..8].copy_from_slice(&id.to_le_bytes());
-        head[8..12].copy_from_slice(&(words as u32).to_le_bytes());
-        head[12..16].copy_from_slice(&kind.number().to_le_bytes());
-        head[16..].copy_from_slice(&(parts as u64).to_le_bytes());
-        self.bytes(&head);
+    fn add(&mut self, bytes: &[u8]) {
+        self.frames.extend_from_slice(bytes);
+        self.waiting += bytes.len();
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.last.extend_from_slice(bytes);
-        self.waiting += bytes.len();
+    /// Whether parts of this call or outcome wait.
+    pub fn has_parts(&self, id: u64) -> bool {
+        self.bodies.iter().any(|body| body.id == id)
+    }
+
+    /// Returns how many bytes of frames without parts wait.
+    pub fn waiting_frames(&self) -> usize {
+        self.frames.len() - self.frames_sent
     }
 
     /// Returns how many bytes wait.
@@ -241,43 +298,51 @@ impl Outgoing {
         stream: &mut Transport,
         mut free: impl FnMut(Content),
     ) -> Poll<io::Result<()>> {
-        let sent = &mut self.first_sent;
-        while let Some(first) = self.pieces.front() {
-            ready!(send(cx, stream, first.bytes(), sent, &mut self.waiting))?;
-            *sent = 0;
-            if let Some(Piece::Part(content)) = self.pieces.pop_front() {
-                free(content);
+        loop {
+            if let Some(chunk) = &mut self.chunk {
+                let Some(body) = self.bodies.front_mut() else {
+                    return Poll::Ready(Err(invalid("a frame has lost its parts")));
+                };
+                let slices =
+                    [IoSlice::new(&chunk.head[chunk.head_sent..]), IoSlice::new(body.next(chunk.left))];
+                let sent = sent(ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices)))?;
+                let of_head = sent.min(HEAD - chunk.head_sent);
+                chunk.head_sent += of_head;
+                chunk.left -= sent - of_head;
+                self.waiting -= sent - of_head;
+                body.advance(sent - of_head).into_iter().for_each(&mut free);
+                if chunk.left == 0 && chunk.head_sent == HEAD {
+                    self.chunk = None;
+                    let body = self.bodies.pop_front().filter(|body| body.left > 0);
+                    self.bodies.extend(body);
+                }
+            } else if let Some(rest) = self.frames.get(self.frames_sent..).filter(|rest| !rest.is_empty()) {
+                let sent = sent(ready!(Pin::new(&mut *stream).poll_write(cx, rest)))?;
+                self.frames_sent += sent;
+                self.waiting -= sent;
+                if self.frames_sent == self.frames.len() {
+                    self.frames_sent = 0;
+                    self.frames.clear();
+                    self.frames.shrink_to(USUAL_ROOM);
+                }
+            } else if let Some(body) = self.bodies.front() {
+                let left = body.left.min(CHUNK);
+                self.chunk = Some(Chunked { head: head(body.id, left, Kind::Part, 0), head_sent: 0, left });
+            } else {
+                return Pin::new(stream).poll_flush(cx);
             }
         }
-        ready!(send(cx, stream, &self.last, sent, &mut self.waiting))?;
-        *sent = 0;
-        self.last.clear();
-        self.last.shrink_to(USUAL_ROOM);
-        Pin::new(stream).poll_flush(cx)
     }
 }
 
-/// Sends what is left of these bytes after the first `sent`.
-fn send(
-    cx: &mut Context<'_>,
-    stream: &mut Transport,
-    bytes: &[u8],
-    sent: &mut usize,
-    waiting: &mut usize,
-) -> Poll<io::Result<()>> {
-    while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
-        match ready!(Pin::new(&mut *stream).poll_write(cx, rest))? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            more => {
-                *sent += more;
-                *waiting -= more;
-            }
-        }
+fn sent(written: io::Result<usize>) -> io::Result<usize> {
+    match written? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        sent => Ok(sent),
     }
-    Poll::Ready(Ok(()))
 }
 
-/// A frame that has arrived; its parts follow.
+/// A call, an outcome or a cancellation that has arrived.
 #[derive(Debug)]
 pub struct Frame<'a> {
     pub id: u64,
@@ -317,6 +382,14 @@ impl Frame<'_> {
     }
 }
 
+/// What has arrived.
+#[derive(Debug)]
+pub enum Arrived<'a> {
+    Frame(Frame<'a>),
+    /// All parts of a call or an outcome.
+    Parts(u64, Vec<List>),
+}
+
 /// Frames as they arrive.
 #[derive(Default)]
 pub struct Incoming {
@@ -324,24 +397,63 @@ pub struct Incoming {
     /// Where the bytes that have arrived and were not taken begin and end.
     from: usize,
     to: usize,
-    parts: Rest,
-}
-
-/// What follows the frame that was taken last.
-#[derive(Default)]
-enum Rest {
-    #[default]
-    Nothing,
-    /// Parts that nobody needs.
-    Skip(u64),
-    Parts(Receiving),
+    /// The parts that are expected.
+    expected: HashMap<u64, Receiving>,
+    /// The frame with parts that arrives: its id, and how many of its bytes are missing.
+    chunk: Option<(u64, usize)>,
+    /// A call or an outcome whose parts are complete.
+    complete: Vec<(u64, Vec<List>)>,
 }
 
 struct Receiving {
     rooms: Vec<List>,
-    /// The part that arrives, and how many of its bytes have arrived.
+    /// The part that arrives, and how many of its bytes have arrived, with padding.
     part: usize,
     arrived: usize,
+}
+
+impl Receiving {
+    /// Returns the memory for the next bytes, at most this many; none if only padding is missing.
+    fn space(&mut self, most: usize) -> &mut [u8] {
+        let room = self.rooms.get_mut(self.part).map(large::bytes_of).unwrap_or_default();
+        let space = room.get_mut(self.arrived..).unwrap_or_default();
+        let most = space.len().min(most);
+        &mut space[..most]
+    }
+
+    /// Notes that bytes have arrived in [`Receiving::space`], or as padding.
+    fn advance(&mut self, arrived: usize) {
+        self.arrived += arrived;
+        while let Some(room) = self.rooms.get_mut(self.part)
+            && self.arrived >= large::bytes_of(room).len().next_multiple_of(WORD)
+        {
+            self.arrived = 0;
+            self.part += 1;
+        }
+    }
+
+    /// Takes bytes from the front of these; returns how many.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let space = self.space(bytes.len());
+        let taken = match space.len() {
+            // Padding.
+            0 => match self.rooms.get_mut(self.part).map(|room| large::bytes_of(room).len()) {
+                Some(length) => (length.next_multiple_of(WORD) - self.arrived).min(bytes.len()),
+                // More than was announced.
+                None => return bytes.len(),
+            },
+            length => {
+                space.copy_from_slice(&bytes[..length]);
+                length
+            }
+        };
+        self.advance(taken);
+        taken
+    }
+
+    fn is_complete(&self) -> bool {
+        self.part == self.rooms.len()
+    }
 }
 
 impl Incoming {
@@ -350,6 +462,20 @@ impl Incoming {
     /// # Errors
     /// Errors of the connection.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Transport) -> Poll<io::Result<bool>> {
+        if self.from == self.to
+            && let Some((id, left)) = &mut self.chunk
+            && let Some(receiving) = self.expected.get_mut(id)
+        {
+            let space = receiving.space(*left);
+            if !space.is_empty() {
+                let mut space = ReadBuf::new(space);
+                ready!(Pin::new(stream).poll_read(cx, &mut space))?;
+                let read = space.filled().len();
+                receiving.advance(read);
+                *left -= read;
+                return Poll::Ready(Ok(read > 0));
+            }
+        }
         self.make_room();
         let room = &mut bytemuck::cast_slice_mut(&mut self.buffer)[self.to..];
         let mut room = ReadBuf::new(room);
@@ -386,111 +512,90 @@ impl Incoming {
         &bytemuck::cast_slice(&self.buffer)[self.from..self.to]
     }
 
-    /// Takes the next frame if it is complete. The parts that follow it must be taken with [`Incoming::expect`] or left
-    /// out with [`Incoming::skip`] before the next one.
+    /// Takes the next frame, or all parts of an earlier one, if they are complete.
     ///
     /// # Errors
     /// `InvalidData` if it is not a frame, or too long.
-    pub fn frame(&mut self) -> io::Result<Option<Frame<'_>>> {
-        if !self.skipped() {
-            return Ok(None);
-        }
-        // A message must begin at a word. Padding that arrived alone ends between two.
-        if !self.from.is_multiple_of(WORD) {
-            self.move_to_front();
-        }
-        let bytes = self.bytes();
-        let Some(head) = bytes.get(..HEAD) else { return Ok(None) };
-        let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
-        let (id, middle, parts) = (number(0), number(8), number(16));
-        let (length, kind) = (middle as u32 as usize * WORD, Kind::read((middle >> 32) as u32)?);
-        if length > MESSAGE {
-            return Err(invalid("a message is too long"));
-        }
-        if bytes.len() < HEAD + length {
-            return Ok(None);
-        }
-        let from = self.from + HEAD;
-        self.from = from + length;
-        let message = &bytemuck::cast_slice(&self.buffer)[from..self.from];
-        Ok(Some(Frame { id, kind, message, parts }))
-    }
-
-    /// Drops the parts of the frame that was just taken.
-    pub fn skip(&mut self, parts: u64) {
-        if parts > 0 {
-            self.parts = Rest::Skip(parts);
-        }
-    }
-
-    /// Drops what has arrived of the parts that nobody needs; returns whether this is all.
-    fn skipped(&mut self) -> bool {
-        let Rest::Skip(left) = &mut self.parts else { return true };
-        let arrived = usize::try_from(*left).unwrap_or(usize::MAX).min(self.to - self.from);
-        *left -= arrived as u64;
-        self.from += arrived;
-        let all = *left == 0;
-        if all {
-            self.parts = Rest::Nothing;
-        }
-        all
-    }
-
-    /// Takes the parts of the frame that was just taken into these lists.
-    pub fn expect(&mut self, rooms: Vec<List>) {
-        self.parts = Rest::Parts(Receiving { rooms, part: 0, arrived: 0 });
-    }
-
-    /// Waits for the parts.
-    ///
-    /// # Errors
-    /// Errors of the connection; `UnexpectedEof`.
-    pub fn poll_parts(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut Transport,
-    ) -> Poll<io::Result<Vec<List>>> {
+    pub fn next(&mut self) -> io::Result<Option<Arrived<'_>>> {
         loop {
-            let Rest::Parts(receiving) = &mut self.parts else {
-                return Poll::Ready(Err(invalid("no parts are expected")));
-            };
-            let Some(room) = receiving.rooms.get_mut(receiving.part) else {
-                let rooms = std::mem::take(&mut receiving.rooms);
-                self.parts = Rest::Nothing;
-                return Poll::Ready(Ok(rooms));
-            };
-            let room = large::bytes_of(room);
-            let length = room.len() + padding(room.len());
-            let missing = room.get_mut(receiving.arrived..).unwrap_or_default();
-            let have = &bytemuck::cast_slice::<u64, u8>(&self.buffer)[self.from..self.to];
-            if receiving.arrived == length {
-                receiving.part += 1;
-                receiving.arrived = 0;
-            } else if !have.is_empty() {
-                let taken = have.len().min(length - receiving.arrived);
-                let kept = taken.min(missing.len());
-                missing[..kept].copy_from_slice(&have[..kept]);
-                receiving.arrived += taken;
-                self.from += taken;
-            } else if missing.is_empty() {
-                // Only padding is missing.
-                if !ready!(self.poll_fill(cx, stream))? {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            if !self.take_chunk() {
+                return Ok(None);
+            }
+            if let Some((id, rooms)) = self.complete.pop() {
+                return Ok(Some(Arrived::Parts(id, rooms)));
+            }
+            // A message must begin at a word. Padding that arrived alone ends between two.
+            if !self.from.is_multiple_of(WORD) {
+                self.move_to_front();
+            }
+            let bytes = self.bytes();
+            let Some(head) = bytes.get(..HEAD) else { return Ok(None) };
+            let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
+            let (id, middle, parts) = (number(0), number(8), number(16));
+            let (length, kind) = (middle as u32 as usize, Kind::read((middle >> 32) as u32)?);
+            if kind == Kind::Part {
+                if length > CHUNK {
+                    return Err(invalid("a frame with parts is too long"));
                 }
-            } else {
-                let mut into = ReadBuf::new(missing);
-                ready!(Pin::new(&mut *stream).poll_read(cx, &mut into))?;
-                match into.filled().len() {
-                    0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                    read => receiving.arrived += read,
-                }
+                self.from += HEAD;
+                self.chunk = Some((id, length));
+                continue;
+            }
+            let length = length * WORD;
+            if length > MESSAGE {
+                return Err(invalid("a message is too long"));
+            }
+            if bytes.len() < HEAD + length {
+                return Ok(None);
+            }
+            let from = self.from + HEAD;
+            self.from = from + length;
+            let message = &bytemuck::cast_slice(&self.buffer)[from..self.from];
+            return Ok(Some(Arrived::Frame(Frame { id, kind, message, parts })));
+        }
+    }
+
+    /// Takes what has arrived of the frame with parts; returns whether it is complete. Parts that are not expected are
+    /// dropped.
+    fn take_chunk(&mut self) -> bool {
+        let Some((id, left)) = &mut self.chunk else { return true };
+        let have = &bytemuck::cast_slice::<u64, u8>(&self.buffer)[self.from..self.to];
+        let mut have = &have[..have.len().min(*left)];
+        self.from += have.len();
+        *left -= have.len();
+        let receiving = self.expected.get_mut(id);
+        if let Some(receiving) = receiving {
+            while !have.is_empty() {
+                have = &have[receiving.take(have)..];
             }
         }
+        if *left > 0 {
+            return false;
+        }
+        let id = *id;
+        self.chunk = None;
+        if self.expected.get(&id).is_some_and(Receiving::is_complete)
+            && let Some(receiving) = self.expected.remove(&id)
+        {
+            self.complete.push((id, receiving.rooms));
+        }
+        true
     }
 
-    /// Whether parts are being received.
-    pub fn receives_parts(&self) -> bool {
-        matches!(self.parts, Rest::Parts(_))
+    /// Takes the parts of the frame with this id into these lists.
+    pub fn expect(&mut self, id: u64, rooms: Vec<List>) {
+        let mut receiving = Receiving { rooms, part: 0, arrived: 0 };
+        receiving.advance(0);
+        match receiving.is_complete() {
+            true => self.complete.push((id, receiving.rooms)),
+            false => drop(self.expected.insert(id, receiving)),
+        }
+    }
+
+    /// Drops the parts of the frame with this id that have arrived, and those that still arrive.
+    pub fn forget(&mut self, id: u64) {
+        self.expected.remove(&id);
+        self.complete.retain(|(complete, _)| *complete != id);
     }
 }
 
@@ -525,24 +630,34 @@ mod tests {
     async fn receive(mut stream: Transport, count: usize) -> Vec<(u64, Args)> {
         let mut incoming = Incoming::default();
         let mut calls = Vec::new();
+        let mut large = HashMap::new();
         while calls.len() < count {
-            let frame = incoming.frame().unwrap().map(|frame| (frame.id, frame.parts, frame.call().unwrap()));
-            let Some((id, parts, (call, apart, has_input))) = frame else {
-                assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut stream)).await.unwrap());
-                continue;
+            let (id, parts, (call, apart, has_input)) = match incoming.next().unwrap() {
+                Some(Arrived::Frame(frame)) => (frame.id, frame.parts, frame.call().unwrap()),
+                Some(Arrived::Parts(id, parts)) => {
+                    let large: Large = large.remove(&id).unwrap();
+                    calls.push((id, large.arrived(parts).unwrap()));
+                    continue;
+                }
+                None => {
+                    assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut stream)).await.unwrap());
+                    continue;
+                }
             };
             assert!(has_input);
-            let Some(large) = apart.args else {
+            let Some(args) = apart.args else {
                 calls.push((id, call.args));
                 continue;
             };
-            let blobs = large.blobs();
+            let blobs = args.blobs();
             assert_eq!(padded(&blobs), Some(parts));
             let room = |blob: &Blob| large::room(blob.element, blob.bytes as usize).unwrap();
-            incoming.expect(blobs.iter().map(room).collect());
-            let parts = poll_fn(|cx| incoming.poll_parts(cx, &mut stream)).await.unwrap();
-            calls.push((id, large.arrived(parts).unwrap()));
+            incoming.expect(id, blobs.iter().map(room).collect());
+            large.insert(id, args);
         }
+        // Small calls do not wait for large ones that were sent before.
+        assert_eq!([calls[0].0, calls[1].0], [0, 3]);
+        calls.sort_by_key(|call| call.0);
         calls
     }
 
@@ -550,7 +665,7 @@ mod tests {
     fn calls_arrive_with_their_parts() {
         run(async {
             for capacity in [1 << 7, 1 << 16] {
-                let sizes = [5, 70_001, 300_000, 64, 3_000_003, 65_536];
+                let sizes = [5, 70_001, 300_000, 64, 3_000_003, 165_537];
                 let (near, far) = Transport::pair(capacity);
                 let mut outgoing = Outgoing::default();
                 for (id, size) in sizes.into_iter().enumerate() {
@@ -569,7 +684,7 @@ mod tests {
                     outgoing.call(id as u64, &call, &apart, true, parts);
                 }
                 let (freed, calls) = tokio::join!(send(outgoing, near), receive(far, sizes.len()));
-                assert_eq!(freed, 5);
+                assert_eq!(freed, 7);
                 for (id, size) in sizes.into_iter().enumerate() {
                     let expected = Args::Values(vec![bytes(size), Value::U8(1), bytes(size / 2)]);
                     assert!(calls[id] == (id as u64, expected), "{id}");
@@ -590,7 +705,7 @@ mod tests {
                 near.write_all(&bad).await.unwrap();
                 let mut incoming = Incoming::default();
                 assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut far)).await.unwrap());
-                assert_eq!(incoming.frame().unwrap_err().kind(), io::ErrorKind::InvalidData);
+                assert_eq!(incoming.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
             }
         });
     }

@@ -85,6 +85,24 @@ macro_rules! stream {
                 }
             }
 
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($kind::$variant(stream) => Pin::new(stream).poll_write_vectored(cx, slices),)*
+                    $($kind::$none => lost(),)?
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    $($kind::$variant(stream) => stream.is_write_vectored(),)*
+                    $($kind::$none => false,)?
+                }
+            }
+
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
                     $($kind::$variant(stream) => Pin::new(stream).poll_flush(cx),)*

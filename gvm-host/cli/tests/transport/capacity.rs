@@ -115,7 +115,8 @@ fn compilers(home: &Home) -> usize {
 }
 
 fn number(bytes: Arc<[u8]>) -> Call {
-    let target = Target { module: ModuleRef::Bytes(bytes), interface: None, function: Some("number".into()) };
+    let target =
+        Target { module: ModuleRef::Bytes(bytes.into()), interface: None, function: Some("number".into()) };
     Call::new(target, Args::Values(Vec::new()))
 }
 
@@ -192,7 +193,7 @@ fn looking_and_bringing_to_life_end_with_who_asked() {
         near.connect(far.name().clone()).await.unwrap();
         brief.connect(far.name().clone()).await.unwrap();
         let target = |number, function: Option<&str>| Target {
-            module: ModuleRef::Bytes(slow(number)),
+            module: ModuleRef::Bytes(slow(number).into()),
             interface: None,
             function: function.map(str::to_owned),
         };

@@ -24,7 +24,7 @@ fn counter() -> Target {
 /// A module whose start code never ends.
 fn never() -> Target {
     let bytes: Arc<[u8]> = inspect::to_binary(&guest("start-loop.wat")).unwrap().into();
-    Target { module: ModuleRef::Bytes(bytes), interface: None, function: None }
+    Target { module: ModuleRef::Bytes(bytes.into()), interface: None, function: None }
 }
 
 /// Counts the instances that this owner can still make there.

@@ -89,7 +89,7 @@ pub fn run(
 fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<String>) -> Result<Call> {
     let path = Path::new(target);
     let (module, expr) = if is_path(path) {
-        (ModuleRef::Bytes(read_module(path)?), None)
+        (ModuleRef::Bytes(read_module(path)?.into()), None)
     } else {
         let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
         let expr = stored(text)?;
@@ -103,7 +103,9 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         (None, expr) => expr,
     };
     let argv0 = match &module {
-        ModuleRef::Bytes(_) => path.file_name().unwrap_or(target).to_string_lossy().into_owned(),
+        ModuleRef::Bytes(_) | ModuleRef::Loaded(_) => {
+            path.file_name().unwrap_or(target).to_string_lossy().into_owned()
+        }
         other => other.to_string(),
     };
     let (interface, function, args) = match expr {
