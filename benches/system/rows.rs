@@ -141,6 +141,7 @@ pub fn measures() -> Vec<Measure> {
     add("python copy", "python gvm", &format!("copy 3 1 {}", 64 * MIB));
     add("idle gvm", "idle", "gvm");
     add("idle gpmd", "idle", "gpmd");
+    add("gpmd after an upload", "idle", "gpmd after an upload");
     add("10,000 instances", "instances", "instances 10000");
     all
 }
@@ -257,6 +258,7 @@ pub fn rows() -> Vec<Row> {
     add(false, "Python: 1 MiB bytes echo there", mib, "python unix echo", erpc("erpc, 1 MiB"), Goal::None);
     add(true, "idle `gvm`, resident", MiB, "idle gvm", None, AtMost(24.0));
     add(true, "idle `gpmd`, resident", MiB, "idle gpmd", None, AtMost(12.0));
+    add(false, "`gpmd` after an upload", MiB, "gpmd after an upload", None, Goal::None);
     add(true, "live instance after calls, 10,000 of them", KiB, "10,000 instances", None, AtMost(56.0));
     all
 }
