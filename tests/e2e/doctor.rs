@@ -210,7 +210,7 @@ fn programs_raise_the_limit_of_descriptors() {
     let bed = Bed::bare();
     let start = |words: String| {
         let mut command = bed.command("sh");
-        command.arg("-c").arg(format!("ulimit -Hn 900; ulimit -Sn 100; exec {words}"));
+        command.arg("-c").arg(format!("ulimit -Sn 100; ulimit -Hn 900; exec {words}"));
         let running = Running::start(&mut command);
         let pid = running.pid().as_raw_nonzero().get().cast_unsigned();
         wait_until("it raises its limit", || process::open_files(pid).is_some_and(|(_, most)| most == 900));
