@@ -179,7 +179,7 @@ impl Sides {
             }
             "python wasmtime" => python::start("wasmtime", &place::component()),
             "idle" => {
-                let place = Place::start();
+                let place = Place::empty();
                 self.idle = Some((place.node("idle"), place));
                 return None;
             }
@@ -198,7 +198,11 @@ impl Sides {
             }
             ("idle", _) => {
                 let (node, place) = self.idle.as_ref().unwrap();
-                let process = if measure.request == "gvm" { node.id() } else { place.gpmd.id() };
+                let process = match measure.request.as_str() {
+                    "gvm" => node.id(),
+                    "gpmd" => place.gpmd.id(),
+                    _ => self.place.gpmd.id(),
+                };
                 return memory::resident(process).map(|bytes| vec![bytes / (1 << 20) as f64]);
             }
             (name, _) => self.workers.get_mut(name).unwrap().as_mut().map_err(|error| error.clone())?,
@@ -258,7 +262,9 @@ fn measure(options: &Options) {
     if options.json {
         println!("{:#}", table::json(&lines, &machine, options.rounds, &skipped));
     } else if options.markdown {
-        println!("{}\n{machine}; {} rounds.", table::markdown(&lines), options.rounds);
+        let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        println!("Measured on {} on {machine}; medians of {} rounds.\n", &today[..10], options.rounds);
+        print!("{}", table::markdown(&lines));
     } else {
         println!("{machine}; {} rounds\n\n{}", options.rounds, table::text(&lines));
         skipped.iter().for_each(|skipped| println!("skipped: {skipped}"));

@@ -33,7 +33,7 @@ pub fn component() -> PathBuf {
     built().join("wasm32-wasip2/release/sums.wasm")
 }
 
-/// A temporary home with a running gpmd that stores the measured component.
+/// A temporary home with a running gpmd.
 pub struct Place {
     pub home: Home,
     pub gpmd: Process,
@@ -41,14 +41,22 @@ pub struct Place {
 }
 
 impl Place {
+    /// Starts gpmd and uploads the component.
     pub fn start() -> Place {
+        let place = Place::empty();
+        let control = Control::connect(&place.home).unwrap();
+        let bytes = std::fs::read(component()).unwrap();
+        control.upload(&name(MODULE), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
+        place
+    }
+
+    /// Starts gpmd.
+    pub fn empty() -> Place {
         let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
         let home = Home::open(folder.path().join("home")).unwrap();
         let ports = ["start", "--foreground", "--port", "0", "--command-port", "0"];
         let gpmd = program(GPMD, &home, &ports);
-        let control = retry(|| Control::connect(&home).ok());
-        let bytes = std::fs::read(component()).unwrap();
-        control.upload(&name(MODULE), &semver::Version::new(1, 0, 0), &bytes, &mut |_| {}).unwrap();
+        retry(|| Control::connect(&home).ok());
         Place { home, gpmd, _folder: folder }
     }
 

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use gvm_host::limits;
-use wasmtime::component::{Component, Func, InstancePre, Linker, ResourceTable, Val};
+use wasmtime::component::{Component, ComponentExportIndex, Func, InstancePre, Linker, ResourceTable, Val};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
 };
@@ -86,6 +86,7 @@ const KEEP_RESIDENT: usize = 64 << 10;
 struct Raw {
     engine: Engine,
     ready: InstancePre<State>,
+    add: ComponentExportIndex,
 }
 
 impl Raw {
@@ -98,7 +99,7 @@ impl Raw {
         store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         let instance = self.ready.instantiate_async(&mut store).await.unwrap();
-        let add = instance.get_func(&mut store, "add").unwrap();
+        let add = instance.get_func(&mut store, &self.add).unwrap();
         (store, add)
     }
 
@@ -121,6 +122,7 @@ pub fn work(component: &std::path::Path) {
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let ready = linker.instantiate_pre(&component).unwrap();
+    let add_index = component.get_export_index(None, "add").unwrap();
     let ticked = engine.clone();
     std::thread::spawn(move || {
         loop {
@@ -128,7 +130,7 @@ pub fn work(component: &std::path::Path) {
             ticked.increment_epoch();
         }
     });
-    let raw = std::sync::Arc::new(Raw { engine, ready });
+    let raw = std::sync::Arc::new(Raw { engine, ready, add: add_index });
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let workers = tokio::runtime::Runtime::new().unwrap();
     let (mut store, live) = waiting.block_on(raw.instance());

@@ -141,6 +141,7 @@ pub fn measures() -> Vec<Measure> {
     add("python copy", "python gvm", &format!("copy 3 1 {}", 64 * MIB));
     add("idle gvm", "idle", "gvm");
     add("idle gpmd", "idle", "gpmd");
+    add("gpmd after an upload", "idle", "gpmd after an upload");
     add("10,000 instances", "instances", "instances 10000");
     all
 }
@@ -168,12 +169,19 @@ pub fn rows() -> Vec<Row> {
         Some(("here fresh, one task", "one task")),
         RatioAtLeast(1.4),
     );
-    add(false, "the same", Rate, "here fresh, two tasks", raw("raw fresh, two tasks"), Goal::None);
+    add(
+        false,
+        "fresh here, two tasks at once",
+        Rate,
+        "here fresh, two tasks",
+        raw("raw fresh, two tasks"),
+        Goal::None,
+    );
     add(true, "live `add` there, Unix socket", Micros, "unix live", bare("bare unix"), RatioAtMost(1.6));
-    add(true, "the same", Micros, "unix live", erpc("erpc"), RatioAtMost(0.4));
+    add(true, "live `add` there, Unix socket", Micros, "unix live", erpc("erpc"), RatioAtMost(0.4));
     add(true, "fresh `add` there, Unix socket", Micros, "unix fresh", erpc("erpc"), RatioAtMost(0.5));
     add(true, "live `add` there, TCP and mutual TLS", Micros, "tls live", erpc("erpc"), RatioAtMost(0.8));
-    add(false, "the same", Micros, "tls live", bare("bare tls"), Goal::None);
+    add(false, "live `add` there, TCP and mutual TLS", Micros, "tls live", bare("bare tls"), Goal::None);
     add(false, "fresh `add` there, TLS", Micros, "tls fresh", erpc("erpc"), Goal::None);
     add(
         true,
@@ -183,7 +191,7 @@ pub fn rows() -> Vec<Row> {
         bare("bare unix, 64"),
         RatioAtLeast(0.6),
     );
-    add(true, "the same", Rate, "unix live, 64", erpc("erpc, 64"), RatioAtLeast(1.4));
+    add(true, "64 in flight, live, Unix socket", Rate, "unix live, 64", erpc("erpc, 64"), RatioAtLeast(1.4));
     add(
         false,
         "64 tasks, live, Unix socket",
@@ -192,7 +200,14 @@ pub fn rows() -> Vec<Row> {
         bare("bare unix, 64"),
         RatioAtLeast(0.6),
     );
-    add(false, "the same", Rate, "unix live, 64 tasks", erpc("erpc, 64"), RatioAtLeast(1.4));
+    add(
+        false,
+        "64 tasks, live, Unix socket",
+        Rate,
+        "unix live, 64 tasks",
+        erpc("erpc, 64"),
+        RatioAtLeast(1.4),
+    );
     add(
         true,
         "64 in flight, fresh, Unix socket",
@@ -210,7 +225,7 @@ pub fn rows() -> Vec<Row> {
         RatioAtLeast(1.0),
     );
     add(false, "64 in flight, live, TLS", Rate, "tls live, 64", bare("bare tls, 64"), Goal::None);
-    add(false, "the same", Rate, "tls live, 64", erpc("erpc, 64"), Goal::None);
+    add(false, "64 in flight, live, TLS", Rate, "tls live, 64", erpc("erpc, 64"), Goal::None);
     add(false, "64 tasks, live, TLS", Rate, "tls live, 64 tasks", bare("bare tls, 64"), Goal::None);
     add(false, "64 in flight, fresh, TLS", Rate, "tls fresh, 64", erpc("erpc, 64"), Goal::None);
     add(false, "64 tasks, fresh, TLS", Rate, "tls fresh, 64 tasks", erpc("erpc, 64"), Goal::None);
@@ -226,7 +241,14 @@ pub fn rows() -> Vec<Row> {
         Some(("unix live", "alone")),
         P99AtMost(0.5),
     );
-    add(false, "the same, TLS", Millis, "tls beside", Some(("tls live", "alone")), P99AtMost(0.5));
+    add(
+        false,
+        "`add` beside 16 MiB echoes, TLS, p99",
+        Millis,
+        "tls beside",
+        Some(("tls live", "alone")),
+        P99AtMost(0.5),
+    );
     let cli = |name| Some((name, "wasmtime run"));
     add(true, "`gvm run`, small component", Millis, "run small", cli("wasmtime run small"), RatioAtMost(0.8));
     add(
@@ -240,9 +262,9 @@ pub fn rows() -> Vec<Row> {
     let extism = |name| Some((name, "extism"));
     let wasmtime_py = |name| Some((name, "wasmtime-py"));
     add(true, "Python: live `add`", Micros, "python live", extism("extism live"), RatioAtMost(0.12));
-    add(false, "the same", Micros, "python live", wasmtime_py("wasmtime-py live"), Goal::None);
+    add(false, "Python: live `add`", Micros, "python live", wasmtime_py("wasmtime-py live"), Goal::None);
     add(false, "Python: fresh `add`", Micros, "python fresh", extism("extism fresh"), Goal::None);
-    add(false, "the same", Micros, "python fresh", wasmtime_py("wasmtime-py fresh"), Goal::None);
+    add(false, "Python: fresh `add`", Micros, "python fresh", wasmtime_py("wasmtime-py fresh"), Goal::None);
     add(true, "Python: 1 MiB bytes echo", Micros, "python echo", extism("extism echo"), RatioAtMost(0.2));
     add(
         false,
@@ -257,6 +279,7 @@ pub fn rows() -> Vec<Row> {
     add(false, "Python: 1 MiB bytes echo there", mib, "python unix echo", erpc("erpc, 1 MiB"), Goal::None);
     add(true, "idle `gvm`, resident", MiB, "idle gvm", None, AtMost(24.0));
     add(true, "idle `gpmd`, resident", MiB, "idle gpmd", None, AtMost(12.0));
+    add(false, "`gpmd` after an upload", MiB, "gpmd after an upload", None, Goal::None);
     add(true, "live instance after calls, 10,000 of them", KiB, "10,000 instances", None, AtMost(56.0));
     all
 }

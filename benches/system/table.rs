@@ -41,13 +41,14 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
-    rounds.iter().map(|round| quantile(&sorted(round.clone()), 0.5)).collect()
+/// Returns the quantile of each round.
+fn of_each(rounds: &[Vec<f64>], share: f64) -> Vec<f64> {
+    rounds.iter().map(|round| quantile(&sorted(round.clone()), share)).collect()
 }
 
 impl Figure {
     fn new(unit: Unit, rounds: &[Vec<f64>]) -> Figure {
-        let medians = sorted(medians(rounds).into_iter().map(|sample| unit.figure(sample)).collect());
+        let medians = sorted(of_each(rounds, 0.5).into_iter().map(|sample| unit.figure(sample)).collect());
         // The slow end, also where a higher figure is better.
         let all = sorted(rounds.concat());
         Figure {
@@ -67,8 +68,9 @@ pub fn line(row: Row, samples: &Samples) -> Option<Line> {
     if let Some((name, _)) = row.other {
         let others = samples.get(name)?;
         other = Some(Figure::new(row.unit, others));
+        let share = if matches!(row.goal, Goal::P99AtMost(_)) { 0.99 } else { 0.5 };
         let figures = |rounds: &[Vec<f64>]| -> Vec<f64> {
-            medians(rounds).into_iter().map(|sample| row.unit.figure(sample)).collect()
+            of_each(rounds, share).into_iter().map(|sample| row.unit.figure(sample)).collect()
         };
         // Both were measured in the same round, so what else the machine did affects both.
         let pairs = figures(rounds).into_iter().zip(figures(others));

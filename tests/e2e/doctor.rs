@@ -8,10 +8,11 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
+use gvm_host::system::process;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::bed::{Bed, GVM};
+use crate::bed::{Bed, GPMD, GVM};
 use crate::process::{Ended, Running, wait_until};
 
 /// Runs `gvm doctor --json` with these arguments and returns its checks.
@@ -202,6 +203,23 @@ fn too_few_descriptors() {
     };
     first(&checks(&few("doctor --json")), "process", "may open only 12 files", "ulimit -n 1024");
     assert!(few("eval 'Node.list()'").fails("OVERLOADED").contains("ulimit -n 1024"));
+}
+
+#[test]
+fn programs_raise_the_limit_of_descriptors() {
+    let bed = Bed::bare();
+    let start = |words: String| {
+        let mut command = bed.command("sh");
+        command.arg("-c").arg(format!("ulimit -Sn 100; ulimit -Hn 900; exec {words}"));
+        let running = Running::start(&mut command);
+        let pid = running.pid().as_raw_nonzero().get().cast_unsigned();
+        wait_until("it raises its limit", || process::open_files(pid).is_some_and(|(_, most)| most == 900));
+        running
+    };
+    let _gpmd = start(format!("{GPMD} start --foreground"));
+    wait_until("gpmd answers", || bed.gpmd(["status"]).status == Some(0));
+    let _node = start(format!("{GVM} serve --name raised"));
+    wait_until("the node has registered", || bed.nodes() == ["raised"]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! Finds out which standard streams were closed when the program started.
+//! What must happen before `main`: finds out which standard streams were closed when the program started, and chooses the
+//! size of memory pages.
 //!
-//! In: descriptors 0 to 2. Out: a call of [`stdio::was_closed`] for each closed one. Must not know: what the
-//! streams are for.
+//! In: descriptors 0 to 2, the constant `SMALL_PAGES` of the program. Out: a call of [`stdio::was_closed`] for each
+//! closed one. Must not know: what the streams are for.
 //!
 //! The standard library replaces closed streams by `/dev/null` before `main`, so that no file gets their
 //! numbers. After that, writing to them seems to succeed. So this module looks before the standard library
-//! does.
+//! does. The allocator asks for huge pages (2 MiB) with its first allocation; an idle gpmd would hold five of
+//! them, nearly empty.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -27,6 +29,13 @@ extern "C" fn look() {
         if rustix::io::fcntl_getfd(stream).is_err() {
             CLOSED.fetch_or(1 << number, Ordering::Relaxed);
         }
+    }
+    #[cfg(target_os = "linux")]
+    if super::SMALL_PAGES {
+        let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+        // SAFETY: this operation of `prctl` takes numbers. If the kernel refuses it, nothing changes. The compilers that
+        // gpmd starts inherit the setting; they take the same time with it.
+        let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, yes, unused, unused, unused) };
     }
 }
 

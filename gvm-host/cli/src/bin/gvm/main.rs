@@ -33,6 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The exit status after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
+/// Large values cross faster with huge pages.
+const SMALL_PAGES: bool = false;
+
 fn main() {
     let mut args = std::env::args_os();
     if args.nth(1).is_some_and(|word| word == compiler::WORD) {
