@@ -151,10 +151,13 @@ impl Engine {
         }
         let kind = Kind { slots, fuel };
         let clocked = Clocked::get(kind)?;
-        let linkers = Linkers::new(&clocked.engine)
-            .map_err(|error| Error::internal(format!("cannot link WASI: {error:#}")))?;
         let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
-        Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
+        Ok(slot.get_or_init(|| Lane {
+            clocked,
+            linkers: Linkers::default(),
+            cache,
+            loaded: Mutex::default(),
+        }))
     }
 
     /// Returns the module if it is already loaded for calls on fresh instances. Does not wait, and does not read the
