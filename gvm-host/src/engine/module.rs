@@ -273,7 +273,10 @@ impl Speed {
         let took = took.as_nanos().min(u128::from(u32::MAX)) as u64;
         let before = self.0.load(Ordering::Relaxed);
         let after = if before == 0 { took } else { (before * 7 + took) / 8 };
-        self.0.store(after.max(1), Ordering::Relaxed);
+        // Small changes are not stored, so that processors do not wait for each other's.
+        if after.abs_diff(before) > before / 32 {
+            self.0.store(after.max(1), Ordering::Relaxed);
+        }
     }
 }
 
