@@ -60,8 +60,19 @@ fn mistakes() {
     bed.eval(["Node.spawn(nothing)"]).fails("MODULE_NOT_FOUND");
     bed.eval(["Node.spawn(far, counter)"]).fails("NODE_NOT_CONNECTED");
     bed.eval(["Node.spawn(counter)", "i1.nothing()"]).fails("FUNCTION_NOT_FOUND");
-    let many: Vec<String> = std::iter::repeat_n("Node.spawn(counter)".to_owned(), 65).collect();
-    bed.eval(&many).fails("LIMIT_EXCEEDED");
+}
+
+#[test]
+fn sessions_have_fewer_than_users() {
+    let bed = bed();
+    let far = bed.node("far");
+    let many = |spawn: &str| {
+        let spawns = std::iter::repeat_n(spawn.to_owned(), 65);
+        bed.eval(std::iter::once("Node.connect(far)".to_owned()).chain(spawns).collect::<Vec<_>>())
+    };
+    many("Node.spawn(counter)").ok();
+    many("Node.spawn(far, counter)").fails("LIMIT_EXCEEDED");
+    drop(far);
 }
 
 #[test]

@@ -2,12 +2,17 @@
 //!
 //! In: the number of a signal. Out: whether to leave it alone. Must not know: how programs handle signals.
 
-/// Returns whether the process ignores this signal. Must be called before the process catches it. False if
-/// the system does not tell.
+use std::sync::OnceLock;
+
+/// Returns whether the process ignored this signal when this function was called first, which must be before the
+/// process catches signals. False if the system does not tell.
 pub fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    static MASK: OnceLock<u64> = OnceLock::new();
+    let mask = *MASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    });
     u32::try_from(signal - 1).is_ok_and(|bit| bit < u64::BITS && mask >> bit & 1 == 1)
 }
 

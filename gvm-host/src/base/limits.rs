@@ -68,7 +68,8 @@ pub const MAPPINGS: u64 = 65_530;
 /// what a guest has written: a call takes 15 µs and not 19 µs; with 1 MiB it takes 29 µs.
 pub const KEEP_RESIDENT: usize = 64 << 10;
 /// Memory of a pooled slot that stays resident between calls where the kernel tells what a guest has written
-/// (`PAGEMAP_SCAN`): only that is cleared, so a small guest costs the same with any value.
+/// (`PAGEMAP_SCAN`): a call takes 9 µs, with 16 KiB as with 1 MiB, because only what was written is cleared. The 100
+/// idle slots that wasmtime keeps for a module then hold at most 50 MiB.
 pub const KEEP_WRITTEN: usize = 512 << 10;
 /// The largest memory of a pooled slot: the maximum of a 32-bit memory.
 pub const POOL_MEMORY: usize = 4 << 30;

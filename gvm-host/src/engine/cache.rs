@@ -7,6 +7,7 @@
 
 use std::fs::{File, TryLockError};
 use std::hash::{Hash as _, Hasher};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::compiler::Compiler;
 use super::config::Kind;
@@ -224,8 +225,21 @@ impl Cache {
 /// Returns the checksum and the length of a file. The checksum is fast and not cryptographic: the folder is private
 /// to its owner, and the checksum detects failing disks and incomplete writes.
 fn checksum(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    Some(format!("{:032x} {}", xxh3_128(&bytes), bytes.len()))
+    let mut file = File::open(path).ok()?;
+    // Code can have many megabytes, which are not kept here: the pages that run are mapped.
+    let mut part = vec![0; 256 << 10];
+    let (mut hasher, mut length) = (Xxh3::new(), 0);
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => return Some(format!("{:032x} {length}", hasher.digest128())),
+            Ok(count) => {
+                hasher.update(&part[..count]);
+                length += count;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Whether the system refuses to execute the code: the disk, or a security policy, forbids it.

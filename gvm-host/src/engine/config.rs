@@ -54,26 +54,54 @@ impl Clocked {
 
     /// Keeps the epoch advancing until the guard is dropped.
     pub fn tick(&self) -> Ticking<'_> {
-        self.ticker.busy.fetch_add(1, Ordering::SeqCst);
+        let busy = self.ticker.busy.of_this_thread();
+        busy.fetch_add(1, Ordering::SeqCst);
         // Almost always awake, so most calls only read this.
         if self.ticker.asleep.load(Ordering::SeqCst) && self.ticker.asleep.swap(false, Ordering::SeqCst) {
             self.ticker.thread.get().into_iter().for_each(Thread::unpark);
         }
-        Ticking(&self.ticker)
+        Ticking(busy)
     }
 }
 
 /// A guard that keeps the epoch advancing while a call runs.
-pub(super) struct Ticking<'a>(&'a Ticker);
+pub(super) struct Ticking<'a>(&'a AtomicUsize);
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The number of calls that run, in parts, so that processors do not wait for each other's change of one number.
+#[derive(Default)]
+struct Busy([Part; PARTS]);
+
+/// A part on cache lines of its own: some processors load two lines of 64 bytes together.
+#[derive(Default)]
+#[repr(align(128))]
+struct Part(AtomicUsize);
+
+const PARTS: usize = 16;
+
+impl Busy {
+    /// Returns the part of this thread; threads take turns in choosing one.
+    fn of_this_thread(&self) -> &AtomicUsize {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % PARTS;
+        }
+        &self.0[MINE.with(|mine| *mine)].0
+    }
+
+    /// Whether any call runs.
+    fn is_any(&self) -> bool {
+        self.0.iter().any(|part| part.0.load(Ordering::SeqCst) > 0)
     }
 }
 
 struct Ticker {
-    busy: AtomicUsize,
+    busy: Busy,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -81,7 +109,7 @@ struct Ticker {
 impl Ticker {
     fn start(engine: Engine) -> Result<Arc<Ticker>> {
         let ticker = Arc::new(Ticker {
-            busy: AtomicUsize::new(0),
+            busy: Busy::default(),
             asleep: AtomicBool::new(false),
             thread: OnceLock::new(),
         });
@@ -99,12 +127,12 @@ impl Ticker {
         loop {
             std::thread::sleep(limits::TICK);
             engine.increment_epoch();
-            if self.busy.load(Ordering::SeqCst) > 0 {
+            if self.busy.is_any() {
                 last_busy = Instant::now();
             } else if last_busy.elapsed() > limits::TICKER_LINGER {
                 self.asleep.store(true, Ordering::SeqCst);
                 // A call that arrived between the check above and the store saw the ticker awake.
-                while self.busy.load(Ordering::SeqCst) == 0 && self.asleep.load(Ordering::SeqCst) {
+                while !self.busy.is_any() && self.asleep.load(Ordering::SeqCst) {
                     std::thread::park();
                 }
                 self.asleep.store(false, Ordering::SeqCst);

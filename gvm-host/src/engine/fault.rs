@@ -121,8 +121,9 @@ mod hostcall_fuel {
 }
 
 fn no_memory() -> Error {
-    Error::new(Code::Overloaded, "the system has no free memory for the guest")
-        .with_help("try again when less runs on this device; `ulimit -v` shows the limit of a process")
+    Error::new(Code::Overloaded, "the system has no free memory for the guest").with_help(
+        "try again when less runs on this device; `ulimit -v` and `vm.max_map_count` limit a process",
+    )
 }
 
 fn exceeded(message: String) -> Error {

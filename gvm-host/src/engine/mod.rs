@@ -151,17 +151,19 @@ impl Engine {
         }
         let kind = Kind { slots, fuel };
         let clocked = Clocked::get(kind)?;
-        let linkers = Linkers::new(&clocked.engine)
-            .map_err(|error| Error::internal(format!("cannot link WASI: {error:#}")))?;
         let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
-        Ok(slot.get_or_init(|| Lane { clocked, linkers, cache, loaded: Mutex::default() }))
+        Ok(slot.get_or_init(|| Lane {
+            clocked,
+            linkers: Linkers::default(),
+            cache,
+            loaded: Mutex::default(),
+        }))
     }
 
     /// Returns the module if it is already loaded for calls on fresh instances. Does not wait, and does not read the
     /// disk.
     pub fn loaded(&self, hash: Hash, limits: &Limits) -> Option<Arc<Module>> {
-        let lane = self.lane(Purpose::Fresh, limits.fuel.is_some()).ok()?;
-        lane.slot(hash).module.get().cloned()
+        self.lane(Purpose::Fresh, limits.fuel.is_some()).ok()?.loaded(hash)
     }
 
     /// Loads the module with these bytes, and compiles it first if needed. `bytes` is polled only if no compiled
@@ -295,6 +297,16 @@ impl Lane {
             }
             compiled => compiled,
         }
+    }
+
+    /// Returns the module, if it is loaded.
+    fn loaded(&self, hash: Hash) -> Option<Arc<Module>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.clock += 1;
+        let now = loaded.clock;
+        let slot = loaded.modules.get_mut(&hash)?;
+        slot.used = now;
+        slot.place.module.get().cloned()
     }
 
     /// Returns the module's slot, and adds one if needed; the least recently used one is removed to make room.

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::component::{Component, ComponentExportIndex};
+use foldhash::fast::RandomState;
+use wasmtime::component::{Component, ComponentExportIndex, Linker};
 use wasmtime::{Engine, ExternType};
 
 use super::config::Clocked;
@@ -40,7 +41,7 @@ pub struct Module {
     hash: Hash,
     functions: Vec<Function>,
     /// The functions that their name alone means, if they can be called.
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<String, usize, RandomState>,
     main: Option<Main>,
 }
 
@@ -77,14 +78,20 @@ impl Module {
         code: Code,
     ) -> Result<Module> {
         let (linked, functions, main) = match code {
-            Code::Core(module) => Module::link_core(linkers, &module)?,
-            Code::Component(component) => Module::link_component(&clocked.engine, linkers, &component)?,
+            Code::Core(module) => {
+                let linker = linkers.core(&clocked.engine).map_err(unlinked)?;
+                Module::link_core(linker, &module)?
+            }
+            Code::Component(component) => {
+                let linker = linkers.component(&clocked.engine).map_err(unlinked)?;
+                Module::link_component(&clocked.engine, linker, &component)?
+            }
         };
         let by_name = lookup::by_name(&functions);
         Ok(Module { linked, clocked, hash, functions, by_name, main })
     }
 
-    fn link_core(linkers: &Linkers, module: &wasmtime::Module) -> Result<Parts> {
+    fn link_core(linker: &wasmtime::Linker<State>, module: &wasmtime::Module) -> Result<Parts> {
         let mut functions = Vec::new();
         let mut main = None;
         for export in module.exports() {
@@ -95,12 +102,12 @@ impl Module {
                 name => functions.push(Function::new(None, name, types::core_func(&ty), None)),
             }
         }
-        let linked = linkers.core.instantiate_pre(module);
-        let linked = linked.map_err(|error| misfit::of_core(&linkers.core, module, error))?;
+        let linked = linker.instantiate_pre(module);
+        let linked = linked.map_err(|error| misfit::of_core(linker, module, error))?;
         Ok((Linked::Core(linked), functions, main))
     }
 
-    fn link_component(engine: &Engine, linkers: &Linkers, component: &Component) -> Result<Parts> {
+    fn link_component(engine: &Engine, linker: &Linker<State>, component: &Component) -> Result<Parts> {
         use wasmtime::component::types::ComponentItem;
         let mut functions = Vec::new();
         let mut main = None;
@@ -129,9 +136,8 @@ impl Module {
                 _ => {}
             }
         }
-        let linked = linkers.component.instantiate_pre(component);
-        let linked =
-            linked.map_err(|error| misfit::of_component(&linkers.component, engine, component, error))?;
+        let linked = linker.instantiate_pre(component);
+        let linked = linked.map_err(|error| misfit::of_component(linker, engine, component, error))?;
         Ok((Linked::Component(linked), functions, main))
     }
 
@@ -196,6 +202,10 @@ impl Module {
         }
         error
     }
+}
+
+fn unlinked(error: wasmtime::Error) -> Error {
+    Error::internal(format!("cannot link WASI: {error:#}"))
 }
 
 impl Function {
@@ -263,7 +273,10 @@ impl Speed {
         let took = took.as_nanos().min(u128::from(u32::MAX)) as u64;
         let before = self.0.load(Ordering::Relaxed);
         let after = if before == 0 { took } else { (before * 7 + took) / 8 };
-        self.0.store(after.max(1), Ordering::Relaxed);
+        // Small changes are not stored, so that processors do not wait for each other's.
+        if after.abs_diff(before) > before / 32 {
+            self.0.store(after.max(1), Ordering::Relaxed);
+        }
     }
 }
 

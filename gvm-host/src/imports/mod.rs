@@ -11,6 +11,7 @@ pub(crate) mod p1;
 pub(crate) mod state;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use wasmtime::Engine;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -45,24 +46,43 @@ pub struct Grants {
     pub nodes: bool,
 }
 
-/// Linkers with everything that a guest may import. Created once per engine.
+/// Linkers with everything that a guest may import. Each is created once per engine, with its first module.
+#[derive(Default)]
 pub(crate) struct Linkers {
-    pub core: wasmtime::Linker<State>,
-    pub component: wasmtime::component::Linker<State>,
+    core: OnceLock<wasmtime::Linker<State>>,
+    component: OnceLock<wasmtime::component::Linker<State>>,
 }
 
 impl Linkers {
-    pub fn new(engine: &Engine) -> wasmtime::Result<Linkers> {
-        let mut core = wasmtime::Linker::new(engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut core, State::wasi)?;
-        wasmtime_wasi::p0::add_to_linker_async(&mut core, State::wasi)?;
-        p1::add_to_linker(&mut core)?;
-        let mut component = wasmtime::component::Linker::new(engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut component)?;
-        net::add_to_linker(&mut component)?;
-        nodes::add_to_linker(&mut component)?;
-        Ok(Linkers { core, component })
+    /// Returns the linker for core modules.
+    pub fn core(&self, engine: &Engine) -> wasmtime::Result<&wasmtime::Linker<State>> {
+        once(&self.core, || {
+            let mut linker = wasmtime::Linker::new(engine);
+            wasmtime_wasi::p1::add_to_linker_async(&mut linker, State::wasi)?;
+            wasmtime_wasi::p0::add_to_linker_async(&mut linker, State::wasi)?;
+            p1::add_to_linker(&mut linker)?;
+            Ok(linker)
+        })
     }
+
+    /// Returns the linker for components.
+    pub fn component(&self, engine: &Engine) -> wasmtime::Result<&wasmtime::component::Linker<State>> {
+        once(&self.component, || {
+            let mut linker = wasmtime::component::Linker::new(engine);
+            wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+            net::add_to_linker(&mut linker)?;
+            nodes::add_to_linker(&mut linker)?;
+            Ok(linker)
+        })
+    }
+}
+
+fn once<T>(place: &OnceLock<T>, make: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<&T> {
+    if let Some(made) = place.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(place.get_or_init(|| made))
 }
 
 /// Creates the WASI context of one instance, for both previews. Its streams use the outlet.

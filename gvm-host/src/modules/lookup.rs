@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
+
 use crate::base::error::{Code, Error, Result};
 use crate::base::inert;
 use crate::base::near;
@@ -56,7 +58,7 @@ impl Named for Export {
 }
 
 /// Returns the indices of the functions that [`find_callable`] finds by their exact name alone.
-pub(crate) fn by_name(functions: &[impl Named]) -> HashMap<String, usize> {
+pub(crate) fn by_name(functions: &[impl Named]) -> HashMap<String, usize, RandomState> {
     // `None`: several interfaces have a function with this name.
     let mut found: HashMap<&str, Option<usize>> = HashMap::with_capacity(functions.len());
     for (place, function) in functions.iter().enumerate() {

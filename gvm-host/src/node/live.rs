@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use crate::base::error::{Code, Effect, Error, Result};
@@ -23,7 +24,7 @@ pub struct Instances(Arc<Held>);
 
 struct Held {
     most: usize,
-    slots: Mutex<HashMap<Name, Slot>>,
+    slots: Mutex<HashMap<Name, Slot, RandomState>>,
 }
 
 impl Default for Instances {
@@ -119,7 +120,7 @@ pub struct Live {
     pub of: Option<Name>,
     /// The instance while no call runs in it, or the code that ended it. Waiting calls queue here in order.
     cell: tokio::sync::Mutex<Result<Instance, Code>>,
-    /// The call that runs in it.
+    /// The call that runs in it, if it can make calls.
     running: Mutex<Option<Uuid>>,
 }
 
@@ -245,14 +246,14 @@ impl Live {
     }
 
     /// Runs `work` in the instance when it is this call's turn. If `work` fails after it began, or its future
-    /// is dropped, the instance is gone.
+    /// is dropped, the instance is gone. `caller` is the id of this call if it can make calls itself.
     ///
     /// # Errors
     /// Those of `work`; `INSTANCE_NOT_FOUND` if the instance is gone; `NOT_PERMITTED` if the call comes from
     /// a call that runs in the same instance.
     pub async fn enter<T>(
         &self,
-        call: Uuid,
+        caller: Option<Uuid>,
         above: &[Uuid],
         work: impl AsyncFnOnce(&mut Instance) -> Result<T>,
     ) -> Result<T> {
@@ -267,7 +268,7 @@ impl Live {
             Ok(cell) => cell,
             Err(_) => self.cell.lock().await,
         };
-        let mut turn = Turn { live: self, cell, ends: Some(Code::Cancelled) };
+        let mut turn = Turn { live: self, cell, is_caller: caller.is_some(), ends: Some(Code::Cancelled) };
         let instance = match &mut *turn.cell {
             Ok(instance) => instance,
             Err(why) => {
@@ -276,7 +277,9 @@ impl Live {
                 return Err(gone(why));
             }
         };
-        *lock(&self.running) = Some(call);
+        if caller.is_some() {
+            *lock(&self.running) = caller;
+        }
         let result = work(instance).await;
         turn.ends = match &result {
             Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
@@ -290,6 +293,7 @@ impl Live {
 struct Turn<'a> {
     live: &'a Live,
     cell: tokio::sync::MutexGuard<'a, Result<Instance, Code>>,
+    is_caller: bool,
     /// Why the instance is gone when the turn ends. If the call is dropped while it runs, the guest has stopped at an
     /// arbitrary point.
     ends: Option<Code>,
@@ -305,7 +309,9 @@ fn gone(why: Code) -> Error {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(&self.live.running).take();
+        if self.is_caller {
+            lock(&self.live.running).take();
+        }
         if let Some(why) = self.ends {
             *self.cell = Err(why);
         }

@@ -41,9 +41,19 @@ impl Modules {
     /// Those of reading the index.
     pub fn open(home: Home) -> Result<Modules> {
         let mut reader = Reader::new(&home);
-        let index = RwLock::new(reader.read()?);
-        let subscribed = AtomicBool::new(false);
-        Ok(Modules(Arc::new(Inner { home, index, reader: Mutex::new(reader), subscribed })))
+        let index = reader.read()?;
+        Ok(Modules::with(home, reader, index))
+    }
+
+    /// Creates a view that reads the index when a name is resolved, for a process that may not need it.
+    pub fn unread(home: Home) -> Modules {
+        let reader = Reader::new(&home);
+        Modules::with(home, reader, Arc::default())
+    }
+
+    fn with(home: Home, reader: Reader, index: Arc<Index>) -> Modules {
+        let (index, reader) = (RwLock::new(index), Mutex::new(reader));
+        Modules(Arc::new(Inner { home, index, reader, subscribed: AtomicBool::new(false) }))
     }
 
     /// Stores the index that gpmd announced; gpmd also announces later changes. After `None`, reads the file.

@@ -303,7 +303,9 @@ impl Runner {
                 Some(function) => arguments(call.args.take(), &function.ty, &call.target)?,
                 None => Vec::new(),
             };
-            live.enter(call.id, &call.above, async |instance| {
+            // Only a guest with access to the network can make calls.
+            let caller = reach.is_some().then_some(call.id);
+            live.enter(caller, &call.above, async |instance| {
                 instance.turn(stdio.take(), &limits, reach)?;
                 instance.call(entry, values, &limits).await
             })

@@ -4,10 +4,10 @@
 //! Must not know: how calls are made.
 
 use std::io::{self, IsTerminal};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nu_ansi_term::Color;
-use tokio::task::JoinHandle;
 
 use crate::repl::point;
 use crate::repl::progress::{LOOK, Progress};
@@ -158,7 +158,7 @@ pub async fn watch(
     let mut progress = Progress::new(screen.stderr_terminal);
     let mut looks = tokio::time::interval(LOOK);
     let mut kept = Vec::new();
-    let mut writing: Option<JoinHandle<Vec<(Stream, io::Error)>>> = None;
+    let mut writing: Option<Writing> = None;
     let mut lost: Option<Error> = None;
     let mut running = std::pin::pin!(running);
     let mut ended = None;
@@ -170,7 +170,7 @@ pub async fn watch(
                 None => std::future::pending().await,
             }}, if writing.is_some() => {
                 writing = None;
-                for (stream, error) in written.unwrap_or_default() {
+                for (stream, error) in written {
                     output.fail(stream, Broken::from(&error));
                     lost.get_or_insert_with(|| stdio::error(named(stream), error));
                 }
@@ -212,20 +212,34 @@ pub async fn watch(
     (outcome, kept)
 }
 
-/// Writes on a thread that may block. Returns the streams that failed; the other stream has all of its output.
-fn write_aside(chunks: Vec<Chunk>) -> JoinHandle<Vec<(Stream, io::Error)>> {
-    tokio::task::spawn_blocking(move || {
-        let mut failed: Vec<(Stream, io::Error)> = Vec::new();
-        for chunk in chunks {
-            if failed.iter().any(|(stream, _)| *stream == chunk.stream) {
-                continue;
-            }
-            if let Err(error) = stdio::write(chunk.stream, &chunk.data) {
-                failed.push((chunk.stream, error));
-            }
+/// Output on its way. In the end: the streams that failed; the other stream has all of its output.
+type Writing = Pin<Box<dyn Future<Output = Vec<(Stream, io::Error)>>>>;
+
+/// Writes at once what the streams take without waiting, and the rest on a thread that may block.
+fn write_aside(mut chunks: Vec<Chunk>) -> Writing {
+    while let Some(chunk) = chunks.first_mut() {
+        let written = stdio::write_now(chunk.stream, &chunk.data);
+        if written < chunk.data.len() {
+            chunk.data.drain(..written);
+            let writing = tokio::task::spawn_blocking(move || write_all(chunks));
+            return Box::pin(async move { writing.await.unwrap_or_default() });
         }
-        failed
-    })
+        chunks.remove(0);
+    }
+    Box::pin(std::future::ready(Vec::new()))
+}
+
+fn write_all(chunks: Vec<Chunk>) -> Vec<(Stream, io::Error)> {
+    let mut failed: Vec<(Stream, io::Error)> = Vec::new();
+    for chunk in chunks {
+        if failed.iter().any(|(stream, _)| *stream == chunk.stream) {
+            continue;
+        }
+        if let Err(error) = stdio::write(chunk.stream, &chunk.data) {
+            failed.push((chunk.stream, error));
+        }
+    }
+    failed
 }
 
 fn named(stream: Stream) -> &'static str {

@@ -63,6 +63,30 @@ pub fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes as many bytes as the stream takes without waiting for a reader, and returns their number. The error of a
+/// stream that takes none is that of [`write`].
+pub fn write_now(stream: Stream, bytes: &[u8]) -> usize {
+    let Ok(_writing) = WRITING[stream as usize].try_lock() else { return 0 };
+    match stream {
+        Stream::Stdout if LOST.get().is_none() && !closed(1) => no_wait(io::stdout().as_fd(), bytes),
+        Stream::Stderr if !closed(2) => no_wait(io::stderr().as_fd(), bytes),
+        _ => 0,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn no_wait(to: BorrowedFd<'_>, bytes: &[u8]) -> usize {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+    /// The position of the file itself, which pipes need too.
+    const HERE: u64 = u64::MAX;
+    pwritev2(to, &[io::IoSlice::new(bytes)], HERE, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_wait(_: BorrowedFd<'_>, _: &[u8]) -> usize {
+    0
+}
+
 fn write_all(descriptor: u8, to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     if closed(descriptor) {
         return Err(Errno::BADF);

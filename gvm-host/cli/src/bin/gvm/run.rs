@@ -3,6 +3,7 @@
 //! In: options, the words of the command line. Out: the guest's output and result, an exit status. Must not
 //! know: how a call runs.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -18,6 +19,8 @@ use gvm_host::{
     Args, Broken, Call, Caller, Code, Error, Handle, Home, Input, Limits, ModuleRef, Modules, Name, Outcome,
     Result, Runner, Stdio, Target, limits, parse, wave, workers,
 };
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::options::{Options, SessionRights, usage};
 use super::signals::{Requests, interrupt};
@@ -43,8 +46,11 @@ pub fn run(
     let is_function = call.target.function.is_some();
     let home = options.home()?;
     let started = Instant::now();
-    let requests = Requests::catch()?;
-    let ran = workers()?.block_on(async {
+    // A guest that may use other nodes needs a node here, which has threads of its own.
+    let alone = place.is_none() && !options.grants.contains(&SessionRights::Nodes);
+    let runtime = if alone { one_thread()? } else { workers()? };
+    let requests = Requests::catch_on(runtime.handle())?;
+    let ran = runtime.block_on(async {
         tokio::select! {
             biased;
             () = interrupt() => Err(cancelled()),
@@ -83,6 +89,14 @@ pub fn run(
             Ok(status_of_run(&error))
         }
     }
+}
+
+/// Returns a runtime of this thread, for a call that no other node takes part in. It lasts until the process exits,
+/// which does not wait for threads that read or write.
+fn one_thread() -> Result<&'static Runtime> {
+    let made = Builder::new_current_thread().enable_all().build();
+    let made = made.map_err(|error| Error::io("cannot start the runtime of the call", error))?;
+    Ok(Box::leak(Box::new(made)))
 }
 
 /// Reads the words of the command line: a path or a stored module, and the call to make.
@@ -159,20 +173,46 @@ fn is_wasm(extension: &std::ffi::OsStr) -> bool {
 
 /// Reads a module from a file; converts text to binary.
 pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
-    let mut bytes = Vec::new();
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
         Error::new(Code::ModuleNotFound, format!("cannot read `{shown}`: {error}")).with_source(error)
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(limits::MODULE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limits::MODULE_BYTES {
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    // The bytes of a module are read to the place where they stay. A file can have more or fewer than it says.
+    let length = file.metadata().map_err(unreadable)?.len().min(limits::MODULE_BYTES);
+    let mut module: Arc<[u8]> = std::iter::repeat_n(0, usize::try_from(length).unwrap_or(0)).collect();
+    let place = Arc::get_mut(&mut module).unwrap_or_default();
+    let expected = place.len();
+    let read = read_up_to(&mut file, place).map_err(unreadable)?;
+    let mut rest = Vec::new();
+    file.take(limits::MODULE_BYTES + 1 - read as u64).read_to_end(&mut rest).map_err(unreadable)?;
+    if (read + rest.len()) as u64 > limits::MODULE_BYTES {
         return Err(Error::new(
             Code::LimitExceeded,
             format!("`{shown}` is larger than {} MiB", limits::MODULE_BYTES >> 20),
         ));
     }
-    Ok(gvm_host::inspect::to_binary(&bytes)?.into())
+    if read < expected || !rest.is_empty() {
+        module = [&module[..read], &rest].concat().into();
+    }
+    match gvm_host::inspect::to_binary(&module)? {
+        Cow::Borrowed(_) => Ok(module),
+        Cow::Owned(binary) => Ok(binary.into()),
+    }
+}
+
+/// Reads until the end of the file, or until the place is full.
+fn read_up_to(file: &mut std::fs::File, place: &mut [u8]) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < place.len() {
+        match file.read(&mut place[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }
 
 type Ran = (Outcome, Vec<gvm_host::Chunk>);
@@ -188,7 +228,6 @@ async fn go(
     let stdio = stdio(options, screen, &limits);
     let shown = stdio.clone();
     match place {
-        // A guest that may use other nodes needs a node here.
         None if options.grants.contains(&SessionRights::Nodes) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             let ran = watch(options, screen, shown, node.run(None, call, stdio)).await;
@@ -196,7 +235,8 @@ async fn go(
             Ok(ran)
         }
         None => {
-            let modules = Modules::open(home.clone())?;
+            // A file is run without a look at the stored modules.
+            let modules = Modules::unread(home.clone());
             let own = Limits { timeout: None, ..limits };
             let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
             Ok(watch(options, screen, shown, runner.run(&Caller::default(), call, stdio)).await)

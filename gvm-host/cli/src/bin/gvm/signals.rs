@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gvm_cli::signal::is_ignored;
 use gvm_host::{Error, Result, workers};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -32,23 +33,31 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Starts to catch the signals.
+    /// Starts to catch the signals, on the threads that all nodes share.
     ///
     /// # Errors
     /// `INTERNAL` if the system does not allow it.
     pub fn catch() -> Result<Requests> {
+        Requests::catch_on(workers()?.handle())
+    }
+
+    /// Starts to catch the signals, on this runtime.
+    ///
+    /// # Errors
+    /// `INTERNAL` if the system does not allow it.
+    pub fn catch_on(runtime: &Handle) -> Result<Requests> {
         let (tell, came) = watch::channel((0, 0));
         let (tell, flag) = (Arc::new(tell), Arc::<AtomicBool>::default());
         for kind in [SignalKind::terminate(), SignalKind::hangup()] {
             if is_ignored(kind.as_raw_value()) {
                 continue;
             }
-            let entered = workers()?.enter();
+            let entered = runtime.enter();
             let mut signals = signal(kind).map_err(|error| Error::io("cannot wait for signals", error))?;
             drop(entered);
             let (tell, flag) = (tell.clone(), flag.clone());
             // Runs until the process exits.
-            workers()?.spawn(async move {
+            runtime.spawn(async move {
                 while signals.recv().await.is_some() {
                     tell.send_modify(|(count, status)| {
                         *count += 1;
