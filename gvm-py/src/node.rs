@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use gvm_host::parse::Expr;
-use gvm_host::{Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, Outcome, Result, Stdio, Target};
+use gvm_host::{
+    Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, Outcome, Result, Stdio, Target, call_id,
+};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::errors::Raise;
 use crate::events::{Ending, Events};
@@ -272,7 +273,7 @@ impl NodeCore {
         let mut nested = Nested::new(core.handle().clone(), place, expr).or_raise(py)?;
         let options = self.options.with(Some(options))?;
         let stdio = Stdio::new(&core.handle().runner().limits().narrow(options.limits));
-        let (above, limits, id) = (above(), options.limits, Uuid::new_v4());
+        let (above, limits, id) = (above(), options.limits, call_id());
         let (pipe, sinks) = (stdio.output.clone(), options.sinks.clone());
         let output = Some(Written { call: id, pipe, sinks });
         let future = async move {

@@ -93,9 +93,9 @@ pub const COMPILED_BYTES: u64 = 4 << 30;
 /// The largest module file: it is validated and compiled in memory. The largest seen in use (a Python interpreter
 /// with its libraries) are about 50 MB.
 pub const MODULE_BYTES: u64 = 256 << 20;
-/// A function that usually runs shorter than this is polled on the thread where its call arrived, because a
-/// switch to another thread costs 14–33 µs.
-pub const INLINE_BELOW: Duration = Duration::from_micros(60);
+/// A function that usually runs shorter than this is polled on the thread where its call arrived, because two switches
+/// to another thread cost 30–150 µs. Other calls on the same connection wait no longer than that.
+pub const INLINE_BELOW: Duration = Duration::from_micros(150);
 /// How deep calls may nest as arguments of calls in one line: the same depth as values in WAVE. The parser
 /// recurses; a level takes under 1 KiB of stack, and a host call has 512 KiB or more.
 pub const NESTED_CALLS: usize = 100;

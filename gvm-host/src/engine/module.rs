@@ -259,7 +259,8 @@ impl lookup::Named for Function {
     }
 }
 
-/// A moving average of run times, in nanoseconds; 0 before the first run.
+/// A moving average of run times, in nanoseconds; 0 before the first run. It falls faster than it rises, because the first
+/// runs of a function, and runs on a busy machine, take longer than usual.
 #[derive(Default)]
 struct Speed(AtomicU64);
 
@@ -272,7 +273,11 @@ impl Speed {
     fn ran(&self, took: Duration) {
         let took = took.as_nanos().min(u128::from(u32::MAX)) as u64;
         let before = self.0.load(Ordering::Relaxed);
-        let after = if before == 0 { took } else { (before * 7 + took) / 8 };
+        let after = match before {
+            0 => took,
+            _ if took < before => (before + took) / 2,
+            _ => (before * 7 + took) / 8,
+        };
         // Small changes are not stored, so that processors do not wait for each other's.
         if after.abs_diff(before) > before / 32 {
             self.0.store(after.max(1), Ordering::Relaxed);

@@ -205,14 +205,15 @@ impl Handle {
 
     /// Runs a call on a connected node, or here if `node` is `None` or this node's own name. A call of a module
     /// runs on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the future cancels the call.
-    pub async fn run(&self, node: Option<Name>, call: Call, stdio: Stdio) -> Outcome {
+    pub async fn run(&self, node: Option<Name>, mut call: Call, mut stdio: Stdio) -> Outcome {
         let Some(node) = node.filter(|node| *node != self.0.info.name) else {
-            return self.0.runner.run(&self.0.people, call, stdio).await;
+            return self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio).await;
         };
         // The limits of this node also apply to its calls on other nodes.
-        let call = Call { limits: self.0.runner.limits().narrow(call.limits), ..call };
+        call.limits = self.0.runner.limits().narrow(call.limits);
         let timeout = call.limits.timeout;
-        let running = self.run_there(node, call, stdio);
+        // In a box, so that calls that run here do not carry its state.
+        let running = Box::pin(self.run_there(node, call, stdio));
         let outcome = match timeout {
             None => running.await,
             Some(most) => tokio::time::timeout(most + GRACE, running)

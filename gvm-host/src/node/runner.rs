@@ -184,9 +184,15 @@ impl Runner {
     /// Runs a call to its end, on a fresh instance or on a live instance of its caller. Dropping the future
     /// stops the guest.
     pub async fn run(&self, caller: &Caller, mut call: Call, mut stdio: Stdio) -> Outcome {
+        self.run_in_place(caller, &mut call, &mut stdio).await
+    }
+
+    /// Does the same with a call and streams that stay where they are, because copies of them take time. Takes what it
+    /// needs out of both.
+    pub(super) async fn run_in_place(&self, caller: &Caller, call: &mut Call, stdio: &mut Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
             return match caller.held.get(name) {
-                Ok(live) => self.run_live(caller, &live, &mut call, &mut stdio).await,
+                Ok(live) => self.run_live(caller, &live, call, stdio).await,
                 Err(error) => Outcome::failed(error),
             };
         }
@@ -208,7 +214,7 @@ impl Runner {
             }
         };
         match prepared {
-            Ok(prepared) => self.run_since(began, started, prepared, &mut call, &mut stdio).await,
+            Ok(prepared) => self.run_since(began, started, prepared, call, stdio).await,
             Err(error) => Outcome::failed(error),
         }
     }

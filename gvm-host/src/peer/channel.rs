@@ -22,7 +22,7 @@ use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Args, Call, Chunk, ModuleBytes, ModuleRef, Outcome};
 use crate::wire::call::{Apart, check_size};
-use crate::wire::channel::{Arrived, Incoming, Kind, Outgoing, Parts, padded};
+use crate::wire::channel::{Arrived, Incoming, Kind, Outgoing, Parts, TURN, padded};
 use crate::wire::large::{self, Content, Large};
 use crate::wire::transport::Transport;
 use crate::wire::value::exceeds;
@@ -263,7 +263,7 @@ impl State {
 
     /// Ready at the end of the connection.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..TURN {
             // What cannot be sent yet is sent when the other side has read more.
             let _ = self.outgoing.poll_send(cx, &mut self.stream, free)?;
             self.take_frames()?;
@@ -273,6 +273,8 @@ impl State {
                 Poll::Pending => return self.last(cx),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready some time after the session has ended.

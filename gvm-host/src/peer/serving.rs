@@ -116,7 +116,7 @@ fn free(content: Content) {
 
 impl Serving {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..channel::TURN {
             let more = self.take_frames()?;
             self.collect(cx);
             let sent = self.outgoing.poll_send(cx, &mut self.stream, free)?;
@@ -135,6 +135,8 @@ impl Serving {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes the outcomes of calls that have ended.

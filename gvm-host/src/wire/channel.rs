@@ -8,7 +8,7 @@
 //! is chosen by the caller, and belongs to one call at a time. After the head of a call or an outcome comes a message of
 //! `schema/node.capnp`; its length is in words. The parts are lists and texts of a large value as they lie in memory, in
 //! the order of [`Large::blobs`], then the bytes of a module; each is padded to 8 bytes. They follow in frames of their
-//! own, at most 64 KiB each, and other frames may come between them, so a large value does not delay small calls.
+//! own, at most 256 KiB each, and other frames may come between them, so a large value does not delay small calls.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -51,14 +51,18 @@ const MESSAGE: usize = MessageLimits::SESSION.bytes();
 /// Bytes of the buffer for frames that arrive: some tens of small calls. It grows while more arrive at once.
 const FIRST_ROOM: usize = 8 << 10;
 
+/// How often one connection reads or writes before others of its thread get a turn: some hundred microseconds for large
+/// values.
+pub const TURN: u32 = 4;
+
 /// The buffer is made smaller again when it is empty and larger than this.
 const USUAL_ROOM: usize = 64 << 10;
 
 /// Words in which a message is built: more than a call with small arguments takes.
 const SCRATCH: usize = 256;
 
-/// Bytes of parts in one frame. A small frame waits for one of them at most.
-const CHUNK: usize = 64 << 10;
+/// Bytes of parts in one frame. A small frame waits for one of them at most: about 0.1 ms.
+const CHUNK: usize = 256 << 10;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +302,13 @@ impl Outgoing {
         stream: &mut Transport,
         mut free: impl FnMut(Content),
     ) -> Poll<io::Result<()>> {
+        let mut written = 0;
         loop {
+            written += 1;
+            if written > TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if let Some(chunk) = &mut self.chunk {
                 let Some(body) = self.bodies.front_mut() else {
                     return Poll::Ready(Err(invalid("a frame has lost its parts")));
