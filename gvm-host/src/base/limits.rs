@@ -96,6 +96,8 @@ pub const MODULE_BYTES: u64 = 256 << 20;
 /// A function that usually runs shorter than this is polled on the thread where its call arrived, because two switches
 /// to another thread cost 30–150 µs. Other calls on the same connection wait no longer than that.
 pub const INLINE_BELOW: Duration = Duration::from_micros(150);
+/// How long a thread waits for the next call or outcome before it sleeps: about what it takes to wake a processor.
+pub const SPIN: Duration = Duration::from_micros(50);
 /// How deep calls may nest as arguments of calls in one line: the same depth as values in WAVE. The parser
 /// recurses; a level takes under 1 KiB of stack, and a host call has 512 KiB or more.
 pub const NESTED_CALLS: usize = 100;

@@ -19,6 +19,7 @@ pub mod process;
 pub mod quote;
 pub mod sanitize;
 pub mod shared;
+pub mod spin;
 pub mod threads;
 pub mod value;
 pub mod wave;

@@ -33,7 +33,7 @@ pub fn rpc() -> Result<&'static Runtime> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut threads = Builder::new_multi_thread();
         // A connection that always has bytes to move must not keep the thread from noticing others.
-        threads.event_interval(1);
+        threads.event_interval(3);
         threads.worker_threads((processors / 2).max(1)).thread_name("gvm-rpc").enable_all();
         threads
     };

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle as Workers, Runtime};
 
 use crate::base::error::{Error, Result};
+use crate::base::spin::Spin;
 use crate::base::threads::workers;
 use crate::peer::channel::Channel;
 use crate::peer::line::Line;
@@ -36,6 +37,7 @@ struct Waiter {
     channels: RefCell<HashMap<u64, Channel>>,
     /// Lines that the thread has used once, or whose channel could not be opened.
     used: RefCell<HashMap<u64, Used>>,
+    spin: RefCell<Spin>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,15 +100,17 @@ pub fn wait_for<T>(
         return Ok(Some(value));
     }
     Ok(this.runtime.block_on(async {
+        let mut spin = this.spin.borrow_mut();
         let mut alarm = most.map(|most| Box::pin(tokio::time::sleep(most)));
         poll_fn(|cx| {
             this.set_thread(cx.waker());
             loop {
                 this.nudge.asleep.store(false, Ordering::SeqCst);
-                if this.nudge.woken.load(Ordering::SeqCst)
-                    && let Poll::Ready(value) = this.poll(workers, future.as_mut())
-                {
-                    return Poll::Ready(Some(value));
+                if this.nudge.woken.load(Ordering::SeqCst) {
+                    spin.happened();
+                    if let Poll::Ready(value) = this.poll(workers, future.as_mut()) {
+                        return Poll::Ready(Some(value));
+                    }
                 }
                 this.drive_channels(cx);
                 this.nudge.asleep.store(true, Ordering::SeqCst);
@@ -114,10 +118,14 @@ pub fn wait_for<T>(
                     break;
                 }
             }
-            match &mut alarm {
+            let ended = match &mut alarm {
                 Some(alarm) => alarm.as_mut().poll(cx).map(|()| None),
                 None => Poll::Pending,
+            };
+            if ended.is_pending() && this.awaits_outcomes() {
+                spin.look_again(cx);
             }
+            ended
         })
         .await
     }))
@@ -133,8 +141,10 @@ fn this() -> Result<Rc<Waiter>> {
             runtime.map_err(|error| Error::io("cannot start the runtime of a thread that waits", error))?;
         let nudge = Arc::<Nudge>::default();
         let waker = Waker::from(nudge.clone());
-        let (waits, channels, used) = Default::default();
-        Ok(this.get_or_init(|| Rc::new(Waiter { runtime, nudge, waker, waits, channels, used })).clone())
+        let (waits, channels, used, spin) = Default::default();
+        Ok(this
+            .get_or_init(|| Rc::new(Waiter { runtime, nudge, waker, waits, channels, used, spin }))
+            .clone())
     })
 }
 
@@ -166,6 +176,11 @@ impl Waiter {
         if !thread.as_ref().is_some_and(|thread| thread.will_wake(waker)) {
             *thread = Some(waker.clone());
         }
+    }
+
+    /// Whether a call of this thread waits for its outcome from another node.
+    fn awaits_outcomes(&self) -> bool {
+        self.channels.borrow().values().any(Channel::is_busy)
     }
 
     /// Sends the thread's calls and receives their outcomes.

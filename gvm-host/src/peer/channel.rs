@@ -153,6 +153,11 @@ impl Channel {
         !self.0.gone.is_cancelled() && !self.state().ended
     }
 
+    /// Whether a call waits for its outcome.
+    pub fn is_busy(&self) -> bool {
+        !self.state().calls.is_empty()
+    }
+
     /// Runs a call on the other side. Returns its outcome and the output that came with it.
     ///
     /// # Errors
@@ -408,12 +413,12 @@ impl Drop for InFlight {
         state.outgoing.cancel(self.id);
         state.wake();
         if self.channel.0.driver.is_some() {
-            // The thread may not wait again, so the cancellation is sent now; if that is impossible, the end of the
-            // connection cancels the call.
+            // The thread may not wait again, so the cancellation is sent now. If that is impossible, the end of the
+            // connection cancels the call, unless the thread has other calls there, for which it waits again.
             let state = &mut *state;
             let mut nobody = Context::from_waker(Waker::noop());
-            if !matches!(state.outgoing.poll_send(&mut nobody, &mut state.stream, free), Poll::Ready(Ok(())))
-            {
+            let sent = state.outgoing.poll_send(&mut nobody, &mut state.stream, free);
+            if !matches!(sent, Poll::Ready(Ok(()))) && state.calls.is_empty() {
                 state.end();
                 state.stream.close();
             }

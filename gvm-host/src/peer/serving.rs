@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 
 use super::callee::{Begun, Callee, Entered, Ran};
 use crate::base::error::{Code, Effect, Error, Result};
+use crate::base::spin::Spin;
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Call, Chunk, ModuleRef, Outcome};
@@ -52,6 +53,7 @@ pub async fn serve(callee: Arc<Callee>, mut transport: Transport) -> io::Result<
         kept: HashMap::new(),
         running: FuturesUnordered::new(),
         handles: HashMap::new(),
+        spin: Spin::default(),
     };
     gone.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await.unwrap_or(Ok(()))
 }
@@ -67,6 +69,7 @@ struct Serving {
     kept: HashMap<u64, Pass>,
     running: FuturesUnordered<Abortable<Running>>,
     handles: HashMap<u64, AbortHandle>,
+    spin: Spin,
 }
 
 type Running = Pin<Box<dyn Future<Output = (u64, Ran<Split>)> + Send>>;
@@ -130,9 +133,12 @@ impl Serving {
                 continue;
             }
             match self.incoming.poll_fill(cx, &mut self.stream)? {
-                Poll::Ready(true) => {}
+                Poll::Ready(true) => self.spin.happened(),
                 Poll::Ready(false) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.spin.look_again(cx);
+                    return Poll::Pending;
+                }
             }
         }
         cx.waker().wake_by_ref();
