@@ -99,7 +99,7 @@ impl Raw {
         store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         let instance = self.ready.instantiate_async(&mut store).await.unwrap();
-        let add = instance.get_func(&mut store, &self.add).unwrap();
+        let add = instance.get_func(&mut store, self.add).unwrap();
         (store, add)
     }
 

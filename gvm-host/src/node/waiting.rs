@@ -100,14 +100,13 @@ pub fn wait_for<T>(
         return Ok(Some(value));
     }
     Ok(this.runtime.block_on(async {
-        let mut spin = this.spin.borrow_mut();
         let mut alarm = most.map(|most| Box::pin(tokio::time::sleep(most)));
         poll_fn(|cx| {
             this.set_thread(cx.waker());
             loop {
                 this.nudge.asleep.store(false, Ordering::SeqCst);
                 if this.nudge.woken.load(Ordering::SeqCst) {
-                    spin.happened();
+                    this.spin.borrow_mut().happened();
                     if let Poll::Ready(value) = this.poll(workers, future.as_mut()) {
                         return Poll::Ready(Some(value));
                     }
@@ -123,7 +122,7 @@ pub fn wait_for<T>(
                 None => Poll::Pending,
             };
             if ended.is_pending() && this.awaits_outcomes() {
-                spin.look_again(cx);
+                this.spin.borrow_mut().look_again(cx);
             }
             ended
         })

@@ -295,7 +295,7 @@ impl State {
     fn take_frames(&mut self) -> io::Result<()> {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         loop {
-            let frame = match self.incoming.next()? {
+            let frame = match self.incoming.take()? {
                 Some(Arrived::Frame(frame)) => frame,
                 Some(Arrived::Parts(id, parts)) => {
                     if let Some(mut reply) = self.arriving.remove(&id) {

@@ -186,7 +186,7 @@ impl Serving {
             if self.outgoing.waiting_frames() >= BATCH {
                 return Ok(true);
             }
-            let (id, kind, parts, read) = match self.incoming.next()? {
+            let (id, kind, parts, read) = match self.incoming.take()? {
                 Some(Arrived::Frame(frame)) if frame.kind == Kind::Call => {
                     (frame.id, frame.kind, frame.parts, Some(frame.call()))
                 }

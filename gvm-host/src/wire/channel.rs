@@ -526,7 +526,7 @@ impl Incoming {
     ///
     /// # Errors
     /// `InvalidData` if it is not a frame, or too long.
-    pub fn next(&mut self) -> io::Result<Option<Arrived<'_>>> {
+    pub fn take(&mut self) -> io::Result<Option<Arrived<'_>>> {
         loop {
             if !self.take_chunk() {
                 return Ok(None);
@@ -642,7 +642,7 @@ mod tests {
         let mut calls = Vec::new();
         let mut large = HashMap::new();
         while calls.len() < count {
-            let (id, parts, (call, apart, has_input)) = match incoming.next().unwrap() {
+            let (id, parts, (call, apart, has_input)) = match incoming.take().unwrap() {
                 Some(Arrived::Frame(frame)) => (frame.id, frame.parts, frame.call().unwrap()),
                 Some(Arrived::Parts(id, parts)) => {
                     let large: Large = large.remove(&id).unwrap();
@@ -715,7 +715,7 @@ mod tests {
                 near.write_all(&bad).await.unwrap();
                 let mut incoming = Incoming::default();
                 assert!(poll_fn(|cx| incoming.poll_fill(cx, &mut far)).await.unwrap());
-                assert_eq!(incoming.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
+                assert_eq!(incoming.take().unwrap_err().kind(), io::ErrorKind::InvalidData);
             }
         });
     }
