@@ -12,8 +12,8 @@ use std::sync::Arc;
 use gvm_wire::node_capnp::streams;
 use tokio::runtime::Handle as Workers;
 
+use super::answers;
 use super::dialling::reach;
-use super::remote;
 use super::shelf::{Lent, Shelf};
 use super::tickets::{Opens, Tickets};
 use crate::base::error::{Code, Effect, Error, Result};
@@ -227,7 +227,7 @@ impl Bulk {
         let name = &self.other.name;
         let gone = |error| wire::error::from_capnp(error, &format!("node `{name}`"), Code::NodeDown);
         let answer = self.theirs.bulk_request().send().promise.await.map_err(gone)?;
-        let ticket = remote::read_ticket(name, answer.get().and_then(|answer| answer.get_ticket()))?;
+        let ticket = answers::read_ticket(name, answer.get().and_then(|answer| answer.get_ticket()))?;
         let (other, tls) = (self.other.clone(), self.tls.clone());
         let opening = threads::bulk()?.spawn(async move {
             let transport = reach(&other, &tls).await?;

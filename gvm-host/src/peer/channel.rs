@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::remote;
+use super::answers;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::{Hash, Name};
 use crate::base::value::{List, Value};
@@ -357,7 +357,7 @@ fn free(content: Content) {
 }
 
 fn lost(peer: &Name) -> Error {
-    remote::cut_off(peer, capnp::Error::disconnected("the connection was lost".into()))
+    answers::cut_off(peer, capnp::Error::disconnected("the connection was lost".into()))
 }
 
 /// A call that was sent. Dropping it cancels the call.

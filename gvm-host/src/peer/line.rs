@@ -11,10 +11,10 @@ use gvm_wire::node_capnp::session;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::answers;
 use super::calls::Calls;
 use super::channel::Channel;
 use super::dialling::reach;
-use super::remote;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::NodeInfo;
 use crate::base::threads;
@@ -64,7 +64,7 @@ impl Line {
                 let (session, name) = (session.clone(), name.clone());
                 tokio::task::spawn_local(async move {
                     tokio::select! {
-                        ticket = remote::channel_ticket(&session, &name) => drop(reply.send(ticket)),
+                        ticket = answers::channel_ticket(&session, &name) => drop(reply.send(ticket)),
                         () = reply.closed() => {}
                     }
                 });
@@ -150,7 +150,7 @@ impl Line {
             Ok(answered) => answered,
             Err(error) => return Outcome::failed(error),
         };
-        match remote::push_output(&output, chunks).await {
+        match answers::push_output(&output, chunks).await {
             Ok(()) => outcome,
             Err(error) => Outcome::failed(error),
         }

@@ -5,6 +5,7 @@
 //! (`node/runner.rs`), who makes them.
 
 pub mod accept;
+mod answers;
 pub mod bulk;
 pub mod callee;
 pub mod calls;

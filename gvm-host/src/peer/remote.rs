@@ -6,28 +6,18 @@
 
 use std::time::Duration;
 
-use gvm_wire::node_capnp::{described, done, session};
+use gvm_wire::node_capnp::{described, done};
 
+use super::answers::{cut_off, lost, push_output};
 use super::connected::Peer;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits::Limits;
 use crate::base::value::{FuncType, Value};
-use crate::call::streams::{Closed, Input, Output};
-use crate::call::{Call, Chunk, Outcome, Target};
+use crate::call::streams::{Input, Output};
+use crate::call::{Call, Outcome, Target};
 use crate::wire;
-use crate::wire::bulk::Ticket;
 use crate::wire::large::Large;
-
-/// The error of a lost connection: the request may have had effects.
-fn lost(node: &Name, error: capnp::Error) -> Error {
-    wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
-}
-
-/// The same error while a call ran; its context says so to a person.
-pub(super) fn cut_off(node: &Name, error: capnp::Error) -> Error {
-    lost(node, error).with_context("  it is unknown whether the call ran to its end")
-}
 
 /// Runs a call on the peer.
 pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Input>) -> Outcome {
@@ -54,45 +44,6 @@ pub async fn call(peer: &Peer, mut call: Call, output: Output, input: Option<Inp
         Ok(outcome)
     };
     read().await.unwrap_or_else(Outcome::failed)
-}
-
-/// Gives the output that came with an outcome to the caller.
-///
-/// # Errors
-/// `LIMIT_EXCEEDED` if it is more than the call may write.
-pub(super) async fn push_output(output: &Output, rest: Vec<Chunk>) -> Result<()> {
-    for chunk in rest {
-        match output.push(chunk).await {
-            // The reader of this stream knows that its output is lost; the other stream continues.
-            Ok(()) | Err(Closed::Failed(_)) => {}
-            Err(Closed::Limit(limit)) => {
-                let error = Error::new(Code::LimitExceeded, limit.to_string());
-                return Err(error.with_effect(Effect::RanAndFailed));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Requests a ticket for a channel of this session with `node`.
-///
-/// # Errors
-/// `NODE_DOWN`, `VERSION_MISMATCH`.
-pub(super) async fn channel_ticket(session: &session::Client, node: &Name) -> Result<Ticket> {
-    let answer = session.channel_request().send().promise.await;
-    let answer = answer.map_err(|error| lost(node, error))?;
-    read_ticket(node, answer.get().and_then(|answer| answer.get_ticket()))
-}
-
-/// Reads a ticket of `node`.
-///
-/// # Errors
-/// `NODE_DOWN`, `VERSION_MISMATCH`.
-pub(super) fn read_ticket(node: &Name, ticket: capnp::Result<capnp::data::Reader<'_>>) -> Result<Ticket> {
-    Ticket::try_from(ticket.map_err(|error| lost(node, error))?).map_err(|_| {
-        Error::new(Code::VersionMismatch, format!("node `{node}` did not send a valid ticket"))
-            .with_help(wire::error::SAME_RELEASE)
-    })
 }
 
 /// Fetches the large result of a call that has run there.
