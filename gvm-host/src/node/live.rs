@@ -120,7 +120,7 @@ pub struct Live {
     pub of: Option<Name>,
     /// The instance while no call runs in it, or the code that ended it. Waiting calls queue here in order.
     cell: tokio::sync::Mutex<Result<Instance, Code>>,
-    /// The call that runs in it, if it can make calls.
+    /// The call that runs in it. Its guest and whoever receives its output can make calls.
     running: Mutex<Option<Uuid>>,
 }
 
@@ -246,14 +246,14 @@ impl Live {
     }
 
     /// Runs `work` in the instance when it is this call's turn. If `work` fails after it began, or its future
-    /// is dropped, the instance is gone. `caller` is the id of this call if it can make calls itself.
+    /// is dropped, the instance is gone.
     ///
     /// # Errors
     /// Those of `work`; `INSTANCE_NOT_FOUND` if the instance is gone; `NOT_PERMITTED` if the call comes from
     /// a call that runs in the same instance.
     pub async fn enter<T>(
         &self,
-        caller: Option<Uuid>,
+        call: Uuid,
         above: &[Uuid],
         work: impl AsyncFnOnce(&mut Instance) -> Result<T>,
     ) -> Result<T> {
@@ -268,7 +268,7 @@ impl Live {
             Ok(cell) => cell,
             Err(_) => self.cell.lock().await,
         };
-        let mut turn = Turn { live: self, cell, is_caller: caller.is_some(), ends: Some(Code::Cancelled) };
+        let mut turn = Turn { live: self, cell, ends: Some(Code::Cancelled) };
         let instance = match &mut *turn.cell {
             Ok(instance) => instance,
             Err(why) => {
@@ -277,9 +277,7 @@ impl Live {
                 return Err(gone(why));
             }
         };
-        if caller.is_some() {
-            *lock(&self.running) = caller;
-        }
+        *lock(&self.running) = Some(call);
         let result = work(instance).await;
         turn.ends = match &result {
             Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
@@ -293,7 +291,6 @@ impl Live {
 struct Turn<'a> {
     live: &'a Live,
     cell: tokio::sync::MutexGuard<'a, Result<Instance, Code>>,
-    is_caller: bool,
     /// Why the instance is gone when the turn ends. If the call is dropped while it runs, the guest has stopped at an
     /// arbitrary point.
     ends: Option<Code>,
@@ -309,9 +306,7 @@ fn gone(why: Code) -> Error {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if self.is_caller {
-            lock(&self.live.running).take();
-        }
+        lock(&self.live.running).take();
         if let Some(why) = self.ends {
             *self.cell = Err(why);
         }

@@ -309,9 +309,7 @@ impl Runner {
                 Some(function) => arguments(call.args.take(), &function.ty, &call.target)?,
                 None => Vec::new(),
             };
-            // Only a guest with access to the network can make calls.
-            let caller = reach.is_some().then_some(call.id);
-            live.enter(caller, &call.above, async |instance| {
+            live.enter(call.id, &call.above, async |instance| {
                 instance.turn(stdio.take(), &limits, reach)?;
                 instance.call(entry, values, &limits).await
             })
