@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: runtimes, started on first use. Must not know: what runs on them.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -59,9 +59,31 @@ fn once(
     threads: impl FnOnce() -> Builder,
     what: &str,
 ) -> Result<&'static Runtime> {
+    /// One thread makes a runtime, because a task that lost a race could not drop its own.
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(made) = place.get() {
+        return Ok(made);
+    }
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(made) = place.get() {
         return Ok(made);
     }
     let made = threads().build().map_err(|error| Error::io(what, error))?;
     Ok(place.get_or_init(|| made))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_race_for_the_first_use_all_get_it() {
+        let workers = workers().unwrap();
+        workers.block_on(async {
+            let racing = (0..16).map(|_| tokio::spawn(async { rpc().is_ok() && bulk().is_ok() }));
+            for raced in racing.collect::<Vec<_>>() {
+                assert!(raced.await.unwrap());
+            }
+        });
+    }
 }
