@@ -64,7 +64,7 @@ pub fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes as many bytes as the stream takes without waiting for a reader, and returns their number. The error of a
-/// stream that takes none is that of [`write`].
+/// stream that takes none is that of [`write()`].
 pub fn write_now(stream: Stream, bytes: &[u8]) -> usize {
     let Ok(_writing) = WRITING[stream as usize].try_lock() else { return 0 };
     match stream {
