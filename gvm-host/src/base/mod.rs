@@ -15,6 +15,7 @@ pub mod json;
 pub mod key;
 pub mod limits;
 pub mod near;
+pub mod once;
 pub mod process;
 pub mod quote;
 pub mod sanitize;

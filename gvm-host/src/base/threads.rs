@@ -1,19 +1,18 @@
 //! The threads that all nodes of this process share.
 //!
-//! In: nothing. Out: runtimes, started on first use. Must not know: what runs on them.
-
-use std::sync::{Mutex, OnceLock, PoisonError};
+//! In: nothing; values to drop. Out: runtimes, started on first use. Must not know: what runs on them.
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::{Error, Result};
+use super::once::Once;
 
 /// Returns the thread that transfers large values between nodes. All nodes of this process share it.
 ///
 /// # Errors
 /// `INTERNAL` if the system cannot start a thread.
 pub fn bulk() -> Result<&'static Runtime> {
-    static BULK: OnceLock<Runtime> = OnceLock::new();
+    static BULK: Once<Runtime> = Once::new();
     let threads = || {
         let mut threads = Builder::new_multi_thread();
         threads.worker_threads(1).thread_name("gvm-bulk").enable_all();
@@ -22,13 +21,21 @@ pub fn bulk() -> Result<&'static Runtime> {
     once(&BULK, threads, "cannot start the thread for large values")
 }
 
+/// Drops a value that may be large on the thread for large values, because to free much memory takes milliseconds.
+pub fn drop_aside(value: impl Send + 'static) {
+    match bulk() {
+        Ok(thread) => drop(thread.spawn(async move { drop(value) })),
+        Err(_) => drop(value),
+    }
+}
+
 /// Returns the threads that serve the calls of other nodes, and the calls of asynchronous callers on other nodes. All
 /// nodes of this process share them. There is one for each two processors, because the guests run on the others.
 ///
 /// # Errors
 /// `INTERNAL` if the system cannot start threads.
 pub fn rpc() -> Result<&'static Runtime> {
-    static RPC: OnceLock<Runtime> = OnceLock::new();
+    static RPC: Once<Runtime> = Once::new();
     let threads = || {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut threads = Builder::new_multi_thread();
@@ -45,7 +52,7 @@ pub fn rpc() -> Result<&'static Runtime> {
 /// # Errors
 /// `INTERNAL` if the system cannot start threads.
 pub fn workers() -> Result<&'static Runtime> {
-    static WORKERS: OnceLock<Runtime> = OnceLock::new();
+    static WORKERS: Once<Runtime> = Once::new();
     let threads = || {
         let mut threads = Builder::new_multi_thread();
         threads.thread_name("gvm-worker").enable_all();
@@ -55,21 +62,11 @@ pub fn workers() -> Result<&'static Runtime> {
 }
 
 fn once(
-    place: &'static OnceLock<Runtime>,
+    place: &'static Once<Runtime>,
     threads: impl FnOnce() -> Builder,
     what: &str,
 ) -> Result<&'static Runtime> {
-    /// One thread makes a runtime, because a task that lost a race could not drop its own.
-    static MAKING: Mutex<()> = Mutex::new(());
-    if let Some(made) = place.get() {
-        return Ok(made);
-    }
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(made) = place.get() {
-        return Ok(made);
-    }
-    let made = threads().build().map_err(|error| Error::io(what, error))?;
-    Ok(place.get_or_init(|| made))
+    place.get_or_make(|| threads().build().map_err(|error| Error::io(what, error)))
 }
 
 #[cfg(test)]

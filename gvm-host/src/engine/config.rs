@@ -12,6 +12,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::base::error::{Error, Result};
 use crate::base::limits;
+use crate::base::once::Once;
 
 /// A kind of engine: how its instances get memory, and whether its code counts fuel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,14 +43,12 @@ pub(super) struct Clocked {
 impl Clocked {
     /// Returns the process's engine of this kind, and starts it if needed.
     pub fn get(kind: Kind) -> Result<&'static Clocked> {
-        static ENGINES: [OnceLock<Clocked>; 6] = [const { OnceLock::new() }; 6];
-        let slot = &ENGINES[kind.slots as usize * 2 + usize::from(kind.fuel)];
-        if let Some(clocked) = slot.get() {
-            return Ok(clocked);
-        }
-        let engine = make(kind)?;
-        let ticker = Ticker::start(engine.clone())?;
-        Ok(slot.get_or_init(|| Clocked { engine, ticker }))
+        static ENGINES: [Once<Clocked>; 6] = [const { Once::new() }; 6];
+        ENGINES[kind.slots as usize * 2 + usize::from(kind.fuel)].get_or_make(|| {
+            let engine = make(kind)?;
+            let ticker = Ticker::start(engine.clone())?;
+            Ok(Clocked { engine, ticker })
+        })
     }
 
     /// Keeps the epoch advancing until the guard is dropped.

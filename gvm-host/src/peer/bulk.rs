@@ -132,14 +132,8 @@ impl Bulk {
     pub async fn complete_module(&self, target: &mut Target, apart: Option<Blob>) -> Result<()> {
         let Some(blob) = apart else { return Ok(()) };
         check_size("a module", blob.bytes, limits::MODULE_BYTES)?;
-        match self.fetch(&[blob]).await?.pop() {
-            Some(List::U8(bytes)) => target.module = ModuleRef::Bytes(bytes.into()),
-            _ => {
-                return Err(Error::new(
-                    Code::BadArguments,
-                    "the module that came with the call has no bytes",
-                ));
-            }
+        for part in self.fetch(&[blob]).await? {
+            target.module = large::module(part)?;
         }
         Ok(())
     }
@@ -164,10 +158,7 @@ impl Bulk {
     /// # Errors
     /// Those of [`Bulk::complete`].
     pub async fn result(&self, large: Large) -> Result<Value> {
-        match self.fetch_large("a result", large).await? {
-            Args::Values(mut values) if values.len() == 1 => Ok(values.remove(0)),
-            _ => Err(Error::new(Code::BadArguments, "the other side sent a result that is not one value")),
-        }
+        large::one_value(self.fetch_large("a result", large).await?)
     }
 
     /// Issues a ticket for the other side.

@@ -22,7 +22,7 @@ use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Args, Call, Chunk, ModuleBytes, ModuleRef, Outcome};
 use crate::wire::call::{Apart, check_size};
-use crate::wire::channel::{Arrived, Incoming, Kind, Outgoing, Parts, TURN, padded};
+use crate::wire::channel::{Arrived, Incoming, Kind, Outgoing, Parts, TURN, invalid, padded};
 use crate::wire::large::{self, Content, Large};
 use crate::wire::transport::Transport;
 use crate::wire::value::exceeds;
@@ -170,13 +170,7 @@ impl Channel {
         };
         let Reply { mut outcome, large, parts, output } = reply;
         if let Some(large) = large {
-            let value = match large.arrived(parts) {
-                Ok(Args::Values(mut values)) if values.len() == 1 => Ok(values.pop()),
-                Ok(_) => {
-                    Err(Error::new(Code::BadArguments, "the other side sent a result that is not one value"))
-                }
-                Err(error) => Err(error),
-            };
+            let value = large.arrived(parts).and_then(large::one_value).map(Some);
             outcome.result = value.map_err(|error| error.with_effect(Effect::RanAndFailed));
         }
         Ok((outcome, output))
@@ -192,7 +186,8 @@ impl Channel {
         let is_known = self.state().modules.contains(&module.hash());
         if is_known {
             let reply = self.send(request.clone(), has_input)?.await?;
-            let missing = |error: &Error| error.code() == Code::ModuleNotFound;
+            let missing =
+                |error: &Error| error.code() == Code::ModuleNotFound && error.effect() == Effect::NotStarted;
             if !reply.outcome.result.as_ref().is_err_and(missing) {
                 return Ok(reply);
             }
@@ -270,7 +265,7 @@ impl State {
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..TURN {
             // What cannot be sent yet is sent when the other side has read more.
-            let _ = self.outgoing.poll_send(cx, &mut self.stream, free)?;
+            let _ = self.outgoing.poll_send(cx, &mut self.stream, threads::drop_aside)?;
             self.take_frames()?;
             match self.incoming.poll_fill(cx, &mut self.stream)? {
                 Poll::Ready(true) => {}
@@ -293,7 +288,6 @@ impl State {
 
     /// Takes what has arrived.
     fn take_frames(&mut self) -> io::Result<()> {
-        let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         loop {
             let frame = match self.incoming.take()? {
                 Some(Arrived::Frame(frame)) => frame,
@@ -346,13 +340,6 @@ impl State {
         if let Slot::Waits(waker) = std::mem::replace(slot, Slot::Done(reply)) {
             waker.into_iter().for_each(Waker::wake);
         }
-    }
-}
-
-/// Frees a part that has been sent. It may be large, and to free much memory takes long.
-fn free(content: Content) {
-    if let Ok(thread) = threads::bulk() {
-        thread.spawn(async move { drop(content) });
     }
 }
 
@@ -417,7 +404,7 @@ impl Drop for InFlight {
             // connection cancels the call, unless the thread has other calls there, for which it waits again.
             let state = &mut *state;
             let mut nobody = Context::from_waker(Waker::noop());
-            let sent = state.outgoing.poll_send(&mut nobody, &mut state.stream, free);
+            let sent = state.outgoing.poll_send(&mut nobody, &mut state.stream, threads::drop_aside);
             if !matches!(sent, Poll::Ready(Ok(()))) && state.calls.is_empty() {
                 state.end();
                 state.stream.close();

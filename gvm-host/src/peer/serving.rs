@@ -19,11 +19,11 @@ use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::spin::Spin;
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
-use crate::call::{Call, Chunk, ModuleRef, Outcome};
+use crate::call::{Call, Chunk, Outcome};
 use crate::wire::call::{Apart, check_size};
 use crate::wire::channel::{self, Arrived, Incoming, Kind, Outgoing, Parts};
 use crate::wire::gate::Pass;
-use crate::wire::large::{self, Blob, Content, Large};
+use crate::wire::large::{self, Blob, Large};
 use crate::wire::transport::Transport;
 use crate::wire::value::exceeds;
 
@@ -106,23 +106,12 @@ fn split(mut outcome: Outcome) -> Split {
     }
 }
 
-fn invalid(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-/// Frees a part that has been sent. It may be large, and to free much memory takes long.
-fn free(content: Content) {
-    if let Ok(thread) = threads::bulk() {
-        thread.spawn(async move { drop(content) });
-    }
-}
-
 impl Serving {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..channel::TURN {
             let more = self.take_frames()?;
             self.collect(cx);
-            let sent = self.outgoing.poll_send(cx, &mut self.stream, free)?;
+            let sent = self.outgoing.poll_send(cx, &mut self.stream, threads::drop_aside)?;
             if !self.kept.is_empty() {
                 self.kept.retain(|id, _| self.outgoing.has_parts(*id));
             }
@@ -186,38 +175,37 @@ impl Serving {
             if self.outgoing.waiting_frames() >= BATCH {
                 return Ok(true);
             }
-            let (id, kind, parts, read) = match self.incoming.take()? {
-                Some(Arrived::Frame(frame)) if frame.kind == Kind::Call => {
-                    (frame.id, frame.kind, frame.parts, Some(frame.call()))
-                }
-                Some(Arrived::Frame(frame)) => (frame.id, frame.kind, frame.parts, None),
-                Some(Arrived::Parts(id, parts)) => {
-                    self.arrived(id, parts)?;
-                    continue;
-                }
+            match self.incoming.take()? {
                 None => return Ok(false),
-            };
-            match (kind, read) {
-                (Kind::Call, Some(read)) => {
-                    if self.handles.contains_key(&id) || self.arriving.contains_key(&id) {
-                        return Err(invalid("two calls have the same id"));
+                Some(Arrived::Parts(id, parts)) => self.arrived(id, parts)?,
+                Some(Arrived::Frame(frame)) => match frame.kind {
+                    Kind::Call => {
+                        let (id, parts, read) = (frame.id, frame.parts, frame.call());
+                        self.take_call(id, parts, read)?;
                     }
-                    self.take_call(id, parts, read)?;
-                }
-                (Kind::Cancel, _) => {
-                    self.arriving.remove(&id);
-                    self.incoming.forget(id);
-                    self.outgoing.drop_parts(id);
-                    if let Some(handle) = self.handles.remove(&id) {
-                        handle.abort();
+                    Kind::Cancel => {
+                        let id = frame.id;
+                        self.cancel(id);
                     }
-                }
-                _ => return Err(invalid("the calling side sent an outcome")),
+                    _ => return Err(channel::invalid("the calling side sent an outcome")),
+                },
             }
         }
     }
 
+    fn cancel(&mut self, id: u64) {
+        self.arriving.remove(&id);
+        self.incoming.forget(id);
+        self.outgoing.drop_parts(id);
+        if let Some(handle) = self.handles.remove(&id) {
+            handle.abort();
+        }
+    }
+
     fn take_call(&mut self, id: u64, parts: u64, read: Result<(Call, Apart, bool)>) -> io::Result<()> {
+        if self.handles.contains_key(&id) || self.arriving.contains_key(&id) {
+            return Err(channel::invalid("two calls have the same id"));
+        }
         let entered = read.and_then(|(mut call, apart, has_input)| {
             let entered = self.callee.enter(&mut call)?;
             Ok((call, apart, has_input, entered))
@@ -230,7 +218,7 @@ impl Serving {
             Ok((call, apart, has_input, entered)) => {
                 let blobs = blobs(&apart);
                 if channel::padded(&blobs) != Some(parts) {
-                    return Err(invalid("the parts of a call do not have the announced length"));
+                    return Err(channel::invalid("the parts of a call do not have the announced length"));
                 }
                 match self.rooms(&apart, &blobs) {
                     Ok((rooms, bytes)) => {
@@ -271,18 +259,11 @@ impl Serving {
     /// Begins the call whose parts have arrived.
     fn arrived(&mut self, id: u64, mut parts: Vec<List>) -> io::Result<()> {
         let Some(Arriving { call, apart, has_input, entered, bytes }) = self.arriving.remove(&id) else {
-            return Err(invalid("parts arrived without a call"));
+            return Err(channel::invalid("parts arrived without a call"));
         };
         let complete = move |mut call: Call| {
-            let module = apart.module.and_then(|_| parts.pop());
-            if let Some(module) = module {
-                let List::U8(module) = module else {
-                    return Err(Error::new(
-                        Code::BadArguments,
-                        "the module that came with the call has no bytes",
-                    ));
-                };
-                call.target.module = ModuleRef::Bytes(module.into());
+            if let Some(module) = apart.module.and_then(|_| parts.pop()) {
+                call.target.module = large::module(module)?;
             }
             if let Some(large) = apart.args {
                 call.args = large.arrived(parts)?;

@@ -96,7 +96,8 @@ impl Kind {
     }
 }
 
-fn invalid(why: &'static str) -> io::Error {
+/// Returns the error of a side that breaks the protocol.
+pub fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 

@@ -18,7 +18,7 @@ use super::value::{self, Parts};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 use crate::base::value::{List, Value};
-use crate::call::Args;
+use crate::call::{Args, ModuleRef};
 
 /// How deep a shape may nest, in pointers: as deep as the messages of a session.
 const NESTING: i32 = 512;
@@ -193,6 +193,28 @@ impl Large {
                 _ => Err(Error::new(Code::BadArguments, "the other side sent a large value without a shape")),
             },
         }
+    }
+}
+
+/// Returns the value of a result that was rebuilt.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` if it is not one value.
+pub fn one_value(rebuilt: Args) -> Result<Value> {
+    match rebuilt {
+        Args::Values(mut values) if values.len() == 1 => Ok(values.remove(0)),
+        _ => Err(Error::new(Code::BadArguments, "the other side sent a result that is not one value")),
+    }
+}
+
+/// Returns the module whose bytes arrived as a part of a call.
+///
+/// # Errors
+/// `BAD_ARGUMENTS` if the part has other elements.
+pub fn module(part: List) -> Result<ModuleRef> {
+    match part {
+        List::U8(bytes) => Ok(ModuleRef::Bytes(bytes.into())),
+        _ => Err(Error::new(Code::BadArguments, "the module that came with the call has no bytes")),
     }
 }
 
