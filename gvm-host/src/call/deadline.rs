@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use crate::base::error::{Code, Effect, Error, Result};
 
-/// Stops work that is not done `timeout` after `began`. `effect` tells how far the call has come.
+/// Stops work that is not done `timeout` after `began`; `None` is now. `effect` tells how far the call has come.
 ///
 /// # Errors
 /// Those of the work; `TIMEOUT`.
 pub async fn in_time<T>(
     timeout: Option<Duration>,
-    began: Instant,
+    began: Option<Instant>,
     effect: Effect,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let Some(most) = timeout else { return work.await };
-    match tokio::time::timeout(most.saturating_sub(began.elapsed()), work).await {
+    let left = most.saturating_sub(began.map_or(Duration::ZERO, |began| began.elapsed()));
+    match tokio::time::timeout(left, work).await {
         Ok(ended) => ended,
         Err(_) => {
             let what = match effect {

@@ -11,7 +11,6 @@ pub mod streams;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -210,14 +209,12 @@ pub struct Outcome {
     pub result: Result<Option<Value>, Error>,
     /// The type of the value, if the call asked for it.
     pub ty: Option<Type>,
-    /// How long the call took on the node that ran it.
-    pub elapsed: Duration,
 }
 
 impl Outcome {
     /// Returns the outcome of a call that failed.
     pub fn failed(error: Error) -> Outcome {
-        Outcome { result: Err(error), ty: None, elapsed: Duration::ZERO }
+        Outcome { result: Err(error), ty: None }
     }
 }
 

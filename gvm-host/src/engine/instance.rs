@@ -4,6 +4,7 @@
 //! stopped. A trap leaves the store unusable, so an instance that failed is never used again. Must not know: the
 //! caller, and the node it comes from.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::component::TypedFunc;
@@ -53,7 +54,7 @@ pub struct Setup<'a> {
     pub stdio: Stdio,
     pub argv: &'a [&'a str],
     /// Access to the network of nodes, if it is granted.
-    pub reach: Option<NetworkAccess>,
+    pub reach: Option<Box<NetworkAccess>>,
 }
 
 impl Instance {
@@ -85,29 +86,41 @@ impl Instance {
         }
     }
 
-    /// Prepares the next call: its streams, its fuel, and its access to the network of nodes.
+    /// Prepares the next call: its streams, its fuel, and its access to the network of nodes. Takes the pipes out of
+    /// `stdio`, and leaves those of the call before.
     ///
     /// # Errors
     /// `INTERNAL` if the limits include fuel and the engine does not count it.
-    pub fn turn(&mut self, stdio: Stdio, limits: &Limits, reach: Option<NetworkAccess>) -> Result<()> {
+    pub fn turn(
+        &mut self,
+        stdio: &mut Stdio,
+        limits: &Limits,
+        reach: Option<Box<NetworkAccess>>,
+    ) -> Result<()> {
         self.store.data_mut().turn(reach);
-        self.outlet.turn(stdio.output, stdio.input);
+        self.outlet.turn(&mut stdio.output, &mut stdio.input);
         match limits.fuel {
             Some(fuel) => self.store.set_fuel(fuel).map_err(|error| Error::internal(format!("{error:#}"))),
             None => Ok(()),
         }
     }
 
-    /// Runs an entry to its end. The caller must not use the instance again after an error, or after it dropped a
-    /// call.
+    /// Runs an entry to its end, and takes the arguments out of `args`. The caller must not use the instance again after
+    /// an error, or after it dropped a call.
     ///
     /// # Errors
     /// `BAD_ARGUMENTS` before it starts; `TRAP`, `GUEST_EXIT` and `LIMIT_EXCEEDED` after.
-    pub async fn call(&mut self, entry: Entry, args: Vec<Value>, limits: &Limits) -> Result<Option<Value>> {
+    pub async fn call(
+        &mut self,
+        entry: Entry,
+        args: &mut Vec<Value>,
+        limits: &Limits,
+    ) -> Result<Option<Value>> {
         let _ticking = self.module.clocked.tick();
         let ran = match entry {
-            Entry::Main => self.run_main().await,
-            Entry::Function(place) => self.run_function(place, args).await,
+            Entry::Main => pin!(self.run_main()).await,
+            // Pinned where it is made, here and elsewhere on the path of a call: it has 4 KiB, and `await` would move it.
+            Entry::Function(place) => pin!(self.run_function(place, args)).await,
         };
         match ran {
             Ok(value) => Ok(value),
@@ -153,7 +166,7 @@ impl Instance {
         }
     }
 
-    async fn run_function(&mut self, place: usize, args: Vec<Value>) -> Result<Option<Value>, Stop> {
+    async fn run_function(&mut self, place: usize, args: &mut Vec<Value>) -> Result<Option<Value>, Stop> {
         let callee = match self.known[place % KNOWN] {
             Some((known, callee)) if known == place => callee,
             _ => {
@@ -165,13 +178,14 @@ impl Instance {
         };
         match callee {
             Callee::Core(callee, results) => {
-                let params = types::to_core(&args).map_err(Stop::Ours)?;
+                let params = types::to_core(args).map_err(Stop::Ours)?;
                 let mut results = vec![Val::I32(0); results];
                 callee.call_async(&mut self.store, &params, &mut results).await?;
                 types::from_core(&results).map_err(Stop::Ours)
             }
             Callee::Component(callee) => {
-                Ok(callee.call_async(&mut self.store, canonical::Args(args)).await?.0)
+                let args = canonical::Args(std::mem::take(args));
+                Ok(pin!(callee.call_async(&mut self.store, args)).await?.0)
             }
         }
     }
@@ -220,7 +234,7 @@ impl Stop {
 
 async fn instantiate(module: &Module, store: &mut Store<State>) -> Result<Body, Stop> {
     match &module.linked {
-        Linked::Component(linked) => Ok(Body::Component(linked.instantiate_async(&mut *store).await?)),
+        Linked::Component(linked) => Ok(Body::Component(pin!(linked.instantiate_async(&mut *store)).await?)),
         Linked::Core(linked) => {
             let instance = linked.instantiate_async(&mut *store).await?;
             // A reactor initializes itself here. A command has `_start` instead, which is its main.

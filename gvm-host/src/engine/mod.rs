@@ -21,7 +21,7 @@ pub mod types;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::FutureExt;
@@ -228,7 +228,7 @@ impl Engine {
     /// # Errors
     /// Those of its start code; `OVERLOADED` if the process has no room for another instance.
     pub async fn instantiate(&self, module: Arc<Module>, setup: Setup<'_>) -> Result<Instance> {
-        Instance::create(module, setup).await
+        pin!(Instance::create(module, setup)).await
     }
 
     /// Runs one call on a fresh instance, so calls share no state. Dropping the future stops the guest; the caller
@@ -240,11 +240,11 @@ impl Engine {
         &self,
         module: Arc<Module>,
         entry: Entry,
-        args: Vec<Value>,
+        mut args: Vec<Value>,
         setup: Setup<'_>,
     ) -> Result<Option<Value>> {
         let limits = setup.limits;
-        let mut instance = match (self.instantiate(module, setup).await, entry) {
+        let mut instance = match (pin!(self.instantiate(module, setup)).await, entry) {
             (Ok(instance), _) => instance,
             // A program may exit before its main starts.
             (Err(error), Entry::Main) if error.code() == Code::GuestExit && error.exit() == Some(0) => {
@@ -252,7 +252,7 @@ impl Engine {
             }
             (Err(error), _) => return Err(error),
         };
-        instance.call(entry, args, &limits).await
+        pin!(instance.call(entry, &mut args, &limits)).await
     }
 }
 

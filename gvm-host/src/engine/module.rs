@@ -4,6 +4,7 @@
 //! (`instance.rs`). Every call that runs the module shares it. Only the record of how fast its functions ran
 //! changes. Must not know: where the module came from, and the caller.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -239,6 +240,12 @@ impl Function {
         self.speed.is_fast()
     }
 
+    /// Whether the next run is to be measured. Reading the clock takes a tenth of the time of a small call, so only some
+    /// runs of a fast function are.
+    pub fn is_measured(&self) -> bool {
+        !self.is_fast() || is_due()
+    }
+
     /// Records how long a run took, including instantiation.
     pub fn ran(&self, took: Duration) {
         self.speed.ran(took);
@@ -283,6 +290,18 @@ impl Speed {
             self.0.store(after.max(1), Ordering::Relaxed);
         }
     }
+}
+
+/// How many runs of fast functions pass on a thread between two that are measured.
+const UNMEASURED: u32 = 7;
+
+fn is_due() -> bool {
+    thread_local! {
+        static SINCE: Cell<u32> = const { Cell::new(0) };
+    }
+    let since = SINCE.get();
+    SINCE.set(if since == UNMEASURED { 0 } else { since + 1 });
+    since == UNMEASURED
 }
 
 fn is_run(interface: &str) -> bool {

@@ -38,10 +38,11 @@ impl Outlet {
         Outlet(Arc::new(Mutex::new((output, input))))
     }
 
-    /// Switches to the pipes of another call.
-    pub fn turn(&self, output: Output, input: Option<Input>) {
-        let before = std::mem::replace(&mut *lock(&self.0), (output, input));
-        drop(before);
+    /// Swaps the pipes with those of another call.
+    pub fn turn(&self, output: &mut Output, input: &mut Option<Input>) {
+        let mut pipes = lock(&self.0);
+        std::mem::swap(&mut pipes.0, output);
+        std::mem::swap(&mut pipes.1, input);
     }
 
     fn output(&self) -> Output {

@@ -18,7 +18,7 @@ use crate::base::limits;
 pub struct State {
     wasi: WasiP1Ctx,
     /// Access to the network of nodes, if it is granted.
-    reach: Option<NetworkAccess>,
+    reach: Option<Box<NetworkAccess>>,
     /// The addresses that sockets may use.
     net: Net,
     /// The open listings of a guest of preview 1.
@@ -28,13 +28,13 @@ pub struct State {
 
 impl State {
     /// Creates the state of an instance that may use `most` bytes of memory.
-    pub(crate) fn new(wasi: WasiP1Ctx, reach: Option<NetworkAccess>, net: Net, most: u64) -> State {
+    pub(crate) fn new(wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, net: Net, most: u64) -> State {
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
         State { wasi, reach, net, listings: Listings::default(), limiter }
     }
 
     /// Sets the access to the network of nodes for the next call.
-    pub(crate) fn turn(&mut self, reach: Option<NetworkAccess>) {
+    pub(crate) fn turn(&mut self, reach: Option<Box<NetworkAccess>>) {
         self.reach = reach;
     }
 
@@ -55,7 +55,7 @@ impl State {
     /// # Errors
     /// `NOT_PERMITTED` if the guest's node does not grant it.
     pub(crate) fn reach(&self) -> Result<&NetworkAccess> {
-        self.reach.as_ref().ok_or_else(|| {
+        self.reach.as_deref().ok_or_else(|| {
             let message = format!("the module uses `{INTERFACE}`, which its node does not grant");
             Error::new(Code::NotPermitted, message).with_help("start that node with `--grant nodes`")
         })

@@ -3,6 +3,7 @@
 //! In: calls and requests, from any thread. Out: futures of their results. Must not know: capnp, sockets.
 //! Local calls run on the thread that polls their future; requests to other nodes go to the node's thread.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -205,15 +206,27 @@ impl Handle {
 
     /// Runs a call on a connected node, or here if `node` is `None` or this node's own name. A call of a module
     /// runs on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the future cancels the call.
-    pub async fn run(&self, node: Option<Name>, mut call: Call, mut stdio: Stdio) -> Outcome {
-        let Some(node) = node.filter(|node| *node != self.0.info.name) else {
-            return self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio).await;
-        };
+    pub fn run(
+        &self,
+        node: Option<Name>,
+        mut call: Call,
+        mut stdio: Stdio,
+    ) -> impl Future<Output = Outcome> + Send + use<'_> {
+        // The block uses the parameters where they are. An `async fn` would copy them, which takes time.
+        async move {
+            match node {
+                // In a box, so that calls that run here do not carry its state.
+                Some(node) if node != self.0.info.name => Box::pin(self.run_on(node, call, stdio)).await,
+                _ => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
+            }
+        }
+    }
+
+    async fn run_on(&self, node: Name, mut call: Call, stdio: Stdio) -> Outcome {
         // The limits of this node also apply to its calls on other nodes.
         call.limits = self.0.runner.limits().narrow(call.limits);
         let timeout = call.limits.timeout;
-        // In a box, so that calls that run here do not carry its state.
-        let running = Box::pin(self.run_there(node, call, stdio));
+        let running = self.run_there(node, call, stdio);
         let outcome = match timeout {
             None => running.await,
             Some(most) => tokio::time::timeout(most + GRACE, running)

@@ -6,6 +6,7 @@
 //! cancelled while it ran.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
@@ -121,7 +122,25 @@ pub struct Live {
     /// The instance while no call runs in it, or the code that ended it. Waiting calls queue here in order.
     cell: tokio::sync::Mutex<Result<Instance, Code>>,
     /// The call that runs in it. Its guest and whoever receives its output can make calls.
-    running: Mutex<Option<Uuid>>,
+    running: Running,
+}
+
+/// The id of the call that runs in an instance, in two halves; zero if none does. A reader can see the halves of two
+/// calls, which together are the id of no call. A call that runs during the whole read is always seen.
+#[derive(Default)]
+struct Running([AtomicU64; 2]);
+
+impl Running {
+    fn set(&self, call: Uuid) {
+        let (high, low) = call.as_u64_pair();
+        self.0[0].store(high, Ordering::Relaxed);
+        self.0[1].store(low, Ordering::Relaxed);
+    }
+
+    fn is_in(&self, calls: &[Uuid]) -> bool {
+        let halves = self.0.each_ref().map(|half| half.load(Ordering::Relaxed));
+        calls.contains(&Uuid::from_u64_pair(halves[0], halves[1]))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -215,7 +234,7 @@ impl Reserved {
             Some(slot) if slot.is_marked(&self.mark) => {
                 let cell = tokio::sync::Mutex::new(Ok(instance));
                 let (title, of) = (from.to_string(), from.name().cloned());
-                *slot = Slot::Live(Arc::new(Live { module, title, of, cell, running: Mutex::default() }));
+                *slot = Slot::Live(Arc::new(Live { module, title, of, cell, running: Running::default() }));
                 Ok(())
             }
             _ => Err(Error::new(Code::Cancelled, "the instance was dropped while it was made")
@@ -245,20 +264,12 @@ impl Live {
         self.cell.try_lock().is_ok()
     }
 
-    /// Runs `work` in the instance when it is this call's turn. If `work` fails after it began, or its future
-    /// is dropped, the instance is gone.
+    /// Waits until it is this call's turn in the instance.
     ///
     /// # Errors
-    /// Those of `work`; `INSTANCE_NOT_FOUND` if the instance is gone; `NOT_PERMITTED` if the call comes from
-    /// a call that runs in the same instance.
-    pub async fn enter<T>(
-        &self,
-        call: Uuid,
-        above: &[Uuid],
-        work: impl AsyncFnOnce(&mut Instance) -> Result<T>,
-    ) -> Result<T> {
-        let own = || lock(&self.running).is_some_and(|running| above.contains(&running));
-        if !above.is_empty() && own() {
+    /// `NOT_PERMITTED` if the call comes from a call that runs in the same instance.
+    pub async fn enter(&self, call: Uuid, above: &[Uuid]) -> Result<Turn<'_>> {
+        if !above.is_empty() && self.running.is_in(above) {
             return Err(Error::new(
                 Code::NotPermitted,
                 "the call comes from a call in the same instance and would wait for itself",
@@ -268,32 +279,42 @@ impl Live {
             Ok(cell) => cell,
             Err(_) => self.cell.lock().await,
         };
-        let mut turn = Turn { live: self, cell, ends: Some(Code::Cancelled) };
-        let instance = match &mut *turn.cell {
-            Ok(instance) => instance,
-            Err(why) => {
-                let why = *why;
-                turn.ends = None;
-                return Err(gone(why));
-            }
-        };
-        *lock(&self.running) = Some(call);
-        let result = work(instance).await;
-        turn.ends = match &result {
-            Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
-            _ => None,
-        };
-        result
+        self.running.set(call);
+        Ok(Turn { live: self, cell, ends: None })
     }
 }
 
-/// The turn of a call in an instance.
-struct Turn<'a> {
+/// The turn of a call in an instance. It ends when this is dropped.
+pub struct Turn<'a> {
     live: &'a Live,
     cell: tokio::sync::MutexGuard<'a, Result<Instance, Code>>,
-    /// Why the instance is gone when the turn ends. If the call is dropped while it runs, the guest has stopped at an
-    /// arbitrary point.
+    /// Why the instance is gone when the turn ends.
     ends: Option<Code>,
+}
+
+impl Turn<'_> {
+    /// Returns the instance, which is gone after the turn unless [`Turn::returned`] tells otherwise: if the call is
+    /// dropped while it runs, the guest has stopped at an arbitrary point.
+    ///
+    /// # Errors
+    /// `INSTANCE_NOT_FOUND` if the instance is gone.
+    pub fn begin(&mut self) -> Result<&mut Instance> {
+        match &mut *self.cell {
+            Ok(instance) => {
+                self.ends = Some(Code::Cancelled);
+                Ok(instance)
+            }
+            Err(why) => Err(gone(*why)),
+        }
+    }
+
+    /// Records how the call ended. The instance is gone if the call failed after it began.
+    pub fn returned<T>(&mut self, result: &Result<T>) {
+        self.ends = match result {
+            Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
+            _ => None,
+        };
+    }
 }
 
 fn gone(why: Code) -> Error {
@@ -306,7 +327,7 @@ fn gone(why: Code) -> Error {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(&self.live.running).take();
+        self.live.running.set(Uuid::nil());
         if let Some(why) = self.ends {
             *self.cell = Err(why);
         }

@@ -89,15 +89,22 @@ impl Runner {
         let _ = self.0.network.set(network);
     }
 
-    /// Returns the network access of the guest of a call that began at `began`.
-    fn reach(&self, call: &Call, stdio: &Stdio, limits: &Limits, began: Instant) -> Option<NetworkAccess> {
+    /// Returns the network access of the guest of a call that began at `began`; `None` is now.
+    fn reach(
+        &self,
+        call: &Call,
+        stdio: &Stdio,
+        limits: &Limits,
+        began: Option<Instant>,
+    ) -> Option<Box<NetworkAccess>> {
         if !self.0.grants.nodes {
             return None;
         }
         let network = self.0.network.get()?.clone();
         let above = call.above.iter().copied().chain([call.id]).collect();
-        let deadline = limits.timeout.and_then(|most| began.checked_add(most));
-        Some(NetworkAccess { network, within: Within { above, output: stdio.output.clone(), deadline } })
+        let deadline = limits.timeout.and_then(|most| began.unwrap_or_else(Instant::now).checked_add(most));
+        let within = Within { above, output: stdio.output.clone(), deadline };
+        Some(Box::new(NetworkAccess { network, within }))
     }
 
     /// Returns the node's limits. A call can only lower them.
@@ -192,7 +199,7 @@ impl Runner {
     pub(super) async fn run_in_place(&self, caller: &Caller, call: &mut Call, stdio: &mut Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
             return match caller.held.get(name) {
-                Ok(live) => self.run_live(caller, &live, call, stdio).await,
+                Ok(live) => pin!(self.run_live(caller, &live, call, stdio)).await,
                 Err(error) => Outcome::failed(error),
             };
         }
@@ -209,12 +216,12 @@ impl Runner {
                     let module = self.load(caller, &call.target, &limits).await?;
                     find(module, &call.target, &caller.rights)
                 };
-                let loaded = in_time(limits.timeout, began, Effect::NotStarted, pin!(loading)).await;
+                let loaded = in_time(limits.timeout, Some(began), Effect::NotStarted, pin!(loading)).await;
                 (loaded, Instant::now())
             }
         };
         match prepared {
-            Ok(prepared) => self.run_since(began, started, prepared, call, stdio).await,
+            Ok(prepared) => pin!(self.run_since(began, started, prepared, call, stdio)).await,
             Err(error) => Outcome::failed(error),
         }
     }
@@ -238,14 +245,15 @@ impl Runner {
         let Prepared { module, entry } = prepared;
         let want_type = call.want_type;
         let entered = pin!(self.enter(&module, entry, call, stdio, limits, began));
-        let result = in_time(limits.timeout, began, Effect::RanAndFailed, entered).await;
-        let elapsed = started.elapsed();
+        let result = in_time(limits.timeout, Some(began), Effect::RanAndFailed, entered).await;
         let function = module.function(entry);
-        if let Some(function) = function {
-            function.ran(elapsed);
+        if let Some(function) = function
+            && function.is_measured()
+        {
+            function.ran(started.elapsed());
         }
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
-        Outcome { result, ty, elapsed }
+        Outcome { result, ty }
     }
 
     /// Makes a live instance of a module for its caller, with this name.
@@ -272,13 +280,13 @@ impl Runner {
         caller.rights.enter(target.module.name(), None)?;
         let limits = self.0.limits.narrow(limits);
         let loading = self.load_for(Purpose::Live, caller, target, &limits);
-        let module = in_time(limits.timeout, began, Effect::NotStarted, loading).await?;
+        let module = in_time(limits.timeout, Some(began), Effect::NotStarted, loading).await?;
         let starting = async {
             let stdio = Stdio::new(&limits);
             let output = stdio.output.clone();
             let argv = [noun(&target.module)];
             let start = Call::new(target.clone(), Args::default());
-            let reach = self.reach(&start, &stdio, &limits, began);
+            let reach = self.reach(&start, &stdio, &limits, Some(began));
             let setup = Setup { limits, grants: &self.0.grants, stdio, argv: &argv, reach };
             let mut making = pin!(self.0.engine.instantiate(module.clone(), setup));
             loop {
@@ -288,12 +296,11 @@ impl Runner {
                 }
             }
         };
-        let instance = in_time(limits.timeout, began, Effect::RanAndFailed, pin!(starting)).await?;
+        let instance = in_time(limits.timeout, Some(began), Effect::RanAndFailed, pin!(starting)).await?;
         Ok(Made { from: target.module.clone(), module, instance })
     }
 
     async fn run_live(&self, caller: &Caller, live: &Live, call: &mut Call, stdio: &mut Stdio) -> Outcome {
-        let started = Instant::now();
         let limits = self.0.limits.narrow(call.limits);
         let (noun, of) = (noun(&call.target.module), live.of.as_ref());
         let entry = match permitted(&live.module, noun, of, &call.target, &caller.rights) {
@@ -301,27 +308,30 @@ impl Runner {
             Err(error) => return Outcome::failed(error),
         };
         let function = live.module.function(entry);
+        let started = function.filter(|function| function.is_measured()).map(|_| Instant::now());
         let want_type = call.want_type;
-        let entered = async {
+        let entered = pin!(async {
             check_depth(&call.above)?;
-            let reach = self.reach(call, stdio, &limits, started);
-            let values = match function {
+            let reach = self.reach(call, stdio, &limits, None);
+            let mut values = match function {
                 Some(function) => arguments(call.args.take(), &function.ty, &call.target)?,
                 None => Vec::new(),
             };
-            live.enter(call.id, &call.above, async |instance| {
-                instance.turn(stdio.take(), &limits, reach)?;
-                instance.call(entry, values, &limits).await
-            })
-            .await
-        };
-        let result = in_time(limits.timeout, started, Effect::RanAndFailed, pin!(entered)).await;
+            let mut turn = live.enter(call.id, &call.above).await?;
+            let instance = turn.begin()?;
+            let result = match instance.turn(stdio, &limits, reach) {
+                Ok(()) => pin!(instance.call(entry, &mut values, &limits)).await,
+                Err(error) => Err(error),
+            };
+            turn.returned(&result);
+            result
+        });
+        let result = in_time(limits.timeout, None, Effect::RanAndFailed, entered).await;
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
-        let elapsed = started.elapsed();
-        if let Some(function) = function {
-            function.ran(elapsed);
+        if let (Some(function), Some(started)) = (function, started) {
+            function.ran(started.elapsed());
         }
-        Outcome { result, ty, elapsed }
+        Outcome { result, ty }
     }
 
     /// Returns whether earlier calls of this function in a live instance were so fast that a switch of threads would cost
@@ -357,7 +367,7 @@ impl Runner {
             _ => {
                 let limits = self.0.limits.narrow(limits);
                 let preparing = self.prepare(caller, target, &limits);
-                in_time(limits.timeout, began, Effect::NotStarted, preparing).await?
+                in_time(limits.timeout, Some(began), Effect::NotStarted, preparing).await?
             }
         };
         Ok((prepared.module().hash(), prepared.signature().cloned()))
@@ -373,7 +383,7 @@ impl Runner {
         began: Instant,
     ) -> Result<Option<Value>> {
         check_depth(&call.above)?;
-        let reach = self.reach(call, stdio, &limits, began);
+        let reach = self.reach(call, stdio, &limits, Some(began));
         let noun = [noun(&call.target.module)];
         let (words, values) = match (module.function(entry), call.args.take()) {
             (None, Args::Argv(words)) => (Some(words), Vec::new()),

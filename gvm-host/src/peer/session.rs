@@ -79,7 +79,7 @@ impl SessionServer {
         let _runs = self.callee.term.begin()?;
         let _pass = self.callee.gate.enter("calls of one session")?;
         let done = async {
-            let target = in_time(timeout, began, Effect::NotStarted, self.whole(read)).await?;
+            let target = in_time(timeout, Some(began), Effect::NotStarted, self.whole(read)).await?;
             let done = AbortOnDropHandle::new(self.callee.workers.spawn(work(target))).await;
             done.unwrap_or_else(|error| Err(Error::internal(error.to_string())))
         };

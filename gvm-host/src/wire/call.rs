@@ -301,7 +301,6 @@ pub fn write_outcome(from: &Outcome, apart: Option<&Large>, output: &[Chunk], mu
             write_chunk(chunk, chunks.reborrow().get(index as u32));
         }
     }
-    to.set_nanoseconds(u64::try_from(from.elapsed.as_nanos()).unwrap_or(u64::MAX));
 }
 
 /// Reads an outcome, the reference to its result if that crosses separately, and the output that came with
@@ -328,8 +327,7 @@ pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Option<Large>
         true => from.get_output().map_err(unreadable)?.iter().map(read_chunk).collect::<Result<_>>()?,
         false => Vec::new(),
     };
-    let elapsed = Duration::from_nanos(from.get_nanoseconds());
-    Ok((Outcome { result, ty, elapsed }, apart, output))
+    Ok((Outcome { result, ty }, apart, output))
 }
 
 /// Writes a piece of output.
