@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -110,7 +111,7 @@ impl Memory {
         if sum != format!("{:016x}", xxh3_64(entry.as_bytes())) {
             return None;
         }
-        entry.strip_prefix(&version.text(&boot()?)).map(str::to_owned)
+        entry.strip_prefix(&version.text(boot()?)).map(str::to_owned)
     }
 
     /// Remembers a fact about this version of a file, if every later change of the file will be noticed. The content was
@@ -119,7 +120,7 @@ impl Memory {
         if !version.settled() || !version.holds(file) || !has_good_times(file) {
             return;
         }
-        let Some(mut entry) = boot().map(|boot| version.text(&boot)) else { return };
+        let Some(mut entry) = boot().map(|boot| version.text(boot)) else { return };
         entry.push_str(fact);
         let mut text = String::new();
         let _ = write!(text, "{:016x} {entry}", xxh3_64(entry.as_bytes()));
@@ -161,10 +162,14 @@ impl Memory {
 }
 
 /// Returns what identifies the time since the system was started, where this is known.
-fn boot() -> Option<String> {
-    let mut id = [0; 36];
-    File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read_exact(&mut id)).ok()?;
-    std::str::from_utf8(&id).ok().map(str::to_owned)
+fn boot() -> Option<&'static str> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let boot = BOOT.get_or_init(|| {
+        let mut id = [0; 36];
+        File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read_exact(&mut id)).ok()?;
+        std::str::from_utf8(&id).ok().map(str::to_owned)
+    });
+    boot.as_deref()
 }
 
 /// Returns whether the file is in a file system that records the time of every change by the clock of this system. Others
