@@ -120,7 +120,13 @@ fn cancelled() -> Error {
 /// Logs to standard error: only errors, unless `-v` asks for more.
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::LevelFilter;
     let level = match verbose {
+        // The usual case: there is no filter to parse and to ask.
+        0 if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() => {
+            tracing_subscriber::fmt().with_max_level(LevelFilter::ERROR).with_writer(std::io::stderr).init();
+            return;
+        }
         0 => "error",
         1 => "gvm_host=info,warn",
         _ => "gvm_host=debug,info",
