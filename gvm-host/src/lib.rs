@@ -95,6 +95,7 @@ pub use call::streams::{Closed, Input, Output};
 pub use call::{Args, Broken, Call, Chunk, ModuleBytes, ModuleRef, Outcome, Stream, Target};
 pub use engine::{Compiler, Engine, EngineConfig, Entry, Function, Module, compiler};
 pub use imports::{Dir, Grants};
+pub use modules::file::{Content, ModuleFile};
 pub use modules::{index, inspect, names, offered, store};
 pub use node::live::Place;
 pub use node::modules::Modules;

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use crate::bed::Bed;
 use crate::guests::{self, p1, p2};
-use crate::process::Running;
+use crate::process::{Running, wait_until};
 
 /// Runs the test with the program built for each preview.
 fn both(name: &str, test: impl Fn(PathBuf)) {
@@ -154,6 +154,50 @@ fn text_form_and_invoke() {
     bed.write("words.wasm", b"no module at all \xff");
     bed.run(["./words.wasm"]).fails("MODULE_INVALID");
     bed.run(["./none.wasm"]).fails("MODULE_NOT_FOUND");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_changed_is_read_again() {
+    let bed = Bed::bare();
+    let module = |number: u8| {
+        wat::parse_str(format!("(module (func (export \"number\") (result i32) i32.const {number}))"))
+            .unwrap()
+    };
+    let path = bed.write("number.wasm", module(1));
+    let run = || bed.run(["--invoke", "number", "./number.wasm"]);
+    // A file that has just changed is not remembered.
+    let remembered = |number: u8| {
+        let hash = gvm_host::Hash::of(&module(number)).to_string();
+        let entries = fs::read_dir(bed.home().join("known")).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(&hash)))
+    };
+    wait_until("the file is remembered", || run().ok() == "1\n" && remembered(1));
+    assert_eq!(run().ok(), "1\n");
+
+    // The same size and the same time of its last modification, in the same file and in another one.
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let date = |path: &std::path::Path| {
+        fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    };
+    fs::write(&path, module(2)).unwrap();
+    date(&path);
+    assert_eq!(run().ok(), "2\n");
+    let other = bed.write("other.wasm", module(3));
+    date(&other);
+    fs::rename(other, &path).unwrap();
+    assert_eq!(run().ok(), "3\n");
+    fs::write(&path, &module(3)[..12]).unwrap();
+    date(&path);
+    run().fails("MODULE_INVALID");
+
+    // Without compiled code, the file is read again.
+    fs::write(&path, module(4)).unwrap();
+    wait_until("the new content is remembered", || run().ok() == "4\n" && remembered(4));
+    fs::remove_dir_all(bed.home().join("compiled")).unwrap();
+    assert_eq!(run().ok(), "4\n");
 }
 
 #[test]

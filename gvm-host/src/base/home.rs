@@ -115,6 +115,12 @@ impl Home {
         self.root.join("compiled")
     }
 
+    /// Returns the path of the folder that remembers the hashes of module files outside the home. It is created with its
+    /// first entry.
+    pub fn known(&self) -> PathBuf {
+        self.root.join("known")
+    }
+
     /// Returns the path of the folder of the nodes' sockets.
     pub fn nodes(&self) -> PathBuf {
         self.root.join("nodes")

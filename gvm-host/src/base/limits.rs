@@ -90,6 +90,9 @@ pub const DESCRIPTORS: u64 = 48;
 pub const COMPILED_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// All compiled code of one home: enough for a hundred Python components.
 pub const COMPILED_BYTES: u64 = 4 << 30;
+/// Files of which a home remembers that they have not changed: more than the modules that a person runs by their paths. An
+/// entry takes a block of the disk.
+pub const REMEMBERED_FILES: usize = 1024;
 /// The largest module file: it is validated and compiled in memory. The largest seen in use (a Python interpreter
 /// with its libraries) are about 50 MB.
 pub const MODULE_BYTES: u64 = 256 << 20;

@@ -22,5 +22,6 @@ pub mod sanitize;
 pub mod shared;
 pub mod spin;
 pub mod threads;
+pub mod unchanged;
 pub mod value;
 pub mod wave;

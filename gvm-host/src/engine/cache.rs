@@ -2,7 +2,7 @@
 //!
 //! In: a module's hash, and its bytes if they must be compiled. Out: code that is mapped and ready. A file has the
 //! module's SHA-256 as its name, in a folder that has the engine's compatibility hash as its name; its checksum is
-//! in a second file. Damage, other versions and races cost a recompilation and nothing else. Must not know: names
+//! in a second file. It is checked once, until the file changes or the system is started again. Damage, other versions and races cost a recompilation and nothing else. Must not know: names
 //! and versions of modules.
 
 use std::fs::{File, TryLockError};
@@ -21,10 +21,11 @@ use xxhash_rust::xxh3::Xxh3;
 use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
-use super::tidy::{self, CODE, LOCK, Most, SUM, TURN, WORK};
+use super::tidy::{self, CODE, KNOWN, LOCK, Most, SUM, TURN, WORK};
 use crate::base::error::{Error, Reason, Result};
 use crate::base::id::Hash;
 use crate::base::limits;
+use crate::base::unchanged::{Memory, Version};
 use crate::imports::state::from_system;
 
 /// The version of the checks that a module passes before it is compiled (`Lane::compile`). Increase it when one
@@ -37,6 +38,8 @@ pub(super) struct Cache {
     root: PathBuf,
     /// The folder of this engine.
     folder: PathBuf,
+    /// The code that had its checksum.
+    known: Memory,
     kind: Kind,
     compiler: Compiler,
 }
@@ -47,7 +50,8 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         CHECKS.hash(&mut hasher);
         let folder = root.join(format!("{:016x}", hasher.finish()));
-        Cache { root: root.to_owned(), folder, kind, compiler }
+        let known = Memory::new(root.join(KNOWN));
+        Cache { root: root.to_owned(), folder, known, kind, compiler }
     }
 
     /// The kind of engine that the code is for.
@@ -59,7 +63,7 @@ impl Cache {
     pub fn load(&self, engine: &Engine, hash: Hash, component: bool) -> Option<Compiled> {
         let path = self.code(hash);
         let expected = std::fs::read_to_string(self.sum(hash)).ok()?;
-        if checksum(&path)? != expected.trim() {
+        if !self.is_whole(&path, expected.trim())? {
             tracing::warn!(%hash, "compiled code is damaged; compiling the module again");
             return None;
         }
@@ -73,6 +77,21 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// Whether the file has this checksum. It is read, unless it had the checksum before and has not changed since; then
+    /// its pages are mapped from memory, or from a disk that may fail after any check. `None` if it cannot be read.
+    fn is_whole(&self, path: &Path, expected: &str) -> Option<bool> {
+        let file = File::open(path).ok()?;
+        let version = Version::of(&file).ok()?;
+        if self.known.recall(&version).as_deref() == Some(expected) {
+            return Some(true);
+        }
+        let whole = checksum(&file)? == expected;
+        if whole {
+            self.known.note(&version, &file, expected);
+        }
+        Some(whole)
     }
 
     /// Whether the module's code seems to be stored. Only [`Cache::load`] knows whether it can be used.
@@ -121,7 +140,8 @@ impl Cache {
         let turn = self.turn().await?;
         self.compiler.compile(self.kind, &wasm, &code).await?;
         drop(turn);
-        let checksum = checksum(&code).ok_or_else(|| Error::internal("the compiler wrote no code"))?;
+        let checksum = File::open(&code).ok().and_then(|code| checksum(&code));
+        let checksum = checksum.ok_or_else(|| Error::internal("the compiler wrote no code"))?;
         std::fs::write(&sum, checksum).map_err(disk)?;
         // The checksum comes last: code with no checksum, or an older one, is compiled again.
         std::fs::rename(&code, self.code(hash)).map_err(disk)?;
@@ -224,8 +244,7 @@ impl Cache {
 
 /// Returns the checksum and the length of a file. The checksum is fast and not cryptographic: the folder is private
 /// to its owner, and the checksum detects failing disks and incomplete writes.
-fn checksum(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
+fn checksum(mut file: &File) -> Option<String> {
     // Code can have many megabytes, which are not kept here: the pages that run are mapped.
     let mut part = vec![0; 256 << 10];
     let (mut hasher, mut length) = (Xxh3::new(), 0);

@@ -215,6 +215,19 @@ impl Engine {
         loading.await.map_err(|error| error.again())
     }
 
+    /// Loads the module without its bytes, if its compiled code is stored. Returns whether it is loaded. Waits for the disk.
+    pub fn recall(&self, hash: Hash, component: bool, limits: &Limits) -> bool {
+        let Ok(lane) = self.lane(Purpose::Fresh, limits.fuel.is_some()) else { return false };
+        let place = lane.slot(hash);
+        if place.module.get().is_none() {
+            let Some(code) = lane.cache.load(&lane.clocked.engine, hash, component) else { return false };
+            // An error is the same, and is reported, when the module is loaded from its bytes.
+            let Ok(module) = Module::link(lane.clocked, &lane.linkers, hash, code) else { return false };
+            place.module.get_or_init(|| Arc::new(module));
+        }
+        true
+    }
+
     /// Compiles the module in advance, so that its first call finds the code.
     ///
     /// # Errors

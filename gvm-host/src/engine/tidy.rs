@@ -18,6 +18,8 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const WORK: &str = ".compile-";
 /// The prefix of the locks beside the engines' folders. A process that holds one of them may compile.
 pub(super) const TURN: &str = "turn-";
+/// The folder beside them that remembers which code had its checksum. It limits its own size.
+pub(super) const KNOWN: &str = "known";
 
 /// A use is recorded only if the last record is older than this. That is precise enough to compare weeks.
 const NOTED: Duration = Duration::from_secs(24 * 3600);
@@ -80,7 +82,7 @@ fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        if entry.file_type()?.is_dir() && entry.file_name() != KNOWN {
             found.push(entry.path());
         }
     }

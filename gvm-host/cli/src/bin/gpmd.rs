@@ -31,9 +31,6 @@ use args::{Args, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The daemon holds little data, and runs on small devices all the time.
-const SMALL_PAGES: bool = true;
-
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     if words.nth(1).is_some_and(|word| word == compiler::WORD) {

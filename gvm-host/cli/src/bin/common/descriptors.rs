@@ -1,13 +1,13 @@
 //! What must happen before `main`: finds out which standard streams were closed when the program started, and chooses the
 //! size of memory pages.
 //!
-//! In: descriptors 0 to 2, the constant `SMALL_PAGES` of the program. Out: a call of [`stdio::was_closed`] for each
-//! closed one. Must not know: what the streams are for.
+//! In: descriptors 0 to 2. Out: a call of [`stdio::was_closed`] for each closed one; small pages, until the program asks
+//! for huge ones. Must not know: what the streams are for.
 //!
 //! The standard library replaces closed streams by `/dev/null` before `main`, so that no file gets their
 //! numbers. After that, writing to them seems to succeed. So this module looks before the standard library
-//! does. The allocator asks for huge pages (2 MiB) with its first allocation; an idle gpmd would hold five of
-//! them, nearly empty.
+//! does. The allocator asks for huge pages (2 MiB) with its first allocation. An idle gpmd would hold five of them,
+//! nearly empty; a short command would take a millisecond more, because the kernel clears each page that it touches.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -30,13 +30,26 @@ extern "C" fn look() {
             CLOSED.fetch_or(1 << number, Ordering::Relaxed);
         }
     }
+    small_pages(true);
+}
+
+/// Allows huge pages from here on, for a program whose large values should cross faster.
+#[allow(dead_code, reason = "gpmd keeps small pages")]
+pub fn huge_pages() {
+    small_pages(false);
+}
+
+/// Sets whether this process gets only small pages. The compilers that it starts inherit the setting; they take the
+/// same time with it.
+fn small_pages(only: bool) {
     #[cfg(target_os = "linux")]
-    if super::SMALL_PAGES {
-        let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
-        // SAFETY: this operation of `prctl` takes numbers. If the kernel refuses it, nothing changes. The compilers that
-        // gpmd starts inherit the setting; they take the same time with it.
-        let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, yes, unused, unused, unused) };
+    {
+        let (only, unused): (libc::c_ulong, libc::c_ulong) = (only.into(), 0);
+        // SAFETY: this operation of `prctl` takes numbers. If the kernel refuses it, nothing changes.
+        let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, only, unused, unused, unused) };
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = only;
 }
 
 /// Tells [`stdio`] which streams were closed.

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use gvm_cli::repl::describe::Description;
 use gvm_cli::repl::render::Screen;
-use gvm_host::{Code, ModuleRef, Name, Result, store};
+use gvm_host::{Code, ModuleFile, ModuleRef, Name, Result, store};
 
 use super::options::{Options, usage};
-use super::run::{self, is_path, read_module};
+use super::run::{self, is_path};
 
 /// Shows the module: its signatures, imports, size, hash and WIT, and the grants that it may need.
 pub fn inspect(options: &Options, screen: &mut Screen, target: &str) -> Result<i32> {
     let bytes = match is_path(Path::new(target)) {
-        true => read_module(Path::new(target))?,
+        true => ModuleFile::open(Path::new(target))?.read()?,
         false => stored(options, target)?,
     };
     let found = Description::of(&bytes)?;

@@ -33,9 +33,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The exit status after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Large values cross faster with huge pages.
-const SMALL_PAGES: bool = false;
-
 fn main() {
     let mut args = std::env::args_os();
     if args.nth(1).is_some_and(|word| word == compiler::WORD) {
@@ -61,6 +58,12 @@ fn main() {
 
 fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
     let Cli { mut options, command } = cli;
+    match command {
+        // It may end within milliseconds, so it decides itself.
+        Some(Command::Run { .. }) => {}
+        // Large values cross faster with huge pages.
+        _ => descriptors::huge_pages(),
+    }
     match command {
         // The doctor checks descriptors itself; the others need few.
         Some(Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. }) => {}
@@ -117,7 +120,13 @@ fn cancelled() -> Error {
 /// Logs to standard error: only errors, unless `-v` asks for more.
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::LevelFilter;
     let level = match verbose {
+        // The usual case: there is no filter to parse and to ask.
+        0 if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() => {
+            tracing_subscriber::fmt().with_max_level(LevelFilter::ERROR).with_writer(std::io::stderr).init();
+            return;
+        }
         0 => "error",
         1 => "gvm_host=info,warn",
         _ => "gvm_host=debug,info",

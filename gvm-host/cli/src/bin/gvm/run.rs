@@ -3,12 +3,10 @@
 //! In: options, the words of the command line. Out: the guest's output and result, an exit status. Must not
 //! know: how a call runs.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gvm_cli::repl::eval::{connect, outcome_json};
 use gvm_cli::repl::render;
@@ -16,15 +14,18 @@ use gvm_cli::repl::render::Screen;
 use gvm_cli::repl::stdio;
 use gvm_host::parse::{Arg, Expr};
 use gvm_host::{
-    Args, Broken, Call, Caller, Code, Error, Handle, Home, Input, Limits, ModuleRef, Modules, Name, Outcome,
-    Result, Runner, Stdio, Target, limits, parse, wave, workers,
+    Args, Broken, Call, Caller, Code, Error, Handle, Home, Input, Limits, ModuleBytes, ModuleFile, ModuleRef,
+    Modules, Name, Outcome, Result, Runner, Stdio, Target, limits, parse, wave, workers,
 };
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::options::{Options, SessionRights, usage};
 use super::signals::{Requests, interrupt};
-use super::{cancelled, status_of_run};
+use super::{cancelled, descriptors, status_of_run};
+
+/// How long a call runs before it gets huge pages: longer than the first call of a Python component.
+const HUGE_PAGES_AFTER: Duration = Duration::from_millis(20);
 
 /// Runs the target and returns the exit status.
 pub fn run(
@@ -41,21 +42,32 @@ pub fn run(
         .collect::<Result<Vec<_>>>()?;
     // Errors of the command line are reported before any file is read.
     let (limits, place) = (options.limits()?, options.place()?);
-    let mut call = read_target(&target, invoke, rest)?;
+    let (mut call, file) = read_target(&target, invoke, rest)?;
     call.limits = limits;
     let is_function = call.target.function.is_some();
     let home = options.home()?;
     let started = Instant::now();
     // A guest that may use other nodes needs a node here, which has threads of its own.
     let alone = place.is_none() && !options.grants.contains(&SessionRights::Nodes);
+    let runner = match alone {
+        true => Some(runner(options, &home, limits)?),
+        false => None,
+    };
+    if let Some(file) = file {
+        call.target.module = module_of(file, &home, runner.as_ref(), &limits)?;
+    }
     let runtime = if alone { one_thread()? } else { workers()? };
+    if !alone {
+        descriptors::huge_pages();
+    }
     let requests = Requests::catch_on(runtime.handle())?;
     let ran = runtime.block_on(async {
         tokio::select! {
             biased;
             () = interrupt() => Err(cancelled()),
             () = requests.asked() => Err(cancelled()),
-            ran = go(options, screen, home, place.clone(), call.clone()) => ran,
+            ran = go(options, screen, home, runner, place.clone(), call.clone()) => ran,
+            never = pages() => match never {},
         }
     });
     let (outcome, output) = match (ran, requests.status()) {
@@ -99,15 +111,56 @@ fn one_thread() -> Result<&'static Runtime> {
     Ok(Box::leak(Box::new(made)))
 }
 
-/// Reads the words of the command line: a path or a stored module, and the call to make.
-fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<String>) -> Result<Call> {
+/// Allows huge pages to a call that runs longer than most: one that ends within milliseconds is faster without them.
+async fn pages() -> std::convert::Infallible {
+    tokio::time::sleep(HUGE_PAGES_AFTER).await;
+    descriptors::huge_pages();
+    std::future::pending().await
+}
+
+/// Returns a runner for a call that no other node takes part in.
+fn runner(options: &Options, home: &Home, limits: Limits) -> Result<Runner> {
+    // A file is run without a look at the stored modules.
+    let modules = Modules::unread(home.clone());
+    let own = Limits { timeout: None, ..limits };
+    Ok(Runner::new(options.engine(home, false)?, modules, options.grants()?, own))
+}
+
+/// Returns the module in a file. Its bytes are read only if the home does not remember what the file contains, or has no
+/// compiled code of it.
+fn module_of(
+    mut file: ModuleFile,
+    home: &Home,
+    runner: Option<&Runner>,
+    limits: &Limits,
+) -> Result<ModuleRef> {
+    if let Some(runner) = runner
+        && let Some(known) = file.known(home)
+        && runner.engine().recall(known.hash, known.component, limits)
+    {
+        return Ok(ModuleRef::Loaded(known.hash));
+    }
+    let module = ModuleBytes::from(file.read()?);
+    if runner.is_some() {
+        file.remember(home, module.hash());
+    }
+    Ok(ModuleRef::Bytes(module))
+}
+
+/// Reads the words of the command line: a path or a stored module, and the call to make. The module of a path is in the
+/// file, and empty in the call.
+fn read_target(
+    target: &std::ffi::OsStr,
+    invoke: Option<String>,
+    rest: Vec<String>,
+) -> Result<(Call, Option<ModuleFile>)> {
     let path = Path::new(target);
-    let (module, expr) = if is_path(path) {
-        (ModuleRef::Bytes(read_module(path)?.into()), None)
+    let (module, file, expr) = if is_path(path) {
+        (ModuleRef::Bytes([].into()), Some(ModuleFile::open(path)?), None)
     } else {
         let text = target.to_str().ok_or_else(|| usage(format!("{} is not UTF-8", target.display())))?;
         let expr = stored(text)?;
-        (expr.target.module.clone(), Some(expr))
+        (expr.target.module.clone(), None, Some(expr))
     };
     let expr = match (invoke, expr) {
         (Some(call), None | Some(Expr { args: None, .. })) => Some(read_invoke(&call)?),
@@ -132,7 +185,7 @@ fn read_target(target: &std::ffi::OsStr, invoke: Option<String>, rest: Vec<Strin
         }
         _ => (None, None, Args::Argv([vec![argv0], rest].concat())),
     };
-    Ok(Call::new(Target { module, interface, function }, args))
+    Ok((Call::new(Target { module, interface, function }, args), file))
 }
 
 /// Parses a word that is not a path: a stored module, or a call of one.
@@ -171,77 +224,30 @@ fn is_wasm(extension: &std::ffi::OsStr) -> bool {
     extension == "wasm" || extension == "wat"
 }
 
-/// Reads a module from a file; converts text to binary.
-pub fn read_module(path: &Path) -> Result<Arc<[u8]>> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        Error::new(Code::ModuleNotFound, format!("cannot read `{shown}`: {error}")).with_source(error)
-    };
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    // The bytes of a module are read to the place where they stay. A file can have more or fewer than it says.
-    let length = file.metadata().map_err(unreadable)?.len().min(limits::MODULE_BYTES);
-    let mut module: Arc<[u8]> = std::iter::repeat_n(0, usize::try_from(length).unwrap_or(0)).collect();
-    let place = Arc::get_mut(&mut module).unwrap_or_default();
-    let expected = place.len();
-    let read = read_up_to(&mut file, place).map_err(unreadable)?;
-    let mut rest = Vec::new();
-    file.take(limits::MODULE_BYTES + 1 - read as u64).read_to_end(&mut rest).map_err(unreadable)?;
-    if (read + rest.len()) as u64 > limits::MODULE_BYTES {
-        return Err(Error::new(
-            Code::LimitExceeded,
-            format!("`{shown}` is larger than {} MiB", limits::MODULE_BYTES >> 20),
-        ));
-    }
-    if read < expected || !rest.is_empty() {
-        module = [&module[..read], &rest].concat().into();
-    }
-    match gvm_host::inspect::to_binary(&module)? {
-        Cow::Borrowed(_) => Ok(module),
-        Cow::Owned(binary) => Ok(binary.into()),
-    }
-}
-
-/// Reads until the end of the file, or until the place is full.
-fn read_up_to(file: &mut std::fs::File, place: &mut [u8]) -> std::io::Result<usize> {
-    let mut read = 0;
-    while read < place.len() {
-        match file.read(&mut place[read..]) {
-            Ok(0) => break,
-            Ok(count) => read += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
-}
-
 type Ran = (Outcome, Vec<gvm_host::Chunk>);
 
 async fn go(
     options: &Options,
     screen: &mut Screen,
     home: Home,
+    runner: Option<Runner>,
     place: Option<Name>,
     call: Call,
 ) -> Result<Ran> {
     let limits = call.limits;
     let stdio = stdio(options, screen, &limits);
     let shown = stdio.clone();
-    match place {
-        None if options.grants.contains(&SessionRights::Nodes) => {
+    match (runner, place) {
+        (Some(runner), _) => {
+            Ok(watch(options, screen, shown, runner.run(&Caller::default(), call, stdio)).await)
+        }
+        (None, None) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             let ran = watch(options, screen, shown, node.run(None, call, stdio)).await;
             node.shut_down().await;
             Ok(ran)
         }
-        None => {
-            // A file is run without a look at the stored modules.
-            let modules = Modules::unread(home.clone());
-            let own = Limits { timeout: None, ..limits };
-            let runner = Runner::new(options.engine(&home, false)?, modules, options.grants()?, own);
-            Ok(watch(options, screen, shown, runner.run(&Caller::default(), call, stdio)).await)
-        }
-        Some(place) => {
+        (None, Some(place)) => {
             let node = Handle::start(options.node_config(home, false)?).await?;
             connect(&node, place.clone(), Some(screen)).await?;
             let ran = watch(options, screen, shown, node.run(Some(place), call, stdio)).await;
