@@ -79,6 +79,7 @@ mod node;
 mod peer;
 mod wire;
 
+pub use base::bytes::{Bytes, Landing, Owner, Prepared as PreparedMemory, prepare};
 pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
