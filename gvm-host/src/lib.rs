@@ -101,7 +101,7 @@ pub use node::live::Place;
 pub use node::modules::Modules;
 pub use node::nested::{Nested, Ready, SEPARATOR};
 pub use node::runner::{Caller, Prepared, Runner};
-pub use node::waiting::{wait, wait_for};
+pub use node::waiting::{look, wait, wait_for};
 pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;
 pub use peer::questions::Answering;

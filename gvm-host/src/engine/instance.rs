@@ -4,6 +4,7 @@
 //! stopped. A trap leaves the store unusable, so an instance that failed is never used again. Must not know: the
 //! caller, and the node it comes from.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::component::TypedFunc;
@@ -107,7 +108,7 @@ impl Instance {
         let _ticking = self.module.clocked.tick();
         let ran = match entry {
             Entry::Main => self.run_main().await,
-            Entry::Function(place) => self.run_function(place, args).await,
+            Entry::Function(place) => pin!(self.run_function(place, args)).await,
         };
         match ran {
             Ok(value) => Ok(value),

@@ -3,6 +3,7 @@
 //! In: calls and requests, from any thread. Out: futures of their results. Must not know: capnp, sockets.
 //! Local calls run on the thread that polls their future; requests to other nodes go to the node's thread.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -207,7 +208,7 @@ impl Handle {
     /// runs on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the future cancels the call.
     pub async fn run(&self, node: Option<Name>, mut call: Call, mut stdio: Stdio) -> Outcome {
         let Some(node) = node.filter(|node| *node != self.0.info.name) else {
-            return self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio).await;
+            return pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await;
         };
         // The limits of this node also apply to its calls on other nodes.
         call.limits = self.0.runner.limits().narrow(call.limits);

@@ -6,6 +6,7 @@
 //! cancelled while it ran.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
@@ -278,7 +279,7 @@ impl Live {
             }
         };
         *lock(&self.running) = Some(call);
-        let result = work(instance).await;
+        let result = pin!(work(instance)).await;
         turn.ends = match &result {
             Err(error) if error.effect() != Effect::NotStarted => Some(error.code()),
             _ => None,

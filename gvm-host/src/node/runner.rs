@@ -19,7 +19,7 @@ use crate::call::deadline::in_time;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
-use crate::engine::{Engine, Entry, Module, Purpose, Setup};
+use crate::engine::{Engine, Entry, Instance, Module, Purpose, Setup};
 use crate::imports::Grants;
 use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
@@ -192,7 +192,7 @@ impl Runner {
     pub(super) async fn run_in_place(&self, caller: &Caller, call: &mut Call, stdio: &mut Stdio) -> Outcome {
         if let ModuleRef::Instance(name) = &call.target.module {
             return match caller.held.get(name) {
-                Ok(live) => self.run_live(caller, &live, call, stdio).await,
+                Ok(live) => pin!(self.run_live(caller, &live, call, stdio)).await,
                 Err(error) => Outcome::failed(error),
             };
         }
@@ -214,7 +214,7 @@ impl Runner {
             }
         };
         match prepared {
-            Ok(prepared) => self.run_since(began, started, prepared, call, stdio).await,
+            Ok(prepared) => pin!(self.run_since(began, started, prepared, call, stdio)).await,
             Err(error) => Outcome::failed(error),
         }
     }
@@ -302,20 +302,20 @@ impl Runner {
         };
         let function = live.module.function(entry);
         let want_type = call.want_type;
-        let entered = async {
+        let entered = pin!(async {
             check_depth(&call.above)?;
             let reach = self.reach(call, stdio, &limits, started);
             let values = match function {
                 Some(function) => arguments(call.args.take(), &function.ty, &call.target)?,
                 None => Vec::new(),
             };
-            live.enter(call.id, &call.above, async |instance| {
+            let work = async |instance: &mut Instance| {
                 instance.turn(stdio.take(), &limits, reach)?;
-                instance.call(entry, values, &limits).await
-            })
-            .await
-        };
-        let result = in_time(limits.timeout, started, Effect::RanAndFailed, pin!(entered)).await;
+                pin!(instance.call(entry, values, &limits)).await
+            };
+            pin!(live.enter(call.id, &call.above, work)).await
+        });
+        let result = in_time(limits.timeout, started, Effect::RanAndFailed, entered).await;
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
         let elapsed = started.elapsed();
         if let Some(function) = function {
