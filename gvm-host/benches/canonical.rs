@@ -54,7 +54,7 @@ fn bytes(criterion: &mut Criterion) {
     let func = dynamic(&mut store, &instance, "bytes");
     group.bench_function("ours", |b| {
         // The result is the next argument, so that the two allocations of a call are reused.
-        let mut value = Some(Value::List(List::U8(data.clone())));
+        let mut value = Some(Value::List(List::U8(data.clone().into())));
         b.iter(|| value = func.call(&mut store, Args(value.take().into_iter().collect())).unwrap().0);
     });
     let func = instance.get_typed_func::<(&[u8],), (Vec<u8>,)>(&mut store, "bytes").unwrap();

@@ -79,6 +79,7 @@ mod node;
 mod peer;
 mod wire;
 
+pub use base::bytes::{Bytes, Landing, Owner, Prepared as PreparedMemory, prepare};
 pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
@@ -101,7 +102,7 @@ pub use node::live::Place;
 pub use node::modules::Modules;
 pub use node::nested::{Nested, Ready, SEPARATOR};
 pub use node::runner::{Caller, Prepared, Runner};
-pub use node::waiting::{wait, wait_for};
+pub use node::waiting::{look, wait, wait_for};
 pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;
 pub use peer::questions::Answering;

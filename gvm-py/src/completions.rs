@@ -10,13 +10,17 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gvm_host::{Chunk, Error};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
 use tokio::sync::oneshot;
 
-use crate::errors::Raise;
+use crate::errors::{Raise, exception};
+use crate::function::shown;
+use crate::lane::Ended;
 use crate::op::Finish;
 use crate::output::Writer;
 
@@ -33,8 +37,29 @@ pub enum Target {
 
 /// Something that happened to a call.
 pub enum Item {
-    Wrote { writer: SharedWriter, chunks: Vec<Chunk>, taken: oneshot::Sender<()> },
-    Done { target: Target, writer: Option<(SharedWriter, Vec<Chunk>)>, finish: Finish },
+    Wrote {
+        writer: SharedWriter,
+        chunks: Vec<Chunk>,
+        taken: oneshot::Sender<()>,
+    },
+    Done {
+        target: Target,
+        writer: Option<(SharedWriter, Vec<Chunk>)>,
+        finish: Finish,
+    },
+    /// The end of a call of a lane, by its number.
+    Ended {
+        callback: Arc<Py<PyAny>>,
+        number: u64,
+        ended: Ended,
+        took: Duration,
+        writer: Option<(SharedWriter, Vec<Chunk>)>,
+    },
+    /// Calls that a lane has not started.
+    GivenBack {
+        callback: Arc<Py<PyAny>>,
+        numbers: Vec<u64>,
+    },
 }
 
 /// The end of the queue that workers fill. Cheap to clone.
@@ -150,10 +175,14 @@ impl Completions {
             while (&mut &*socket).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
         }
         let items = std::mem::take(&mut lock(&self.queue.0.state).items);
+        let mut ends = Ends::default();
         for item in items {
-            if let Err(error) = settle(py, item) {
+            if let Err(error) = settle(py, item, &mut ends) {
                 error.write_unraisable(py, None);
             }
+        }
+        if let Err(error) = ends.tell(py) {
+            error.write_unraisable(py, None);
         }
     }
 
@@ -187,8 +216,56 @@ impl Completions {
     }
 }
 
-fn settle(py: Python<'_>, item: Item) -> PyResult<()> {
+/// The ends of calls of one lane, which Python receives together.
+#[derive(Default)]
+struct Ends<'py> {
+    callback: Option<Arc<Py<PyAny>>>,
+    ends: Vec<Bound<'py, PyTuple>>,
+}
+
+impl<'py> Ends<'py> {
+    fn add(&mut self, py: Python<'py>, callback: Arc<Py<PyAny>>, end: Bound<'py, PyTuple>) -> PyResult<()> {
+        let told = match &self.callback {
+            Some(known) if !Arc::ptr_eq(known, &callback) => self.tell(py),
+            _ => Ok(()),
+        };
+        self.callback = Some(callback);
+        self.ends.push(end);
+        told
+    }
+
+    /// Passes the ends on.
+    fn tell(&mut self, py: Python<'py>) -> PyResult<()> {
+        let ends = std::mem::take(&mut self.ends);
+        match self.callback.take() {
+            Some(callback) => callback.call1(py, (PyList::new(py, ends)?, PyList::empty(py))).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+fn settle<'py>(py: Python<'py>, item: Item, ends: &mut Ends<'py>) -> PyResult<()> {
+    if !matches!(item, Item::Ended { .. }) {
+        ends.tell(py)?;
+    }
     match item {
+        Item::Ended { callback, number, ended, took, writer } => {
+            if let Some((writer, rest)) = writer {
+                write_rest(py, &writer, &rest);
+            }
+            let result = match ended {
+                Ended::Outcome(signature, outcome) => shown(py, Some(&signature), outcome),
+                Ended::Failed(error) => Err(exception(py, &error)),
+                Ended::Raised(error) => Err(error),
+            };
+            let (result, error) = match result {
+                Ok(result) => (result, None),
+                Err(error) => (py.None(), Some(error)),
+            };
+            let end = (number, result, error, took.as_secs_f64()).into_pyobject(py)?;
+            ends.add(py, callback, end)
+        }
+        Item::GivenBack { callback, numbers } => callback.call1(py, (PyList::empty(py), numbers)).map(drop),
         Item::Wrote { writer, chunks, taken } => {
             let written = lock(&writer).write(py, &chunks);
             // The guest continues. If the call has ended meanwhile, nothing receives this.
@@ -197,11 +274,7 @@ fn settle(py: Python<'_>, item: Item) -> PyResult<()> {
         }
         Item::Done { target, writer, finish } => {
             if let Some((writer, rest)) = writer {
-                let mut writer = lock(&writer);
-                let written = writer.write(py, &rest).and_then(|()| writer.finish(py));
-                if let Err(error) = written {
-                    error.write_unraisable(py, None);
-                }
+                write_rest(py, &writer, &rest);
             }
             let result = finish(py);
             match target {
@@ -224,5 +297,17 @@ fn settle(py: Python<'_>, item: Item) -> PyResult<()> {
             }
             Ok(())
         }
+    }
+}
+
+/// Writes the last output of a call.
+fn write_rest(py: Python<'_>, writer: &SharedWriter, rest: &[Chunk]) {
+    let mut writer = lock(writer);
+    let written = match rest {
+        [] => Ok(()),
+        rest => writer.write(py, rest),
+    };
+    if let Err(error) = written.and_then(|()| writer.finish(py)) {
+        error.write_unraisable(py, None);
     }
 }

@@ -13,6 +13,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PyMapping, PySet, PyString, PyTuple, PyType,
 };
 
+use crate::bytes::bytes_of;
 use crate::numbers;
 use crate::plan::{Names, Plan, Record, Shape};
 use crate::scalars::{float32, float64, integer};
@@ -134,7 +135,7 @@ fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
     let packed = element.ty.is_number();
     if packed {
         if let (Type::U8, Ok(bytes)) = (&element.ty, object.cast::<PyBytes>()) {
-            return Ok(Value::List(List::U8(bytes.as_bytes().to_vec())));
+            return Ok(Value::List(List::U8(bytes_of(bytes))));
         }
         if !object.is_instance_of::<PyList>()
             && let Ok(buffer) = PyUntypedBuffer::get(object)
@@ -165,11 +166,11 @@ fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
     )))
 }
 
-fn elements<T>(
+fn elements<T, C: FromIterator<T>>(
     ty: &Type,
     object: &Bound<'_, PyAny>,
     read: impl Fn(&Bound<'_, PyAny>) -> Result<T>,
-) -> Result<Vec<T>> {
+) -> Result<C> {
     let numbered = |(place, item): (usize, Bound<'_, PyAny>)| {
         read(&item).map_err(|bad| bad.at(format_args!("[{place}]")))
     };

@@ -3,6 +3,7 @@
 //! In: Python arguments. Out: the result of the function, and its output while it runs. Arguments are checked
 //! against the signature before anything is sent. Must not know: how names are read (`lookup.rs`).
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -14,13 +15,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::drive::drive;
+use crate::drive::{How, drive};
 use crate::errors::{Raise, closed, exception};
 use crate::fork;
 use crate::from_python::{self, Bad};
 use crate::lookup::{Core, Place};
 use crate::op::{Finish, Job, Op, Written};
-use crate::options::Options;
+use crate::options::{Options, Sinks};
 use crate::output::{Writer, above};
 use crate::plan::{Plan, Signature, attribute};
 use crate::to_python;
@@ -74,7 +75,8 @@ impl Function {
         if now.is_none() || now == known.hash {
             return Ok(known.signature);
         }
-        let found = drive(py, self.core.find(&self.target.module), None)?.or_raise(py)?;
+        let found =
+            drive(py, pin!(self.core.find(&self.target.module)), None, How::default())?.or_raise(py)?;
         let name = self.target.function.as_deref().unwrap_or_default();
         let noun = self.target.module.to_string();
         let export = found.info.find(&noun, self.target.interface.as_deref(), name).or_raise(py)?;
@@ -119,6 +121,36 @@ impl Function {
             Box::new(move |py: Python<'_>| shown(py, Some(&signature), outcome)) as Finish
         };
         Ok(Op::new(Job { future: future.boxed(), output }))
+    }
+
+    /// Returns the call of the function with these arguments, its streams, and the signature for its result.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS`.
+    pub fn ready(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<(Arc<Signature>, Call, Stdio)> {
+        check_open(py, &self.core)?;
+        let signature = self.signature(py)?;
+        let values = arguments(py, &self.target, &signature, args, None)?;
+        Ok((signature, self.call(values, &self.options), self.stdio(&self.options)))
+    }
+
+    /// Returns where the function runs.
+    pub fn place(&self) -> (Core, Place) {
+        (self.core.clone(), self.place.clone())
+    }
+
+    /// Returns whether the function runs on the node of this process that makes its calls.
+    pub fn is_here(&self) -> bool {
+        self.place.node.is_none()
+    }
+
+    /// Returns the functions that receive the output.
+    pub fn sinks(&self) -> Arc<Sinks> {
+        self.options.sinks.clone()
     }
 
     fn name(&self) -> &str {
@@ -242,8 +274,9 @@ impl Function {
         let pipe = stdio.output.clone();
         let call = self.call(values, &self.options);
         let mut writer = Writer::here(call.id, self.options.sinks.clone());
-        let running = self.core.run(self.place.clone(), call, stdio);
-        let outcome = drive(py, running, Some((&pipe, &mut writer)))?;
+        let running = pin!(self.core.run(self.place.clone(), call, stdio));
+        let outcome = drive(py, running, Some((&pipe, &mut writer)), signature.last.how(py, self.is_here()))?;
+        signature.last.note(&outcome);
         shown(py, Some(&signature), outcome)
     }
 

@@ -5,6 +5,7 @@
 //! loop or in a pool; converted values. No other crate uses `pyo3`. Must not know: how pools and private
 //! networks work.
 
+mod bytes;
 mod completions;
 mod drive;
 mod errors;
@@ -13,6 +14,8 @@ mod fork;
 mod from_python;
 mod function;
 mod gpmd;
+mod lane;
+mod last;
 mod lookup;
 mod module;
 mod node;
@@ -48,6 +51,8 @@ mod _gvm {
     use super::function::{Function, Twin};
     #[pymodule_export]
     use super::gpmd::{Gpmd, upload};
+    #[pymodule_export]
+    use super::lane::Lane;
     #[pymodule_export]
     use super::module::ModuleCore;
     #[pymodule_export]

@@ -4,6 +4,7 @@
 //! nodes of a home share its modules, so a signature is valid for all of them. Must not know: Python.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -98,10 +99,14 @@ impl Core {
     pub async fn run(&self, place: Place, call: Call, stdio: Stdio) -> Outcome {
         // A nested call takes no slot: the call that waits for it may hold the last one.
         let turn = match call.above.is_empty() {
-            true => Some(place.turns.acquire().await),
+            true => match place.turns.try_acquire() {
+                Ok(turn) => Some(Ok(turn)),
+                Err(_) => Some(place.turns.acquire().await),
+            },
             false => None,
         };
-        let outcome = self.handle().run(place.node, call, stdio).await;
+        // Pinned where it is: it is large, and to move it takes time.
+        let outcome = pin!(self.handle().run(place.node, call, stdio)).await;
         drop(turn);
         outcome
     }

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyModule};
 
+use crate::bytes::object_of;
 use crate::from_python::Bad;
 
 /// Converts a buffer into a list with this element type.
@@ -37,7 +38,7 @@ pub fn from_buffer(py: Python<'_>, buffer: &PyUntypedBuffer, element: &Type) -> 
     macro_rules! lists {
         ($($ty:ident $number:ty),*) => {
             match element {
-                $(Type::$ty => numbers::<$number>(py, buffer, kind, element).map(List::$ty),)*
+                $(Type::$ty => numbers::<$number>(py, buffer, kind, element).map(|list| List::$ty(list.into())),)*
                 _ => Err(Bad::new(format!("expected list<{element}>, found an array of numbers"))),
             }
         };
@@ -215,7 +216,7 @@ fn numbers<T: Number>(
 /// `MemoryError`.
 pub fn to_array<'py>(py: Python<'py>, list: &List) -> PyResult<Bound<'py, PyAny>> {
     match list {
-        List::U8(numbers) => Ok(PyBytes::new(py, numbers).into_any()),
+        List::U8(numbers) => Ok(object_of(py, numbers).into_any()),
         List::S8(numbers) => array(py, numbers, "int8", "b"),
         List::S16(numbers) => array(py, numbers, "int16", "h"),
         List::U16(numbers) => array(py, numbers, "uint16", "H"),

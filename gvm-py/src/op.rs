@@ -5,6 +5,7 @@
 //! guest. Must not know: what is requested.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -20,7 +21,7 @@ use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::completions::{Completions, Item, Queue, SharedWriter, Target};
-use crate::drive::drive;
+use crate::drive::{How, drive};
 use crate::errors::{Raise, exception};
 use crate::fork;
 use crate::options::Sinks;
@@ -113,28 +114,9 @@ async fn run(
     queue: Queue,
     target: Target,
 ) {
-    let mut future = AssertUnwindSafe(future).catch_unwind();
-    let ended = loop {
-        let written = async {
-            match &output {
-                Some((pipe, _)) => pipe.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            ended = &mut future => break ended,
-            chunks = written => if let Some((_, writer)) = &output {
-                let (taken, seen) = oneshot::channel();
-                queue.push(Item::Wrote { writer: writer.clone(), chunks, taken });
-                tokio::select! {
-                    biased;
-                    ended = &mut future => break ended,
-                    _ = seen => {}
-                }
-            },
-        }
-    };
+    let future = AssertUnwindSafe(future).catch_unwind();
+    let attending = output.as_ref().map(|(pipe, writer)| (pipe, writer));
+    let ended = attended(future, attending, &queue).await;
     let finish = ended.unwrap_or_else(|_| {
         let error = Error::internal("a request panicked").with_effect(Effect::Unknown);
         Box::new(move |py: Python<'_>| Err(exception(py, &error)))
@@ -143,15 +125,45 @@ async fn run(
     queue.push(Item::Done { target, writer, finish });
 }
 
+/// Runs a future to its end, and puts the output of its guest into the queue meanwhile.
+pub async fn attended<T>(
+    future: impl Future<Output = T>,
+    output: Option<(&Output, &SharedWriter)>,
+    queue: &Queue,
+) -> T {
+    let mut future = pin!(future);
+    loop {
+        let written = async {
+            match output {
+                Some((pipe, _)) => pipe.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut future => return ended,
+            chunks = written => if let Some((_, writer)) = output {
+                let (taken, seen) = oneshot::channel();
+                queue.push(Item::Wrote { writer: writer.clone(), chunks, taken });
+                tokio::select! {
+                    biased;
+                    ended = &mut future => return ended,
+                    _ = seen => {}
+                }
+            },
+        }
+    }
+}
+
 #[pymethods]
 impl Op {
     /// Makes the request and waits for its result.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let Job { future, output } = self.take()?;
         let finish = match output {
-            None => drive(py, future, None)?,
+            None => drive(py, pin!(future), None, How::default())?,
             Some(Written { call, pipe, sinks }) => {
-                drive(py, future, Some((&pipe, &mut Writer::here(call, sinks))))?
+                drive(py, pin!(future), Some((&pipe, &mut Writer::here(call, sinks))), How::default())?
             }
         };
         finish(py)

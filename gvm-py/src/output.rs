@@ -53,10 +53,10 @@ pub struct Writer {
 
 /// The context of the code that made the call, for a writer on another thread. A notebook finds the cell with
 /// it.
-struct Origin {
-    context: Py<PyAny>,
-    stdout: Py<PyAny>,
-    stderr: Py<PyAny>,
+pub struct Origin {
+    pub context: Py<PyAny>,
+    pub stdout: Py<PyAny>,
+    pub stderr: Py<PyAny>,
 }
 
 #[derive(Default)]
@@ -86,7 +86,13 @@ impl Writer {
             stdout: sys.getattr(intern!(py, "stdout"))?.unbind(),
             stderr: sys.getattr(intern!(py, "stderr"))?.unbind(),
         };
-        Ok(Writer { origin: Some(origin), ..Writer::here(call, sinks) })
+        Ok(Writer::from(call, sinks, origin))
+    }
+
+    /// Makes a writer that writes later or from another thread, to these streams and in this context. No other code
+    /// enters the context.
+    pub fn from(call: Uuid, sinks: Arc<Sinks>, origin: Origin) -> Writer {
+        Writer { origin: Some(origin), ..Writer::here(call, sinks) }
     }
 
     /// Writes these chunks.

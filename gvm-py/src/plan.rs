@@ -10,6 +10,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use crate::last::Last;
+
 /// A type, with everything that converts its values.
 pub struct Plan {
     pub ty: Type,
@@ -122,6 +124,7 @@ pub struct Signature {
     pub names: Vec<Py<PyString>>,
     pub params: Vec<Plan>,
     pub result: Option<Plan>,
+    pub last: Last,
 }
 
 impl Signature {
@@ -133,7 +136,7 @@ impl Signature {
         let names = ty.params.iter().map(|param| attribute(py, &param.name)).collect::<PyResult<_>>()?;
         let params = ty.params.iter().map(|param| Plan::new(py, &param.ty)).collect::<PyResult<_>>()?;
         let result = ty.result.as_ref().map(|ty| Plan::new(py, ty)).transpose()?;
-        Ok(Signature { ty: ty.clone(), names, params, result })
+        Ok(Signature { ty: ty.clone(), names, params, result, last: Last::default() })
     }
 }
 

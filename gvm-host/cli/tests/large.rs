@@ -93,7 +93,7 @@ fn many_at_once_and_small_calls_between_them() {
 fn beyond_the_limit() {
     let pair = start();
     workers().unwrap().block_on(async {
-        let beyond = Value::List(List::U8(vec![0; VALUE_BYTES as usize + 1]));
+        let beyond = Value::List(List::U8(vec![0; VALUE_BYTES as usize + 1].into()));
         let error = there(&pair, "sum", vec![beyond]).await.result.unwrap_err();
         assert_eq!((error.code(), error.effect()), (Code::LimitExceeded, Effect::NotStarted), "{error}");
         let most = Value::U32(VALUE_BYTES as u32 + 1);
@@ -101,8 +101,9 @@ fn beyond_the_limit() {
         assert_eq!((error.code(), error.effect()), (Code::LimitExceeded, Effect::RanAndFailed), "{error}");
         assert!(error.to_string().contains("128"), "{error}");
         let zeros = there(&pair, "zeros", vec![Value::U32(100 << 20)]).await.result.unwrap();
-        assert!(zeros == Some(Value::List(List::U8(vec![0; 100 << 20]))));
-        let sum = there(&pair, "sum", vec![Value::List(List::U8(vec![1; 100 << 20]))]).await.result.unwrap();
+        assert!(zeros == Some(Value::List(List::U8(vec![0; 100 << 20].into()))));
+        let sum =
+            there(&pair, "sum", vec![Value::List(List::U8(vec![1; 100 << 20].into()))]).await.result.unwrap();
         assert_eq!(sum, Some(Value::U64(100 << 20)));
     });
 }

@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn bytes_are_base64() {
         let ty = Type::List(Arc::new(Type::U8));
-        check(Value::List(List::U8(vec![0, 255, 16])), ty.clone(), r#"{"base64":"AP8Q"}"#);
-        check(Value::List(List::U8(vec![])), ty, r#"{"base64":""}"#);
+        check(Value::List(List::U8(vec![0, 255, 16].into())), ty.clone(), r#"{"base64":"AP8Q"}"#);
+        check(Value::List(List::U8(vec![].into())), ty, r#"{"base64":""}"#);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! In: plain values, files, what the system reports. Out: the same, checked or converted. Must not know: calls,
 //! modules, sockets, wasmtime, the terminal.
 
+pub mod bytes;
 pub mod code;
 pub mod contain;
 pub mod durable;

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::bytes::Bytes;
 use crate::base::error::{Code, Error, Result};
 
 /// A WIT value type, or a type in the signature of a core function. Cheap to clone, `Send + Sync`.
@@ -101,7 +102,7 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub enum List {
     S8(Vec<i8>),
-    U8(Vec<u8>),
+    U8(Bytes),
     S16(Vec<i16>),
     U16(Vec<u16>),
     S32(Vec<i32>),
@@ -150,7 +151,7 @@ impl List {
                             Value::$ty(number) => Ok(number),
                             other => Err(mismatch(element, &other)),
                         })
-                        .collect::<Result<Vec<_>>>()
+                        .collect::<Result<_>>()
                         .map(List::$ty),)*
                     _ => Ok(List::Values(values)),
                 }

@@ -134,6 +134,21 @@ pub fn wait_for<T>(
     }))
 }
 
+/// Polls a future once on this thread. Returns `None` if it has not ended; run it further with [`wait_for`] on the same
+/// thread, or drop it. A call of a local function that is fast ends here.
+///
+/// # Errors
+/// As of [`wait`].
+pub fn look<T>(future: Pin<&mut impl Future<Output = T>>) -> Result<Option<T>> {
+    let workers = workers()?.handle();
+    let this = this()?;
+    let _waits = Waits::begin(&this);
+    match this.poll(workers, future) {
+        Poll::Ready(value) => Ok(Some(value)),
+        Poll::Pending => Ok(None),
+    }
+}
+
 fn this() -> Result<Rc<Waiter>> {
     THIS.with(|this| {
         if let Some(this) = this.get() {

@@ -262,8 +262,8 @@ mod tests {
                 fetch(&fetcher, 3, 8),
             );
             let expected = (0..3_000_000).map(|index| index as u8).collect();
-            assert!(large == Some(List::U8(expected)));
-            assert_eq!(empty, Some(List::U8(Vec::new())));
+            assert!(large == Some(List::U8(expected.into())));
+            assert_eq!(empty, Some(List::U8(Vec::new().into())));
             assert_eq!(gone, None);
             assert_eq!(small, Some(List::U8((0..8).collect())));
             assert_eq!(*held.sent.lock().unwrap(), [1, 2, 3]);

@@ -108,7 +108,7 @@ pub fn room(element: Number, bytes: usize) -> Result<List> {
     }
     Ok(match element {
         Number::S8 => List::S8(zeroed(bytes)?),
-        Number::U8 => List::U8(zeroed(bytes)?),
+        Number::U8 => List::U8(zeroed(bytes)?.into()),
         Number::S16 => List::S16(zeroed(bytes)?),
         Number::U16 => List::U16(zeroed(bytes)?),
         Number::S32 => List::S32(zeroed(bytes)?),
@@ -124,7 +124,7 @@ pub fn room(element: Number, bytes: usize) -> Result<List> {
 pub fn bytes_of(list: &mut List) -> &mut [u8] {
     match list {
         List::S8(v) => bytemuck::cast_slice_mut(v),
-        List::U8(v) => v,
+        List::U8(v) => v.to_mut(),
         List::S16(v) => bytemuck::cast_slice_mut(v),
         List::U16(v) => bytemuck::cast_slice_mut(v),
         List::S32(v) => bytemuck::cast_slice_mut(v),
@@ -213,7 +213,7 @@ pub fn one_value(rebuilt: Args) -> Result<Value> {
 /// `BAD_ARGUMENTS` if the part has other elements.
 pub fn module(part: List) -> Result<ModuleRef> {
     match part {
-        List::U8(bytes) => Ok(ModuleRef::Bytes(bytes.into())),
+        List::U8(bytes) => Ok(ModuleRef::Bytes(bytes.into_vec().into())),
         _ => Err(Error::new(Code::BadArguments, "the module that came with the call has no bytes")),
     }
 }
@@ -325,7 +325,7 @@ mod tests {
             Value::U8(1),
             Value::Record(vec![Value::List(numbers), Value::String("ü".repeat(length))]),
             some(Value::Tuple(vec![
-                Value::Variant(3, Some(Box::new(Value::List(List::U8(vec![7; length]))))),
+                Value::Variant(3, Some(Box::new(Value::List(List::U8(vec![7; length].into()))))),
                 Value::Result(Err(Some(Box::new(Value::List(List::S16(vec![-1; length])))))),
             ])),
             Value::List(List::Values(vec![Value::String("short".into()), Value::Bool(true)])),
@@ -366,7 +366,7 @@ mod tests {
             list.reborrow().get(index).init_part().set_index(0);
         }
         let shape = serialize::write_message_to_words(&message);
-        let parts = vec![List::U8(vec![1])];
+        let parts = vec![List::U8(vec![1].into())];
         assert_eq!(put_together(&shape, parts).unwrap_err().code(), Code::BadArguments);
     }
 }

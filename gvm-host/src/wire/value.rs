@@ -220,7 +220,7 @@ fn read_at(from: value::Reader<'_>, depth: u32, parts: &mut [Option<List>]) -> R
 fn read_part(from: value::part::Reader<'_>, parts: &mut [Option<List>]) -> Result<Value> {
     let part = parts.get_mut(from.get_index() as usize).and_then(Option::take);
     match (part, from.get_text()) {
-        (Some(List::U8(text)), true) => String::from_utf8(text)
+        (Some(List::U8(text)), true) => String::from_utf8(text.into_vec())
             .map(Value::String)
             .map_err(|_| Error::new(Code::BadArguments, "the other side sent text that is not UTF-8")),
         (Some(list), false) => Ok(Value::List(list)),

@@ -128,7 +128,7 @@ fn strings_are_checked() {
 
 #[test]
 fn lists_are_checked() {
-    gives(memory("(list u8)", r"\ff\ff\00\00\01\00\00\00"), Value::List(List::U8(vec![0])));
+    gives(memory("(list u8)", r"\ff\ff\00\00\01\00\00\00"), Value::List(List::U8(vec![0].into())));
     gives(memory("(list f64)", r"\00\00\01\00\00\00\00\00"), Value::List(List::F64(vec![])));
     for ty in ["u8", "s16", "u32", "u64", "f32", "f64", "bool", "string", "(tuple u8 f64)", "$var"] {
         let list = format!("(list {ty})");

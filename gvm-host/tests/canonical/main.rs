@@ -265,7 +265,7 @@ fn the_types_refuse_to_stand_for_one_value() {
 #[test]
 fn a_call_can_be_awaited_on_another_thread() {
     let Echo { mut store, func, .. } = Echo::new(&[list(Type::U8)], "utf8");
-    let value = Value::List(List::U8(vec![7; 1 << 16]));
+    let value = Value::List(List::U8(vec![7; 1 << 16].into()));
     let args = Args(vec![value.clone()]);
     let call = async move { func.call_async(&mut store, args).await };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();

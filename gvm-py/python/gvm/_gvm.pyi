@@ -3,11 +3,12 @@
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
 from typing import Any, final
 
 __all__ = [
-    "CODES", "Awaited", "Canceller", "Completions", "Ending", "Events", "Function", "Gpmd", "Module", "Node", "Op",
-    "Twin", "__version__", "after_fork_in_child", "check_fork", "check_options", "compile_main", "inert",
+    "CODES", "Awaited", "Canceller", "Completions", "Ending", "Events", "Function", "Gpmd", "Lane", "Module", "Node",
+    "Op", "Twin", "__version__", "after_fork_in_child", "check_fork", "check_options", "compile_main", "inert",
     "log_to_stderr", "target_kind", "upload",
 ]
 
@@ -46,6 +47,20 @@ class Canceller:
     """Cancels a request."""
 
     def cancel(self) -> None: ...
+
+@final
+class Lane:
+    """The calls of a pool on one node."""
+
+    def __new__(
+        cls,
+        completions: Completions,
+        callback: Callable[[list[tuple[int, Any, BaseException | None, float]], list[int]], object],
+        most: int,
+    ) -> Lane: ...
+    def push(self, function: Function, tasks: list[tuple[int, tuple[Any, ...], Context]]) -> None: ...
+    def cancel(self, number: int) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Completions:

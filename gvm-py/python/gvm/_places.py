@@ -17,7 +17,19 @@ from ._peers import Peer
 
 if TYPE_CHECKING:
     from ._future import Task
-    from ._gvm import Function, Op
+    from ._gvm import Function, Lane, Op
+
+_FAST = 0.001
+"""Seconds that a call of a fast function takes at most on its node."""
+
+_AHEAD = 0.002
+"""Seconds of work that a node has ahead of the calls that it runs. Tasks are spread evenly but for this."""
+
+_LEAST = 0.00001
+"""Seconds that a call is taken to need at least."""
+
+_MOST = 256
+"""How many tasks a node has ahead at most."""
 
 
 class Place:
@@ -33,18 +45,47 @@ class Place:
         self.denied = False
         """Whether the node refused to connect again."""
         self.functions: dict[str, Function] = {}
+        self.lane: Lane | None = None
+        """Runs tasks of functions. The pool makes it for its first such task on this node."""
+        self._paces: dict[str, float] = {}
+        """Seconds that a call of each function takes, on average."""
+
+    def room(self, target: str, in_flight: int) -> tuple[int, int]:
+        """Returns how many more tasks of a function the node takes, if it runs at most `in_flight` calls at once: those
+        that can run now, and all."""
+        pace = self._paces.get(target, _FAST)
+        ahead = min(_MOST, int(in_flight * _AHEAD / pace)) if pace < _FAST else 0
+        return max(0, in_flight - self.busy), in_flight + ahead - self.busy
+
+    def is_fast(self, target: str) -> bool:
+        """Returns whether calls of a function have been fast."""
+        return self._paces.get(target, _FAST) < _FAST
+
+    def note(self, target: str, took: float) -> None:
+        """Records how long a call took. A call that compiled the module first is soon forgotten."""
+        took = max(took, _LEAST)
+        pace = self._paces.get(target, took)
+        self._paces[target] = (pace + took) / 2 if took < pace else (7 * pace + took) / 8
+
+    def note_slow(self, target: str) -> None:
+        """Records that calls of a function have kept others waiting."""
+        self._paces[target] = _FAST
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Op:
         """Returns the request that runs a task on this node."""
         match task.kind:
             case "function":
-                return self._function(task.target, options).prepare(task.args)
+                return self.function(task.target, options).prepare(task.args)
             case "text":
                 return self.node._core.evaluate(self.place, task.target, options)
             case _:
                 return self.node._core.main(self.place, task.target, list(task.args), options)
 
-    def _function(self, target: str, options: dict[str, Any]) -> Function:
+    def function(self, target: str, options: dict[str, Any]) -> Function:
+        """Returns a function of this node with the options of the pool.
+
+        Raises the error of a module or a function that does not exist.
+        """
         found = self.functions.get(target)
         if found is None:
             known = wait(self.node._function(self.place, target))

@@ -2,7 +2,8 @@
 
 In: tasks, nodes. Out: futures, each of which ends exactly once. A task goes to the least busy node. When a node is
 lost, its tasks that had not started go to the other nodes; tasks that may have run do so only if the caller allowed
-it. A node that comes back gets tasks again. Must not know: how tasks are submitted, how nodes are reached.
+it. A node that comes back gets tasks again. Tasks of a function that is fast go to a node in groups, ahead of the calls
+that it runs, so that the node never waits for Python. Must not know: how tasks are submitted, how nodes are reached.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from typing import Any
 from . import _life
 from ._errors import Cancelled, Closed, ConnectionDenied, Error, NodeDown, NodeNotConnected
 from ._future import Task
-from ._gvm import Canceller, Completions
+from ._gvm import Canceller, Completions, Lane
 from ._places import Place
 
 _SOON, _LATER = 0.02, 1.0
 """Seconds between two checks of a lost node: at first, and at most."""
+
+
+
+_End = tuple[int, Any, BaseException | None, float]
+"""The end of a task of a group: its number, result, error and seconds."""
 
 
 class Work:
@@ -48,7 +54,8 @@ class Work:
         self._cancellers: dict[int, Canceller] = {}
         self._thread = threading.Thread(target=_serve, args=(completions,), name="gvm-pool", daemon=True)
         self._thread.start()
-        self._finalizer = weakref.finalize(self, _abandon, completions, self._cancellers)
+        self._lanes: list[Lane] = []
+        self._finalizer = weakref.finalize(self, _abandon, completions, self._cancellers, self._lanes)
         self._finalizer.atexit = False
         _life.keep(self)
 
@@ -61,8 +68,11 @@ class Work:
         """Accepts tasks. The tasks of one chunk go to one node together."""
         with self._lock:
             self.check()
+            # Tasks that already wait come first. The end of a task that runs makes room for them.
+            held_up = bool(self._waiting and self.running)
             self._waiting.extend(chunks)
-        self._go_on()
+        if not held_up:
+            self._go_on()
 
     def waiting(self) -> int:
         """Returns how many tasks were not sent to a node yet."""
@@ -113,13 +123,73 @@ class Work:
             elif chunk[0].settled:
                 chunk.popleft()
             else:
-                place = min(self._alive(), key=lambda place: place.busy, default=None)
+                target, alive = chunk[0].target, self._alive()
+                place = max(alive, key=lambda place: place.room(target, self._in_flight), default=None)
                 if place is None:
                     self._give_up()
-                elif place.busy >= self._in_flight:
+                    continue
+                # A node that has nothing to do comes before work ahead of another one.
+                _, room = place.room(target, self._in_flight)
+                if room <= 0:
                     return
+                if len(chunk) == 1 and chunk[0].kind == "function":
+                    fair = -(-len(self._waiting) // len(alive))
+                    self._begin_group(self._take_group(target, min(room, fair)), place)
+                elif place.is_fast(target):
+                    self._begin_group([task for task in self._waiting.popleft() if not task.settled], place)
                 else:
                     self._begin_all(self._waiting.popleft(), place)
+
+    def _take_group(self, target: str, most: int) -> list[Task]:
+        """Takes the next tasks of one function, which wait alone."""
+        group: list[Task] = []
+        waiting = self._waiting
+        while waiting and len(group) < most:
+            chunk = waiting[0]
+            if len(chunk) != 1 or chunk[0].target != target:
+                break
+            waiting.popleft()
+            if not chunk[0].settled:
+                group.append(chunk[0])
+        return group
+
+    def _begin_group(self, tasks: list[Task], place: Place) -> None:
+        """Starts tasks of one function together."""
+        for task in tasks:
+            task.begun, task.place = True, place
+            self.running[task.number] = task
+        place.busy += len(tasks)
+        lane = place.lane
+        try:
+            function = place.function(tasks[0].target, self._options)
+            if lane is None:
+                ended = functools.partial(_group_ended, weakref.ref(self))
+                lane = place.lane = Lane(self._completions, ended, self._in_flight)
+                self._lanes.append(lane)
+            lane.push(function, [(task.number, task.args, task.context) for task in tasks])
+        except Exception as error:
+            for task in reversed(tasks):
+                self._release(task)
+                self._fail(task, place, error)
+        except BaseException as error:
+            # Ctrl-C ends the first task and propagates to the caller of `submit`. No call has started.
+            for task in reversed(tasks):
+                if self._release(task):
+                    self._wait_again(task)
+            if self._waiting and self._waiting[0][0] is tasks[0]:
+                self._waiting.popleft()
+                self._failed.append((tasks[0], error))
+            raise
+        if lane is not None:
+            for task in tasks:
+                if task.number not in self.running:
+                    # It was cancelled meanwhile.
+                    lane.cancel(task.number)
+
+    def _wait_again(self, task: Task) -> None:
+        """Makes a task that has not started the next one that waits."""
+        task.begun = False
+        self._waiting.appendleft(deque([task]))
 
     def _alive(self) -> list[Place]:
         alive = [place for place in self.places if place.alive]
@@ -164,6 +234,8 @@ class Work:
         task.place.busy -= 1
         if canceller := self._cancellers.pop(task.number, None):
             canceller.cancel()
+        elif task.place.lane is not None:
+            task.place.lane.cancel(task.number)
         return True
 
     def _fail(self, task: Task, place: Place, error: BaseException) -> None:
@@ -232,6 +304,31 @@ class Work:
         if ends:
             task.end(result, None)
 
+    def _group_ended(self, ends: list[_End], returned: list[int]) -> None:
+        """Handles the results of tasks that started in groups, and tasks that a node could not start soon enough."""
+        done: list[tuple[Task, Any]] = []
+        with self._lock:
+            for number, result, error, took in ends:
+                # A task that was cancelled is not there.
+                if task := self.running.pop(number, None):
+                    place: Place = task.place
+                    place.busy -= 1
+                    if error is None:
+                        place.done += 1
+                        place.note(task.target, took)
+                        if _settle(task):
+                            done.append((task, result))
+                    else:
+                        self._fail(task, place, error)
+            for number in reversed(returned):
+                if task := self.running.pop(number, None):
+                    task.place.busy -= 1
+                    task.place.note_slow(task.target)
+                    self._wait_again(task)
+        self._go_on()
+        for task, result in done:
+            task.end(result, None)
+
     def cancelled(self, task: Task) -> None:
         """Forgets a task whose future was cancelled, and stops it."""
         with self._lock:
@@ -263,7 +360,7 @@ class Work:
     def _finish(self) -> None:
         """Ends the thread of the pool. Runs under the lock."""
         self._finalizer.detach()
-        _abandon(self._completions, self._cancellers)
+        _abandon(self._completions, self._cancellers, self._lanes)
 
     def close(self) -> None:
         """Ends at once. Cancels waiting calls, and stops running calls, whose futures raise `gvm.Cancelled`."""
@@ -289,17 +386,24 @@ def _serve(completions: Completions) -> None:
         completions.drain()
 
 
-def _abandon(completions: Completions, cancellers: dict[int, Canceller]) -> None:
+def _abandon(completions: Completions, cancellers: dict[int, Canceller], lanes: list[Lane]) -> None:
     """Stops the running calls of a pool, and the pool's thread."""
     for canceller in [*cancellers.values()]:
         canceller.cancel()
     cancellers.clear()
+    for lane in lanes:
+        lane.close()
     completions.close()
 
 
 def _ended(work: weakref.ref[Work], number: int, result: Any, error: BaseException | None) -> None:
     if known := work():
         known._ended(number, result, error)
+
+
+def _group_ended(work: weakref.ref[Work], ends: list[_End], returned: list[int]) -> None:
+    if known := work():
+        known._group_ended(ends, returned)
 
 
 def _looked(work: weakref.ref[Work], index: int, pause: float, reached: Any, error: BaseException | None) -> None:

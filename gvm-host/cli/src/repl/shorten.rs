@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_long_says_how_much_it_is() {
-        let bytes = Value::List(List::U8(vec![7; 64 << 20]));
+        let bytes = Value::List(List::U8(vec![7; 64 << 20].into()));
         let shown = short(&bytes, &Type::List(Arc::new(Type::U8)));
         assert!(shown.starts_with("[7, 7, "), "{shown}");
         assert!(

@@ -108,7 +108,7 @@ async fn a_bulk_connection_carries_bytes(kind: Kind) {
             let room = large::room(Number::U8, bytes).unwrap();
             fetcher.fetch(Blob { id, bytes: bytes as u64, element: Number::U8 }, room).await
         };
-        assert!(fetch(1, bytes.len()).await == Some(List::U8(bytes.clone())));
+        assert!(fetch(1, bytes.len()).await == Some(List::U8(bytes.clone().into())));
         assert_eq!(fetch(2, 1).await, None);
     };
     timeout(Duration::from_secs(20), futures::future::join(serving, fetching)).await.unwrap();

@@ -15,6 +15,7 @@ use wasmtime::component::Lift;
 use wasmtime::{Result, ValRaw};
 
 use super::Fault;
+use crate::base::bytes::land;
 use crate::base::value::{List, Value};
 
 /// The bit of a string's length that marks UTF-16, where the encoding may be either.
@@ -187,7 +188,10 @@ fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, byt
     let items = region(cx, ptr, len, abi, "list")?;
     Ok(match element {
         InterfaceType::S8 => List::S8(packed(cx, ty, bytes)?),
-        InterfaceType::U8 => List::U8(packed(cx, ty, bytes)?),
+        InterfaceType::U8 => {
+            charge(cx, len, 1)?;
+            List::U8(land(items))
+        }
         InterfaceType::S16 => List::S16(packed(cx, ty, bytes)?),
         InterfaceType::U16 => List::U16(packed(cx, ty, bytes)?),
         InterfaceType::S32 => List::S32(packed(cx, ty, bytes)?),
