@@ -144,7 +144,7 @@ struct Outcome {
   }
   type @3 :Type;                   # of the value, if wantType
   output @4 :List(Chunk);          # output that was not streamed yet
-  reservedDuration @5 :UInt64;
+  nanoseconds @5 :UInt64;          # the duration of the call on the node that ran it; 0 if it was not measured
 }
 
 # Answers.

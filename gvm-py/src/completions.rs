@@ -52,7 +52,7 @@ pub enum Item {
         callback: Arc<Py<PyAny>>,
         number: u64,
         ended: Ended,
-        took: Duration,
+        took: Option<Duration>,
         writer: Option<(SharedWriter, Vec<Chunk>)>,
     },
     /// Calls that a lane has not started.
@@ -262,7 +262,7 @@ fn settle<'py>(py: Python<'py>, item: Item, ends: &mut Ends<'py>) -> PyResult<()
                 Ok(result) => (result, None),
                 Err(error) => (py.None(), Some(error)),
             };
-            let end = (number, result, error, took.as_secs_f64()).into_pyobject(py)?;
+            let end = (number, result, error, took.map(|took| took.as_secs_f64())).into_pyobject(py)?;
             ends.add(py, callback, end)
         }
         Item::GivenBack { callback, numbers } => callback.call1(py, (PyList::empty(py), numbers)).map(drop),

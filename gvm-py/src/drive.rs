@@ -1,8 +1,8 @@
 //! Polls a future on the thread that waits for it.
 //!
 //! In: a future, the pipe with the output of its guest, memory for its result. Out: the future's result. The GIL is
-//! released while the future runs, but not for a call that ends in a few microseconds. Signals are checked several times per second: Ctrl-C ends the wait and drops the
-//! future, which stops the guest. Must not know: what the future does.
+//! released while the future runs, but not for a call that ends in a few microseconds. Signals are checked several times
+//! per second: Ctrl-C ends the wait and drops the future, which stops the guest. Must not know: what the future does.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

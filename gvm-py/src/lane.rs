@@ -182,7 +182,7 @@ impl Shared {
             self.push(
                 part.number,
                 Ended::Failed(Error::new(error.code(), error.message().to_owned())),
-                Duration::ZERO,
+                None,
                 None,
             );
         }
@@ -200,7 +200,7 @@ impl Shared {
             }
             Err(_) => {
                 let error = Error::internal("a request panicked").with_effect(Effect::Unknown);
-                (Ended::Failed(error), Duration::ZERO)
+                (Ended::Failed(error), None)
             }
         };
         let rest = pipe.take();
@@ -211,7 +211,7 @@ impl Shared {
         &self,
         number: u64,
         ended: Ended,
-        took: Duration,
+        took: Option<Duration>,
         writer: Option<(SharedWriter, Vec<gvm_host::Chunk>)>,
     ) {
         self.queue.push(Item::Ended { callback: self.callback.clone(), number, ended, took, writer });
@@ -221,7 +221,7 @@ impl Shared {
 #[pymethods]
 impl Lane {
     /// Makes a lane that runs at most `most` calls at once. The thread that drains the queue calls
-    /// `callback(ends, numbers)`: a list of the number, result, exception and seconds on its node of each call that ended,
+    /// `callback(ends, numbers)`: a list of the number, result, exception and seconds on its node, if they were measured, of each call that ended,
     /// or the numbers of calls that have not started and are given back.
     #[new]
     fn new(completions: &Completions, callback: Py<PyAny>, most: usize) -> Lane {
@@ -276,7 +276,7 @@ impl Lane {
         let starts = !here && !std::mem::replace(&mut state.started, true);
         drop(state);
         for (number, error) in bad {
-            self.0.push(number, Ended::Raised(error), Duration::ZERO, None);
+            self.0.push(number, Ended::Raised(error), None, None);
         }
         // Guests of this process run on several threads.
         for _ in 0..new {

@@ -35,7 +35,9 @@ impl Last {
             _ => 0,
         };
         self.size.store(size, Ordering::Relaxed);
-        self.fast.store(outcome.elapsed < FAST && outcome.result.is_ok(), Ordering::Relaxed);
+        if let Some(elapsed) = outcome.elapsed {
+            self.fast.store(elapsed < FAST && outcome.result.is_ok(), Ordering::Relaxed);
+        }
     }
 
     /// Returns how to drive the next call, on this node (`here`) or on another one.

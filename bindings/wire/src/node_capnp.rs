@@ -8320,7 +8320,7 @@ pub mod outcome {
             !self.reader.get_pointer_field(2).is_null()
         }
         #[inline]
-        pub fn get_reserved_duration(self) -> u64 {
+        pub fn get_nanoseconds(self) -> u64 {
             self.reader.get_data_field::<u64>(1)
         }
         #[inline]
@@ -8475,11 +8475,11 @@ pub mod outcome {
             !self.builder.is_pointer_field_null(2)
         }
         #[inline]
-        pub fn get_reserved_duration(self) -> u64 {
+        pub fn get_nanoseconds(self) -> u64 {
             self.builder.get_data_field::<u64>(1)
         }
         #[inline]
-        pub fn set_reserved_duration(&mut self, value: u64)  {
+        pub fn set_nanoseconds(&mut self, value: u64)  {
             self.builder.set_data_field::<u64>(1, value);
         }
         #[inline]
@@ -8537,7 +8537,7 @@ pub mod outcome {
         }
     }
     mod _private {
-        pub(crate) static ENCODED_NODE: [::capnp::Word; 128] = [
+        pub(crate) static ENCODED_NODE: [::capnp::Word; 127] = [
             ::capnp::word(0, 0, 0, 0, 5, 0, 6, 0),
             ::capnp::word(195, 115, 255, 21, 86, 32, 106, 236),
             ::capnp::word(11, 0, 0, 0, 1, 0, 2, 0),
@@ -8593,17 +8593,17 @@ pub mod outcome {
             ::capnp::word(6, 0, 0, 0, 1, 0, 0, 0),
             ::capnp::word(0, 0, 1, 0, 5, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-            ::capnp::word(217, 0, 0, 0, 138, 0, 0, 0),
+            ::capnp::word(217, 0, 0, 0, 98, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-            ::capnp::word(220, 0, 0, 0, 3, 0, 1, 0),
-            ::capnp::word(232, 0, 0, 0, 2, 0, 1, 0),
+            ::capnp::word(216, 0, 0, 0, 3, 0, 1, 0),
+            ::capnp::word(228, 0, 0, 0, 2, 0, 1, 0),
             ::capnp::word(3, 0, 252, 255, 0, 0, 0, 0),
             ::capnp::word(0, 0, 1, 0, 6, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-            ::capnp::word(229, 0, 0, 0, 50, 0, 0, 0),
+            ::capnp::word(225, 0, 0, 0, 50, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-            ::capnp::word(224, 0, 0, 0, 3, 0, 1, 0),
-            ::capnp::word(236, 0, 0, 0, 2, 0, 1, 0),
+            ::capnp::word(220, 0, 0, 0, 3, 0, 1, 0),
+            ::capnp::word(232, 0, 0, 0, 2, 0, 1, 0),
             ::capnp::word(110, 111, 110, 101, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
@@ -8648,9 +8648,8 @@ pub mod outcome {
             ::capnp::word(14, 0, 0, 0, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-            ::capnp::word(114, 101, 115, 101, 114, 118, 101, 100),
-            ::capnp::word(68, 117, 114, 97, 116, 105, 111, 110),
-            ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+            ::capnp::word(110, 97, 110, 111, 115, 101, 99, 111),
+            ::capnp::word(110, 100, 115, 0, 0, 0, 0, 0),
             ::capnp::word(9, 0, 0, 0, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
             ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
@@ -8691,7 +8690,7 @@ pub mod outcome {
         );
         pub(crate) static NONUNION_MEMBERS : &[u16] = &[3,4,5];
         pub(crate) static MEMBERS_BY_DISCRIMINANT : &[u16] = &[0,1,2,6];
-        pub(crate) static MEMBERS_BY_NAME : &[u16] = &[2,6,0,4,5,3,1];
+        pub(crate) static MEMBERS_BY_NAME : &[u16] = &[2,6,5,0,4,3,1];
         pub(crate) const TYPE_ID: u64 = 0xec6a_2056_15ff_73c3;
     }
     pub enum Which<A0,A1,A2> {

@@ -11,6 +11,7 @@ pub mod streams;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -209,12 +210,15 @@ pub struct Outcome {
     pub result: Result<Option<Value>, Error>,
     /// The type of the value, if the call asked for it.
     pub ty: Option<Type>,
+    /// How long the call took on the node that ran it. Most calls of a fast function are not measured, because reading
+    /// the clock takes a tenth of the time of a small call.
+    pub elapsed: Option<Duration>,
 }
 
 impl Outcome {
     /// Returns the outcome of a call that failed.
     pub fn failed(error: Error) -> Outcome {
-        Outcome { result: Err(error), ty: None }
+        Outcome { result: Err(error), ty: None, elapsed: None }
     }
 }
 

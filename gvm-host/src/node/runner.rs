@@ -19,7 +19,7 @@ use crate::call::deadline::in_time;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
-use crate::engine::{Engine, Entry, Module, Purpose, Setup};
+use crate::engine::{Engine, Entry, Function, Module, Purpose, Setup};
 use crate::imports::Grants;
 use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
@@ -247,13 +247,12 @@ impl Runner {
         let entered = pin!(self.enter(&module, entry, call, stdio, limits, began));
         let result = in_time(limits.timeout, Some(began), Effect::RanAndFailed, entered).await;
         let function = module.function(entry);
-        if let Some(function) = function
-            && function.is_measured()
-        {
-            function.ran(started.elapsed());
+        let elapsed = function.is_none_or(Function::is_measured).then(|| started.elapsed());
+        if let (Some(function), Some(elapsed)) = (function, elapsed) {
+            function.ran(elapsed);
         }
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
-        Outcome { result, ty }
+        Outcome { result, ty, elapsed }
     }
 
     /// Makes a live instance of a module for its caller, with this name.
@@ -308,7 +307,7 @@ impl Runner {
             Err(error) => return Outcome::failed(error),
         };
         let function = live.module.function(entry);
-        let started = function.filter(|function| function.is_measured()).map(|_| Instant::now());
+        let started = function.is_none_or(Function::is_measured).then(Instant::now);
         let want_type = call.want_type;
         let entered = pin!(async {
             check_depth(&call.above)?;
@@ -328,10 +327,11 @@ impl Runner {
         });
         let result = in_time(limits.timeout, None, Effect::RanAndFailed, entered).await;
         let ty = function.filter(|_| want_type).and_then(|function| function.ty.result.clone());
-        if let (Some(function), Some(started)) = (function, started) {
-            function.ran(started.elapsed());
+        let elapsed = started.map(|started| started.elapsed());
+        if let (Some(function), Some(elapsed)) = (function, elapsed) {
+            function.ran(elapsed);
         }
-        Outcome { result, ty }
+        Outcome { result, ty, elapsed }
     }
 
     /// Returns whether earlier calls of this function in a live instance were so fast that a switch of threads would cost

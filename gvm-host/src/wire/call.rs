@@ -301,6 +301,9 @@ pub fn write_outcome(from: &Outcome, apart: Option<&Large>, output: &[Chunk], mu
             write_chunk(chunk, chunks.reborrow().get(index as u32));
         }
     }
+    if let Some(elapsed) = from.elapsed {
+        to.set_nanoseconds(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+    }
 }
 
 /// Reads an outcome, the reference to its result if that crosses separately, and the output that came with
@@ -327,7 +330,9 @@ pub fn read_outcome(from: outcome::Reader<'_>) -> Result<(Outcome, Option<Large>
         true => from.get_output().map_err(unreadable)?.iter().map(read_chunk).collect::<Result<_>>()?,
         false => Vec::new(),
     };
-    Ok((Outcome { result, ty }, apart, output))
+    let nanoseconds = from.get_nanoseconds();
+    let elapsed = (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds));
+    Ok((Outcome { result, ty, elapsed }, apart, output))
 }
 
 /// Writes a piece of output.

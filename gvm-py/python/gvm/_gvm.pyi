@@ -55,7 +55,7 @@ class Lane:
     def __new__(
         cls,
         completions: Completions,
-        callback: Callable[[list[tuple[int, Any, BaseException | None, float]], list[int]], object],
+        callback: Callable[[list[tuple[int, Any, BaseException | None, float | None]], list[int]], object],
         most: int,
     ) -> Lane: ...
     def push(self, function: Function, tasks: list[tuple[int, tuple[Any, ...], Context]]) -> None: ...

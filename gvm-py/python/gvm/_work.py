@@ -26,9 +26,8 @@ _SOON, _LATER = 0.02, 1.0
 """Seconds between two checks of a lost node: at first, and at most."""
 
 
-
-_End = tuple[int, Any, BaseException | None, float]
-"""The end of a task of a group: its number, result, error and seconds."""
+_End = tuple[int, Any, BaseException | None, float | None]
+"""The end of a task of a group: its number, result, error, and seconds if they were measured."""
 
 
 class Work:
@@ -315,7 +314,8 @@ class Work:
                     place.busy -= 1
                     if error is None:
                         place.done += 1
-                        place.note(task.target, took)
+                        if took is not None:
+                            place.note(task.target, took)
                         if _settle(task):
                             done.append((task, result))
                     else:
