@@ -261,7 +261,7 @@ mod tests {
                 fetch(&fetcher, 9, 5),
                 fetch(&fetcher, 3, 8),
             );
-            let expected = (0..3_000_000).map(|index| index as u8).collect();
+            let expected: Vec<u8> = (0..3_000_000).map(|index| index as u8).collect();
             assert!(large == Some(List::U8(expected.into())));
             assert_eq!(empty, Some(List::U8(Vec::new().into())));
             assert_eq!(gone, None);

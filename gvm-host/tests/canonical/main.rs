@@ -203,7 +203,7 @@ fn every_packed_list_crosses_in_bulk() {
     macro_rules! check {
         ($($ty:ident $number:ident),*) => {$(
             let numbers: Vec<$number> = (0..70_000u32).map(|n| n.wrapping_mul(0x9e37_79b9) as $number).collect();
-            let value = Value::List(List::$ty(numbers));
+            let value = Value::List(List::$ty(numbers.into()));
             Echo::new(&[list(Type::$ty)], "utf8").check(&[value]);
         )*};
     }
