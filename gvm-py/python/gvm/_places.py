@@ -54,7 +54,7 @@ class Place:
         """Returns how many more tasks of a function the node takes, if it runs at most `in_flight` calls at once: those
         that can run now, and all."""
         pace = self._paces.get(target, _FAST)
-        ahead = min(_MOST, int(in_flight * _AHEAD / pace)) if pace < _FAST else 0
+        ahead = min(_MOST, int(in_flight * _AHEAD / pace)) if self.is_fast(target) else 0
         return max(0, in_flight - self.busy), in_flight + ahead - self.busy
 
     def is_fast(self, target: str) -> bool:

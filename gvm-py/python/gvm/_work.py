@@ -134,8 +134,6 @@ class Work:
                 if len(chunk) == 1 and chunk[0].kind == "function":
                     fair = -(-len(self._waiting) // len(alive))
                     self._begin_group(self._take_group(target, min(room, fair)), place)
-                elif place.is_fast(target):
-                    self._begin_group([task for task in self._waiting.popleft() if not task.settled], place)
                 else:
                     self._begin_all(self._waiting.popleft(), place)
 
