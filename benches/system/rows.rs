@@ -247,7 +247,7 @@ pub fn rows() -> Vec<Row> {
         Millis,
         "tls beside",
         Some(("tls live", "alone")),
-        P99AtMost(0.5),
+        Goal::None,
     );
     let cli = |name| Some((name, "wasmtime run"));
     add(true, "`gvm run`, small component", Millis, "run small", cli("wasmtime run small"), RatioAtMost(0.8));

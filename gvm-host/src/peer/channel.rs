@@ -263,9 +263,10 @@ impl State {
 
     /// Ready at the end of the connection.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut turns = TURN;
         for _ in 0..TURN {
             // What cannot be sent yet is sent when the other side has read more.
-            let _ = self.outgoing.poll_send(cx, &mut self.stream, threads::drop_aside)?;
+            let _ = self.outgoing.poll_send(cx, &mut self.stream, &mut turns, threads::drop_aside)?;
             self.take_frames()?;
             match self.incoming.poll_fill(cx, &mut self.stream)? {
                 Poll::Ready(true) => {}
@@ -404,7 +405,8 @@ impl Drop for InFlight {
             // connection cancels the call, unless the thread has other calls there, for which it waits again.
             let state = &mut *state;
             let mut nobody = Context::from_waker(Waker::noop());
-            let sent = state.outgoing.poll_send(&mut nobody, &mut state.stream, threads::drop_aside);
+            let sent =
+                state.outgoing.poll_send(&mut nobody, &mut state.stream, &mut { TURN }, threads::drop_aside);
             if !matches!(sent, Poll::Ready(Ok(()))) && state.calls.is_empty() {
                 state.end();
                 state.stream.close();

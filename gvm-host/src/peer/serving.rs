@@ -108,10 +108,11 @@ fn split(mut outcome: Outcome) -> Split {
 
 impl Serving {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut turns = channel::TURN;
         for _ in 0..channel::TURN {
             let more = self.take_frames()?;
             self.collect(cx);
-            let sent = self.outgoing.poll_send(cx, &mut self.stream, threads::drop_aside)?;
+            let sent = self.outgoing.poll_send(cx, &mut self.stream, &mut turns, threads::drop_aside)?;
             if !self.kept.is_empty() {
                 self.kept.retain(|id, _| self.outgoing.has_parts(*id));
             }

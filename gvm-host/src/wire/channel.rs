@@ -293,7 +293,8 @@ impl Outgoing {
         self.waiting
     }
 
-    /// Sends everything that waits. Parts that have been sent are given to `free`, because to free much memory takes long.
+    /// Sends everything that waits, with at most as many writes as `turns` has left. Parts that have been sent are given to
+    /// `free`, because to free much memory takes long.
     ///
     /// # Errors
     /// Errors of the connection.
@@ -301,14 +302,16 @@ impl Outgoing {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Transport,
+        turns: &mut u32,
         mut free: impl FnMut(Content),
     ) -> Poll<io::Result<()>> {
-        let mut written = 0;
         loop {
-            written += 1;
-            if written > TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            if self.waiting > 0 {
+                if *turns == 0 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                *turns -= 1;
             }
             if let Some(chunk) = &mut self.chunk {
                 let Some(body) = self.bodies.front_mut() else {
@@ -632,7 +635,7 @@ mod tests {
 
     async fn send(mut outgoing: Outgoing, mut stream: Transport) -> usize {
         let mut freed = 0;
-        poll_fn(|cx| outgoing.poll_send(cx, &mut stream, |_| freed += 1)).await.unwrap();
+        poll_fn(|cx| outgoing.poll_send(cx, &mut stream, &mut { TURN }, |_| freed += 1)).await.unwrap();
         assert_eq!(outgoing.waiting(), 0);
         freed
     }
