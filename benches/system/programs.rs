@@ -54,7 +54,7 @@ impl Programs {
                 command
             }
         };
-        command.args(["--invoke", call]).arg(module);
+        command.args(["--invoke", call]).arg(&module);
         let count = times.parse::<usize>().map_err(|error| error.to_string())?;
         let mut run = || {
             let began = Instant::now();

@@ -206,13 +206,13 @@ impl Handle {
 
     /// Runs a call on a connected node, or here if `node` is `None` or this node's own name. A call of a module
     /// runs on a fresh instance. Its output arrives in `stdio` while it runs. Dropping the future cancels the call.
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would copy its parameters, which takes time")]
     pub fn run(
         &self,
         node: Option<Name>,
         mut call: Call,
         mut stdio: Stdio,
     ) -> impl Future<Output = Outcome> + Send + use<'_> {
-        // The block uses the parameters where they are. An `async fn` would copy them, which takes time.
         async move {
             match node {
                 // In a box, so that calls that run here do not carry its state.
