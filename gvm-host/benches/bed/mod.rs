@@ -44,6 +44,8 @@ pub fn guest() -> Vec<u8> {
 /// A node in this process, in a home of its own with a gpmd, and the guest as its module `values`.
 pub struct Bed {
     pub node: Handle,
+    home: Home,
+    engine: Engine,
     _gpmd: Server,
     _folder: tempfile::TempDir,
 }
@@ -59,8 +61,15 @@ impl Bed {
         control.upload(&name("values"), &semver::Version::new(1, 0, 0), guest, &mut |_| {}).unwrap();
         let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm-compile"));
         let engine = Engine::new(EngineConfig::new(home.compiled(), compiler));
-        let node = workers().unwrap().block_on(Handle::start(Config::new(home, engine))).unwrap();
-        Bed { node, _gpmd: gpmd, _folder: folder }
+        let config = Config::new(home.clone(), engine.clone());
+        let node = workers().unwrap().block_on(Handle::start(config)).unwrap();
+        Bed { node, home, engine, _gpmd: gpmd, _folder: folder }
+    }
+
+    /// Starts another node in this process.
+    pub fn other(&self, called: &str) -> Handle {
+        let config = Config::new(self.home.clone(), self.engine.clone()).name(name(called));
+        workers().unwrap().block_on(Handle::start(config)).unwrap()
     }
 
     /// Makes a live instance of the guest.
@@ -79,8 +88,13 @@ pub fn stored() -> ModuleRef {
 
 /// Runs `add` in a module, through the node's handle, as its users do.
 pub async fn add(node: &Handle, target: &Target) {
+    add_at(node, None, target).await;
+}
+
+/// Does the same on another node, or on this one.
+pub async fn add_at(node: &Handle, at: Option<Name>, target: &Target) {
     let call = Call::new(target.clone(), Args::Values(vec![Value::S32(1), Value::S32(2)])).want_type(false);
-    let outcome = node.run(None, call, Stdio::new(&Limits::default())).await;
+    let outcome = node.run(at, call, Stdio::new(&Limits::default())).await;
     assert_eq!(outcome.result.unwrap(), Some(Value::S32(3)));
 }
 
