@@ -27,13 +27,13 @@ interface Registry {
 
 # Dropping it ends the registration.
 interface Registration {
-  # Returns a ticket of 16 bytes for connecting to the node `to`. With it, that node learns from gpmd who connects. A
-  # ticket is valid once, for a short time, and for that incarnation of that node.
-  introduce @0 (to :NodeInfo) -> (ticket :Data);
-  # Returns the node that got this ticket in order to connect to this one.
-  identify @1 (ticket :Data) -> LookedUp;
+  reservedIntroduce @0 () -> ();
+  reservedIdentify @1 () -> ();
   # Answers when the registration has ended while its connection is still open.
   ended @2 () -> ();
+  # Certifies that the owner of this Ed25519 key (32 bytes) is the registered node. The certificate (X.509, in DER) holds for
+  # a day; a node gets another one before.
+  certify @3 (key :Data) -> Certified;
 }
 
 # Dropping it ends the subscription.
@@ -111,6 +111,16 @@ struct Registered {
     ok :group {
       node @0 :NodeInfo;
       registration @1 :Registration;
+    }
+    error @2 :Error;
+  }
+}
+
+struct Certified {
+  union {
+    ok :group {
+      certificate @0 :Data;
+      device @1 :Data;             # the Ed25519 key of the device that signed it, 32 bytes
     }
     error @2 :Error;
   }

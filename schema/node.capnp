@@ -11,14 +11,15 @@ using Number = import "value.capnp".Number;
 
 # The first object at a node's address.
 interface NodeDoor {
-  # The ticket from gpmd proves who connects (`Registration.introduce`). It is null if gpmd is away.
-  greet @0 (hello :Hello, ticket :Data) -> NodeGreeting;
+  # Each side shows its certificate (`Registration.certify`) and a nonce of 32 bytes. The side that answers signs at once,
+  # the other side when it asks to connect. What they sign is in `gvm-host/src/trust/greeting.rs`.
+  greet @0 (hello :Hello, reservedTicket :Data, certificate :Data, nonce :Data) -> NodeGreeting;
 }
 
 interface ConnectDoor {
   # The connecting side passes its own session and streams, and what that session may do. The answer depends on the
-  # accept policy. It can take a minute if a person is asked.
-  connect @0 (session :Session, streams :Streams, grant :Grant) -> Connected;
+  # accept policy. It can take a minute if a person is asked. `signature` has 64 bytes.
+  connect @0 (session :Session, streams :Streams, grant :Grant, signature :Data) -> Connected;
 }
 
 # What a session may do. Fields that are null or 0 do not restrict it. An empty list allows no calls.
@@ -155,6 +156,9 @@ struct NodeGreeting {
       hello @0 :Hello;
       door @1 :ConnectDoor;
       asks @3 :Bool;               # whether a person is asked
+      certificate @4 :Data;
+      nonce @5 :Data;
+      signature @6 :Data;
     }
     error @2 :Error;
   }

@@ -77,6 +77,7 @@ mod imports;
 mod modules;
 mod node;
 mod peer;
+mod trust;
 mod wire;
 
 pub use base::bytes::{Bytes, Landing, Owner, Prepared as PreparedMemory, prepare};
@@ -84,7 +85,6 @@ pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
 pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, call_id, parse_version};
-pub use base::key::DeviceKey;
 pub use base::limits::Limits;
 pub use base::threads::workers;
 pub use base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
@@ -106,6 +106,9 @@ pub use node::waiting::{look, wait, wait_for};
 pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;
 pub use peer::questions::Answering;
+pub use trust::device::DeviceKey;
+pub use trust::key::{KeyId, PublicKey, SecretKey, Signature};
+pub use trust::{certificate, roster};
 
 pub use wire::value::size as size_in_message;
 
@@ -133,6 +136,9 @@ pub mod net {
 pub mod internals {
     pub mod engine {
         pub use crate::engine::{canonical, types};
+    }
+    pub mod trust {
+        pub use crate::trust::*;
     }
     pub mod wire {
         pub use crate::wire::*;

@@ -13,7 +13,6 @@ pub mod home;
 pub mod id;
 pub mod inert;
 pub mod json;
-pub mod key;
 pub mod limits;
 pub mod near;
 pub mod once;

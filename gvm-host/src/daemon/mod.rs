@@ -3,7 +3,7 @@
 //! In: requests of nodes (register, discover, look up) and of commands (upload, remove, pin). Out: the
 //! addresses of nodes; durable modules. Must not know: calls and their values, which never pass through gpmd.
 //!
-//! - `registry`, `tickets`: pure data. `server`: the daemon's thread. `connections`: accepted connections.
+//! - `registry`: pure data. `server`: the daemon's thread. `connections`: accepted connections.
 //!   `registry_handler`, `control_handler`, `upload_handler`: the requests. `stop`: the shutdown. `ahead`:
 //!   compilation of stored modules.
 
@@ -14,5 +14,4 @@ mod registry;
 mod registry_handler;
 pub mod server;
 mod stop;
-mod tickets;
 mod upload_handler;

@@ -1,4 +1,4 @@
-//! The handler of nodes: register, discover, look up, subscribe to the index, issue and check tickets.
+//! The handler of nodes: register, discover, look up, subscribe to the index, certify.
 //!
 //! In: requests of nodes. Out: the registry's answers; notifications to subscribers when the index changes.
 //! Must not know: how connections are accepted and closed. A registration ends when its capability is
@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ use super::registry::{Registered, Token};
 use super::server::{State, now_ms};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{NodeInfo, Secret};
+use crate::trust::certificate::{NodeIdentity, certify};
+use crate::trust::key::PublicKey;
 use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registration, registry, registry_door, subscription,
@@ -179,42 +181,32 @@ impl Registration {
         })
     }
 
-    /// Returns the node that a ticket introduces to this one.
-    fn introduced(&self, ticket: &[u8]) -> Result<NodeInfo> {
-        let me = self.node()?.life();
-        let ticket = Secret::read(ticket);
-        let of = ticket.and_then(|ticket| self.state.tickets.borrow_mut().take(&ticket, me, Instant::now()));
-        let node = of.and_then(|token| self.state.registry.borrow().get(token).cloned());
-        node.ok_or_else(|| Error::new(Code::NodeNotFound, "the ticket does not belong to a running node"))
+    /// Certifies that the owner of this key is the node of this registration.
+    fn certificate(&self, key: &[u8]) -> Result<Vec<u8>> {
+        let node = self.node()?;
+        let key = PublicKey::read(key)
+            .ok_or_else(|| Error::new(Code::BadArguments, "the key of a node has 32 bytes"))?;
+        let device = &self.state.key;
+        let identity =
+            NodeIdentity { device: device.public().id(), name: node.name.clone(), life: node.life() };
+        certify(device.secret(), &key, &identity, SystemTime::now())
     }
 }
 
 impl registration::Server for Registration {
-    async fn introduce(
+    async fn certify(
         self: Rc<Self>,
-        params: registration::IntroduceParams,
-        mut results: registration::IntroduceResults,
-    ) -> Result<(), capnp::Error> {
-        contained(async move {
-            let to = hello::read_node(params.get()?.get_to()?).map_err(failed)?.life();
-            self.node().map_err(failed)?;
-            let ticket = Secret::random();
-            self.state.tickets.borrow_mut().give(ticket, self.token, to, Instant::now());
-            results.get().set_ticket(ticket.bytes());
-            Ok(())
-        })
-        .await
-    }
-
-    async fn identify(
-        self: Rc<Self>,
-        params: registration::IdentifyParams,
-        mut results: registration::IdentifyResults,
+        params: registration::CertifyParams,
+        mut results: registration::CertifyResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let mut answer = results.get();
-            match self.introduced(params.get()?.get_ticket()?) {
-                Ok(node) => hello::write_node(&node, answer.init_node()),
+            match self.certificate(params.get()?.get_key()?) {
+                Ok(certificate) => {
+                    let mut ok = answer.init_ok();
+                    ok.set_certificate(&certificate);
+                    ok.set_device(self.state.key.public().bytes());
+                }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
             Ok(())
@@ -236,11 +228,6 @@ impl registration::Server for Registration {
         }
         Ok(())
     }
-}
-
-fn failed(error: Error) -> capnp::Error {
-    // Without the help: a failure of capnp becomes one line at the other side.
-    capnp::Error::failed(format!("{}: {}", error.code(), error.message()))
 }
 
 impl Drop for Registration {

@@ -19,13 +19,13 @@ use super::connections::accept;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
 use super::stop::{Step, Stop};
-use super::tickets::Tickets;
 use super::{control_handler, registry_handler};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::{Home, HomeId};
 use crate::base::id::Hash;
 use crate::gpmd::record::{Lock, Record};
 use crate::modules::store::Store;
+use crate::trust::device::DeviceKey;
 use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
 use crate::wire::tls::Tls;
@@ -171,7 +171,8 @@ pub struct State {
     pub store: Arc<Store>,
     pub registry: RefCell<Registry>,
     pub endings: Endings,
-    pub tickets: RefCell<Tickets>,
+    /// Certifies the nodes.
+    pub key: DeviceKey,
     pub subscribers: Subscribers,
     pub uploads: Gate,
     /// Held while an upload is checked.
@@ -304,16 +305,16 @@ fn open(config: Config, listeners: &Listeners) -> Result<State> {
     };
     record.write(&config.home)?;
     Ok(State {
-        home: config.home,
         store,
         registry: RefCell::default(),
         endings: Endings::default(),
-        tickets: RefCell::default(),
+        key: DeviceKey::open(&config.home)?,
         subscribers: Subscribers::default(),
         uploads: Gate::new(MOST_UPLOADS),
         checking: tokio::sync::Mutex::default(),
         record,
         stop: Stop::default(),
+        home: config.home,
         on_stored: config.on_stored.map_or_else(|| Arc::new(|_| {}) as _, Arc::from),
     })
 }

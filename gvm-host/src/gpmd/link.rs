@@ -16,17 +16,20 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::route::{Route, not_running};
-use super::witness::{Witness, looked_up};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::id::{Applicant, Name, NodeInfo, Secret};
 use crate::modules::index::Index;
 use crate::modules::store::Reader;
+use crate::trust::certificate::HOLDS;
+use crate::trust::identity::{Card, Identity};
+use crate::trust::key::PublicKey;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    index_subscriber, registered, registration, registry, registry_door, registry_greeting, subscription,
+    certified, index_subscriber, looked_up, registered, registration, registry, registry_door,
+    registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -60,26 +63,27 @@ pub struct Link {
     watching: AbortHandle,
 }
 
-pub(super) struct Shared {
+struct Shared {
     home: Home,
     route: Route,
     applicant: RefCell<Applicant>,
     /// Proves to gpmd that a later registration is from the same node.
     secret: Secret,
     node: RefCell<NodeInfo>,
+    identity: Identity,
     /// `None` while gpmd is away.
-    pub(super) session: RefCell<Option<Session>>,
+    session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
     announced: Announced,
     /// The reason that gpmd gave when it stopped.
     farewell: RefCell<Option<String>>,
 }
 
-pub(super) struct Session {
+struct Session {
     registry: registry::Client,
     connection: Connection,
     // Dropping these ends the registration and the subscription.
-    pub(super) registration: registration::Client,
+    registration: registration::Client,
     subscription: subscription::Client,
 }
 
@@ -110,6 +114,7 @@ impl Link {
             applicant: RefCell::new(applicant),
             secret: Secret::random(),
             node: RefCell::new(node),
+            identity: Identity::new()?,
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
             announced,
@@ -154,9 +159,9 @@ impl Link {
         looked_up(which.map_err(|error| failed(error.into()))?)
     }
 
-    /// Returns the client that issues and checks tickets. It works as long as this link lives.
-    pub fn witness(&self) -> Witness {
-        Witness::of(self.shared.clone())
+    /// Returns the identity of this node, which gpmd certifies. The link renews the certificate.
+    pub fn identity(&self) -> Identity {
+        self.shared.identity.clone()
     }
 
     /// Ends the registration in an orderly way. If gpmd is connected, the name is free when this returns.
@@ -199,9 +204,10 @@ impl Shared {
 async fn watch(shared: Rc<Shared>, events: mpsc::Sender<Event>) {
     loop {
         let session = shared.session.borrow().as_ref().map(|session| {
-            (session.connection.closed(), session.registration.ended_request().send().promise)
+            let ended = session.registration.ended_request().send().promise;
+            (session.connection.closed(), ended, session.registration.clone())
         });
-        if let Some((closed, ended)) = session {
+        if let Some((closed, ended, registration)) = session {
             let ended = async {
                 // An error means that gpmd or its connection is gone, which `closed` reports.
                 if ended.await.is_err() {
@@ -214,6 +220,7 @@ async fn watch(shared: Rc<Shared>, events: mpsc::Sender<Event>) {
                     let why = "the registration was replaced".to_owned();
                     shared.farewell.borrow_mut().get_or_insert(why);
                 }
+                () = renew(registration, &shared.identity) => {}
             }
         }
         shared.forget();
@@ -243,6 +250,16 @@ async fn watch(shared: Rc<Shared>, events: mpsc::Sender<Event>) {
     }
 }
 
+/// Gets another certificate long before the last one ends. Never returns.
+async fn renew(registration: registration::Client, identity: &Identity) {
+    loop {
+        sleep(HOLDS / 4).await;
+        if let Err(error) = certify(&registration, identity).await {
+            tracing::warn!(%error, "cannot renew the certificate of this node");
+        }
+    }
+}
+
 /// Connects to gpmd, registers and subscribes.
 async fn open(shared: &Rc<Shared>) -> Result<()> {
     let transport = shared.route.dial().await?;
@@ -252,6 +269,7 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     let (node, registration) = register(&registry, &applicant, shared.secret).await?;
     shared.applicant.borrow_mut().name = Some(node.name.clone());
     *shared.node.borrow_mut() = node;
+    certify(&registration, &shared.identity).await?;
     let subscriber = Subscriber { shared: Rc::downgrade(shared) };
     let mut request = registry.subscribe_request();
     request.get().set_subscriber(capnp_rpc::new_client(subscriber));
@@ -310,6 +328,32 @@ async fn register(
             Ok((node, ok.get_registration().map_err(failed)?))
         }
         registered::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+    }
+}
+
+/// Gets a certificate for this node.
+async fn certify(registration: &registration::Client, identity: &Identity) -> Result<()> {
+    let mut request = registration.certify_request();
+    request.get().set_key(identity.key().public().bytes());
+    let answer = answered(request.send().promise).await?;
+    match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+        certified::Ok(ok) => {
+            let certificate = ok.get_certificate().map_err(failed)?.into();
+            let device = PublicKey::read(ok.get_device().map_err(failed)?);
+            let device =
+                device.ok_or_else(|| Error::new(Code::VersionMismatch, "gpmd does not certify nodes"));
+            identity.renew(Card { certificate, device: device? });
+            Ok(())
+        }
+        certified::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+    }
+}
+
+/// Reads the node, or the error, in an answer of gpmd.
+fn looked_up(answer: looked_up::WhichReader<'_>) -> Result<NodeInfo> {
+    match answer {
+        looked_up::Node(node) => hello::read_node(node.map_err(failed)?),
+        looked_up::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: a home, and requests of nodes and commands. Out: gpmd's answers and notifications. Must not know: the
 //! implementation of gpmd (`daemon/`), calls, sessions.
 //!
-//! - `link`, `witness`: the clients of a node. `control`: the client of a command. `route`: the address of
+//! - `link`: the client of a node. `control`: the client of a command. `route`: the address of
 //!   gpmd. `record`: the file in which a running gpmd publishes its addresses.
 
 pub mod control;
@@ -11,4 +11,3 @@ pub mod entry;
 pub mod link;
 pub mod record;
 pub mod route;
-pub mod witness;

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::FutureExt;
 use tokio::runtime::Handle as Workers;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -19,7 +18,6 @@ use super::joined::{Met, join};
 use super::lines::Lines;
 use super::runner::Runner;
 use super::served::Served;
-use super::vouch::Vouch;
 use crate::base::error::{Code, Error, Result};
 use crate::base::event::Event;
 use crate::base::id::{Applicant, Life, Name, NodeInfo};
@@ -207,8 +205,6 @@ impl Actor {
             })
         };
         let me = link.node();
-        let vouch = Vouch::new(link.witness());
-        let (introducing, identifying) = (vouch.clone(), vouch);
         let ours = Rc::new(Ours {
             home: config.home.id(),
             tls,
@@ -222,14 +218,7 @@ impl Actor {
             workers,
             tickets: Rc::default(),
             joined,
-            introduce: Box::new(move |to| {
-                let vouch = introducing.clone();
-                async move { vouch.introduce(to).await }.boxed_local()
-            }),
-            identify: Box::new(move |asking, ticket| {
-                let vouch = identifying.clone();
-                async move { vouch.identify(asking, ticket).await }.boxed_local()
-            }),
+            identity: link.identity(),
             connected,
         });
         let own = Term::new(ours.me.name.clone(), ours.running.clone());

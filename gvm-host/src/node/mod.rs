@@ -14,7 +14,6 @@ pub mod nested;
 mod network;
 pub mod runner;
 mod served;
-mod vouch;
 pub mod waiting;
 
 use std::net::{Ipv4Addr, SocketAddr};

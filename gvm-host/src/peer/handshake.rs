@@ -1,8 +1,8 @@
 //! How two nodes connect: greeting, accept policy, exchange of sessions.
 //!
-//! In: a node to dial, or an accepted connection. Out: a [`Peer`] on both sides, or a denial. Until the
-//! policy accepts the other side, that side can only greet and ask to connect. Must not know: how gpmd found
-//! the address.
+//! In: a node to dial, or an accepted connection. Out: a [`Peer`] on both sides, or a denial. Each side proves who it is
+//! before anything is decided. Until the policy accepts the other side, that side can only greet and ask to connect. Must
+//! not know: how gpmd found the address.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use capnp::Error as Failure;
-use futures::future::LocalBoxFuture;
 use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, session, streams};
 use tokio::runtime::Handle as Workers;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +30,13 @@ use super::term::{Running, Term};
 use super::tickets::Tickets;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::id::{Life, Name, NodeInfo, Secret};
+use crate::base::id::{Life, Name, NodeInfo};
 use crate::base::limits;
 use crate::call::rights::{Rights, Rule, SessionRights};
+use crate::trust::certificate::{Proven, check};
+use crate::trust::greeting::{Greeting, Part, Said, nonce};
+use crate::trust::identity::{Card, Identity};
+use crate::trust::key::{KeyId, PublicKey, Signature};
 use crate::wire;
 use crate::wire::bulk::{Purpose, purpose};
 use crate::wire::gate::Gate;
@@ -44,12 +47,6 @@ use crate::wire::transport::Transport;
 
 /// How long the other side may take for one step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
-
-/// Returns a ticket to present to the node that is dialled; none while gpmd is away.
-pub type Introduce = dyn Fn(NodeInfo) -> LocalBoxFuture<'static, Option<Secret>>;
-
-/// Checks the identity that a dialling node claims against its ticket.
-pub type Identify = dyn Fn(NodeInfo, Option<Secret>) -> LocalBoxFuture<'static, Result<()>>;
 
 /// What all connections of a node share.
 pub struct Ours {
@@ -70,10 +67,8 @@ pub struct Ours {
     pub tickets: Rc<Tickets>,
     /// Called with each peer that was accepted here.
     pub joined: Box<dyn Fn(Rc<Peer>)>,
-    /// Gets a ticket by which the dialled node can identify this one.
-    pub introduce: Box<Introduce>,
-    /// Checks that a dialling node is the node that it claims to be.
-    pub identify: Box<Identify>,
+    /// Proves to other nodes who this one is.
+    pub identity: Identity,
     /// Whether this node, in this incarnation, is already connected.
     pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
 }
@@ -144,8 +139,9 @@ impl Ours {
     /// `NODE_DOWN` if the node does not answer, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
         let transport = reach(node, &self.tls).await?;
+        let binding = transport.binding()?;
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
-        match self.meet(&connection, node, waiting).await {
+        match self.meet(&connection, node, binding, waiting).await {
             Ok(met) => {
                 let Met { session, calls, bulk, grant, given, farewell } = met;
                 watch(&connection, &session);
@@ -170,7 +166,13 @@ impl Ours {
         }
     }
 
-    async fn meet(&self, connection: &Connection, node: &NodeInfo, waiting: impl Fn()) -> Result<Met> {
+    async fn meet(
+        &self,
+        connection: &Connection,
+        node: &NodeInfo,
+        binding: Vec<u8>,
+        waiting: impl Fn(),
+    ) -> Result<Met> {
         let noun = format!("node `{}`", node.name);
         let gone = |error: Failure| wire::error::from_capnp(error, &noun, Code::NodeDown);
         let unknown = |_| {
@@ -181,17 +183,32 @@ impl Ours {
         let expected = Life { id: node.id, incarnation: node.incarnation };
         let hello = Hello { expected: Some(expected), ..self.hello() };
         wire::hello::write(&hello, greet.get().init_hello());
-        if let Some(ticket) = (self.introduce)(node.clone()).await {
-            greet.get().set_ticket(ticket.bytes());
-        }
+        let card = self.identity.card()?;
+        let asks = Said { certificate: card.certificate.to_vec(), nonce: nonce()? };
+        greet.get().set_certificate(&asks.certificate);
+        greet.get().set_nonce(&asks.nonce);
         let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
-        let (greeted, asks) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
+        let (greeted, waits, answers, signed) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
                 wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
-                (ok.get_door().map_err(gone)?, ok.get_asks())
+                let answers = said(ok.get_certificate(), ok.get_nonce()).map_err(gone)?;
+                let signed = ok.get_signature().map_err(gone)?.to_vec();
+                (ok.get_door().map_err(gone)?, ok.get_asks(), answers, signed)
             }
             node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
         };
+        let greeting = Greeting { binding, asks, answers };
+        let proven = certified(&greeting.answers.certificate, &card).and_then(|proven| {
+            match greeting.is_signed(Part::Answers, &proven.key, &signed) {
+                true => Ok(proven.node),
+                false => Err("it did not sign the greeting".to_owned()),
+            }
+        });
+        match proven {
+            Ok(proven) if proven.name == node.name && proven.life == node.life() => {}
+            Ok(other) => return Err(impostor(node, &format!("its certificate is that of `{}`", other.name))),
+            Err(why) => return Err(impostor(node, &why)),
+        }
         let calls = Calls::default();
         let farewell = Rc::<Farewell>::default();
         // Our session writes output to the peer's streams, which arrive with its answer.
@@ -202,8 +219,9 @@ impl Ours {
         ask.get().set_session(session);
         ask.get().set_streams(our_streams(&calls, &bulk));
         wire::grant::write(&granted, ask.get().init_grant());
-        let patience = if asks { ANSWER + STEP } else { STEP };
-        if asks {
+        ask.get().set_signature(greeting.sign(Part::Asks, self.identity.key())?.bytes());
+        let patience = if waits { ANSWER + STEP } else { STEP };
+        if waits {
             waiting();
         }
         let answer = in_time(node, patience, ask.send().promise).await?.map_err(gone)?;
@@ -228,11 +246,13 @@ impl Ours {
             }
             Ok(Err(_)) | Err(_) => return,
         };
+        let Ok(binding) = transport.binding() else { return };
         let held = Rc::new(RefCell::new(None));
         let met = Rc::new(tokio::sync::Notify::new());
         let asking = Rc::<Cell<bool>>::default();
         let greeter = Greeter {
             ours: self.clone(),
+            binding,
             connection: Rc::downgrade(&held),
             met: met.clone(),
             asking: asking.clone(),
@@ -302,6 +322,8 @@ fn promised_streams() -> (tokio::sync::oneshot::Sender<streams::Client>, streams
 /// The first capability of an accepted connection: it only answers greetings.
 struct Greeter {
     ours: Rc<Ours>,
+    /// What only the two ends of the connection know.
+    binding: Vec<u8>,
     connection: Weak<RefCell<Option<Connection>>>,
     met: Rc<tokio::sync::Notify>,
     /// Whether a person is being asked.
@@ -315,24 +337,19 @@ impl node_door::Server for Greeter {
         mut results: node_door::GreetResults,
     ) -> Result<(), Failure> {
         let asked = params.get()?;
-        let ticket = Secret::read(asked.get_ticket()?);
-        let hello = wire::hello::read(asked.get_hello()?);
-        let asking = hello.and_then(|hello| {
-            hello.admit(self.ours.home)?;
-            hello.meant_for(self.ours.life())?;
-            hello.node.ok_or_else(|| Error::new(Code::AuthFailed, "only a node can connect to a node"))
-        });
-        let identified = match asking {
-            // The policy uses the name, so the name must be proved first.
-            Ok(asking) => (self.ours.identify)(asking.clone(), ticket).await.map(|()| asking),
-            refused => refused,
-        };
-        match identified {
-            Ok(asking) => {
+        let asks = said(asked.get_certificate(), asked.get_nonce())?;
+        let greeted =
+            wire::hello::read(asked.get_hello()?).and_then(|hello| self.clone().greeted(&hello, asks));
+        match greeted {
+            Ok((connector, signature)) => {
                 let mut ok = results.get().init_ok();
                 wire::hello::write(&self.ours.hello(), ok.reborrow().init_hello());
-                ok.set_asks(self.ours.judge(&asking) == Verdict::Ask && self.ours.questions.waits());
-                ok.set_door(capnp_rpc::new_client(Connector { greeter: self.clone(), asking }));
+                let asks = self.ours.judge(&connector.asking) == Verdict::Ask && self.ours.questions.waits();
+                ok.set_asks(asks);
+                ok.set_certificate(&connector.greeting.answers.certificate);
+                ok.set_nonce(&connector.greeting.answers.nonce);
+                ok.set_signature(signature.bytes());
+                ok.set_door(capnp_rpc::new_client(connector));
             }
             Err(error) => wire::error::write(&error, results.get().init_error()),
         }
@@ -340,10 +357,61 @@ impl node_door::Server for Greeter {
     }
 }
 
+impl Greeter {
+    /// Checks who greets, and returns the capability to ask with, and the signature of this node.
+    fn greeted(self: Rc<Self>, hello: &Hello, asks: Said) -> Result<(Connector, Signature)> {
+        let ours = &self.ours;
+        hello.admit(ours.home)?;
+        hello.meant_for(ours.life())?;
+        let none = || Error::new(Code::AuthFailed, "only a node can connect to a node");
+        let asking = hello.node.clone().ok_or_else(none)?;
+        let card = ours.identity.card()?;
+        // The policy uses the name, so the name must be certified first. The signature comes with the question.
+        let proven = certified(&asks.certificate, &card).map_err(|why| unverified(&asking, &why))?;
+        if proven.node.name != asking.name || proven.node.life != asking.life() {
+            return Err(unverified(&asking, &format!("its certificate is that of `{}`", proven.node.name)));
+        }
+        let answers = Said { certificate: card.certificate.to_vec(), nonce: nonce()? };
+        let greeting = Greeting { binding: self.binding.clone(), asks, answers };
+        let signature = greeting.sign(Part::Answers, ours.identity.key())?;
+        Ok((Connector { greeter: self.clone(), asking, greeting, key: proven.key }, signature))
+    }
+}
+
+/// Reads what the other side has sent. A nonce of another length is one that nobody has sent.
+fn said(certificate: capnp::Result<&[u8]>, nonce: capnp::Result<&[u8]>) -> capnp::Result<Said> {
+    Ok(Said { certificate: certificate?.to_vec(), nonce: nonce?.try_into().unwrap_or_default() })
+}
+
+/// Checks a certificate that a node of this device shows. The error is a reason in words.
+fn certified(certificate: &[u8], card: &Card) -> std::result::Result<Proven, String> {
+    if certificate.is_empty() {
+        return Err("it has no certificate".into());
+    }
+    let trusted = |device: &KeyId| (*device == card.device.id()).then_some(card.device);
+    check(certificate, trusted, SystemTime::now()).map_err(|why| format!("its certificate {why}"))
+}
+
+/// The error for a node that dials and does not prove who it is.
+fn unverified(asking: &NodeInfo, why: &str) -> Error {
+    Error::new(Code::ConnectionDenied, format!("the identity of `{}` cannot be verified: {why}", asking.name))
+}
+
+/// The error for a node that answers and does not prove that it is the one that was dialled.
+fn impostor(node: &NodeInfo, why: &str) -> Error {
+    let message =
+        format!("what answers at the address of `{}` did not prove that it is that node: {why}", node.name);
+    Error::new(Code::AuthFailed, message).with_help(find_out_why(&node.name))
+}
+
 /// The capability of a node that has greeted: it can only ask to connect.
 struct Connector {
     greeter: Rc<Greeter>,
+    /// The node that asks, as its certificate names it.
     asking: NodeInfo,
+    greeting: Greeting,
+    /// The key that must have signed the greeting.
+    key: PublicKey,
 }
 
 impl connect_door::Server for Connector {
@@ -354,6 +422,11 @@ impl connect_door::Server for Connector {
     ) -> Result<(), Failure> {
         contained(async move {
             let ours = &self.greeter.ours;
+            if !self.greeting.is_signed(Part::Asks, &self.key, params.get()?.get_signature()?) {
+                let denied = unverified(&self.asking, "it did not sign the greeting");
+                wire::error::write(&denied, results.get().init_error());
+                return Ok(());
+            }
             let accepted = match ours.judge(&self.asking) {
                 Verdict::Yes => Ok(()),
                 Verdict::No(denied) => Err(denied),

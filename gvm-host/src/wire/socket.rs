@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::base::error::{Error, Result};
+
 /// A socket of the operating system.
 pub enum Socket {
     Unix(UnixStream),
@@ -50,6 +52,24 @@ impl Stream {
             Stream::Tls(stream) => stream.get_mut().0.move_here(),
             Stream::Memory(_) => Ok(()),
         }
+    }
+}
+
+impl Stream {
+    /// Returns 32 bytes that only the two ends of a TLS connection know; none if the connection has no TLS.
+    pub(super) fn exported(&self, label: &[u8]) -> Result<Vec<u8>> {
+        let exported = match self {
+            Stream::Plain(_) | Stream::Memory(_) => return Ok(Vec::new()),
+            Stream::Tls(stream) => match &**stream {
+                TlsStream::Client(stream) => {
+                    stream.get_ref().1.export_keying_material(vec![0; 32], label, None)
+                }
+                TlsStream::Server(stream) => {
+                    stream.get_ref().1.export_keying_material(vec![0; 32], label, None)
+                }
+            },
+        };
+        exported.map_err(|error| Error::internal(format!("TLS has no secret for the greeting: {error}")))
     }
 }
 

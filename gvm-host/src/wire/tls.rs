@@ -29,7 +29,7 @@ use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
-use crate::base::key::DeviceKey;
+use crate::trust::device::DeviceKey;
 
 /// The protocol name (ALPN), which both sides send unencrypted: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
@@ -59,9 +59,9 @@ impl Tls {
             Error::internal(format!("cannot use the device key for TLS: {error}")).with_source(error)
         };
         let provider = Arc::new(ring::default_provider());
-        let pinned = Arc::new(Pinned::new(key.public(), &provider));
+        let pinned = Arc::new(Pinned::new(key.public().to_der(), &provider));
         let certificate = vec![CertificateDer::from(key.certificate()?)];
-        let private = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.private()));
+        let private = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.secret().to_der()));
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(fail)?

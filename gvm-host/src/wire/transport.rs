@@ -135,6 +135,15 @@ impl Transport {
         Transport { again: Some(io::Cursor::new(bytes)), ..self }
     }
 
+    /// Returns bytes that only the two ends of this connection know (RFC 8446, section 7.5); none on a socket of this
+    /// device, where the kernel says who is at the other end.
+    ///
+    /// # Errors
+    /// `INTERNAL` if TLS cannot make them.
+    pub fn binding(&self) -> Result<Vec<u8>> {
+        self.stream.exported(b"EXPORTER-ghost-greeting")
+    }
+
     /// Closes the connection. From now on, reads and writes fail.
     pub fn close(&mut self) {
         self.stream = Stream::Plain(Socket::Lost);

@@ -1,21 +1,30 @@
 //! Processes of the home that claim to be another node: gpmd and nodes do not believe them.
 //!
-//! In: ids and incarnations, which every node can discover. Out: refusals; the real nodes are still found.
-//! Must not know: the secrets of the claimed nodes.
+//! In: ids, incarnations and certificates, which every node can learn. Out: refusals; the real nodes are still found.
+//! Must not know: the keys and secrets of the claimed nodes.
 
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use gvm_host::certificate::{NodeIdentity, certify};
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
 use gvm_host::gpmd::link::Link;
 use gvm_host::gpmd::route::Route;
+use gvm_host::internals::trust::greeting::{Greeting, Part, Said};
+use gvm_host::internals::wire;
+use gvm_host::internals::wire::bulk::{Purpose, purpose};
 use gvm_host::internals::wire::hello;
 use gvm_host::internals::wire::hello::Hello;
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
 use gvm_host::internals::wire::schema::gpmd_capnp::{
-    registered, registration, registry, registry_door, registry_greeting,
+    certified, registered, registration, registry, registry_door, registry_greeting,
 };
-use gvm_host::internals::wire::schema::node_capnp::{node_door, node_greeting};
-use gvm_host::net::{Address, dial};
-use gvm_host::{Accept, Applicant, Code, Config, Error, Handle, Home, Life, NodeInfo, Result, Secret};
+use gvm_host::internals::wire::schema::node_capnp::{connected, node_door, node_greeting};
+use gvm_host::net::{Address, Listener, dial};
+use gvm_host::{
+    Accept, Applicant, Code, Config, Error, Handle, Home, Life, NodeInfo, Result, Secret, SecretKey,
+};
 
 use crate::nodes::engine;
 use crate::rig::run;
@@ -51,25 +60,53 @@ impl Network {
         Link::connect(&self.home, reach, applicant, Box::new(|_| {})).await.map(|(link, _)| link)
     }
 
-    /// Greets a node and claims to be another.
-    async fn greet(&self, node: &NodeInfo, claims: NodeInfo, ticket: Option<Secret>) -> Result<()> {
+    /// Greets a node with these claims and this certificate, as any process of the home could, and asks to connect with
+    /// a signature by this key. Returns the certificate of the node.
+    async fn meet(
+        &self,
+        node: &NodeInfo,
+        claims: &NodeInfo,
+        shown: &[u8],
+        key: &SecretKey,
+    ) -> Result<Vec<u8>> {
         let transport = dial(&node.address.parse().unwrap(), None).await.unwrap();
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
         let mut greet = connection.first::<node_door::Client>().greet_request();
-        let said = Hello { node: Some(claims), expected: Some(node.life()), ..Hello::of(self.home.id()) };
+        let said =
+            Hello { node: Some(claims.clone()), expected: Some(node.life()), ..Hello::of(self.home.id()) };
         hello::write(&said, greet.get().init_hello());
-        ticket.iter().for_each(|ticket| greet.get().set_ticket(ticket.bytes()));
+        let nonce = [7; 32];
+        greet.get().set_certificate(shown);
+        greet.get().set_nonce(&nonce);
         let answer = greet.send().promise.await.unwrap();
+        let ok = match answer.get().unwrap().which().unwrap() {
+            node_greeting::Ok(ok) => ok,
+            node_greeting::Error(error) => return Err(wire::error::read(error.unwrap())),
+        };
+        let answers = Said {
+            certificate: ok.get_certificate().unwrap().to_vec(),
+            nonce: ok.get_nonce().unwrap().try_into().unwrap(),
+        };
+        let theirs = answers.certificate.clone();
+        let asks = Said { certificate: shown.to_vec(), nonce };
+        let greeting = Greeting { binding: Vec::new(), asks, answers };
+        let mut connect = ok.get_door().unwrap().connect_request();
+        connect.get().set_session(capnp_rpc::new_future_client(std::future::pending()));
+        connect.get().set_streams(capnp_rpc::new_future_client(std::future::pending()));
+        connect.get().set_signature(greeting.sign(Part::Asks, key).unwrap().bytes());
+        let answer = connect.send().promise.await.unwrap();
         match answer.get().unwrap().which().unwrap() {
-            node_greeting::Ok(_) => Ok(()),
-            node_greeting::Error(error) => Err(gvm_host::internals::wire::error::read(error.unwrap())),
+            connected::Ok(_) => Ok(theirs),
+            connected::Error(error) => Err(wire::error::read(error.unwrap())),
         }
     }
 }
 
 #[track_caller]
-fn denied(greeted: Result<()>) {
-    assert_eq!(greeted.map_err(|error| error.code()), Err(Code::ConnectionDenied));
+fn denied(met: Result<Vec<u8>>, why: &str) {
+    let error = met.unwrap_err();
+    assert_eq!(error.code(), Code::ConnectionDenied, "{error}");
+    assert!(error.message().contains(why), "{error}");
 }
 
 #[test]
@@ -85,25 +122,117 @@ fn a_claimed_name_is_refused() {
         let name_alone = NodeInfo { name: study_info.name.clone(), ..me.clone() };
         let life_alone = NodeInfo { name: me.name.clone(), ..study_info.clone() };
         let unknown = NodeInfo { id: uuid::Uuid::from_u128(7), ..me.clone() };
+        let (identity, stranger) = (evil.identity(), SecretKey::generate().unwrap());
+        let mine = identity.card().unwrap().certificate;
+        // Whoever is allowed to greet a node learns its certificate.
+        let theirs = network.meet(&study_info, &me, &mine, identity.key()).await.unwrap();
         for _ in 0..2 {
             for claim in [&study_info, &name_alone, &life_alone, &unknown] {
-                denied(network.greet(&target, claim.clone(), None).await);
-                denied(network.greet(&target, claim.clone(), Some(Secret::random())).await);
-                let ticket = evil.witness().introduce(&target).await.unwrap();
-                denied(network.greet(&target, claim.clone(), Some(ticket)).await);
+                denied(network.meet(&target, claim, b"", identity.key()).await, "no certificate");
+                denied(network.meet(&target, claim, &mine, identity.key()).await, "is that of `evil`");
+                let forged = NodeIdentity {
+                    device: stranger.public().id(),
+                    name: claim.name.clone(),
+                    life: claim.life(),
+                };
+                let forged =
+                    certify(&stranger, &identity.key().public(), &forged, SystemTime::now()).unwrap();
+                denied(network.meet(&target, claim, &forged, identity.key()).await, "not trusted");
             }
-            // With its own identity it may greet; the accept policy comes later.
-            let ticket = evil.witness().introduce(&target).await.unwrap();
-            network.greet(&target, me.clone(), Some(ticket)).await.unwrap();
-            // A ticket is valid once, and for one node.
-            denied(network.greet(&target, me.clone(), Some(ticket)).await);
-            let ticket = evil.witness().introduce(&study_info).await.unwrap();
-            denied(network.greet(&target, me.clone(), Some(ticket)).await);
+            // The certificate of another is of no use without its key.
+            denied(network.meet(&target, &study_info, &theirs, identity.key()).await, "did not sign");
+            denied(network.meet(&target, &me, &theirs, identity.key()).await, "is that of `study`");
+            denied(network.meet(&target, &me, &mine, &stranger).await, "did not sign");
+            // With its own identity it gets as far as the accept policy.
+            denied(network.meet(&target, &me, &mine, identity.key()).await, "not accept");
             // The real node can connect, before and after. While it is connected, the claims are refused too.
             study.connect(victim.name().clone()).await.unwrap();
             assert_eq!(victim.list().await.unwrap().len(), 1);
         }
         victim.shut_down().await;
+        study.shut_down().await;
+    });
+}
+
+/// A node that answers at the address of another, with everything that it could have learnt.
+struct Impostor {
+    claims: Hello,
+    certificate: Vec<u8>,
+    key: Option<SecretKey>,
+}
+
+impl node_door::Server for Impostor {
+    async fn greet(
+        self: Rc<Self>,
+        params: node_door::GreetParams,
+        mut results: node_door::GreetResults,
+    ) -> Result<(), capnp::Error> {
+        let asked = params.get()?;
+        let said = |certificate: &[u8], nonce: &[u8]| Said {
+            certificate: certificate.to_vec(),
+            nonce: nonce.try_into().unwrap(),
+        };
+        let greeting = Greeting {
+            binding: Vec::new(),
+            asks: said(asked.get_certificate()?, asked.get_nonce()?),
+            answers: said(&self.certificate, &[9; 32]),
+        };
+        let mut ok = results.get().init_ok();
+        hello::write(&self.claims, ok.reborrow().init_hello());
+        ok.set_certificate(&self.certificate);
+        ok.set_nonce(&[9; 32]);
+        ok.set_door(capnp_rpc::new_future_client(std::future::pending()));
+        if let Some(key) = &self.key {
+            ok.set_signature(greeting.sign(Part::Answers, key).unwrap().bytes());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_node_that_answers_for_another_is_refused() {
+    let network = Network::new();
+    run(async {
+        let study = network.node("study", "all").await;
+        let path = network.home.path().join("evil.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let life = Life { id: uuid::Uuid::from_u128(99), incarnation: 1 };
+        let applicant = Applicant {
+            name: Some("posed".parse().unwrap()),
+            life,
+            addresses: vec![listener.address().to_string()],
+        };
+        let reach = Route::nodes(&network.home);
+        let (posed, _word) = Link::connect(&network.home, reach, applicant, Box::new(|_| {})).await.unwrap();
+        let other = network.register("evil", Life { id: uuid::Uuid::from_u128(98), ..life }).await.unwrap();
+        let cards = [&posed, &other].map(|link| link.identity().card().unwrap().certificate.to_vec());
+        let [genuine, evil] = cards;
+        let cases = [
+            (Vec::new(), None, "no certificate"),
+            (evil, None, "did not sign"),
+            (genuine.clone(), None, "did not sign"),
+            (genuine, Some(SecretKey::generate().unwrap()), "did not sign"),
+        ];
+        for (certificate, key, why) in cases {
+            let claims = Hello { node: Some(posed.node()), ..Hello::of(network.home.id()) };
+            let answering = async {
+                let transport = listener.accept().await.unwrap();
+                let Purpose::Calls(transport) = purpose(transport).await.unwrap() else {
+                    panic!("not a call")
+                };
+                let impostor: node_door::Client =
+                    capnp_rpc::new_client(Impostor { claims, certificate, key });
+                let limits = MessageLimits::SESSION;
+                let connection = Connection::start(transport, Side::Accepted, limits, Some(impostor.client));
+                connection.closed().await;
+            };
+            let (refused, ()) =
+                futures::future::join(study.connect("posed".parse().unwrap()), answering).await;
+            let error = refused.unwrap_err();
+            assert_eq!(error.code(), Code::AuthFailed, "{error}");
+            assert!(error.message().contains(why), "{error}");
+            assert!(study.list().await.unwrap().is_empty());
+        }
         study.shut_down().await;
     });
 }
@@ -163,11 +292,12 @@ fn a_node_with_its_secret_registers_again() {
         assert!(tokio::time::timeout(soon, &mut ended).await.is_err(), "it lasts");
         let (_second, later) = by_hand(&network.home, secret).await;
         tokio::time::timeout(std::time::Duration::from_secs(5), ended).await.unwrap().unwrap();
-        // The earlier registration issues no tickets any longer; dropping it ends nothing.
-        let mut introduce = earlier.introduce_request();
+        // The earlier registration certifies nothing any longer; dropping it ends nothing.
+        let mut request = earlier.certify_request();
+        request.get().set_key(SecretKey::generate().unwrap().public().bytes());
+        let answer = request.send().promise.await.unwrap();
+        assert!(matches!(answer.get().unwrap().which().unwrap(), certified::Error(_)));
         let near = network.node("near", "all").await;
-        hello::write_node(near.info(), introduce.get().init_to());
-        assert!(introduce.send().promise.await.is_err());
         drop((earlier, _first));
         let found = near.discover().await.unwrap();
         assert!(found.iter().any(|node| node.name.as_str() == "moved"), "{found:?}");

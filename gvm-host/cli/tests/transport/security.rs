@@ -103,7 +103,7 @@ fn stranger(home: &Home, how: Try) -> ClientConfig {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Gullible));
     let shows = |certificate: Vec<u8>| {
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(other.private()));
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(other.secret().to_der()));
         let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
         Arc::new(Shows(Arc::new(rustls::sign::CertifiedKey::new(vec![certificate.into()], key))))
     };

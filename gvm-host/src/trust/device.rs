@@ -1,22 +1,20 @@
-//! The device key: it proves that a process belongs to this home where the kernel cannot tell, that is on TCP.
+//! The device key: it proves that a process belongs to this home where the kernel cannot tell, that is on TCP, and it
+//! certifies the device's nodes.
 //!
-//! In: a home. Out: the Ed25519 key that all its processes share, or an error if other users can read it; a
-//! certificate that contains the public key and nothing else. Must not know: TLS, connections.
+//! In: a home. Out: the home's Ed25519 key, or an error if other users can read it; a certificate that contains the public
+//! key and nothing else. Must not know: TLS, connections.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
-
+use super::certificate::named;
+use super::key::{PublicKey, SecretKey};
 use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::quote;
-
-/// The only name in every certificate. It does not reveal the home, the device or the user.
-const NAME: &str = "ghost";
 
 /// The most bytes read from a key file, which has about 200.
 const MOST_BYTES: u64 = 16 << 10;
@@ -26,7 +24,7 @@ const REPLACE: &str =
     "stop gpmd and the nodes of this home, then remove it; the next start creates a new key";
 
 /// A home's key, in memory.
-pub struct DeviceKey(KeyPair);
+pub struct DeviceKey(SecretKey);
 
 impl DeviceKey {
     /// Reads the home's key, and creates it if there is none: PKCS#8 in `device.key`, mode 0600, durable
@@ -37,13 +35,11 @@ impl DeviceKey {
     pub fn open(home: &Home) -> Result<DeviceKey> {
         let path = home.device_key();
         if !path.exists() {
-            let fresh = KeyPair::generate_for(&rcgen::PKCS_ED25519)
-                .map_err(|error| Error::internal(format!("cannot create the device key: {error}")))?;
             // If another process has written a key meanwhile, that key is read below.
-            durable::write_new(&path, fresh.serialize_pem().as_bytes())?;
+            durable::write_new(&path, SecretKey::generate()?.to_pem().as_bytes())?;
         }
         let text = read_secret(&path)?;
-        KeyPair::from_pkcs8_pem_and_sign_algo(&text, &rcgen::PKCS_ED25519).map(DeviceKey).map_err(|error| {
+        SecretKey::from_pem(&text).map(DeviceKey).map_err(|error| {
             Error::internal(format!(
                 "`{}` does not contain an Ed25519 key in PKCS#8 form: {error}",
                 path.display()
@@ -52,14 +48,14 @@ impl DeviceKey {
         })
     }
 
-    /// Returns the public key as a `SubjectPublicKeyInfo` in DER.
-    pub fn public(&self) -> Vec<u8> {
-        self.0.subject_public_key_info()
+    /// Returns the public key.
+    pub fn public(&self) -> PublicKey {
+        self.0.public()
     }
 
-    /// Returns the private key as PKCS#8 in DER.
-    pub fn private(&self) -> Vec<u8> {
-        self.0.serialize_der()
+    /// Returns the key itself.
+    pub fn secret(&self) -> &SecretKey {
+        &self.0
     }
 
     /// Returns a certificate in DER that the key signs itself. It is the same in every process.
@@ -67,10 +63,7 @@ impl DeviceKey {
     /// # Errors
     /// `INTERNAL`.
     pub fn certificate(&self) -> Result<Vec<u8>> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, NAME);
-        params.self_signed(&self.0).map(|certificate| certificate.der().to_vec()).map_err(|error| {
+        named().self_signed(self.0.pair()).map(|certificate| certificate.der().to_vec()).map_err(|error| {
             Error::internal(format!("cannot create a certificate from the device key: {error}"))
         })
     }
