@@ -99,6 +99,20 @@ impl Link {
         applicant: Applicant,
         announced: Announced,
     ) -> Result<(Link, mpsc::Receiver<Event>)> {
+        Link::connect_as(home, route, applicant, Identity::new()?, announced).await
+    }
+
+    /// Does the same for a node that has made its identity before.
+    ///
+    /// # Errors
+    /// Those of [`Link::connect`].
+    pub async fn connect_as(
+        home: &Home,
+        route: Route,
+        applicant: Applicant,
+        identity: Identity,
+        announced: Announced,
+    ) -> Result<(Link, mpsc::Receiver<Event>)> {
         // A placeholder until the registry has chosen the name.
         let node = NodeInfo {
             name: "unnamed".parse()?,
@@ -114,7 +128,7 @@ impl Link {
             applicant: RefCell::new(applicant),
             secret: Secret::random(),
             node: RefCell::new(node),
-            identity: Identity::new()?,
+            identity,
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
             announced,

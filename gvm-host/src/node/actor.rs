@@ -37,6 +37,7 @@ use crate::peer::questions::{Answerers, Questions};
 use crate::peer::remote;
 use crate::peer::table::Table;
 use crate::peer::term::{End, Running, Term};
+use crate::trust::identity::Identity;
 use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Listener, Transport};
@@ -176,7 +177,8 @@ impl Actor {
     async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, Word)> {
         let Parts { config, runner, directory, events, answerers, workers, lines } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
-        let tls = Tls::open(&config.home)?;
+        let identity = Identity::new()?;
+        let tls = Tls::of_node(identity.clone())?;
         let listeners = Listeners {
             socket: Listener::bind(&config.home.node_socket(life.id, life.incarnation))?,
             port: Listener::bind_tcp(config.listen, tls.clone())?,
@@ -188,7 +190,8 @@ impl Actor {
         };
         let modules = runner.modules().clone();
         let announced = Box::new(move |index| modules.announced(index));
-        let (link, word) = Link::connect(&config.home, reach, applicant, announced).await?;
+        let connecting = Link::connect_as(&config.home, reach, applicant, identity.clone(), announced);
+        let (link, word) = connecting.await?;
         let table = Rc::new(RefCell::new(Table::default()));
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
@@ -218,7 +221,7 @@ impl Actor {
             workers,
             tickets: Rc::default(),
             joined,
-            identity: link.identity(),
+            identity,
             connected,
         });
         let own = Term::new(ours.me.name.clone(), ours.running.clone());

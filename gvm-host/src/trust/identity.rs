@@ -3,6 +3,7 @@
 //! In: certificates from gpmd. Out: what the node shows and signs with. The private key never leaves this process. Must not
 //! know: gpmd, connections.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::key::{PublicKey, SecretKey};
@@ -24,6 +25,12 @@ pub struct Card {
     pub certificate: Arc<[u8]>,
     /// The key of the device that issued it.
     pub device: PublicKey,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.0.key.public()).finish()
+    }
 }
 
 impl Identity {

@@ -1,24 +1,25 @@
-//! Authentication over TCP: mutual TLS 1.3 between holders of one home's device key.
+//! Authentication over TCP: mutual TLS 1.3 between processes of one device.
 //!
-//! In: the home's key, a connected socket. Out: a private connection to a process that holds the same key, or
-//! `AUTH_FAILED`. Must not know: the messages that cross it.
+//! In: the device's key or a node's identity, a connected socket. Out: a private connection to a process that the same device
+//! trusts, or `AUTH_FAILED`. Must not know: the messages that cross it.
 //!
-//! Both sides present the home's certificate and accept only the home's own public key; names, dates and
-//! authorities do not count. A home trusts only itself. The unencrypted bytes show only that this is TLS: no
-//! server name, a constant protocol name, no session tickets that identify a caller.
+//! gpmd and its commands present the device's own certificate. Nodes present the certificate that gpmd gave them, so they
+//! need not read the device's key. Names and authorities do not count, only the device's key. The unencrypted bytes show
+//! only that this is TLS: no server name, a constant protocol name, no session tickets that identify a caller.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::ring::sign::any_eddsa_type;
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
 };
@@ -29,12 +30,15 @@ use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
+use crate::trust::certificate;
 use crate::trust::device::DeviceKey;
+use crate::trust::identity::Identity;
+use crate::trust::key::{KeyId, PublicKey, SecretKey};
 
 /// The protocol name (ALPN), which both sides send unencrypted: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
 
-/// The TLS configuration by which a home's processes recognise each other. Cheap to clone; `Send + Sync`.
+/// The TLS configuration by which the processes of a device recognise each other. Cheap to clone; `Send + Sync`.
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
@@ -50,35 +54,61 @@ impl Tls {
         Tls::new(&DeviceKey::open(home)?)
     }
 
-    /// Creates the configuration from this key.
+    /// Creates the configuration of a holder of the device's key. It trusts the other holders.
     ///
     /// # Errors
     /// `INTERNAL` if TLS cannot use the key.
     pub fn new(key: &DeviceKey) -> Result<Tls> {
-        let fail = |error: rustls::Error| {
-            Error::internal(format!("cannot use the device key for TLS: {error}")).with_source(error)
-        };
+        Tls::of_device(key, Trusted::Device(key.public()))
+    }
+
+    /// Creates the configuration of a holder of the device's key who dials nodes, for a diagnosis.
+    ///
+    /// # Errors
+    /// Those of [`Tls::new`].
+    pub fn to_nodes(key: &DeviceKey) -> Result<Tls> {
+        Tls::of_device(key, Trusted::NodesOf(key.public()))
+    }
+
+    fn of_device(key: &DeviceKey, trusted: Trusted) -> Result<Tls> {
+        let shown = certified(key.certificate()?, key.secret()).map_err(unusable)?;
+        let shown = Arc::new(SingleCertAndKey::from(shown));
+        Tls::with(trusted, shown.clone(), shown)
+    }
+
+    /// Creates the configuration of a node. It trusts the other nodes of its device, and the holders of the device's key.
+    /// There can be no connection before the node has a certificate.
+    ///
+    /// # Errors
+    /// `INTERNAL` if TLS cannot be used.
+    pub fn of_node(identity: Identity) -> Result<Tls> {
+        let shown = Arc::new(Shown(identity.clone()));
+        Tls::with(Trusted::Nodes(identity), shown.clone(), shown)
+    }
+
+    fn with(
+        trusted: Trusted,
+        client: Arc<dyn ResolvesClientCert>,
+        server: Arc<dyn ResolvesServerCert>,
+    ) -> Result<Tls> {
         let provider = Arc::new(ring::default_provider());
-        let pinned = Arc::new(Pinned::new(key.public().to_der(), &provider));
-        let certificate = vec![CertificateDer::from(key.certificate()?)];
-        let private = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.secret().to_der()));
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier { trusted, algorithms });
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(fail)?
+            .map_err(unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(pinned.clone())
-            .with_client_auth_cert(certificate.clone(), private())
-            .map_err(fail)?;
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_client_cert_resolver(client);
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.enable_sni = false;
         // Every connection proves the key anew.
         client.resumption = Resumption::disabled();
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(fail)?
-            .with_client_cert_verifier(pinned)
-            .with_single_cert(certificate, private())
-            .map_err(fail)?;
+            .map_err(unusable)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(server);
         server.alpn_protocols = vec![PROTOCOL.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
@@ -133,31 +163,93 @@ fn refused(error: io::Error, at: SocketAddr) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, refused)
 }
 
-/// Accepts one public key.
+fn unusable(error: rustls::Error) -> Error {
+    Error::internal(format!("cannot use a key for TLS: {error}")).with_source(error)
+}
+
+/// Returns a certificate with its key, for TLS.
+fn certified(certificate: Vec<u8>, key: &SecretKey) -> std::result::Result<CertifiedKey, rustls::Error> {
+    let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(key.to_der()))?;
+    Ok(CertifiedKey::new(vec![CertificateDer::from(certificate)], key))
+}
+
+/// Shows the newest certificate of a node.
 #[derive(Debug)]
-struct Pinned {
-    key: SubjectPublicKeyInfoDer<'static>,
+struct Shown(Identity);
+
+impl Shown {
+    fn card(&self) -> Option<Arc<CertifiedKey>> {
+        let card = self.0.card().ok()?;
+        let certified = certified(card.certificate.to_vec(), self.0.key());
+        certified
+            .inspect_err(|error| tracing::error!("cannot use the key of this node for TLS: {error}"))
+            .ok()
+            .map(Arc::new)
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.card()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.card()
+    }
+}
+
+/// Whom a process accepts.
+#[derive(Debug)]
+enum Trusted {
+    /// The holders of this key.
+    Device(PublicKey),
+    /// They and the nodes that this device has certified.
+    NodesOf(PublicKey),
+    /// The same, with the device of this node.
+    Nodes(Identity),
+}
+
+#[derive(Debug)]
+struct Verifier {
+    trusted: Trusted,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Pinned {
-    fn new(key: Vec<u8>, provider: &CryptoProvider) -> Pinned {
-        Pinned { key: key.into(), algorithms: provider.signature_verification_algorithms }
-    }
-
-    /// Checks that this certificate has the pinned key. The data is public, so the comparison need not take
-    /// constant time.
-    fn check(&self, shown: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+impl Verifier {
+    /// Checks that the owner of this certificate is accepted. The data is public, so the comparison need not take constant
+    /// time.
+    fn check(&self, shown: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
+        let refused = || rustls::Error::from(CertificateError::ApplicationVerificationFailure);
+        let device = match &self.trusted {
+            Trusted::Device(device) | Trusted::NodesOf(device) => *device,
+            Trusted::Nodes(identity) => identity.card().map_err(|_| refused())?.device,
+        };
         let certificate = ParsedCertificate::try_from(shown)?;
-        match certificate.subject_public_key_info() == self.key {
-            true => Ok(()),
-            false => Err(CertificateError::ApplicationVerificationFailure.into()),
+        if certificate.subject_public_key_info() == SubjectPublicKeyInfoDer::from(device.to_der()) {
+            return Ok(());
+        }
+        match self.trusted {
+            Trusted::Device(_) => Err(refused()),
+            Trusted::Nodes(_) | Trusted::NodesOf(_) => {
+                let trusted = |id: &KeyId| (*id == device.id()).then_some(device);
+                let proven = certificate::check(shown, trusted, SystemTime::now());
+                proven.map(drop).map_err(|why| {
+                    tracing::debug!("refused a node: its certificate {why}");
+                    refused()
+                })
+            }
         }
     }
 }
 
 /// The signature checks, which are the same for both sides of a handshake.
-macro_rules! signed_as_pinned {
+macro_rules! signature_checks {
     () => {
         fn verify_tls12_signature(
             &self,
@@ -183,7 +275,7 @@ macro_rules! signed_as_pinned {
     };
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -195,10 +287,10 @@ impl ServerCertVerifier for Pinned {
         self.check(shown).map(|()| ServerCertVerified::assertion())
     }
 
-    signed_as_pinned!();
+    signature_checks!();
 }
 
-impl ClientCertVerifier for Pinned {
+impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -212,5 +304,5 @@ impl ClientCertVerifier for Pinned {
         self.check(shown).map(|()| ClientCertVerified::assertion())
     }
 
-    signed_as_pinned!();
+    signature_checks!();
 }

@@ -15,7 +15,9 @@ use gvm_host::net::listener;
 use gvm_host::net::{Address, dial, dial_words};
 use gvm_host::system::process;
 use gvm_host::text::near;
-use gvm_host::{Accept, Code, Error, Event, Handle, Home, Name, NodeInfo, Reason, Result, SessionRights};
+use gvm_host::{
+    Accept, Code, DeviceKey, Error, Event, Handle, Home, Name, NodeInfo, Reason, Result, SessionRights,
+};
 
 /// The layers in their order.
 pub const LAYERS: &[&str] = &["name", "socket", "port", "tls", "accept", "rights"];
@@ -141,7 +143,7 @@ fn port(node: &NodeInfo) -> Found<SocketAddr> {
 }
 
 fn tls(setup: &Setup, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found<()> {
-    let dialled = Tls::open(home).and_then(|tls| {
+    let dialled = DeviceKey::open(home).and_then(|key| Tls::to_nodes(&key)).and_then(|tls| {
         runtime(async { tokio::time::timeout(REACH, dial(&Address::Tcp(at), Some(&tls))).await })
     });
     match dialled {

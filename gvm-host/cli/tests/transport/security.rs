@@ -5,15 +5,17 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use gvm_host::certificate::{NodeIdentity, certify};
 use gvm_host::daemon::server::{Config, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::link::Link;
 use gvm_host::gpmd::route::Route;
+use gvm_host::internals::trust::identity::{Card, Identity};
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
-use gvm_host::net::{Address, dial};
-use gvm_host::{Applicant, Code, DeviceKey, Error, Home, Life};
+use gvm_host::net::{Address, Listener, Tls, dial};
+use gvm_host::{Applicant, Code, DeviceKey, Error, Home, Life, SecretKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
@@ -179,6 +181,67 @@ fn both_sides_refuse_another_home() {
         assert!(error.message().contains("did not prove that it holds this home's key"), "{error}");
         let without = dial(&listener.address(), None).await.err().unwrap();
         assert_eq!(without.kind(), std::io::ErrorKind::PermissionDenied);
+    });
+}
+
+/// A node with a certificate that a device issued at this time; without one, none has been issued yet.
+fn node_of(device: &SecretKey, issued: Option<SystemTime>) -> Tls {
+    let identity = Identity::new().unwrap();
+    let node = NodeIdentity {
+        device: device.public().id(),
+        name: "study".parse().unwrap(),
+        life: Life { id: uuid::Uuid::from_u128(1), incarnation: 1 },
+    };
+    if let Some(issued) = issued {
+        let certificate = certify(device, &identity.key().public(), &node, issued).unwrap();
+        identity.renew(Card { certificate: certificate.into(), device: device.public() });
+    }
+    Tls::of_node(identity).unwrap()
+}
+
+/// The port of a node accepts the nodes of its device and the holders of the device's key, and nobody else. A node that
+/// dials does the same.
+#[test]
+fn nodes_know_the_nodes_of_their_device() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let key = DeviceKey::open(&Home::open(folder.path().join("home")).unwrap()).unwrap();
+        let (device, other) = (key.secret(), SecretKey::generate().unwrap());
+        let (now, day) = (SystemTime::now(), Duration::from_secs(24 * 3600));
+        let port = |tls: &Tls| Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), tls.clone()).unwrap();
+        let ours = node_of(device, Some(now));
+        let listener = port(&ours);
+        let at = listener.address();
+        for known in [node_of(device, Some(now)), Tls::to_nodes(&key).unwrap()] {
+            let (dialled, accepted) = tokio::join!(dial(&at, Some(&known)), listener.accept());
+            let (mut dialled, mut accepted) = (dialled.unwrap(), accepted.unwrap());
+            dialled.write_u8(7).await.unwrap();
+            dialled.flush().await.unwrap();
+            assert_eq!(accepted.read_u8().await.unwrap(), 7);
+        }
+        let strangers = [
+            node_of(&other, Some(now)),
+            node_of(device, Some(now - 2 * day)),
+            node_of(device, Some(now + day)),
+            node_of(device, None),
+        ];
+        for (number, stranger) in strangers.iter().enumerate() {
+            let theirs = port(stranger);
+            // It dials a node of the device, and the other way round.
+            for (listener, dialler) in [(&listener, stranger), (&theirs, &ours)] {
+                let refused = async {
+                    match dial(&listener.address(), Some(dialler)).await {
+                        Err(_) => true,
+                        // In TLS 1.3 the side that dials is ready first. It learns of the refusal when it reads.
+                        Ok(mut stream) => stream.read_u8().await.is_err(),
+                    }
+                };
+                tokio::select! {
+                    _ = listener.accept() => panic!("stranger {number} passed"),
+                    refused = refused => assert!(refused, "{number}"),
+                }
+            }
+        }
     });
 }
 
