@@ -212,7 +212,7 @@ impl Roster {
 
     fn check_member(&self, standing: &Standing<'_>, key: &PublicKey) -> Result<()> {
         match standing.devices.get(key) {
-            Some(Claim::Admit { role: Role::Member, .. }) => Ok(()),
+            Some(admission) if admission.admits_member() => Ok(()),
             Some(_) => {
                 Err(Error::new(Code::NotPermitted, "a guest of the network cannot admit or remove devices"))
             }
@@ -274,8 +274,7 @@ impl Roster {
         let standing = self.standing();
         let mut devices: Vec<Device> = standing
             .devices
-            .keys()
-            .filter_map(|key| standing.admission(key, &self.statements))
+            .values()
             .filter_map(|statement| match &statement.claim {
                 Claim::Admit { name, role } => Some(Device {
                     key: statement.device,
@@ -348,8 +347,7 @@ impl Roster {
                 *known = statement;
             }
         }
-        let devices = devices.into_iter().map(|(key, statement)| (key, &statement.claim)).collect();
-        Standing { devices, removed, accepted }
+        Standing { devices, removed }
     }
 
     /// Returns those of these removals that leave out each other, in a pair or a ring.
@@ -454,23 +452,9 @@ fn speakers(
 
 /// What counts.
 struct Standing<'a> {
-    /// The devices of the network, and the claim that admits each.
-    devices: HashMap<PublicKey, &'a Claim>,
+    /// The devices of the network, and the statement that admits each.
+    devices: HashMap<PublicKey, &'a Statement>,
     removed: HashSet<PublicKey>,
-    accepted: HashSet<Hash>,
-}
-
-impl Standing<'_> {
-    fn admission<'a>(
-        &self,
-        key: &PublicKey,
-        statements: &'a BTreeMap<Hash, Statement>,
-    ) -> Option<&'a Statement> {
-        let of = |(id, statement): &(&Hash, &'a Statement)| {
-            statement.device == *key && statement.admits() && self.accepted.contains(id)
-        };
-        statements.iter().filter(of).map(|(_, statement)| statement).min_by_key(|statement| statement.rank())
-    }
 }
 
 impl Statement {
