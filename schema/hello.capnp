@@ -2,8 +2,9 @@
 # The greeting that opens every connection. Nothing else is sent before both sides agree on the protocol and the caller
 # names the node that it expects.
 
-# The number of the protocol. A side refuses numbers outside of its own range with VERSION_MISMATCH.
-const protocol :UInt16 = 1;
+# The number of the protocol. A side refuses another number with VERSION_MISMATCH. 1 was the number of 0.1.0, whose
+# nodes have no certificates.
+const protocol :UInt16 = 2;
 
 struct Hello {
   protocol @0 :UInt16;

@@ -178,11 +178,13 @@ class Counted:
 def test_a_node_is_killed(children: gvm.LocalNetwork, retry: bool) -> None:
     tasks = 10_000
     list(children.map("slow.work", range(30), [100] * 30))
-    futures = [children.submit("slow.work", n, 20_000, retry=retry) for n in range(tasks)]
+    # All of them take longer than it takes to submit them, so the node is killed while it runs some.
+    futures = [children.submit("slow.work", n, 500_000, retry=retry) for n in range(tasks)]
     counted = Counted(futures)
     while sum(future.done() for future in futures) < tasks // 10:
         time.sleep(0.01)
     os.kill(children.processes[1].pid, signal.SIGKILL)
+    assert not all(future.done() for future in futures)
     lost = 0
     for n, future in enumerate(futures):
         error = future.exception(120)

@@ -3,7 +3,7 @@
 // source: hello.capnp
 // capnpc crate version: 0.27.0
 
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 pub mod hello {
     #[derive(Copy, Clone)]

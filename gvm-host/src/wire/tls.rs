@@ -158,7 +158,7 @@ fn refused(error: io::Error, at: SocketAddr) -> io::Error {
         rustls::Error::InvalidMessage(_) => ("it does not speak TLS".to_owned(), "check the address"),
         why => (why.to_string(), same_home),
     };
-    let sentence = format!("the other side ({at}) did not prove that it holds this home's key: {why}");
+    let sentence = format!("the other side ({at}) did not prove that it belongs to this home: {why}");
     let refused = Error::new(Code::AuthFailed, sentence).with_help(help).with_source(error);
     io::Error::new(io::ErrorKind::PermissionDenied, refused)
 }

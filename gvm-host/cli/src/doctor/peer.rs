@@ -147,7 +147,7 @@ fn tls(setup: &Setup, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found<()>
         runtime(async { tokio::time::timeout(REACH, dial(&Address::Tcp(at), Some(&tls))).await })
     });
     match dialled {
-        Ok(Ok(Ok(_))) => Ok(((), "both sides have the key of this home".to_owned())),
+        Ok(Ok(Ok(_))) => Ok(((), "both sides proved that they belong to this home".to_owned())),
         Ok(Ok(Err(error))) => Err(Problem::new(
             format!("{at}: {}", dial_words(&error)),
             format!("the node was started with another key: {}", again(setup, node)),

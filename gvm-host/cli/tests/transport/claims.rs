@@ -20,6 +20,7 @@ use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
 use gvm_host::internals::wire::schema::gpmd_capnp::{
     certified, registered, registration, registry, registry_door, registry_greeting,
 };
+use gvm_host::internals::wire::schema::hello_capnp::PROTOCOL;
 use gvm_host::internals::wire::schema::node_capnp::{connected, node_door, node_greeting};
 use gvm_host::net::{Address, Listener, dial};
 use gvm_host::{
@@ -107,6 +108,28 @@ fn denied(met: Result<Vec<u8>>, why: &str) {
     let error = met.unwrap_err();
     assert_eq!(error.code(), Code::ConnectionDenied, "{error}");
     assert!(error.message().contains(why), "{error}");
+}
+
+/// A node of 0.1.0 greets without a certificate. It learns that the releases differ, on both sides.
+#[test]
+fn another_protocol_is_a_mismatch() {
+    let network = Network::new();
+    run(async {
+        let study = network.node("study", "all").await;
+        for protocol in [1, PROTOCOL + 1] {
+            let transport = dial(&study.info().address.parse().unwrap(), None).await.unwrap();
+            let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
+            let mut greet = connection.first::<node_door::Client>().greet_request();
+            let said = Hello { protocol, ..Hello::of(network.home.id()) };
+            hello::write(&said, greet.get().init_hello());
+            let answer = greet.send().promise.await.unwrap();
+            let Ok(node_greeting::Error(error)) = answer.get().unwrap().which() else { panic!("greeted") };
+            let error = wire::error::read(error.unwrap());
+            assert_eq!(error.code(), Code::VersionMismatch, "{error}");
+            assert!(error.message().contains(&format!("speaks protocol {protocol}")), "{error}");
+            assert!(error.help().unwrap().contains("same release"), "{error:?}");
+        }
+    });
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn both_sides_refuse_another_home() {
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
         let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
         assert_eq!(error.code(), Code::AuthFailed);
-        assert!(error.message().contains("did not prove that it holds this home's key"), "{error}");
+        assert!(error.message().contains("did not prove that it belongs to this home"), "{error}");
         let without = dial(&listener.address(), None).await.err().unwrap();
         assert_eq!(without.kind(), std::io::ErrorKind::PermissionDenied);
     });
