@@ -15,8 +15,11 @@ interface Registry {
   # The registration lasts until it, or the connection, is dropped. The answer has the registered name and id. A node
   # without a name gets a default one (`node-` and digits). `secret` is 16 bytes that only the node knows. With the
   # secret, and only with it, the same incarnation can register again while its earlier connection seems to be alive.
-  register @0 (node :NodeInfo, secret :Data) -> Registered;
+  # `accepts` has the names in the node's accept policy: guests of the network see only nodes that name them.
+  register @0 (node :NodeInfo, secret :Data, accepts :List(Text)) -> Registered;
+  # The nodes of this device, and those of all devices of the network that are up.
   discover @1 () -> (nodes :List(NodeInfo));
+  # `NAME` or `NAME@DEVICE`.
   lookUp @2 (name :Text) -> LookedUp;
   # The subscriber gets the index before this answers. Later it gets each change before the change is acknowledged to
   # the client that made it.
@@ -48,6 +51,9 @@ interface IndexSubscriber {
   goodbye @1 (reason :Text) -> ();
   # Asks for a sign of life. gpmd removes the registration of a node that does not answer for some seconds.
   ping @2 () -> ();
+  # The roster in the home (`ghost.network.json`) or the key of the device has changed. The answer means that the subscriber
+  # has read the roster, and has ended the sessions with devices that are not in it.
+  devices @3 () -> ();
 }
 
 # The first object on the socket for commands (port 1111).

@@ -100,6 +100,11 @@ impl Home {
         self.root.join("ghost.modules.json")
     }
 
+    /// Returns the path of the file that says which devices belong to the network of this home's device.
+    pub fn roster(&self) -> PathBuf {
+        self.root.join("ghost.network.json")
+    }
+
     /// Returns the path of the folder of module files, `<sha256>.wasm`.
     pub fn modules(&self) -> PathBuf {
         self.root.join("modules")

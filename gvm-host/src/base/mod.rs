@@ -6,6 +6,7 @@
 pub mod bytes;
 pub mod code;
 pub mod contain;
+pub mod device;
 pub mod durable;
 pub mod error;
 pub mod event;

@@ -28,6 +28,7 @@ use super::session::SessionServer;
 use super::shelf::Shelf;
 use super::term::{Running, Term};
 use super::tickets::Tickets;
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
 use crate::base::id::{Life, Name, NodeInfo};
@@ -36,7 +37,7 @@ use crate::call::rights::{Rights, Rule, SessionRights};
 use crate::trust::certificate::{Proven, check};
 use crate::trust::greeting::{Greeting, Part, Said, nonce};
 use crate::trust::identity::{Card, Identity};
-use crate::trust::key::{KeyId, PublicKey, Signature};
+use crate::trust::key::{PublicKey, Signature};
 use crate::wire;
 use crate::wire::bulk::{Purpose, purpose};
 use crate::wire::gate::Gate;
@@ -388,7 +389,7 @@ fn certified(certificate: &[u8], card: &Card) -> std::result::Result<Proven, Str
     if certificate.is_empty() {
         return Err("it has no certificate".into());
     }
-    let trusted = |device: &KeyId| (*device == card.device.id()).then_some(card.device);
+    let trusted = |device: &DeviceId| (*device == card.device.id()).then_some(card.device);
     check(certificate, trusted, SystemTime::now()).map_err(|why| format!("its certificate {why}"))
 }
 

@@ -28,12 +28,13 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::trust::certificate;
 use crate::trust::device::DeviceKey;
 use crate::trust::identity::Identity;
-use crate::trust::key::{KeyId, PublicKey, SecretKey};
+use crate::trust::key::{PublicKey, SecretKey};
 
 /// The protocol name (ALPN), which both sides send unencrypted: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
@@ -237,7 +238,7 @@ impl Verifier {
         match self.trusted {
             Trusted::Device(_) => Err(refused()),
             Trusted::Nodes(_) | Trusted::NodesOf(_) => {
-                let trusted = |id: &KeyId| (*id == device.id()).then_some(device);
+                let trusted = |id: &DeviceId| (*id == device.id()).then_some(device);
                 let proven = certificate::check(shown, trusted, SystemTime::now());
                 proven.map(drop).map_err(|why| {
                     tracing::debug!("refused a node: its certificate {why}");
