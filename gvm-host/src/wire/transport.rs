@@ -18,6 +18,7 @@ use super::socket::{Socket, Stream};
 use super::tls::Tls;
 use super::{tcp, unix};
 use crate::base::error::{Code, Error, Result};
+use crate::trust::key::PublicKey;
 
 /// One connection. `Send`, so it can move to the thread that serves it.
 pub struct Transport {
@@ -36,6 +37,8 @@ pub enum OtherEnd {
     Local { pid: Option<i32> },
     /// A process at this address that has proved by TLS that it holds this home's device key.
     Home { at: SocketAddr },
+    /// The gpmd of the device with this key, at this address. The key may be the one of this home.
+    Device { at: SocketAddr, key: PublicKey },
     /// This process itself.
     InMemory,
 }
