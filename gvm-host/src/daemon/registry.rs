@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Applicant, Life, Name, NodeInfo, Secret};
+use crate::base::id::Name;
+use crate::base::node::{Applicant, Life, NodeInfo, Secret};
 use crate::base::near;
 
 /// The digits of a default name, and how many random names are tried before a digit is added.
@@ -71,7 +72,7 @@ impl Registry {
         let before = before.map(|held| (held.token, held.node.name.clone()));
         let name = match (applicant.name, &before) {
             (Some(name), _) => name,
-            (None, Some((_, name))) => name.clone(),
+            (None, Some((_, name))) => name.bare().parse()?,
             (None, None) => self.default_name(chance)?,
         };
         if let Some(Held { node: other, .. }) = self.nodes.get(&name)
@@ -88,7 +89,8 @@ impl Registry {
         self.last += 1;
         let token = Token(self.last);
         let node = NodeInfo {
-            name: name.clone(),
+            name: name.clone().into(),
+            device: None,
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
             address: applicant.addresses.first().cloned().unwrap_or_default(),
@@ -156,7 +158,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::base::id::Life;
+    use crate::base::node::Life;
 
     fn applicant(name: &str, id: u128, incarnation: u64) -> Applicant {
         Applicant {

@@ -18,7 +18,7 @@ use super::connections::Greeted;
 use super::registry::{Registered, Token};
 use super::server::{State, now_ms};
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{NodeInfo, Secret};
+use crate::base::node::{NodeInfo, Secret};
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
 use crate::wire::rpc::{Offered, contained};
@@ -188,7 +188,7 @@ impl Registration {
             .ok_or_else(|| Error::new(Code::BadArguments, "the key of a node has 32 bytes"))?;
         let device = &self.state.key;
         let identity =
-            NodeIdentity { device: device.public().id(), name: node.name.clone(), life: node.life() };
+            NodeIdentity { device: device.public().id(), name: node.name.bare().parse()?, life: node.life() };
         certify(device.secret(), &key, &identity, SystemTime::now())
     }
 }

@@ -18,7 +18,9 @@ use super::runner::{Caller, Runner};
 use super::{Config, network, waiting};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
-use crate::base::id::{Name, NodeInfo};
+use crate::base::device::NodeName;
+use crate::base::id::Name;
+use crate::base::node::NodeInfo;
 use crate::base::limits::{self, Limits};
 use crate::base::threads::workers;
 use crate::base::value::FuncType;
@@ -31,6 +33,7 @@ use crate::peer::channel::Channel;
 use crate::peer::line::Line;
 use crate::peer::questions::{Answerers, Answering};
 use crate::peer::term::Term;
+use crate::trust::devices::Devices;
 
 /// The most requests that wait for the node's thread. Beyond it, callers wait.
 const WAITING: usize = 256;
@@ -56,6 +59,7 @@ pub(super) struct Inner {
     requests: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    devices: Devices,
 }
 
 impl Handle {
@@ -69,7 +73,7 @@ impl Handle {
         let (directory, lines) = (Directory::default(), Lines::default());
         let (requests, inbox) = mpsc::channel(WAITING);
         let (events, _) = broadcast::channel(EVENTS);
-        let answerers = Answerers::default();
+        let (answerers, devices) = (Answerers::default(), Devices::default());
         let (ready, registered) = oneshot::channel();
         let workers = match &config.workers {
             Some(workers) => workers.clone(),
@@ -83,6 +87,7 @@ impl Handle {
             answerers: answerers.clone(),
             workers,
             lines: lines.clone(),
+            devices: devices.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
@@ -92,7 +97,7 @@ impl Handle {
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
         let inner =
-            Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread };
+            Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread, devices };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
         Ok(node)
@@ -104,7 +109,7 @@ impl Handle {
     }
 
     /// Returns the node's name.
-    pub fn name(&self) -> &Name {
+    pub fn name(&self) -> &NodeName {
         &self.0.info.name
     }
 
@@ -116,6 +121,25 @@ impl Handle {
     /// Returns the events of this node from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.events.subscribe()
+    }
+
+    /// Returns the devices that this node trusts.
+    pub fn devices(&self) -> &Devices {
+        &self.0.devices
+    }
+
+    /// Returns the name as it is used on this device: without the device if that is this one.
+    fn called(&self, name: NodeName) -> NodeName {
+        let Some(device) = name.device() else { return name };
+        match self.0.devices.now().own_name().is_some_and(|own| own.as_str() == device) {
+            true => name.bare().parse().unwrap_or(name),
+            false => name,
+        }
+    }
+
+    /// Returns the other node that a person means; `None` for this node, with or without the name of its device.
+    pub fn other(&self, node: Option<NodeName>) -> Option<NodeName> {
+        node.map(|node| self.called(node)).filter(|node| *node != self.0.info.name)
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
@@ -136,7 +160,8 @@ impl Handle {
         tokio::time::timeout(most, self.ask(message)).await.unwrap_or(Err(late))
     }
 
-    /// Returns every running node of the home, this one included, sorted by name.
+    /// Returns every running node of the network, this one included, sorted by name. A node of another device has its device
+    /// in its name.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -150,18 +175,19 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
-    pub async fn connect(&self, name: Name) -> Result<()> {
-        if name == self.0.info.name {
-            return Ok(());
+    pub async fn connect(&self, name: NodeName) -> Result<()> {
+        match self.other(Some(name)) {
+            Some(name) => self.ask(|reply| Message::Connect(name, reply)).await?,
+            None => Ok(()),
         }
-        self.ask(|reply| Message::Connect(name, reply)).await?
     }
 
     /// Ends the connection to a node.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn disconnect(&self, name: Name) -> Result<()> {
+    pub async fn disconnect(&self, name: NodeName) -> Result<()> {
+        let name = self.called(name);
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
@@ -171,7 +197,8 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn revoke(&self, name: Name) -> Result<()> {
+    pub async fn revoke(&self, name: NodeName) -> Result<()> {
+        let name = self.called(name);
         self.ask(|reply| Message::Revoke(name, reply)).await?
     }
 
@@ -179,7 +206,8 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn rights(&self, name: Name) -> Result<SessionRights> {
+    pub async fn rights(&self, name: NodeName) -> Result<SessionRights> {
+        let name = self.called(name);
         self.ask(|reply| Message::Rights(name, reply)).await?
     }
 
@@ -209,20 +237,20 @@ impl Handle {
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would copy its parameters, which takes time")]
     pub fn run(
         &self,
-        node: Option<Name>,
+        node: Option<NodeName>,
         mut call: Call,
         mut stdio: Stdio,
     ) -> impl Future<Output = Outcome> + Send + use<'_> {
         async move {
-            match node {
+            match self.other(node) {
                 // In a box, so that calls that run here do not carry its state.
-                Some(node) if node != self.0.info.name => Box::pin(self.run_on(node, call, stdio)).await,
-                _ => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
+                Some(node) => Box::pin(self.run_on(node, call, stdio)).await,
+                None => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
             }
         }
     }
 
-    async fn run_on(&self, node: Name, mut call: Call, stdio: Stdio) -> Outcome {
+    async fn run_on(&self, node: NodeName, mut call: Call, stdio: Stdio) -> Outcome {
         // The limits of this node also apply to its calls on other nodes.
         call.limits = self.0.runner.limits().narrow(call.limits);
         let timeout = call.limits.timeout;
@@ -238,7 +266,7 @@ impl Handle {
 
     /// Runs a call on another node: over the channel of the thread that waits for it, over the channel that all other
     /// callers share, or, before there is one, over the connection of the session.
-    async fn run_there(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
+    async fn run_there(&self, node: NodeName, call: Call, stdio: Stdio) -> Result<Outcome> {
         if let Some(line) = self.0.lines.get(&node)
             && let Some(channel) = channel(&line).await
         {
@@ -254,8 +282,8 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
-    pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
-        let node = node.filter(|node| *node != self.0.info.name);
+    pub async fn spawn(&self, node: Option<NodeName>, target: Target, limits: Limits) -> Result<Name> {
+        let node = self.other(node);
         // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
@@ -318,8 +346,8 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
-    pub async fn describe(&self, node: Option<Name>, target: Target) -> Result<Option<FuncType>> {
-        let Some(node) = node.filter(|node| *node != self.0.info.name) else {
+    pub async fn describe(&self, node: Option<NodeName>, target: Target) -> Result<Option<FuncType>> {
+        let Some(node) = self.other(node) else {
             let (limits, began) = (Limits::default(), Instant::now());
             return Ok(self.0.runner.describe(&self.0.people, &target, limits, began).await?.1);
         };

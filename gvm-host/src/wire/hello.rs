@@ -10,7 +10,9 @@ use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::id::{Applicant, Life, Name, NodeInfo};
+use crate::base::device::{DeviceId, MAX_NODE_NAME};
+use crate::base::id::{Hash, Name};
+use crate::base::node::{Applicant, Life, NodeInfo};
 use crate::base::inert;
 
 /// The longest program version accepted from a peer, in bytes.
@@ -132,6 +134,9 @@ pub fn read(from: hello::Reader<'_>) -> Result<Hello> {
 /// Writes a node.
 pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
     to.set_name(from.name.as_str());
+    if let Some(device) = &from.device {
+        to.set_device(&device.0.0);
+    }
     to.set_since(from.since_ms);
     write_addresses(&from.addresses, to.reborrow());
     write_life(from.life(), to);
@@ -142,16 +147,21 @@ pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
 /// # Errors
 /// `AUTH_FAILED` if its name, id or address is malformed.
 pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
-    let applicant = read_applicant(from)?;
-    let Some(name) = applicant.name else {
-        return Err(malformed("the node has no name"));
+    let name = text(from.get_name(), "name", MAX_NODE_NAME)?;
+    let name = name.parse().map_err(|error: Error| malformed(error.message()))?;
+    let device = match from.get_device().map_err(unreadable)? {
+        [] => None,
+        id => Some(DeviceId(Hash(id.try_into().map_err(|_| malformed("the id of its device is not 32 bytes"))?))),
     };
+    let life = read_life(from)?;
+    let addresses = read_addresses(from)?;
     Ok(NodeInfo {
         name,
-        id: applicant.life.id,
-        incarnation: applicant.life.incarnation,
-        address: applicant.addresses.first().cloned().unwrap_or_default(),
-        addresses: applicant.addresses,
+        device,
+        id: life.id,
+        incarnation: life.incarnation,
+        address: addresses.first().cloned().unwrap_or_default(),
+        addresses,
         since_ms: from.get_since(),
     })
 }
@@ -165,7 +175,7 @@ pub fn write_applicant(from: &Applicant, mut to: node_info::Builder<'_>) {
     write_life(from.life, to);
 }
 
-/// Reads a node that wants to be registered.
+/// Reads a node that wants to be registered, but for the names that it accepts.
 ///
 /// # Errors
 /// `AUTH_FAILED` if its name, id or address is malformed.
@@ -175,7 +185,8 @@ pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
         "" => None,
         name => Some(name.parse::<Name>().map_err(|error| malformed(error.message()))?),
     };
-    Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)? })
+    let accepts = Vec::new();
+    Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)?, accepts })
 }
 
 /// Writes the first address twice: versions that know only one address read it from the field `address`.
@@ -191,6 +202,9 @@ fn write_addresses(from: &[String], mut to: node_info::Builder<'_>) {
 
 fn read_addresses(from: node_info::Reader<'_>) -> Result<Vec<String>> {
     let first = text(from.get_address(), "address", MAX_ADDRESS)?;
+    if first.is_empty() && from.get_addresses().map_err(unreadable)?.is_empty() {
+        return Ok(Vec::new());
+    }
     first.parse::<Address>().map_err(|error| malformed(error.message()))?;
     let mut addresses = vec![first];
     let more = from.get_addresses().map_err(unreadable)?;

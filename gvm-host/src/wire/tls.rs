@@ -33,6 +33,7 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::trust::certificate;
 use crate::trust::device::DeviceKey;
+use crate::trust::devices::Devices;
 use crate::trust::identity::Identity;
 use crate::trust::key::{PublicKey, SecretKey};
 
@@ -77,14 +78,14 @@ impl Tls {
         Tls::with(trusted, shown.clone(), shown)
     }
 
-    /// Creates the configuration of a node. It trusts the other nodes of its device, and the holders of the device's key.
+    /// Creates the configuration of a node. It trusts the nodes of these devices, and the holders of its own device's key.
     /// There can be no connection before the node has a certificate.
     ///
     /// # Errors
     /// `INTERNAL` if TLS cannot be used.
-    pub fn of_node(identity: Identity) -> Result<Tls> {
-        let shown = Arc::new(Shown(identity.clone()));
-        Tls::with(Trusted::Nodes(identity), shown.clone(), shown)
+    pub fn of_node(identity: Identity, devices: Devices) -> Result<Tls> {
+        let shown = Arc::new(Shown(identity));
+        Tls::with(Trusted::Nodes(devices), shown.clone(), shown)
     }
 
     fn with(
@@ -212,8 +213,8 @@ enum Trusted {
     Device(PublicKey),
     /// They and the nodes that this device has certified.
     NodesOf(PublicKey),
-    /// The same, with the device of this node.
-    Nodes(Identity),
+    /// The holders of the first key of these, and the nodes that any of them has certified.
+    Nodes(Devices),
 }
 
 #[derive(Debug)]
@@ -227,9 +228,15 @@ impl Verifier {
     /// time.
     fn check(&self, shown: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
         let refused = || rustls::Error::from(CertificateError::ApplicationVerificationFailure);
-        let device = match &self.trusted {
-            Trusted::Device(device) | Trusted::NodesOf(device) => *device,
-            Trusted::Nodes(identity) => identity.card().map_err(|_| refused())?.device,
+        let devices = match &self.trusted {
+            Trusted::Device(_) | Trusted::NodesOf(_) => None,
+            Trusted::Nodes(devices) => Some(devices.now()),
+        };
+        let device = match (&self.trusted, &devices) {
+            (Trusted::Device(device) | Trusted::NodesOf(device), _) => *device,
+            (Trusted::Nodes(_), devices) => {
+                devices.as_ref().and_then(|devices| devices.own()).ok_or_else(refused)?
+            }
         };
         let certificate = ParsedCertificate::try_from(shown)?;
         if certificate.subject_public_key_info() == SubjectPublicKeyInfoDer::from(device.to_der()) {
@@ -238,7 +245,10 @@ impl Verifier {
         match self.trusted {
             Trusted::Device(_) => Err(refused()),
             Trusted::Nodes(_) | Trusted::NodesOf(_) => {
-                let trusted = |id: &DeviceId| (*id == device.id()).then_some(device);
+                let trusted = |id: &DeviceId| match &devices {
+                    Some(devices) => devices.key(id),
+                    None => (*id == device.id()).then_some(device),
+                };
                 let proven = certificate::check(shown, trusted, SystemTime::now());
                 proven.map(drop).map_err(|why| {
                     tracing::debug!("refused a node: its certificate {why}");

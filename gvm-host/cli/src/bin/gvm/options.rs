@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
 use gvm_host::{
-    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, Name,
+    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, Name, NodeName,
     Result,
 };
 
@@ -350,7 +350,7 @@ impl Options {
     }
 
     /// Returns the node to run on, from `--node`.
-    pub fn place(&self) -> Result<Option<Name>> {
+    pub fn place(&self) -> Result<Option<NodeName>> {
         self.node.as_deref().map(str::parse).transpose().map_err(as_usage)
     }
 }
