@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use gvm_host::parse::Expr;
 use gvm_host::{
-    Args, Call, Code, Error, Handle, ModuleRef, Name, NodeName, Nested, Outcome, Result, Stdio, Target, call_id,
+    Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, NodeName, Outcome, Result, Stdio, Target,
+    call_id,
 };
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;

@@ -78,7 +78,7 @@ impl Bed {
     }
 }
 
-pub fn name(name: &str) -> Name {
+pub fn name<T: std::str::FromStr<Err = gvm_host::Error>>(name: &str) -> T {
     name.parse().unwrap()
 }
 

@@ -125,7 +125,9 @@ impl FromStr for NodePattern {
     fn from_str(text: &str) -> Result<NodePattern> {
         match text.split_once(AT) {
             Some(("*", device)) => Ok(NodePattern { name: None, device: Some(device.parse()?) }),
-            Some((name, device)) => Ok(NodePattern { name: Some(name.parse()?), device: Some(device.parse()?) }),
+            Some((name, device)) => {
+                Ok(NodePattern { name: Some(name.parse()?), device: Some(device.parse()?) })
+            }
             None => Ok(NodePattern { name: Some(text.parse()?), device: None }),
         }
     }
@@ -146,7 +148,10 @@ impl fmt::Display for NodePattern {
 ///
 /// # Errors
 /// `NODE_NAME_AMBIGUOUS` if nodes of several devices have the name, and none of this device has it.
-pub fn meant<'a, T>(nodes: &'a BTreeMap<NodeName, T>, name: &NodeName) -> Result<Option<(&'a NodeName, &'a T)>> {
+pub fn meant<'a, T>(
+    nodes: &'a BTreeMap<NodeName, T>,
+    name: &NodeName,
+) -> Result<Option<(&'a NodeName, &'a T)>> {
     if let Some(exact) = nodes.get_key_value(name) {
         return Ok(Some(exact));
     }
@@ -238,7 +243,9 @@ mod tests {
 
     #[test]
     fn a_name_alone_means_the_node_here_or_the_only_one() {
-        let all = |names: &[&str]| names.iter().map(|name| (name.parse().unwrap(), ())).collect::<BTreeMap<NodeName, ()>>();
+        let all = |names: &[&str]| {
+            names.iter().map(|name| (name.parse().unwrap(), ())).collect::<BTreeMap<NodeName, ()>>()
+        };
         let means = |all: &BTreeMap<NodeName, ()>, name: &str| {
             meant(all, &name.parse().unwrap()).map(|found| found.map(|(name, ())| name.to_string()))
         };

@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use crate::base::error::{Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Error, Result};
 use crate::base::id::Name;
 use crate::base::limits;
 use crate::base::near;

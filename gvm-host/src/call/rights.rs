@@ -11,8 +11,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::base::error::{Code, Error, Result};
 use crate::base::device::{NodeName, NodePattern};
+use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 
 /// The longest pattern, in bytes: enough for a module, an interface and a function with long names.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
-use crate::base::node::{Applicant, Life, NodeInfo, Secret};
 use crate::base::near;
+use crate::base::node::{Applicant, Life, NodeInfo, Secret};
 
 /// The digits of a default name, and how many random names are tried before a digit is added.
 const DIGITS: std::ops::RangeInclusive<u32> = 4..=18;
@@ -165,6 +165,7 @@ mod tests {
             name: (!name.is_empty()).then(|| name.parse().unwrap()),
             life: Life { id: Uuid::from_u128(id), incarnation },
             addresses: vec!["unix:/x".into()],
+            accepts: Vec::new(),
         }
     }
 

@@ -16,9 +16,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::route::{Route, not_running};
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
-use crate::base::device::NodeName;
 use crate::base::node::{Applicant, NodeInfo, Secret};
 use crate::modules::index::Index;
 use crate::modules::store::Reader;

@@ -62,7 +62,9 @@ impl Route {
             _ => match self.address {
                 Address::Unix(_) => Error::io("cannot connect to gpmd", error),
                 // The host may be down, or the connection was lost during the handshake.
-                Address::Tcp(_) | Address::Node { .. } => self.no_answer(&error.to_string()).with_source(error),
+                Address::Tcp(_) | Address::Node { .. } => {
+                    self.no_answer(&error.to_string()).with_source(error)
+                }
             },
         })
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::base::error::{Effect as OurEffect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Effect as OurEffect, Error, Result};
 use crate::call::streams::Output;
 use crate::imports::state::State;
 

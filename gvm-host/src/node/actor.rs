@@ -18,13 +18,13 @@ use super::joined::{Met, join};
 use super::lines::Lines;
 use super::runner::Runner;
 use super::served::Served;
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::event::Event;
-use crate::base::device::{DeviceId, NodeName};
 use crate::base::id::Name;
-use crate::base::node::{Applicant, Life, NodeInfo};
 use crate::base::limits::{self, Limits};
 use crate::base::near;
+use crate::base::node::{Applicant, Life, NodeInfo};
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
@@ -205,7 +205,8 @@ impl Actor {
             Box::new(move || expel(&table, &devices))
         };
         let us = link::Us { applicant, identity: identity.clone(), devices: devices.clone() };
-        let (link, word) = Link::connect(&config.home, reach, us, link::Told { announced, devices: expelled }).await?;
+        let (link, word) =
+            Link::connect(&config.home, reach, us, link::Told { announced, devices: expelled }).await?;
         let link = Rc::new(link);
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());

@@ -16,12 +16,12 @@ use super::actor::{self, GRACE, Message};
 use super::lines::Lines;
 use super::runner::{Caller, Runner};
 use super::{Config, network, waiting};
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
-use crate::base::device::NodeName;
 use crate::base::id::Name;
-use crate::base::node::NodeInfo;
 use crate::base::limits::{self, Limits};
+use crate::base::node::NodeInfo;
 use crate::base::threads::workers;
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
@@ -96,8 +96,19 @@ impl Handle {
         let (info, own) = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
-        let inner =
-            Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread, devices };
+        let inner = Inner {
+            info,
+            runner,
+            people,
+            answerers,
+            directory,
+            lines,
+            own,
+            requests,
+            events,
+            thread,
+            devices,
+        };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
         Ok(node)

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use uuid::Uuid;
 
-use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits;
 use crate::call::ModuleRef;

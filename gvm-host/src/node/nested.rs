@@ -5,8 +5,8 @@
 //! calls and show them in their own ways. Must not know: how a call runs, how a result is shown.
 
 use super::Handle;
-use crate::base::error::{Code, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Error, Result};
 use crate::base::wave;
 use crate::call::parse::{Arg, Expr, Places};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};

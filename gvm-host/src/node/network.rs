@@ -6,10 +6,10 @@
 use std::sync::Weak;
 
 use super::handle::{Handle, Inner};
-use crate::base::error::{Code, Error, Result};
 use crate::base::device::NodeName;
-use crate::base::node::NodeInfo;
+use crate::base::error::{Code, Error, Result};
 use crate::base::limits::Limits;
+use crate::base::node::NodeInfo;
 use crate::base::wave;
 use crate::call::parse::{self, Expr};
 use crate::call::stdio::Stdio;

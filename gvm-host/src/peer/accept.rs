@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use crate::base::error::{Code, Error, Result};
 use crate::base::device::{NodeName, NodePattern};
+use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 
 /// A node's accept policy.
@@ -142,7 +142,9 @@ mod tests {
             keeper(policy).judge(&asking, &name("me"), None) == Verdict::Yes
         };
         assert!(accepts("a@pi") && accepts("b,*@pi"));
-        assert!(!accepts("all") && !accepts("ask") && !accepts("none") && !accepts("a") && !accepts("*@other"));
+        assert!(
+            !accepts("all") && !accepts("ask") && !accepts("none") && !accepts("a") && !accepts("*@other")
+        );
     }
 
     #[test]
@@ -164,9 +166,7 @@ mod tests {
         for policy in ["all", "a,b"] {
             let mut keeper = keeper(policy);
             keeper.revoke(&a);
-            let Verdict::No(denied) = judge(&keeper, &a) else {
-                panic!("{policy} accepts a revoked node")
-            };
+            let Verdict::No(denied) = judge(&keeper, &a) else { panic!("{policy} accepts a revoked node") };
             assert_eq!(denied.code(), Code::ConnectionDenied);
             assert_eq!(judge(&keeper, &name("b")), Verdict::Yes);
             keeper.readmit(&a);

@@ -4,8 +4,8 @@
 
 use gvm_wire::node_capnp::session;
 
-use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Effect, Error, Result};
 use crate::call::Chunk;
 use crate::call::streams::{Closed, Output};
 use crate::wire;

@@ -16,8 +16,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::answers;
-use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Hash;
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
@@ -128,7 +128,12 @@ impl Request {
 impl Channel {
     /// Takes over a connection that was opened as a channel of a session with `peer`. `gone` is cancelled when that
     /// session is gone. If the channel has a `driver`, only calls of this thread can use it.
-    pub fn new(stream: Transport, peer: NodeName, driver: Option<ThreadId>, gone: CancellationToken) -> Channel {
+    pub fn new(
+        stream: Transport,
+        peer: NodeName,
+        driver: Option<ThreadId>,
+        gone: CancellationToken,
+    ) -> Channel {
         let state = State {
             stream,
             incoming: Incoming::default(),

@@ -3,8 +3,8 @@
 //! In: the addresses of a node. Out: a connection to the first address that answers. Must not know: what the connection
 //! is for.
 
-use crate::base::error::{Code, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Error, Result};
 use crate::base::node::NodeInfo;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Transport, dial, dial_help, dial_words};

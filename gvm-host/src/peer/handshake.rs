@@ -32,8 +32,8 @@ use super::tickets::Tickets;
 use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::node::{Life, NodeInfo};
 use crate::base::limits;
+use crate::base::node::{Life, NodeInfo};
 use crate::call::rights::{Rights, Rule, SessionRights};
 use crate::trust::certificate::{NodeIdentity, Proven, check};
 use crate::trust::devices::Devices;
@@ -91,7 +91,8 @@ impl Ours {
     /// Returns whether this identity is that of the node.
     fn is_node(&self, proven: &NodeIdentity, node: &NodeInfo) -> bool {
         let devices = self.devices.now();
-        let device = node.device.map_or_else(|| devices.is_own(&proven.device), |device| proven.device == device);
+        let device =
+            node.device.map_or_else(|| devices.is_own(&proven.device), |device| proven.device == device);
         device && proven.name.as_str() == node.name.bare() && proven.life == node.life()
     }
 
@@ -155,10 +156,13 @@ impl Ours {
         let mut peers = (self.connected)(&asking.name);
         peers.retain(|peer| peer.info.to_ref() != asking.to_ref());
         let pings = peers.iter().map(|peer| peer.session.ping_request().send().promise);
-        let answers = futures::future::join_all(pings.map(|answer| tokio::time::timeout(SILENCE, answer))).await;
+        let answers =
+            futures::future::join_all(pings.map(|answer| tokio::time::timeout(SILENCE, answer))).await;
         if answers.iter().any(|answer| matches!(answer, Ok(Ok(_)))) {
             let message = format!("another life of `{}` is connected to `{}`", asking.name, self.me.name);
-            return Err(denied(message).with_help("end the other process, or choose another name with `--name`"));
+            return Err(
+                denied(message).with_help("end the other process, or choose another name with `--name`")
+            );
         }
         let ended: Vec<_> = peers.iter().map(|peer| peer.closed()).collect();
         peers.iter().for_each(|peer| peer.give_up());

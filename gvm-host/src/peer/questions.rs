@@ -16,9 +16,9 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
 use super::accept::denied;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Reason, Result};
 use crate::base::event::Event;
-use crate::base::device::NodeName;
 
 /// How long a person has to answer: a minute, because they may be typing or waiting for a call.
 pub const ANSWER: Duration = Duration::from_secs(60);

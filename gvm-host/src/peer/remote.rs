@@ -10,8 +10,8 @@ use gvm_wire::node_capnp::{described, done};
 
 use super::answers::{cut_off, lost, push_output};
 use super::connected::Peer;
-use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits::Limits;
 use crate::base::value::{FuncType, Value};

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::device::NodeName;
+use crate::base::error::{Code, Effect, Error, Result};
 
 /// Why a session ended; the other side is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

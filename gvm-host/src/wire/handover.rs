@@ -15,8 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
@@ -58,10 +58,9 @@ pub(super) async fn asked(stream: &mut TcpStream) -> io::Result<Option<Life>> {
     let (asks, node) = bytes.split_at(8);
     let (id, incarnation) = node.split_at(16);
     match (asks == ASKS, <[u8; 16]>::try_from(id), <[u8; 8]>::try_from(incarnation)) {
-        (true, Ok(id), Ok(incarnation)) => Ok(Some(Life {
-            id: Uuid::from_bytes(id),
-            incarnation: u64::from_le_bytes(incarnation),
-        })),
+        (true, Ok(id), Ok(incarnation)) => {
+            Ok(Some(Life { id: Uuid::from_bytes(id), incarnation: u64::from_le_bytes(incarnation) }))
+        }
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

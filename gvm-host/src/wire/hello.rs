@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::error::SAME_RELEASE;
 use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
+use crate::base::device::{DeviceId, MAX_NODE_NAME};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::device::{DeviceId, MAX_NODE_NAME};
 use crate::base::id::{Hash, Name};
-use crate::base::node::{Applicant, Life, NodeInfo};
 use crate::base::inert;
+use crate::base::node::{Applicant, Life, NodeInfo};
 
 /// The longest program version accepted from a peer, in bytes.
 const MAX_VERSION: usize = 64;
@@ -151,7 +151,9 @@ pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
     let name = name.parse().map_err(|error: Error| malformed(error.message()))?;
     let device = match from.get_device().map_err(unreadable)? {
         [] => None,
-        id => Some(DeviceId(Hash(id.try_into().map_err(|_| malformed("the id of its device is not 32 bytes"))?))),
+        id => Some(DeviceId(Hash(
+            id.try_into().map_err(|_| malformed("the id of its device is not 32 bytes"))?,
+        ))),
     };
     let life = read_life(from)?;
     let addresses = read_addresses(from)?;
@@ -256,7 +258,8 @@ mod tests {
 
     fn node() -> NodeInfo {
         NodeInfo {
-            name: "node-1".parse().unwrap(),
+            name: "node-1@laptop".parse().unwrap(),
+            device: Some(DeviceId(Hash([5; 32]))),
             id: Uuid::from_u128(7),
             incarnation: 8,
             address: "unix:/tmp/x.sock".into(),
@@ -279,7 +282,12 @@ mod tests {
 
     #[test]
     fn an_applicant_may_have_no_name() {
-        let applicant = Applicant { name: None, life: node().life(), addresses: vec!["unix:/x".into()] };
+        let applicant = Applicant {
+            name: None,
+            life: node().life(),
+            addresses: vec!["unix:/x".into()],
+            accepts: Vec::new(),
+        };
         let mut message = capnp::message::Builder::new_default();
         write_applicant(&applicant, message.init_root());
         let reader = message.get_root_as_reader::<node_info::Reader<'_>>().unwrap();

@@ -72,7 +72,9 @@ impl FromStr for Address {
             }
             Some(("tcp", at)) => match at.split_once('/') {
                 None => port(at).map(Address::Tcp),
-                Some((gpmd, life)) => port(gpmd).zip(read_life(life)).map(|(gpmd, life)| Address::Node { gpmd, life }),
+                Some((gpmd, life)) => {
+                    port(gpmd).zip(read_life(life)).map(|(gpmd, life)| Address::Node { gpmd, life })
+                }
             },
             _ => None,
         };
@@ -168,7 +170,10 @@ impl Transport {
 
     /// Reads the first bytes of a connection that was just accepted. A node's own socket may bring a connection that gpmd
     /// has accepted for it: then that is the result.
-    pub(super) async fn first_bytes(&mut self, bytes: &mut [u8; 8]) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub(super) async fn first_bytes(
+        &mut self,
+        bytes: &mut [u8; 8],
+    ) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let Stream::Plain(Socket::Unix(stream)) = &self.stream else {
             self.read_exact(bytes).await?;
             return Ok(None);
@@ -348,9 +353,18 @@ mod tests {
         for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111", node] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for bad in
-            ["tcp:1.2.3.4:5/x/1", "tcp:1.2.3.4:5/", "unix:x.sock", "tcp:x", "tcp:1.2.3.4", "tcp:1.2.3.4:0", "tcp:::1:5", "", "unix:", "quic:/x"]
-        {
+        for bad in [
+            "tcp:1.2.3.4:5/x/1",
+            "tcp:1.2.3.4:5/",
+            "unix:x.sock",
+            "tcp:x",
+            "tcp:1.2.3.4",
+            "tcp:1.2.3.4:0",
+            "tcp:::1:5",
+            "",
+            "unix:",
+            "quic:/x",
+        ] {
             assert_eq!(bad.parse::<Address>().unwrap_err().code(), Code::Syntax, "{bad}");
         }
     }

@@ -16,7 +16,7 @@ use gvm_host::net::{Address, dial, dial_words};
 use gvm_host::system::process;
 use gvm_host::text::near;
 use gvm_host::{
-    Accept, Code, DeviceKey, Error, Event, Handle, Home, NodeName, NodeInfo, Reason, Result, SessionRights,
+    Accept, Code, DeviceKey, Error, Event, Handle, Home, NodeInfo, NodeName, Reason, Result, SessionRights,
 };
 
 /// The layers in their order.

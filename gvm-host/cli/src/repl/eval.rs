@@ -15,8 +15,8 @@ use crate::repl::{events, help, listing, shorten};
 use gvm_host::index::Resolved;
 use gvm_host::parse::{Expr, Statement};
 use gvm_host::{
-    Call, Chunk, Code, Error, Event, Handle, Limits, ModuleRef, Name, NodeName, Nested, Outcome, Ready, Result, Stdio,
-    Stream, Target, json, wave,
+    Call, Chunk, Code, Error, Event, Handle, Limits, ModuleRef, Name, Nested, NodeName, Outcome, Ready,
+    Result, Stdio, Stream, Target, json, wave,
 };
 
 /// How long a peer may take to send a signature, which is needed to point at a wrong argument.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value as Json, json};
 
-use gvm_host::{Event, NodeName, NodeInfo};
+use gvm_host::{Event, NodeInfo, NodeName};
 
 /// Returns the text for an event. `None` for events that are shown in another way: questions by
 /// [`Questions`], waiting by the caller that connects.

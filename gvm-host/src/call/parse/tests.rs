@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::error::Code;
 
-fn name(text: &str) -> Name {
+fn name<T: std::str::FromStr<Err = crate::base::error::Error>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
