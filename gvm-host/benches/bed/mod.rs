@@ -92,7 +92,7 @@ pub async fn add(node: &Handle, target: &Target) {
 }
 
 /// Does the same on another node, or on this one.
-pub async fn add_at(node: &Handle, at: Option<Name>, target: &Target) {
+pub async fn add_at(node: &Handle, at: Option<NodeName>, target: &Target) {
     let call = Call::new(target.clone(), Args::Values(vec![Value::S32(1), Value::S32(2)])).want_type(false);
     let outcome = node.run(at, call, Stdio::new(&Limits::default())).await;
     assert_eq!(outcome.result.unwrap(), Some(Value::S32(3)));

@@ -128,6 +128,11 @@ impl Rights {
         Rights(Some(Arc::new(Bounds { me: me.clone(), peer: peer.clone(), patterns })))
     }
 
+    /// Returns whether everything may be called.
+    pub fn are_all(&self) -> bool {
+        self.0.as_ref().is_none_or(|bounds| bounds.patterns.iter().any(Pattern::everything))
+    }
+
     /// Returns the patterns; `None` if everything may be called.
     pub fn patterns(&self) -> Option<Vec<String>> {
         self.0.as_ref().map(|bounds| bounds.patterns.iter().map(Pattern::to_string).collect())

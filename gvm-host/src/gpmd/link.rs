@@ -11,14 +11,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use semver::Version;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::route::{Route, not_running};
-use crate::base::device::NodeName;
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
+use crate::base::id::{Hash, Name};
 use crate::base::node::{Applicant, NodeInfo, Secret};
 use crate::modules::index::Index;
 use crate::modules::store::Reader;
@@ -32,8 +34,8 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    certified, index_subscriber, looked_up, registered, registration, registry, registry_door,
-    registry_greeting, subscription,
+    certified, fetched_module, found_module, index_subscriber, looked_up, registered, registration, registry,
+    registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -197,6 +199,50 @@ impl Link {
         let answer = answered(request.send().promise).await?;
         let which = answer.get().map_err(failed)?.which();
         looked_up(which.map_err(|error| failed(error.into()))?)
+    }
+
+    /// Returns the hash that another device has under this name; `None` if none has it.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn find_module(&self, name: &Name, version: Option<&Version>) -> Result<Option<Hash>> {
+        let mut request = self.shared.registry()?.find_module_request();
+        request.get().set_name(name.as_str());
+        if let Some(version) = version {
+            request.get().set_version(version.to_string());
+        }
+        let answer = answered(request.send().promise).await?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            found_module::Sha256(hash) => {
+                let hash = hash.map_err(failed)?;
+                let wrong =
+                    || Error::new(Code::VersionMismatch, "gpmd sent a hash that is not 32 bytes long");
+                match hash {
+                    [] => Ok(None),
+                    hash => hash.try_into().map(|hash| Some(Hash(hash))).map_err(|_| wrong()),
+                }
+            }
+            found_module::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// Gets the bytes of a module into the home, from this device or any other one that has them.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND` if no device that can be reached has them; `MODULE_CORRUPT`, `STORAGE_FULL`, `TIMEOUT`,
+    /// `GPMD_NOT_RUNNING`.
+    pub async fn fetch_module(&self, hash: Hash, from: Option<DeviceId>) -> Result<()> {
+        let mut request = self.shared.registry()?.fetch_module_request();
+        request.get().set_sha256(&hash.0);
+        if let Some(device) = from {
+            request.get().set_device(&device.0.0);
+        }
+        // gpmd ends a transfer that makes no progress.
+        let answer = request.send().promise.await.map_err(failed)?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            fetched_module::Ok(()) => Ok(()),
+            fetched_module::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
     }
 
     /// Ends the registration in an orderly way. If gpmd is connected, the name is free when this returns.

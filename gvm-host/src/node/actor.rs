@@ -21,7 +21,7 @@ use super::served::Served;
 use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::event::Event;
-use crate::base::id::Name;
+use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
 use crate::base::near;
 use crate::base::node::{Applicant, Life, NodeInfo};
@@ -108,6 +108,9 @@ pub enum Message {
         /// What it gives is to be told once the instance has a holder.
         reply: oneshot::Sender<Result<oneshot::Sender<()>>>,
     },
+    /// Asks gpmd for a module of another device.
+    FindModule(Name, Option<semver::Version>, oneshot::Sender<Result<Option<Hash>>>),
+    FetchModule(Hash, Option<DeviceId>, oneshot::Sender<Result<()>>),
     DropInstance {
         node: NodeName,
         name: Name,
@@ -227,7 +230,9 @@ impl Actor {
             rules: config.allow_calls,
             session_time: config.session_time,
             running: Running::default(),
-            serve: Box::new(move |rights| Arc::new(Served::new(runner.clone(), rights))),
+            serve: Box::new(move |rights, device| {
+                Arc::new(Served::new(runner.clone(), rights, device, config.foreign))
+            }),
             workers,
             tickets: Rc::default(),
             joined,
@@ -388,6 +393,17 @@ impl Actor {
                 };
                 if let Some(dropped) = awaited(&mut reply, dropping).await {
                     let _ = reply.send(dropped);
+                }
+            }
+            Message::FindModule(name, version, mut reply) => {
+                if let Some(found) = awaited(&mut reply, self.link.find_module(&name, version.as_ref())).await
+                {
+                    let _ = reply.send(found);
+                }
+            }
+            Message::FetchModule(hash, from, mut reply) => {
+                if let Some(fetched) = awaited(&mut reply, self.link.fetch_module(hash, from)).await {
+                    let _ = reply.send(fetched);
                 }
             }
             // `serve` and `finish_running` handle these two.

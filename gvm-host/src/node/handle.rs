@@ -16,19 +16,19 @@ use super::actor::{self, GRACE, Message};
 use super::lines::Lines;
 use super::runner::{Caller, Runner};
 use super::{Config, network, waiting};
-use crate::base::device::NodeName;
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
-use crate::base::id::Name;
+use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
 use crate::base::node::NodeInfo;
 use crate::base::threads::workers;
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
-use crate::call::{Call, Outcome, Target};
+use crate::call::{Call, ModuleRef, Outcome, Target};
 use crate::node::live::{self, Directory, Place};
-use crate::node::modules::Modules;
+use crate::node::modules::{self, Modules};
 use crate::peer::channel::Channel;
 use crate::peer::line::Line;
 use crate::peer::questions::{Answerers, Answering};
@@ -79,6 +79,7 @@ impl Handle {
             Some(workers) => workers.clone(),
             None => workers()?.handle().clone(),
         };
+        let foreign = config.foreign;
         let parts = actor::Parts {
             config,
             runner: runner.clone(),
@@ -111,6 +112,9 @@ impl Handle {
         };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
+        if foreign {
+            node.0.runner.modules().look_elsewhere(Arc::new(OtherDevices(node.0.requests.downgrade())));
+        }
         Ok(node)
     }
 
@@ -277,14 +281,42 @@ impl Handle {
 
     /// Runs a call on another node: over the channel of the thread that waits for it, over the channel that all other
     /// callers share, or, before there is one, over the connection of the session.
-    async fn run_there(&self, node: NodeName, call: Call, stdio: Stdio) -> Result<Outcome> {
-        if let Some(line) = self.0.lines.get(&node)
-            && let Some(channel) = channel(&line).await
-        {
-            let _runs = self.0.own.begin()?;
-            return self.0.own.within(line.call(&channel, call, stdio)).await;
+    async fn run_there(&self, node: NodeName, mut call: Call, stdio: Stdio) -> Result<Outcome> {
+        if let Some(line) = self.0.lines.get(&node) {
+            if line.info.device.is_some() {
+                self.pin(&mut call.target).await?;
+            }
+            if let Some(channel) = channel(&line).await {
+                let _runs = self.0.own.begin()?;
+                return self.0.own.within(line.call(&channel, call, stdio)).await;
+            }
         }
         self.ask(|reply| Message::Run { node, call, stdio, reply }).await
+    }
+
+    /// Pins the module of a call on another device to what this home has under its name, so that both devices run the same
+    /// bytes. If this home has no such module, the other device decides.
+    async fn pin(&self, target: &mut Target) -> Result<()> {
+        let ModuleRef::Stored { name, version } = &target.module else { return Ok(()) };
+        let modules = self.0.runner.modules();
+        let hash = match modules.resolve_now(name, version.as_ref()) {
+            Some(hash) => hash,
+            None => match modules.resolve(name, version.as_ref()).await {
+                Ok(stored) => stored.hash,
+                Err(error) if error.code() == Code::ModuleNotFound => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        target.module = ModuleRef::Pinned { name: name.clone(), hash };
+        Ok(())
+    }
+
+    /// Pins the module of a target on this node, if that is a node of another device.
+    async fn pin_for(&self, node: &NodeName, target: &mut Target) -> Result<()> {
+        match self.0.lines.get(node).is_some_and(|line| line.info.device.is_some()) {
+            true => self.pin(target).await,
+            false => Ok(()),
+        }
     }
 
     /// Makes a live instance of a module, here or on a connected node, and returns its name. The instance
@@ -293,7 +325,7 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
-    pub async fn spawn(&self, node: Option<NodeName>, target: Target, limits: Limits) -> Result<Name> {
+    pub async fn spawn(&self, node: Option<NodeName>, mut target: Target, limits: Limits) -> Result<Name> {
         let node = self.other(node);
         // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
@@ -306,6 +338,7 @@ impl Handle {
                 None
             }
             Some(node) => {
+                self.pin_for(&node, &mut target).await?;
                 let name = name.clone();
                 // The default of the other node.
                 let most = limits.timeout.unwrap_or(limits::PEER_TIMEOUT);
@@ -357,11 +390,12 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
-    pub async fn describe(&self, node: Option<NodeName>, target: Target) -> Result<Option<FuncType>> {
+    pub async fn describe(&self, node: Option<NodeName>, mut target: Target) -> Result<Option<FuncType>> {
         let Some(node) = self.other(node) else {
             let (limits, began) = (Limits::default(), Instant::now());
             return Ok(self.0.runner.describe(&self.0.people, &target, limits, began).await?.1);
         };
+        self.pin_for(&node, &mut target).await?;
         // The other node may have to compile the module first.
         let most = self.0.runner.limits().timeout.unwrap_or(limits::PEER_TIMEOUT);
         let late = late("describe the function", most).with_effect(Effect::NotStarted);
@@ -382,6 +416,34 @@ impl Handle {
         if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+}
+
+/// The modules of other devices, which the node's thread asks gpmd for.
+struct OtherDevices(mpsc::WeakSender<Message>);
+
+impl OtherDevices {
+    fn ask<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T>>) -> Message,
+    ) -> modules::Answer<T> {
+        let gone = || Error::new(Code::NodeDown, "this node has been shut down");
+        let (reply, answer) = oneshot::channel();
+        let (requests, message) = (self.0.upgrade(), message(reply));
+        Box::pin(async move {
+            requests.ok_or_else(gone)?.send(message).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+}
+
+impl modules::Elsewhere for OtherDevices {
+    fn find(&self, name: Name, version: Option<semver::Version>) -> modules::Answer<Option<Hash>> {
+        self.ask(|reply| Message::FindModule(name, version, reply))
+    }
+
+    fn fetch(&self, hash: Hash, from: Option<DeviceId>) -> modules::Answer<()> {
+        self.ask(|reply| Message::FetchModule(hash, from, reply))
     }
 }
 

@@ -107,15 +107,15 @@ impl Ours {
     /// Creates a peer's session on this node, with its rights and the means to end it.
     fn session(
         &self,
-        peer: &NodeName,
+        peer: &NodeInfo,
         streams: streams::Client,
         bulk: Rc<Bulk>,
         farewell: Rc<Farewell>,
     ) -> (session::Client, SessionRights, Given) {
-        let rights = Rights::of(&self.rules, peer, &self.me.name, self.devices.now().own_name());
+        let rights = Rights::of(&self.rules, &peer.name, &self.me.name, self.devices.now().own_name());
         let grant = SessionRights { calls: rights.patterns(), expires_ms: self.session_time.and_then(in_ms) };
         let term = Term::new(self.me.name.clone(), self.running.clone());
-        let service = (self.serve)(rights);
+        let service = (self.serve)(rights, peer.device);
         let given = Given { term: term.clone(), service: service.clone(), lasts: self.session_time };
         let session = capnp_rpc::new_client(SessionServer {
             callee: Arc::new(Callee {
@@ -275,7 +275,7 @@ impl Ours {
         let (theirs, promised) = promised_streams();
         let mut ask = greeted.connect_request();
         let bulk = self.bulk(promised.clone(), node);
-        let (session, granted, given) = self.session(&node.name, promised, bulk.clone(), farewell.clone());
+        let (session, granted, given) = self.session(node, promised, bulk.clone(), farewell.clone());
         ask.get().set_session(session);
         ask.get().set_streams(our_streams(&calls, &bulk));
         wire::grant::write(&granted, ask.get().init_grant());
@@ -530,7 +530,7 @@ impl connect_door::Server for Connector {
             let mut ok = results.get().init_ok();
             let bulk = ours.bulk(streams.clone(), &self.asking);
             let (session_here, granted, given) =
-                ours.session(&self.asking.name, streams, bulk.clone(), farewell.clone());
+                ours.session(&self.asking, streams, bulk.clone(), farewell.clone());
             ok.set_session(session_here);
             wire::grant::write(&granted, ok.reborrow().init_grant());
             ok.set_streams(our_streams(&calls, &bulk));

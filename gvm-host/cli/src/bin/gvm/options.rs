@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
 use gvm_host::{
-    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, Name,
-    NodeName, Result,
+    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, NodeName,
+    Result,
 };
 
 const AFTER: &str = "\
