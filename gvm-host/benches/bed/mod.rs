@@ -10,8 +10,8 @@ use std::process::Command;
 use gvm_host::daemon::server::{self, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::{
-    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Name, Stdio, Target,
-    Value, limits, workers,
+    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Name, NodeName,
+    Stdio, Target, Value, limits, workers,
 };
 use wasmtime::component::{Component, Func, InstancePre, Linker, ResourceTable, Val};
 use wasmtime::{
