@@ -78,6 +78,33 @@ interface Control {
   remove @3 (name :Text, version :Text) -> Removed;
   # A null version selects the highest one again.
   pin @4 (name :Text, version :Text) -> Pinned;
+  # Creates an invitation for one device. From then on gpmd listens for other devices. `expires` is in milliseconds from
+  # now. A null name lets the invited device choose.
+  invite @5 (expires :UInt64, guest :Bool, name :Text) -> Invited;
+  # The open invitations.
+  invitations @6 () -> (invitations :List(Invitation));
+  # A unique beginning of an id is enough.
+  revoke @7 (invitation :Text) -> Done;
+  # Joins the network of the device that made the line.
+  join @8 (line :Text) -> Joined;
+  devices @9 () -> (network :NetworkStatus);
+  # Removes another device from the network, by name or by id.
+  removeDevice @10 (device :Text) -> Done;
+  # Leaves the network. This device gets a new key and a network of its own. The answer has the names of the devices that
+  # were told.
+  leave @11 () -> Left;
+  # The commands of another device. Only members have them, and only those up to `pin`, `index` and `module`.
+  on @12 (device :Text) -> OtherControl;
+  # The index of modules, as its file has it.
+  index @13 () -> Found;
+  # The bytes of a stored module.
+  module @14 (sha256 :Data) -> Found;
+}
+
+# Bytes that are read piece by piece.
+interface Bytes {
+  # Fewer bytes than `length` mean the end, or the limit of 256 KiB per piece.
+  read @0 (offset :UInt64, length :UInt32) -> (data :Data);
 }
 
 # A client that gpmd can ask for a sign of life.
@@ -220,4 +247,89 @@ struct Uploaded {
     }
     error @2 :Error;
   }
+}
+
+struct Found {
+  union {
+    ok :group {
+      size @0 :UInt64;
+      bytes @1 :Bytes;
+    }
+    error @2 :Error;
+  }
+}
+
+struct Done {
+  union {
+    name @0 :Text;                 # what the request named, in full
+    error @1 :Error;
+  }
+}
+
+struct Invitation {
+  id @0 :Text;
+  guest @1 :Bool;
+  name @2 :Text;                   # of the device that will join; null if it chooses
+  expires @3 :Int64;               # milliseconds since 1970
+}
+
+struct Invited {
+  union {
+    ok :group {
+      line @0 :Text;
+      invitation @1 :Invitation;
+      listens @2 :Text;            # where other devices reach this one: `port 5989 (all interfaces)`
+    }
+    error @3 :Error;
+  }
+}
+
+struct Joined {
+  union {
+    ok :group {
+      inviter @0 :Text;            # its name
+      name @1 :Text;               # of this device in the network
+      devices @2 :UInt32;          # in the network, this one included
+    }
+    error @3 :Error;
+  }
+}
+
+struct Left {
+  union {
+    told @0 :List(Text);
+    error @1 :Error;
+  }
+}
+
+struct OtherControl {
+  union {
+    control @0 :Control;
+    error @1 :Error;
+  }
+}
+
+struct NetworkStatus {
+  network @0 :Data;                # 32 bytes: the id of the founder's device
+  removed @1 :Bool;                # this device was removed from the network
+  devices @2 :List(DeviceStatus);  # sorted by name; this one included, unless it was removed
+}
+
+struct DeviceStatus {
+  name @0 :Text;
+  id @1 :Data;                     # 32 bytes
+  own @2 :Bool;                    # whether it is this device
+  guest @3 :Bool;
+  up @4 :Bool;
+  since @5 :Int64;                 # when it came up or went down, milliseconds since 1970
+  address @6 :Text;                # in use; null if it is not connected
+  transport @7 :Text;              # `tcp`; null if it is not connected
+  roundTrip @8 :UInt64;            # in microseconds; 0 if it is not known
+  nodes @9 :UInt32;
+  version @10 :Text;               # of its gpmd
+  addresses @11 :List(Text);       # where it can be dialled, as far as this device knows
+  problem @12 :Text;               # why it cannot be reached; null if there is none
+  admittedBy @13 :Text;            # a name, or an id if that device is no longer in the network
+  admitted @14 :Int64;             # milliseconds since 1970
+  modules @15 :UInt32;             # counted by name
 }

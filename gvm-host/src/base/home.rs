@@ -105,6 +105,21 @@ impl Home {
         self.root.join("ghost.network.json")
     }
 
+    /// Returns the path of the file with the name and the port of this home's device.
+    pub fn device(&self) -> PathBuf {
+        self.root.join("ghost.device.json")
+    }
+
+    /// Returns the path of the file of open invitations.
+    pub fn invitations(&self) -> PathBuf {
+        self.root.join("ghost.invitations.json")
+    }
+
+    /// Returns the path of the file with the addresses at which other devices were reached.
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join("ghost.addresses.json")
+    }
+
     /// Returns the path of the folder of module files, `<sha256>.wasm`.
     pub fn modules(&self) -> PathBuf {
         self.root.join("modules")

@@ -8,6 +8,7 @@ pub mod device;
 pub mod devices;
 pub mod greeting;
 pub mod identity;
+pub mod invitation;
 pub mod key;
 pub mod roster;
 pub mod roster_file;

@@ -67,6 +67,20 @@ pub fn write(home: &Home, roster: &Roster) -> Result<()> {
     durable::write(&home.roster(), (text + "\n").as_bytes())
 }
 
+/// Removes the roster of a home. This is durable when it returns.
+///
+/// # Errors
+/// `INTERNAL`.
+pub fn remove(home: &Home) -> Result<()> {
+    let path = home.roster();
+    let fail = |error| Error::io(format_args!("cannot remove `{}`", path.display()), error);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(fail(error)),
+        Ok(()) => durable::sync_folder(home.path()).map_err(fail),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::error::SAME_RELEASE;
 use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
-use crate::base::device::{DeviceId, MAX_NODE_NAME};
+use crate::base::device::{DeviceId, MAX_NODE_NAME, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
 use crate::base::id::{Hash, Name};
@@ -166,6 +166,35 @@ pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
         addresses,
         since_ms: from.get_since(),
     })
+}
+
+/// Writes a node of the sender's device, without its addresses.
+pub fn write_present(name: &Name, life: Life, mut to: node_info::Builder<'_>) {
+    to.set_name(name.as_str());
+    write_life(life, to);
+}
+
+/// Reads a node of the sender's device.
+///
+/// # Errors
+/// `AUTH_FAILED` if its name or id is malformed.
+pub fn read_present(from: node_info::Reader<'_>) -> Result<(Name, Life)> {
+    let name = text(from.get_name(), "name", crate::base::id::MAX_NAME)?;
+    Ok((name.parse().map_err(|error: Error| malformed(error.message()))?, read_life(from)?))
+}
+
+/// Writes a node of another device.
+pub fn write_far(
+    name: &NodeName,
+    life: Life,
+    device: &DeviceId,
+    addresses: &[String],
+    mut to: node_info::Builder<'_>,
+) {
+    to.set_name(name.as_str());
+    to.set_device(&device.0.0);
+    write_addresses(addresses, to.reborrow());
+    write_life(life, to);
 }
 
 /// Writes a node that wants to be registered.

@@ -118,6 +118,10 @@ impl Listener {
         let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
         // Allows the port of a process that has just ended.
         socket.set_reuseaddr(true).map_err(fail)?;
+        if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            // Both families, whatever the system's default is.
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false).map_err(|error| fail(error.into()))?;
+        }
         socket.bind(at).map_err(fail)?;
         let socket = socket.listen(WAITING).map_err(fail)?;
         let address = reachable(socket.local_addr().map_err(fail)?);

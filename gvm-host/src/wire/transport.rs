@@ -20,6 +20,7 @@ use super::tls::Tls;
 use super::{handover, tcp, unix};
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Life;
+use crate::trust::key::PublicKey;
 
 /// One connection. `Send`, so it can move to the thread that serves it.
 pub struct Transport {
@@ -38,6 +39,8 @@ pub enum OtherEnd {
     Local { pid: Option<i32> },
     /// A process at this address that has proved by TLS that it holds this home's device key.
     Home { at: SocketAddr },
+    /// The gpmd of the device with this key, at this address. The key may be the one of this home.
+    Device { at: SocketAddr, key: PublicKey },
     /// This process itself.
     InMemory,
 }

@@ -1,7 +1,7 @@
 //! `gpmd wasm`: upload, list, show, download, remove and pin modules.
 //!
 //! In: a name, a version, a file. Out: the stored module, or text, JSON or a file about it. Must not know:
-//! how gpmd stores modules. Commands that only read do not need gpmd.
+//! how gpmd stores modules. Commands that only read do not need gpmd, except for another device.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -17,7 +17,7 @@ use gvm_host::inspect::{inspect, runnable, to_binary};
 use gvm_host::store::{read_index, read_module, read_source};
 use gvm_host::system::durable;
 use gvm_host::text::inert;
-use gvm_host::{Home, Name, Result, Stream, limits, offered, parse_version};
+use gvm_host::{Hash, Home, Name, Result, Stream, limits, offered, parse_version};
 use semver::Version;
 use serde_json::json;
 
@@ -30,11 +30,43 @@ pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
     let control = || args.control(home);
     match command {
         Wasm::Upload { name, version, file } => upload(control, name, version, file, json),
-        Wasm::List => list(&read_index(home)?, json),
-        Wasm::Show { module, version } => show(home, module, version.as_deref(), json),
-        Wasm::Get { module, version, out } => get(home, module, version.as_deref(), out.as_deref(), json),
+        Wasm::List => list(&Stored::of(args, home)?.index()?, json),
+        Wasm::Show { module, version } => show(&Stored::of(args, home)?, module, version.as_deref(), json),
+        Wasm::Get { module, version, out } => {
+            get(&Stored::of(args, home)?, module, version.as_deref(), out.as_deref(), json)
+        }
         Wasm::Remove { module, version } => remove(control, module, version.as_deref(), json),
         Wasm::Pin { module, version } => pin(control, module, version.as_deref(), json),
+    }
+}
+
+/// The modules of a device.
+enum Stored<'a> {
+    /// Read from the home, without gpmd.
+    Own(&'a Home),
+    Other(Control),
+}
+
+impl Stored<'_> {
+    fn of<'a>(args: &Args, home: &'a Home) -> Result<Stored<'a>> {
+        match args.on {
+            Some(_) => args.control(home).map(Stored::Other),
+            None => Ok(Stored::Own(home)),
+        }
+    }
+
+    fn index(&self) -> Result<Index> {
+        match self {
+            Stored::Own(home) => read_index(home),
+            Stored::Other(control) => control.index(),
+        }
+    }
+
+    fn module(&self, hash: Hash) -> Result<Vec<u8>> {
+        match self {
+            Stored::Own(home) => read_module(home, hash),
+            Stored::Other(control) => control.module(hash),
+        }
     }
 }
 
@@ -110,11 +142,11 @@ fn list(index: &Index, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
-    let index = read_index(home)?;
+fn show(stored: &Stored<'_>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let index = stored.index()?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
-    let info = inspect(&read_module(home, resolved.entry.sha256)?)?;
+    let info = inspect(&stored.module(resolved.entry.sha256)?)?;
     if json {
         let mut value = listing::to_json(&resolved);
         value["imports"] = info.imports.into();
@@ -144,12 +176,18 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     Ok(())
 }
 
-fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, json: bool) -> Result<()> {
-    let index = read_index(home)?;
+fn get(
+    stored: &Stored<'_>,
+    module: &str,
+    version: Option<&str>,
+    out: Option<&Path>,
+    json: bool,
+) -> Result<()> {
+    let index = stored.index()?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
     let what = format!("Fetching {} {}", resolved.name, resolved.version);
-    let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
+    let bytes = during(&what, || stored.module(resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
             let written = stdio::write(Stream::Stdout, &bytes);
