@@ -333,9 +333,7 @@ impl Verifier {
                 };
             }
             Trusted::Device(device) | Trusted::NodesOf(device) => *device,
-            Trusted::Nodes(_) => {
-                devices.as_ref().and_then(|devices| devices.own()).ok_or_else(refused)?
-            }
+            Trusted::Nodes(_) => devices.as_ref().and_then(|devices| devices.own()).ok_or_else(refused)?,
         };
         let certificate = ParsedCertificate::try_from(shown)?;
         if certificate.subject_public_key_info() == SubjectPublicKeyInfoDer::from(device.to_der()) {

@@ -179,8 +179,9 @@ async fn transfer(state: &Rc<State>, link: &Link, hash: Hash) -> Result<usize> {
     spawn_blocking(move || {
         if Hash::of(&bytes) != hash {
             let sentence = format!("another device sent other bytes than those of the module {hash}");
-            return Err(Error::new(Code::ModuleCorrupt, sentence)
-                .with_help("upload the module again on that device"));
+            return Err(
+                Error::new(Code::ModuleCorrupt, sentence).with_help("upload the module again on that device")
+            );
         }
         make_folder(&home.fetched())?;
         durable::write(&home.fetched_module(hash), &bytes)?;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Network, door};
 use super::profile::Profile;
+use super::{Network, door};
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Life;
 use crate::daemon::connections::{Accepting, Until};

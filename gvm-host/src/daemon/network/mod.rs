@@ -168,9 +168,8 @@ impl Network {
     /// `INTERNAL`.
     pub fn tls_for_nodes(&self) -> Result<Tls> {
         let (devices, open) = (self.devices(), self.open.clone());
-        let accepts = move |key: &PublicKey| {
-            open.load(Ordering::Acquire) || devices.now().key(&key.id()) == Some(*key)
-        };
+        let accepts =
+            move |key: &PublicKey| open.load(Ordering::Acquire) || devices.now().key(&key.id()) == Some(*key);
         Tls::of_gpmd(&self.shown, Arc::new(accepts))
     }
 
