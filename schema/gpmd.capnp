@@ -26,6 +26,12 @@ interface Registry {
   subscribe @3 (subscriber :IndexSubscriber) -> (subscription :Subscription);
   # Shows that the sender is alive.
   ping @4 () -> ();
+  # Finds a module that this device does not have: what another member of the network has under the name. A null version
+  # lets that device choose.
+  findModule @5 (name :Text, version :Text) -> FoundModule;
+  # Gets the bytes of a module into the home (`fetched/<sha256>.wasm`), from the device with this id, or from any member that
+  # has them. The answer means that they are there, with the right hash.
+  fetchModule @6 (sha256 :Data, device :Data) -> FetchedModule;
 }
 
 # Dropping it ends the registration.
@@ -173,6 +179,20 @@ struct ControlGreeting {
       control @1 :Control;
     }
     error @2 :Error;
+  }
+}
+
+struct FoundModule {
+  union {
+    sha256 @0 :Data;               # 32 bytes; null if no member that is known has the module
+    error @1 :Error;
+  }
+}
+
+struct FetchedModule {
+  union {
+    ok @0 :Void;
+    error @1 :Error;
   }
 }
 

@@ -26,8 +26,8 @@ const MOST_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Setting<T> {
     pub value: T,
-    file: PathBuf,
-    line: usize,
+    pub file: PathBuf,
+    pub line: usize,
 }
 
 impl<T> Setting<T> {
@@ -42,6 +42,7 @@ impl<T> Setting<T> {
 pub struct Settings {
     pub name: Option<Setting<String>>,
     pub accept: Option<Setting<String>>,
+    pub modules: Option<Setting<String>>,
     pub allow_call: Option<Setting<Vec<String>>>,
     pub session_time: Option<Setting<String>>,
     pub listen: Option<Setting<String>>,
@@ -70,6 +71,7 @@ pub struct Daemon {
 struct File {
     name: Option<Spanned<String>>,
     accept: Option<Spanned<OneOrMany>>,
+    modules: Option<Spanned<String>>,
     #[serde(default)]
     allow_call: Option<Spanned<Vec<String>>>,
     session_time: Option<Spanned<String>>,
@@ -137,6 +139,7 @@ impl Settings {
         Ok(Settings {
             name: file.name.map(|setting| at.setting(setting)),
             accept,
+            modules: file.modules.map(|setting| at.setting(setting)),
             allow_call: file.allow_call.map(|setting| at.setting(setting)),
             session_time: file.session_time.map(|setting| at.setting(setting)),
             listen: file.listen.map(|setting| at.setting(setting)),
@@ -187,9 +190,10 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// The keys of the file, and those of its section `gpmd`, as [`File`] and [`DaemonFile`] name them.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "accept",
+    "modules",
     "allow-call",
     "session-time",
     "listen",

@@ -3,6 +3,7 @@
 //! In: text that a person typed, or that a peer sent. Out: names and ids that are known to be well formed. Must not know:
 //! which devices and nodes exist, and how a device proves its id.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,7 +11,10 @@ use std::sync::Arc;
 use data_encoding::BASE32_NOPAD;
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Hash, Name};
+use crate::base::id::{Hash, MAX_NAME, Name};
+
+/// The longest name of a node with its device, in bytes.
+pub const MAX_NODE_NAME: usize = 2 * MAX_NAME + 1;
 
 /// Between the name of a node and the name of its device.
 const AT: char = '@';
@@ -94,6 +98,84 @@ impl NodeName {
     }
 }
 
+/// Nodes that a person allows: `NAME` on this device, `NAME@DEVICE`, or every node of a device, `*@DEVICE`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodePattern {
+    /// `None` for every node of the device.
+    name: Option<Name>,
+    /// `None` for this device.
+    device: Option<Name>,
+}
+
+impl NodePattern {
+    /// Returns whether the pattern names this node. `own` is the name of this device.
+    pub fn names(&self, node: &NodeName, own: Option<&Name>) -> bool {
+        let on = node.device().or(own.map(Name::as_str));
+        let device = match &self.device {
+            None => node.device().is_none(),
+            Some(device) => on == Some(device.as_str()),
+        };
+        device && self.name.as_ref().is_none_or(|name| name.as_str() == node.bare())
+    }
+}
+
+impl FromStr for NodePattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<NodePattern> {
+        match text.split_once(AT) {
+            Some(("*", device)) => Ok(NodePattern { name: None, device: Some(device.parse()?) }),
+            Some((name, device)) => {
+                Ok(NodePattern { name: Some(name.parse()?), device: Some(device.parse()?) })
+            }
+            None => Ok(NodePattern { name: Some(text.parse()?), device: None }),
+        }
+    }
+}
+
+impl fmt::Display for NodePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.as_ref().map_or("*", Name::as_str))?;
+        match &self.device {
+            Some(device) => write!(f, "{AT}{device}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the name of the node that a person means: the one that is written so, else the only one whose name without the
+/// device is written so.
+///
+/// # Errors
+/// `NODE_NAME_AMBIGUOUS` if nodes of several devices have the name, and none of this device has it.
+pub fn meant<'a, T>(
+    nodes: &'a BTreeMap<NodeName, T>,
+    name: &NodeName,
+) -> Result<Option<(&'a NodeName, &'a T)>> {
+    if let Some(exact) = nodes.get_key_value(name) {
+        return Ok(Some(exact));
+    }
+    if name.device().is_some() {
+        return Ok(None);
+    }
+    // They follow the name without a device in the order of texts.
+    let mut alike = nodes.range(name..).take_while(|(other, _)| other.as_str().starts_with(name.as_str()));
+    let mut alike = alike.by_ref().filter(|(other, _)| other.bare() == name.as_str());
+    let Some(first) = alike.next() else { return Ok(None) };
+    let others: Vec<&NodeName> = alike.map(|(other, _)| other).collect();
+    match others.is_empty() {
+        true => Ok(Some(first)),
+        false => Err(ambiguous(name, std::iter::once(first.0).chain(others))),
+    }
+}
+
+/// The error for a name that nodes of several devices have.
+pub fn ambiguous<'a>(name: &NodeName, nodes: impl Iterator<Item = &'a NodeName>) -> Error {
+    let nodes: Vec<String> = nodes.map(|node| format!("`{node}`")).collect();
+    let message = format!("nodes of several devices are named `{name}`: {}", nodes.join(", "));
+    Error::new(Code::NodeNameAmbiguous, message).with_help("write the name with the device")
+}
+
 impl From<Name> for NodeName {
     fn from(name: Name) -> NodeName {
         let bare = name.as_str().len();
@@ -156,6 +238,42 @@ mod tests {
         assert_eq!(here, NodeName::from("math-1".parse::<Name>().unwrap()));
         for bad in ["", "@", "a@", "@a", "a@b@c", "a@B", "node@a", "a @b"] {
             assert_eq!(bad.parse::<NodeName>().unwrap_err().code(), Code::Syntax, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_alone_means_the_node_here_or_the_only_one() {
+        let all = |names: &[&str]| {
+            names.iter().map(|name| (name.parse().unwrap(), ())).collect::<BTreeMap<NodeName, ()>>()
+        };
+        let means = |all: &BTreeMap<NodeName, ()>, name: &str| {
+            meant(all, &name.parse().unwrap()).map(|found| found.map(|(name, ())| name.to_string()))
+        };
+        let nodes = all(&["a", "a@pi", "b@pi", "b-c", "b1@pi", "c@laptop", "c@pi", "c-d@pi"]);
+        assert_eq!(means(&nodes, "a").unwrap().as_deref(), Some("a"));
+        assert_eq!(means(&nodes, "a@pi").unwrap().as_deref(), Some("a@pi"));
+        assert_eq!(means(&nodes, "b").unwrap().as_deref(), Some("b@pi"));
+        assert_eq!(means(&nodes, "b@laptop").unwrap(), None);
+        assert_eq!(means(&nodes, "d").unwrap(), None);
+        let error = means(&nodes, "c").unwrap_err();
+        assert_eq!(error.code(), Code::NodeNameAmbiguous);
+        assert!(error.message().ends_with("`c@laptop`, `c@pi`"), "{error}");
+    }
+
+    #[test]
+    fn patterns_name_nodes_of_one_device() {
+        let own: Name = "laptop".parse().unwrap();
+        let names = |pattern: &str, node: &str| {
+            let pattern: NodePattern = pattern.parse().unwrap();
+            assert_eq!(pattern.to_string().parse::<NodePattern>().unwrap(), pattern);
+            pattern.names(&node.parse().unwrap(), Some(&own))
+        };
+        assert!(names("a", "a") && names("a@laptop", "a") && names("*@laptop", "a"));
+        assert!(names("a@pi", "a@pi") && names("*@pi", "b@pi"));
+        assert!(!names("a", "a@pi"), "a name alone is that of a node of this device");
+        assert!(!names("a", "b") && !names("a@pi", "a") && !names("*@pi", "a") && !names("*@pi", "a@pie"));
+        for bad in ["*", "", "@pi", "*@", "*@*", "a@*", "a@b@c", "A"] {
+            assert_eq!(bad.parse::<NodePattern>().unwrap_err().code(), Code::Syntax, "{bad}");
         }
     }
 

@@ -130,6 +130,16 @@ impl Home {
         self.modules().join(format!("{hash}.wasm"))
     }
 
+    /// Returns the path of the folder of modules that other devices have sent, `<sha256>.wasm`. gpmd bounds its size.
+    pub fn fetched(&self) -> PathBuf {
+        self.root.join("fetched")
+    }
+
+    /// Returns the path of such a module.
+    pub fn fetched_module(&self, hash: crate::base::id::Hash) -> PathBuf {
+        self.fetched().join(format!("{hash}.wasm"))
+    }
+
     /// Returns the path of the folder of compiled code.
     pub fn compiled(&self) -> PathBuf {
         self.root.join("compiled")

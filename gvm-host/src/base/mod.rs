@@ -16,6 +16,7 @@ pub mod inert;
 pub mod json;
 pub mod limits;
 pub mod near;
+pub mod node;
 pub mod once;
 pub mod process;
 pub mod quote;

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Applicant, Life, Name, NodeInfo, Secret};
+use crate::base::id::Name;
+use crate::base::node::{Applicant, Life, NodeInfo, Secret};
 
 /// The digits of a default name, and how many random names are tried before a digit is added.
 const DIGITS: std::ops::RangeInclusive<u32> = 4..=18;
@@ -58,7 +59,6 @@ impl Registry {
         &mut self,
         applicant: Applicant,
         secret: Option<Secret>,
-        accepts: Vec<String>,
         now: i64,
         chance: &mut dyn FnMut() -> u64,
     ) -> Result<Registered> {
@@ -73,7 +73,7 @@ impl Registry {
         let before = before.map(|held| (held.token, held.node.name.clone()));
         let name = match (applicant.name, &before) {
             (Some(name), _) => name,
-            (None, Some((_, name))) => name.clone(),
+            (None, Some((_, name))) => name.bare().parse()?,
             (None, None) => self.default_name(chance)?,
         };
         if let Some(Held { node: other, .. }) = self.nodes.get(&name)
@@ -90,7 +90,8 @@ impl Registry {
         self.last += 1;
         let token = Token(self.last);
         let node = NodeInfo {
-            name: name.clone(),
+            name: name.clone().into(),
+            device: None,
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
             address: applicant.addresses.first().cloned().unwrap_or_default(),
@@ -99,7 +100,7 @@ impl Registry {
         };
         self.lives.insert(applicant.life, name.clone());
         self.tokens.insert(token, name.clone());
-        self.nodes.insert(name, Held { token, node: node.clone(), secret, accepts });
+        self.nodes.insert(name, Held { token, node: node.clone(), secret, accepts: applicant.accepts });
         Ok(Registered { token, node, replaced })
     }
 
@@ -151,13 +152,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::base::id::Life;
+    use crate::base::node::Life;
 
     fn applicant(name: &str, id: u128, incarnation: u64) -> Applicant {
         Applicant {
             name: (!name.is_empty()).then(|| name.parse().unwrap()),
             life: Life { id: Uuid::from_u128(id), incarnation },
             addresses: vec!["unix:/x".into()],
+            accepts: Vec::new(),
         }
     }
 
@@ -168,7 +170,7 @@ mod tests {
         incarnation: u64,
     ) -> Result<(Token, NodeInfo)> {
         let applicant = applicant(name, id, incarnation);
-        let registered = registry.register(applicant, Secret::read(&[7; 16]), Vec::new(), 0, &mut || 5488)?;
+        let registered = registry.register(applicant, Secret::read(&[7; 16]), 0, &mut || 5488)?;
         Ok((registered.token, registered.node))
     }
 
@@ -207,7 +209,7 @@ mod tests {
         let mut registry = Registry::default();
         let mut again = |name| {
             let secret = Secret::read(&[7; 16]);
-            registry.register(applicant(name, 1, 1), secret, Vec::new(), 0, &mut || 1).unwrap()
+            registry.register(applicant(name, 1, 1), secret, 0, &mut || 1).unwrap()
         };
         let first = again("a");
         assert_eq!(first.replaced, None);
@@ -223,15 +225,15 @@ mod tests {
         let (token, _) = register(&mut registry, "study", 1, 1).unwrap();
         for secret in [None, Secret::read(&[8; 16])] {
             for name in ["study", "evil", ""] {
-                let refused = registry.register(applicant(name, 1, 1), secret, Vec::new(), 0, &mut || 1).unwrap_err();
+                let refused = registry.register(applicant(name, 1, 1), secret, 0, &mut || 1).unwrap_err();
                 assert_eq!(refused.code(), Code::AuthFailed);
             }
         }
         assert_eq!(names(&registry), ["study"]);
         assert_eq!(registry.get(token).unwrap().name.as_str(), "study");
         // A node without a secret cannot register again.
-        registry.register(applicant("old", 2, 1), None, Vec::new(), 0, &mut || 1).unwrap();
-        assert!(registry.register(applicant("old", 2, 1), None, Vec::new(), 0, &mut || 1).is_err());
+        registry.register(applicant("old", 2, 1), None, 0, &mut || 1).unwrap();
+        assert!(registry.register(applicant("old", 2, 1), None, 0, &mut || 1).is_err());
         let (again, _) = register(&mut registry, "study", 1, 1).unwrap();
         assert!(registry.get(token).is_none() && registry.get(again).is_some());
     }

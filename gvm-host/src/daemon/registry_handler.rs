@@ -15,11 +15,13 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connections::Greeted;
-use super::network::names;
+use super::network::{fetch, names};
 use super::registry::{Registered, Token};
 use super::server::{State, now_ms};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{MAX_NAME, NodeInfo, Secret};
+use crate::base::id::{Hash, MAX_NAME, Name, parse_version};
+use crate::base::node::{Applicant, NodeInfo, Secret};
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
 use crate::wire::rpc::{Offered, contained};
@@ -89,8 +91,9 @@ impl registry::Server for Registry {
             let secret = Secret::read(asked.get_secret()?);
             let accepts = accepts(asked.get_accepts()?)?;
             let registered = applicant.and_then(|applicant| {
+                let applicant = Applicant { accepts, ..applicant };
                 let mut chance = || uuid::Uuid::new_v4().as_u64_pair().1;
-                self.state.registry.borrow_mut().register(applicant, secret, accepts, now_ms(), &mut chance)
+                self.state.registry.borrow_mut().register(applicant, secret, now_ms(), &mut chance)
             });
             match registered {
                 Ok(Registered { token, node, replaced }) => {
@@ -156,6 +159,57 @@ impl registry::Server for Registry {
         .await
     }
 
+    async fn find_module(
+        self: Rc<Self>,
+        params: registry::FindModuleParams,
+        mut results: registry::FindModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let asked = params.get()?;
+            let name = asked.get_name()?.to_str()?.parse::<Name>();
+            let version = match asked.has_version() {
+                true => parse_version(asked.get_version()?.to_str()?).map(Some),
+                false => Ok(None),
+            };
+            let found = name.and_then(|name| Ok(fetch::find(&self.state, &name, version?.as_ref())));
+            let mut answer = results.get();
+            match found {
+                Ok(hash) => answer.set_sha256(hash.as_ref().map_or(&[], |hash| &hash.0)),
+                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fetch_module(
+        self: Rc<Self>,
+        params: registry::FetchModuleParams,
+        mut results: registry::FetchModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let asked = params.get()?;
+            let fetched = match (asked.get_sha256()?.try_into(), asked.get_device()?) {
+                (Ok(hash), []) => fetch::fetch(&self.state, Hash(hash), None).await,
+                (Ok(hash), device) => match device.try_into() {
+                    Ok(device) => {
+                        let from = Some(DeviceId(Hash(device)));
+                        fetch::fetch(&self.state, Hash(hash), from).await
+                    }
+                    Err(_) => Err(Error::new(Code::BadArguments, "the id of a device has 32 bytes")),
+                },
+                (Err(_), _) => Err(Error::new(Code::BadArguments, "a SHA-256 has 32 bytes")),
+            };
+            let mut answer = results.get();
+            match fetched {
+                Ok(()) => answer.set_ok(()),
+                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn ping(
         self: Rc<Self>,
         _: registry::PingParams,
@@ -192,7 +246,7 @@ impl Registration {
             .ok_or_else(|| Error::new(Code::BadArguments, "the key of a node has 32 bytes"))?;
         let device = self.state.network.key();
         let identity =
-            NodeIdentity { device: device.public().id(), name: node.name.clone(), life: node.life() };
+            NodeIdentity { device: device.public().id(), name: node.name.bare().parse()?, life: node.life() };
         certify(device.secret(), &key, &identity, SystemTime::now())
     }
 }

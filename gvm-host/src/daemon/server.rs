@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::connections::{Accepting, Until, accept};
+use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
 use super::network::{Network, links};
+use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
 use super::stop::{Step, Stop};
-use super::offers;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::{Home, HomeId};
 use crate::base::id::{Hash, Name};
@@ -178,6 +179,8 @@ fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
 pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
+    /// Modules of other devices.
+    pub fetched: Fetched,
     pub registry: RefCell<Registry>,
     pub endings: Endings,
     pub network: Network,
@@ -338,6 +341,7 @@ fn open(config: Config, network: Network, bound: Bound) -> Result<State> {
     };
     record.write(&config.home)?;
     Ok(State {
+        fetched: Fetched::read(&config.home),
         store,
         registry: RefCell::default(),
         endings: Endings::default(),

@@ -20,7 +20,8 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::key::{PublicKey, SecretKey};
 use crate::base::device::DeviceId;
 use crate::base::error::{Error, Result};
-use crate::base::id::{Life, Name};
+use crate::base::id::Name;
+use crate::base::node::Life;
 
 /// How long a certificate holds. A node gets another one long before, while its gpmd runs.
 pub const HOLDS: Duration = Duration::from_secs(24 * 3600);

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::PublicKey;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::Secret;
+use crate::base::node::Secret;
 
 /// What every line begins with.
 pub const PREFIX: &str = "gvm-join:";
@@ -303,7 +303,11 @@ mod tests {
     fn a_line_that_was_cut_or_changed_is_invalid() {
         let text = line(vec!["192.0.2.7:5989".parse().unwrap()]).to_string();
         for length in 0..text.len() {
-            assert_eq!(text[..length].parse::<Line>().unwrap_err().code(), Code::InvitationInvalid, "{length}");
+            assert_eq!(
+                text[..length].parse::<Line>().unwrap_err().code(),
+                Code::InvitationInvalid,
+                "{length}"
+            );
         }
         for place in PREFIX.len()..text.len() {
             let mut altered = text.clone().into_bytes();

@@ -46,8 +46,7 @@ pub fn read(home: &Home) -> Result<Option<Roster>> {
     };
     let Format { format } = serde_json::from_str(&text).map_err(damaged)?;
     if format != FORMAT {
-        let message =
-            format!("`{}` has format {format}; this program reads format {FORMAT}", path.display());
+        let message = format!("`{}` has format {format}; this program reads format {FORMAT}", path.display());
         return Err(Error::new(Code::VersionMismatch, message).with_help("install a newer release of GVM"));
     }
     let file: File = serde_json::from_str(&text).map_err(damaged)?;

@@ -34,6 +34,7 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::trust::certificate;
 use crate::trust::device::DeviceKey;
+use crate::trust::devices::Devices;
 use crate::trust::identity::Identity;
 use crate::trust::key::{PublicKey, SecretKey};
 
@@ -141,14 +142,14 @@ impl Tls {
         Tls::with(trusted, shown.clone(), shown)
     }
 
-    /// Creates the configuration of a node. It trusts the other nodes of its device, and the holders of the device's key.
+    /// Creates the configuration of a node. It trusts the nodes of these devices, and the holders of its own device's key.
     /// There can be no connection before the node has a certificate.
     ///
     /// # Errors
     /// `INTERNAL` if TLS cannot be used.
-    pub fn of_node(identity: Identity) -> Result<Tls> {
-        let shown = Arc::new(Shown(identity.clone()));
-        Tls::with(Trusted::Nodes(identity), shown.clone(), shown)
+    pub fn of_node(identity: Identity, devices: Devices) -> Result<Tls> {
+        let shown = Arc::new(Shown(identity));
+        Tls::with(Trusted::Nodes(devices), shown.clone(), shown)
     }
 
     fn with(
@@ -295,8 +296,8 @@ enum Trusted {
     Device(PublicKey),
     /// They and the nodes that this device has certified.
     NodesOf(PublicKey),
-    /// The same, with the device of this node.
-    Nodes(Identity),
+    /// The holders of the first key of these, and the nodes that any of them has certified.
+    Nodes(Devices),
     /// The holders of the device keys that a function accepts.
     Keys(Chosen),
 }
@@ -320,6 +321,10 @@ impl Verifier {
     /// time.
     fn check(&self, shown: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
         let refused = || rustls::Error::from(CertificateError::ApplicationVerificationFailure);
+        let devices = match &self.trusted {
+            Trusted::Nodes(devices) => Some(devices.now()),
+            Trusted::Device(_) | Trusted::NodesOf(_) | Trusted::Keys(_) => None,
+        };
         let device = match &self.trusted {
             Trusted::Keys(Chosen(accepts)) => {
                 return match key_of(shown)? {
@@ -328,7 +333,7 @@ impl Verifier {
                 };
             }
             Trusted::Device(device) | Trusted::NodesOf(device) => *device,
-            Trusted::Nodes(identity) => identity.card().map_err(|_| refused())?.device,
+            Trusted::Nodes(_) => devices.as_ref().and_then(|devices| devices.own()).ok_or_else(refused)?,
         };
         let certificate = ParsedCertificate::try_from(shown)?;
         if certificate.subject_public_key_info() == SubjectPublicKeyInfoDer::from(device.to_der()) {
@@ -337,7 +342,10 @@ impl Verifier {
         match self.trusted {
             Trusted::Device(_) | Trusted::Keys(_) => Err(refused()),
             Trusted::Nodes(_) | Trusted::NodesOf(_) => {
-                let trusted = |id: &DeviceId| (*id == device.id()).then_some(device);
+                let trusted = |id: &DeviceId| match &devices {
+                    Some(devices) => devices.key(id),
+                    None => (*id == device.id()).then_some(device),
+                };
                 let proven = certificate::check(shown, trusted, SystemTime::now());
                 proven.map(drop).map_err(|why| {
                     tracing::debug!("refused a node: its certificate {why}");

@@ -21,7 +21,7 @@ use gvm_host::daemon::server::Ports;
 use gvm_host::gpmd::record::{holder, is_running};
 use gvm_host::net::Address;
 use gvm_host::system::process;
-use gvm_host::{Code, Compiler, Config, Error, Home, Name, Result, workers};
+use gvm_host::{Code, Compiler, Config, Error, Home, NodeName, Result, workers};
 
 /// The result of checking one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +76,7 @@ pub struct Setup {
     /// The ports that gpmd would use if it started now.
     pub ports: Ports,
     /// Another node to connect to.
-    pub node: Option<Name>,
+    pub node: Option<NodeName>,
     /// The configuration of the test node.
     pub config: MakeConfig,
     pub compiler: Compiler,

@@ -11,15 +11,14 @@ use super::links::Other;
 use super::{join, listening, membership, presence};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Name, Secret};
+use crate::base::id::Name;
+use crate::base::node::Secret;
 use crate::daemon::server::{State, now_ms};
 use crate::trust::greeting::nonce;
 use crate::trust::invitation::{ADDRESSES, Line};
 use crate::trust::roster::{Device, Role};
 use crate::wire;
-use crate::wire::schema::gpmd_capnp::{
-    control, device_status, invitation, network_status, other_control,
-};
+use crate::wire::schema::gpmd_capnp::{control, device_status, invitation, network_status, other_control};
 
 pub use super::join::Joined;
 
@@ -164,7 +163,8 @@ pub async fn on(state: &Rc<State>, device: &str) -> Result<control::Client> {
     let found = named(state, device)?;
     let other = state.network.other(&found.key.id());
     let other = other.ok_or_else(|| {
-        Error::new(Code::BadArguments, format!("`{}` is this device", found.name)).with_help("leave `--on` out")
+        Error::new(Code::BadArguments, format!("`{}` is this device", found.name))
+            .with_help("leave `--on` out")
     })?;
     let link = other.link().ok_or_else(|| down(&found.name, &other))?;
     let gone = |error| wire::error::from_capnp(error, found.name.as_str(), Code::DeviceDown);

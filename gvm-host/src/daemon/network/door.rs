@@ -24,7 +24,12 @@ use crate::wire::transport::OtherEnd;
 const TRIES: u32 = 3;
 
 /// What a connection offers, and the limits of its messages.
-pub fn offer(state: &Rc<State>, greeted: Greeted, other: &OtherEnd, binding: Vec<u8>) -> (Offered, MessageLimits) {
+pub fn offer(
+    state: &Rc<State>,
+    greeted: Greeted,
+    other: &OtherEnd,
+    binding: Vec<u8>,
+) -> (Offered, MessageLimits) {
     let control = MessageLimits::CONTROL;
     let OtherEnd::Device { at, key } = *other else {
         return (registry_handler::offer(state, greeted), control);
@@ -42,15 +47,7 @@ pub fn offer(state: &Rc<State>, greeted: Greeted, other: &OtherEnd, binding: Vec
             Err(_) => return (overloaded(), MessageLimits::STRANGER),
         },
     };
-    let door = Door {
-        state: state.clone(),
-        greeted,
-        at,
-        key,
-        binding,
-        tries: Cell::new(0),
-        _place: place,
-    };
+    let door = Door { state: state.clone(), greeted, at, key, binding, tries: Cell::new(0), _place: place };
     let offered = capnp_rpc::new_client::<device_door::Client, _>(door).client;
     (offered, if is_known { control } else { MessageLimits::STRANGER })
 }

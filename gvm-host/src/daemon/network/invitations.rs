@@ -167,8 +167,11 @@ impl Invitations {
 
 /// The error of every application that is not accepted: a stranger does not learn why.
 pub fn invalid() -> Error {
-    Error::new(Code::InvitationInvalid, "this invitation is not open: it was used, has expired or was revoked")
-        .with_help("run `gpmd invite` again on a device of the network")
+    Error::new(
+        Code::InvitationInvalid,
+        "this invitation is not open: it was used, has expired or was revoked",
+    )
+    .with_help("run `gpmd invite` again on a device of the network")
 }
 
 #[cfg(test)]
@@ -176,7 +179,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::id::Secret;
+    use crate::base::node::Secret;
     use crate::trust::invitation::Line;
 
     fn key(of: u8) -> PublicKey {

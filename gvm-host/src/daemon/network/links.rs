@@ -398,8 +398,7 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
 /// Uses a connection until it ends or gpmd stops.
 async fn serve(state: &Rc<State>, other: &Other, link: &Rc<Link>) {
     let device = link.device.clone();
-    let _watch =
-        link.grip.watcher().watch_at(Pace::DEVICES, move || device.ping_request().send().promise);
+    let _watch = link.grip.watcher().watch_at(Pace::DEVICES, move || device.ping_request().send().promise);
     let closed = link.grip.closed();
     tokio::pin!(closed);
     tokio::select! {

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Network, door};
 use super::profile::Profile;
+use super::{Network, door};
 use crate::base::error::{Code, Error, Result};
+use crate::base::node::Life;
 use crate::daemon::connections::{Accepting, Until};
 use crate::daemon::server::{State, ended, now_ms};
 use crate::daemon::stop::Step;
@@ -107,14 +108,20 @@ fn listen(network: &Network, wanted: &[IpAddr], port: u16) -> Result<Vec<Accepti
 
 fn bind(network: &Network, ip: IpAddr, port: u16) -> Result<(Listener, IpAddr)> {
     let tls = network.tls_for_nodes()?;
-    match Listener::bind_tcp(SocketAddr::new(ip, port), tls.clone()) {
+    let home = network.home.clone();
+    let node = move |life: Life| {
+        let socket = home.node_socket(life.id, life.incarnation);
+        socket.exists().then_some(socket)
+    };
+    let (listener, ip) = match Listener::bind_tcp(SocketAddr::new(ip, port), tls.clone()) {
         // A system without IPv6.
         Err(error) if ip == Ipv6Addr::UNSPECIFIED && error.code() != Code::PortInUse => {
             let all: IpAddr = Ipv4Addr::UNSPECIFIED.into();
-            Ok((Listener::bind_tcp(SocketAddr::new(all, port), tls)?, all))
+            (Listener::bind_tcp(SocketAddr::new(all, port), tls)?, all)
         }
-        bound => Ok((bound?, ip)),
-    }
+        bound => (bound?, ip),
+    };
+    Ok((listener.hand_over(node), ip))
 }
 
 /// Listens on other addresses if that has become necessary. Connections that exist stay.

@@ -8,7 +8,7 @@
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
 //! - `listening`: where other devices reach this one. `dial`: how this one reaches others. `links`: one connection to
 //!   each device. `door`, `device`: what another device may ask. `tell`: what it is told.
-//! - `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
+//! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -35,6 +35,7 @@ pub mod commands;
 mod device;
 mod dial;
 pub mod door;
+pub mod fetch;
 mod invitations;
 mod join;
 mod known;
@@ -167,9 +168,8 @@ impl Network {
     /// `INTERNAL`.
     pub fn tls_for_nodes(&self) -> Result<Tls> {
         let (devices, open) = (self.devices(), self.open.clone());
-        let accepts = move |key: &PublicKey| {
-            open.load(Ordering::Acquire) || devices.now().key(&key.id()) == Some(*key)
-        };
+        let accepts =
+            move |key: &PublicKey| open.load(Ordering::Acquire) || devices.now().key(&key.id()) == Some(*key);
         Tls::of_gpmd(&self.shown, Arc::new(accepts))
     }
 

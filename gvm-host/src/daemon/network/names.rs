@@ -11,12 +11,13 @@ use super::links::{Link, Other};
 use super::presence::{self, Meaning, Named, Nodes, Present};
 use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Name, NodeInfo};
+use crate::base::id::Name;
+use crate::base::node::NodeInfo;
 use crate::daemon::server::State;
 use crate::trust::devices::Known;
-use crate::wire::{error, hello};
 use crate::wire::schema::gpmd_capnp::{looked_up, registry};
 use crate::wire::schema::hello_capnp::node_info;
+use crate::wire::{error, hello};
 
 /// The most nodes in one answer: it is one message.
 const MOST_LISTED: usize = 20_000;

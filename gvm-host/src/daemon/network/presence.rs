@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Life, Name};
+use crate::base::id::Name;
 use crate::base::near;
+use crate::base::node::Life;
 
 /// The most nodes of one device that are kept.
 pub const MOST_NODES: usize = 20_000;
@@ -28,12 +29,7 @@ pub type Nodes = BTreeMap<Name, Present>;
 ///
 /// # Errors
 /// `LIMIT_EXCEEDED` if there would be too many; then nothing changes.
-pub fn apply(
-    nodes: &mut Nodes,
-    all: bool,
-    here: Vec<(Name, Present)>,
-    gone: &[Name],
-) -> Result<()> {
+pub fn apply(nodes: &mut Nodes, all: bool, here: Vec<(Name, Present)>, gone: &[Name]) -> Result<()> {
     let kept = if all { 0 } else { nodes.len() };
     if kept + here.len() > MOST_NODES + gone.len() {
         let sentence = format!("a device has more than {MOST_NODES} nodes");
@@ -58,7 +54,10 @@ pub struct Change {
 pub fn difference(before: &Nodes, after: &Nodes) -> Change {
     let new = after.iter().filter(|(name, node)| before.get(*name) != Some(node));
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    Change { here: new.map(|(name, node)| (name.clone(), node.clone())).collect(), gone: gone.cloned().collect() }
+    Change {
+        here: new.map(|(name, node)| (name.clone(), node.clone())).collect(),
+        gone: gone.cloned().collect(),
+    }
 }
 
 /// Returns whether a guest's device may see a node whose accept policy has these patterns: one of them names a node of that
@@ -188,9 +187,8 @@ mod tests {
             Named { device: &off, nodes: None },
         ];
         let own = [name("math")];
-        let look = |wanted: &str| {
-            look_up(wanted, Some(&laptop), |name| own.contains(name), own.iter(), &others)
-        };
+        let look =
+            |wanted: &str| look_up(wanted, Some(&laptop), |name| own.contains(name), own.iter(), &others);
         assert_eq!(look("math").unwrap(), Meaning::Own(name("math")));
         assert_eq!(look("math@laptop").unwrap(), Meaning::Own(name("math")));
         assert_eq!(look("math@tv").unwrap(), Meaning::Other(1, name("math")));

@@ -87,13 +87,11 @@ fn visible(state: &State, other: &Other) -> Nodes {
     let Some(device) = known.get(&other.id) else { return Nodes::new() };
     let is_guest = known.is_guest(&other.id);
     let registry = state.registry.borrow();
-    let seen = registry.entries().filter(|(_, _, accepts)| {
-        !is_guest || presence::is_seen_by_guest(accepts, &device.name)
-    });
-    seen.map(|(name, node, _)| {
-        (name.clone(), Present { life: node.life(), since_ms: node.since_ms })
-    })
-    .collect()
+    let seen = registry
+        .entries()
+        .filter(|(_, _, accepts)| !is_guest || presence::is_seen_by_guest(accepts, &device.name));
+    seen.map(|(name, node, _)| (name.clone(), Present { life: node.life(), since_ms: node.since_ms }))
+        .collect()
 }
 
 /// Tells a device the roster.

@@ -72,7 +72,8 @@ fn invite(
 
 /// Returns a QR code of the line. On a terminal it is light on dark, which most terminals are.
 fn code(line: &str, is_terminal: bool) -> Result<String> {
-    let code = QrCode::new(line).map_err(|error| Error::internal(format!("cannot draw a QR code: {error}")))?;
+    let code =
+        QrCode::new(line).map_err(|error| Error::internal(format!("cannot draw a QR code: {error}")))?;
     let mut drawn = code.render::<Dense1x2>();
     if is_terminal {
         drawn.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
