@@ -98,12 +98,16 @@ impl Device {
         self.ok(&["join", line]);
     }
 
-    pub fn control(&self) -> Control {
-        Control::connect(&self.home()).unwrap()
+    /// Asks gpmd, on a thread of its own: a test may be in a runtime, and the client blocks.
+    fn ask<T: Send>(&self, ask: impl FnOnce(&Control) -> T + Send) -> T {
+        let home = self.home();
+        std::thread::scope(|scope| {
+            scope.spawn(move || ask(&Control::connect(&home).unwrap())).join().unwrap()
+        })
     }
 
     pub fn network(&self) -> NetworkStatus {
-        self.control().devices().unwrap()
+        self.ask(|control| control.devices().unwrap())
     }
 
     /// Returns the names of the devices of the network, sorted.
@@ -122,7 +126,7 @@ impl Device {
 
     /// Returns the port for nodes.
     pub fn port(&self) -> u16 {
-        let address = self.control().status().unwrap().address;
+        let address = self.ask(|control| control.status().unwrap().address);
         address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
