@@ -74,6 +74,17 @@ impl Device {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs a command that succeeds while the nodes of this thread go on.
+    pub async fn ok_beside(&self, args: &[&str]) -> String {
+        let mut child = self.command(args).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Runs a command that fails with this code, and returns its message.
     #[track_caller]
     pub fn fails(&self, args: &[&str], code: Code) -> String {

@@ -18,7 +18,7 @@ fn a_removed_device_is_refused_everywhere_and_knows() {
         let far = pi.node("far", &[]).await.unwrap();
         discovers(&here, &["here", "far@pi"]).await;
         let begun = Instant::now();
-        assert_eq!(laptop.ok(&["remove", "pi"]), "Removed pi from the network.\n");
+        assert_eq!(laptop.ok_beside(&["remove", "pi"]).await, "Removed pi from the network.\n");
         discovers(&here, &["here"]).await;
         discovers(&far, &["far"]).await;
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
@@ -69,7 +69,7 @@ fn a_device_leaves_and_may_join_again() {
         // A node knows the new key when the command ends.
         let (_far, devices) = pi.node_with("far", &[]).await.unwrap();
         assert!(devices.now().get(&laptop.sees("laptop").unwrap().id).is_some());
-        assert_eq!(pi.ok(&["leave"]), "Left the network. This device has a new key.\n");
+        assert_eq!(pi.ok_beside(&["leave"]).await, "Left the network. This device has a new key.\n");
         let own = devices.now().own().unwrap().id();
         assert_eq!(own, pi.sees("pi").unwrap().id);
         assert_ne!(own, before);
