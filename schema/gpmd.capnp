@@ -32,6 +32,8 @@ interface Registry {
   # Gets the bytes of a module into the home (`fetched/<sha256>.wasm`), from the device with this id, or from any member that
   # has them. The answer means that they are there, with the right hash.
   fetchModule @6 (sha256 :Data, device :Data) -> FetchedModule;
+  # The modules of the other members that are up: of each name the version that its device chooses. Sorted by name and device.
+  otherModules @7 () -> (modules :List(OtherModule));
 }
 
 # Dropping it ends the registration.
@@ -187,6 +189,13 @@ struct FoundModule {
     sha256 @0 :Data;               # 32 bytes; null if no member that is known has the module
     error @1 :Error;
   }
+}
+
+struct OtherModule {
+  device @0 :Text;
+  name @1 :Text;
+  version @2 :Text;
+  entry @3 :ModuleEntry;
 }
 
 struct FetchedModule {

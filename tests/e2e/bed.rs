@@ -174,11 +174,7 @@ impl Bed {
     pub fn node_with(&self, name: &str, options: &[&str]) -> Node {
         let mut command = self.command(GVM);
         command.args(["--name", name]).args(options);
-        let mut node = Node { running: Running::start(&mut command), asked: 0 };
-        // The node reads a script from standard input; its first answer shows that it is ready.
-        let nodes = node.ask("Node.discover()");
-        assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
-        node
+        Node::start(&mut command, name)
     }
 }
 
@@ -199,6 +195,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Starts the command of the node with this name, and waits until it is ready.
+    #[track_caller]
+    pub fn start(command: &mut Command, name: &str) -> Node {
+        let mut node = Node { running: Running::start(command), asked: 0 };
+        // The node reads a script from standard input; its first answer shows that it is ready.
+        let nodes = node.ask("Node.discover()");
+        assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
+        node
+    }
+
     /// Sends a statement that prints one line, and returns that line.
     #[track_caller]
     pub fn ask(&mut self, statement: &str) -> String {

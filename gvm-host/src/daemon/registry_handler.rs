@@ -182,6 +182,18 @@ impl registry::Server for Registry {
         .await
     }
 
+    async fn other_modules(
+        self: Rc<Self>,
+        _: registry::OtherModulesParams,
+        mut results: registry::OtherModulesResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            fetch::list(&self.state, results.get());
+            Ok(())
+        })
+        .await
+    }
+
     async fn fetch_module(
         self: Rc<Self>,
         params: registry::FetchModuleParams,

@@ -16,13 +16,14 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::entry;
 use super::route::{Route, not_running};
 use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
-use crate::base::id::{Hash, Name};
+use crate::base::id::{Hash, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
-use crate::modules::index::Index;
+use crate::modules::index::{Entry, Index};
 use crate::modules::store::Reader;
 use crate::trust::certificate::HOLDS;
 use crate::trust::devices::Devices;
@@ -34,8 +35,8 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    certified, fetched_module, found_module, index_subscriber, looked_up, registered, registration, registry,
-    registry_door, registry_greeting, subscription,
+    certified, fetched_module, found_module, index_subscriber, looked_up, other_module, registered,
+    registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -79,6 +80,24 @@ impl Us {
     /// `INTERNAL` if the system has no random numbers.
     pub fn new(applicant: Applicant) -> Result<Us> {
         Ok(Us { applicant, identity: Identity::new()?, devices: Devices::default() })
+    }
+}
+
+/// A module of another device: the version that the device chooses.
+#[derive(Clone, Debug)]
+pub struct OtherModule {
+    pub device: Name,
+    pub name: Name,
+    pub version: Version,
+    pub entry: Entry,
+}
+
+impl OtherModule {
+    fn read(from: other_module::Reader<'_>) -> capnp::Result<Result<OtherModule>> {
+        let (device, name) = (from.get_device()?.to_str()?, from.get_name()?.to_str()?);
+        let (version, entry) = (from.get_version()?.to_str()?, entry::read(from.get_entry()?)?);
+        let named = || Ok((device.parse()?, name.parse()?, parse_version(version)?));
+        Ok(named().map(|(device, name, version)| OtherModule { device, name, version, entry }))
     }
 }
 
@@ -224,6 +243,17 @@ impl Link {
             }
             found_module::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
         }
+    }
+
+    /// Returns the modules of the other members of the network that are up, sorted by name and device.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn other_modules(&self) -> Result<Vec<OtherModule>> {
+        let request = self.shared.registry()?.other_modules_request();
+        let answer = answered(request.send().promise).await?;
+        let modules = answer.get().and_then(|answer| answer.get_modules()).map_err(failed)?;
+        modules.iter().map(|module| OtherModule::read(module).map_err(failed)?).collect()
     }
 
     /// Gets the bytes of a module into the home, from this device or any other one that has them.

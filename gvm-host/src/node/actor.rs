@@ -29,7 +29,7 @@ use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
-use crate::gpmd::link::{self, Link};
+use crate::gpmd::link::{self, Link, OtherModule};
 use crate::gpmd::route::Route;
 use crate::node::live::Directory;
 use crate::peer::accept::Gatekeeper;
@@ -108,6 +108,7 @@ pub enum Message {
         /// What it gives is to be told once the instance has a holder.
         reply: oneshot::Sender<Result<oneshot::Sender<()>>>,
     },
+    OtherModules(oneshot::Sender<Result<Vec<OtherModule>>>),
     /// Asks gpmd for a module of another device.
     FindModule(Name, Option<semver::Version>, oneshot::Sender<Result<Option<Hash>>>),
     FetchModule(Hash, Option<DeviceId>, oneshot::Sender<Result<()>>),
@@ -395,6 +396,7 @@ impl Actor {
                     let _ = reply.send(dropped);
                 }
             }
+            Message::OtherModules(reply) => drop(reply.send(self.link.other_modules().await)),
             Message::FindModule(name, version, mut reply) => {
                 if let Some(found) = awaited(&mut reply, self.link.find_module(&name, version.as_ref())).await
                 {

@@ -27,6 +27,7 @@ use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, ModuleRef, Outcome, Target};
+use crate::gpmd::link::OtherModule;
 use crate::node::live::{self, Directory, Place};
 use crate::node::modules::{self, Modules};
 use crate::peer::channel::Channel;
@@ -224,6 +225,14 @@ impl Handle {
     pub async fn rights(&self, name: NodeName) -> Result<SessionRights> {
         let name = self.called(name);
         self.ask(|reply| Message::Rights(name, reply)).await?
+    }
+
+    /// Returns the modules of the other members of the network that are up, sorted by name and device.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn other_modules(&self) -> Result<Vec<OtherModule>> {
+        self.ask(Message::OtherModules).await?
     }
 
     /// Declares that this process answers [`Event::Asked`], as long as the guard lives.

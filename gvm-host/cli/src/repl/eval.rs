@@ -12,6 +12,7 @@ use crate::repl::point;
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, watch};
 use crate::repl::{events, help, listing, shorten};
+use gvm_host::gpmd::link::OtherModule;
 use gvm_host::index::Resolved;
 use gvm_host::parse::{Expr, Statement};
 use gvm_host::{
@@ -150,12 +151,28 @@ impl Evaluator {
             let (version, entry) = module.chosen()?;
             Some(Resolved { name, version, entry })
         });
+        // While gpmd is away, the other devices are not known.
+        let others = match self.node.other_modules().await {
+            Ok(others) => others,
+            Err(error) if error.code() == Code::GpmdNotRunning => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let others = others.iter().map(|other| {
+            let OtherModule { device, name, version, entry } = other;
+            (Resolved { name, version, entry }, device)
+        });
         if self.json {
-            let all: Vec<Json> = chosen.map(|resolved| listing::to_json(&resolved)).collect();
+            let mut all: Vec<Json> = chosen.map(|resolved| listing::to_json(&resolved)).collect();
+            all.extend(others.map(|(resolved, device)| {
+                let mut value = listing::to_json(&resolved);
+                value["device"] = device.as_str().into();
+                value
+            }));
             self.say("", all.into());
             return Ok(());
         }
-        let rows: Vec<_> = chosen.map(|resolved| (resolved, false)).collect();
+        let mut rows: Vec<_> = chosen.map(|resolved| (resolved, String::new())).collect();
+        rows.extend(others.map(|(resolved, device)| (resolved, format!("on {device}"))));
         listing::table(&rows).iter().for_each(|line| self.screen.line(line));
         Ok(())
     }

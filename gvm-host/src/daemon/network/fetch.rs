@@ -25,8 +25,9 @@ use crate::base::home::Home;
 use crate::base::id::{Hash, Name};
 use crate::base::limits::{FETCHED_BYTES, MODULE_BYTES};
 use crate::daemon::server::{State, ended};
-use crate::gpmd::bytes;
+use crate::gpmd::{bytes, entry};
 use crate::modules::store::read_fetched;
+use crate::wire::schema::gpmd_capnp::registry;
 
 /// The most modules that are transferred at once: each is in memory until its hash is checked.
 const AT_ONCE: usize = 2;
@@ -51,12 +52,23 @@ impl Fetched {
         Fetched { names: RefCell::new(names), running: RefCell::default(), places: Semaphore::new(AT_ONCE) }
     }
 
-    fn note(&self, name: &Name, version: &Version, hash: Hash) {
+    /// Notes what a name means. Returns whether it meant something else before.
+    fn note(&self, name: &Name, version: &Version, hash: Hash) -> bool {
         let mut names = self.names.borrow_mut();
         if names.len() >= MOST_NAMES && !names.contains_key(name) {
             names.pop_first();
         }
-        names.entry(name.clone()).or_default().insert(version.clone(), hash);
+        names.entry(name.clone()).or_default().insert(version.clone(), hash) != Some(hash)
+    }
+
+    /// Stores what names mean, in the background.
+    fn store(&self, home: &Home) {
+        let (names, home) = (self.names.borrow().clone(), home.clone());
+        drop(spawn_blocking(move || {
+            if let Err(error) = write_names(&home, &names) {
+                tracing::warn!(%error, "cannot store what the names of modules mean");
+            }
+        }));
     }
 
     /// Returns what a name meant the last time: this version, or the highest one.
@@ -72,6 +84,13 @@ impl Fetched {
 
 fn names_file(home: &Home) -> PathBuf {
     home.fetched().join("names.json")
+}
+
+fn write_names(home: &Home, names: &BTreeMap<Name, BTreeMap<Version, Hash>>) -> Result<()> {
+    make_folder(&home.fetched())?;
+    let text = serde_json::to_string(names)
+        .map_err(|error| Error::internal(format!("cannot write the names of modules: {error}")))?;
+    durable::write(&names_file(home), text.as_bytes())
 }
 
 /// Returns the hash that another member has under a name: of this version, or of the highest one that a member chooses. If no
@@ -91,13 +110,48 @@ pub fn find(state: &State, name: &Name, version: Option<&Version>) -> Option<Has
     }
     match best {
         Some((version, hash)) => {
-            state.fetched.note(name, &version, hash);
+            if state.fetched.note(name, &version, hash) {
+                state.fetched.store(&state.home);
+            }
             Some(hash)
         }
         None => {
             let hash = state.fetched.remembered(name, version)?;
             state.home.fetched_module(hash).exists().then_some(hash)
         }
+    }
+}
+
+/// The most modules of other devices in one answer: it is one message.
+const MOST_LISTED: usize = 2_000;
+
+/// Answers with the modules of the other members.
+pub fn list(state: &State, mut to: registry::other_modules_results::Builder<'_>) {
+    let network = &state.network;
+    let known = network.devices().now();
+    let mut all = Vec::new();
+    for other in network.others().into_iter().filter(|other| network.are_members(&other.id)) {
+        if let (Some(link), Some(device)) = (other.link(), known.get(&other.id)) {
+            all.push((device.name.clone(), link.told.index()));
+        }
+    }
+    let chosen = all.iter().flat_map(|(device, index)| {
+        let modules = index.modules.iter();
+        modules.filter_map(move |(name, module)| {
+            let (version, entry) = module.chosen()?;
+            Some((name, device, version, entry))
+        })
+    });
+    let mut chosen: Vec<_> = chosen.collect();
+    chosen.sort_by_key(|(name, device, ..)| (*name, *device));
+    chosen.truncate(MOST_LISTED);
+    let mut list = to.reborrow().init_modules(chosen.len() as u32);
+    for (place, (name, device, version, stored)) in chosen.into_iter().enumerate() {
+        let mut to = list.reborrow().get(place as u32);
+        to.set_device(device.as_str());
+        to.set_name(name.as_str());
+        to.set_version(version.to_string());
+        entry::write(stored, to.init_entry());
     }
 }
 
@@ -175,7 +229,7 @@ async fn transfer(state: &Rc<State>, link: &Link, hash: Hash) -> Result<usize> {
     let answer = request.send().promise.await.map_err(failed)?;
     let found = answer.get().map_err(failed)?;
     let bytes = bytes::read(found, MODULE_BYTES, "the other device", Code::DeviceDown).await?;
-    let (home, names) = (state.home.clone(), state.fetched.names.borrow().clone());
+    let home = state.home.clone();
     spawn_blocking(move || {
         if Hash::of(&bytes) != hash {
             let sentence = format!("another device sent other bytes than those of the module {hash}");
@@ -186,9 +240,6 @@ async fn transfer(state: &Rc<State>, link: &Link, hash: Hash) -> Result<usize> {
         make_folder(&home.fetched())?;
         durable::write(&home.fetched_module(hash), &bytes)?;
         make_room(&home.fetched(), FETCHED_BYTES, &home.fetched_module(hash))?;
-        let text = serde_json::to_string(&names)
-            .map_err(|error| Error::internal(format!("cannot write the names of modules: {error}")))?;
-        durable::write(&names_file(&home), text.as_bytes())?;
         Ok(bytes.len())
     })
     .await
@@ -266,9 +317,9 @@ mod tests {
         assert_eq!(fetched.remembered(&name, None), Some(Hash([2; 32])));
         assert_eq!(fetched.remembered(&name, Some(&old)), Some(Hash([1; 32])));
         assert_eq!(fetched.remembered(&name, Some(&Version::new(2, 0, 0))), None);
-        let text = serde_json::to_string(&*fetched.names.borrow()).unwrap();
-        make_folder(&home.fetched()).unwrap();
-        fs::write(names_file(&home), text).unwrap();
+        assert!(fetched.note(&name, &old, Hash([3; 32])) && fetched.note(&name, &old, Hash([1; 32])));
+        assert!(!fetched.note(&name, &old, Hash([1; 32])));
+        write_names(&home, &fetched.names.borrow()).unwrap();
         assert_eq!(Fetched::read(&home).remembered(&name, Some(&old)), Some(Hash([1; 32])));
         fs::write(names_file(&home), "damaged").unwrap();
         assert_eq!(Fetched::read(&home).remembered(&name, None), None);

@@ -186,8 +186,12 @@ pub enum Wasm {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
-    /// List all modules and versions of the home
-    List,
+    /// List all modules and versions of the home, or of all devices
+    List {
+        /// Of all devices of the network that are up
+        #[arg(long)]
+        network: bool,
+    },
     /// Show one version of a module: kind, size, hash, functions and WIT
     Show {
         /// NAME or NAME@VERSION, for example math@1.2.3

@@ -12,7 +12,7 @@ use gvm_cli::repl::progress::{Progress, during};
 use gvm_cli::repl::render;
 use gvm_cli::repl::stdio;
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::index::{Index, Resolved};
+use gvm_host::index::{Index, Module, Resolved};
 use gvm_host::inspect::{inspect, runnable, to_binary};
 use gvm_host::store::{read_index, read_module, read_source};
 use gvm_host::system::durable;
@@ -30,7 +30,8 @@ pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
     let control = || args.control(home);
     match command {
         Wasm::Upload { name, version, file } => upload(control, name, version, file, json),
-        Wasm::List => list(&Stored::of(args, home)?.index()?, json),
+        Wasm::List { network: false } => list(&[(None, Stored::of(args, home)?.index()?)], json),
+        Wasm::List { network: true } => list(&all_devices(args, home)?, json),
         Wasm::Show { module, version } => show(&Stored::of(args, home)?, module, version.as_deref(), json),
         Wasm::Get { module, version, out } => {
             get(&Stored::of(args, home)?, module, version.as_deref(), out.as_deref(), json)
@@ -112,32 +113,52 @@ fn upload(
     Ok(())
 }
 
-fn list(index: &Index, json: bool) -> Result<()> {
-    let chosen = |resolved: &Resolved<'_>| {
-        index
-            .modules
-            .get(resolved.name)
-            .and_then(|module| module.chosen())
-            .is_some_and(|(version, _)| version == resolved.version)
-    };
-    let pinned = |resolved: &Resolved<'_>| {
-        index
-            .modules
-            .get(resolved.name)
-            .is_some_and(|module| module.pinned.as_ref() == Some(resolved.version))
+/// Returns the modules of every device of the network that is up, this one first.
+fn all_devices(args: &Args, home: &Home) -> Result<Vec<(Option<Name>, Index)>> {
+    let status = args.control(home)?.devices()?;
+    let mut all = Vec::new();
+    for device in status.devices.into_iter().filter(|device| device.own || device.up) {
+        let index = match device.own {
+            true => read_index(home)?,
+            false => args.control(home)?.on(device.name.as_str())?.index()?,
+        };
+        all.push((device.own, Some(device.name), index));
+    }
+    all.sort_by_key(|(own, ..)| !*own);
+    Ok(all.into_iter().map(|(_, name, index)| (name, index)).collect())
+}
+
+/// Lists the modules of devices; without a name, of the one that was asked.
+fn list(devices: &[(Option<Name>, Index)], json: bool) -> Result<()> {
+    let entries = devices.iter().flat_map(|(device, index)| {
+        index.entries().map(move |resolved| (device, index.modules.get(resolved.name), resolved))
+    });
+    let is_pinned = |module: Option<&Module>, version: &Version| {
+        module.is_some_and(|module| module.pinned.as_ref() == Some(version))
     };
     if json {
         let mut all = Vec::new();
-        for resolved in index.entries() {
+        for (device, module, resolved) in entries {
             let mut value = listing::to_json(&resolved);
-            value["chosen"] = chosen(&resolved).into();
-            value["pinned"] = pinned(&resolved).into();
+            let chosen = module.and_then(Module::chosen);
+            value["chosen"] = chosen.is_some_and(|(version, _)| version == resolved.version).into();
+            value["pinned"] = is_pinned(module, resolved.version).into();
+            if let Some(device) = device {
+                value["device"] = device.as_str().into();
+            }
             all.push(value);
         }
         output::print(&output::json(&all)?);
         return Ok(());
     }
-    let rows: Vec<_> = index.entries().map(|resolved| (resolved, pinned(&resolved))).collect();
+    let rows: Vec<_> = entries
+        .map(|(device, module, resolved)| {
+            let device = device.iter().map(|device| format!("on {device}"));
+            let pinned = is_pinned(module, resolved.version).then(|| "pinned".to_owned());
+            let mark = device.chain(pinned).collect::<Vec<_>>().join("  ");
+            (resolved, mark)
+        })
+        .collect();
     output::print(&listing::table(&rows).into_iter().map(|line| line + "\n").collect::<String>());
     Ok(())
 }
