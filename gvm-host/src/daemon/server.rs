@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use super::connections::{Accepting, Until, accept};
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
-use super::network::{Network, links};
+use super::network::{Network, links, mdns};
 use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
@@ -275,7 +275,9 @@ fn serve(
             accepting.spawn_local(accept(listener, state.clone()));
         }
         links::settle(&state).await;
-        let following = tokio::task::spawn_local(listening::follow(state.clone()));
+        let mut following = JoinSet::new();
+        following.spawn_local(listening::follow(state.clone()));
+        following.spawn_local(mdns::follow(state.clone()));
         let _ = ready.send(state.record.clone());
         loop {
             tokio::select! {
@@ -291,7 +293,7 @@ fn serve(
         }
         state.stop.carry_out(&state.subscribers).await;
         while accepting.join_next().await.is_some() {}
-        let _ = following.await;
+        while following.join_next().await.is_some() {}
         tracing::info!("gpmd has ended");
         Ok(())
     });

@@ -7,7 +7,7 @@
 //!   (the name and port of this device, with their file), `known` (addresses of devices, with their file).
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
 //! - `listening`: where other devices reach this one. `dial`: how this one reaches others. `links`: one connection to
-//!   each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//!   each device. `mdns`: devices on the same link. `door`, `device`: what another device may ask. `tell`: what it is told.
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +41,7 @@ mod join;
 mod known;
 pub mod links;
 pub mod listening;
+pub mod mdns;
 pub mod membership;
 pub mod names;
 mod presence;
