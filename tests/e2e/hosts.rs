@@ -127,7 +127,8 @@ impl Host {
 
     fn invite(&self, options: &[&str]) -> String {
         let made = self.gpmd(&[&["invite", "--json"], options].concat());
-        made.json()[0]["line"].as_str().unwrap().to_owned()
+        let made: Json = serde_json::from_str(&made.ok()).unwrap();
+        made["line"].as_str().unwrap().to_owned()
     }
 
     fn devices(&self) -> Vec<Json> {
@@ -224,7 +225,7 @@ fn from_nothing_to_a_remote_result() {
     eprintln!("from the invitation to the first result: {took:?}");
     // The invitation was good once.
     let again = Host::new(&switch.hosts[1], "other");
-    again.bed.write("nothing", "");
+    again.gpmd(&["start", "--port", "0", "--command-port", "0"]).ok();
     let refused = again.gpmd(&["join", line]).fails("INVITATION_INVALID");
     assert!(!refused.contains("laptop"), "a stranger learns nothing: {refused}");
     again.gpmd(&["kill"]).ok();
