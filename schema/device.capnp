@@ -68,4 +68,12 @@ interface Device {
   module @5 (sha256 :Data) -> Gpmd.Found;
   # The commands of this device. Only for members.
   control @6 () -> Gpmd.OtherControl;
+  # Addresses that other devices have told the caller over connections that are up, so that devices find each other although
+  # only one of them knows both. A hint where to dial, never proof of anything.
+  others @7 (devices :List(Reachable)) -> ();
+}
+
+struct Reachable {
+  device @0 :Data;                 # 32 bytes: its id
+  addresses @1 :List(Text);        # `tcp:HOST:PORT`, best first
 }

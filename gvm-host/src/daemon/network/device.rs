@@ -19,7 +19,7 @@ use super::presence::{self, Nodes, Present};
 use super::{membership, remote};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::Name;
+use crate::base::id::{Hash, Name};
 use crate::daemon::control_handler;
 use crate::daemon::server::{State, ended};
 use crate::gpmd::bytes;
@@ -189,16 +189,29 @@ impl device::Server for Device {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let params = params.get()?;
-            let mut addresses = Vec::new();
-            for text in params.get_addresses()?.iter().take(MOST) {
-                // A later version may tell kinds of addresses that this version cannot dial.
-                if let Ok(Address::Tcp(at)) = text?.to_str()?.parse() {
-                    addresses.push(at);
-                }
-            }
+            let addresses = read_addresses(params.get_addresses()?)?;
             self.state.network.told_addresses(self.id, &addresses);
             *self.told.addresses.borrow_mut() = addresses;
             self.told.revision.send_replace(params.get_index());
+            // Third devices are told where this one is.
+            self.state.network.changed();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn others(
+        self: Rc<Self>,
+        params: device::OthersParams,
+        _: device::OthersResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            for reachable in params.get()?.get_devices()? {
+                let addresses = read_addresses(reachable.get_addresses()?)?;
+                if let Ok(id) = reachable.get_device()?.try_into() {
+                    self.state.network.hinted(DeviceId(Hash(id)), &addresses);
+                }
+            }
             Ok(())
         })
         .await
@@ -252,6 +265,17 @@ impl device::Server for Device {
         })
         .await
     }
+}
+
+/// Reads addresses. A later version may tell kinds of addresses that this version cannot dial: these are left out.
+fn read_addresses(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for text in from.iter().take(MOST) {
+        if let Ok(Address::Tcp(at)) = text?.to_str()?.parse() {
+            addresses.push(at);
+        }
+    }
+    Ok(addresses)
 }
 
 /// Reads statements. Those that cannot be understood are left out: a later version may state more.

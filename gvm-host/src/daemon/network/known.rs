@@ -55,6 +55,20 @@ impl Known {
         changed
     }
 
+    /// Notes addresses that a third device tells: those that are new come after the one that worked last. Returns whether
+    /// anything changed.
+    pub fn hinted(&mut self, device: DeviceId, hints: &[SocketAddr]) -> bool {
+        let addresses = self.0.entry(device).or_default();
+        let new: Vec<SocketAddr> = hints.iter().filter(|at| !addresses.contains(at)).copied().collect();
+        if new.is_empty() {
+            return false;
+        }
+        let after = addresses.len().min(1);
+        addresses.splice(after..after, new);
+        addresses.truncate(MOST);
+        true
+    }
+
     /// Forgets the devices that `keep` does not keep.
     pub fn retain(&mut self, keep: impl Fn(&DeviceId) -> bool) {
         self.0.retain(|device, _| keep(device));
@@ -96,6 +110,8 @@ mod tests {
         assert!(known.told(device, &[at(3)]));
         assert_eq!(known.of(&device), [at(2), at(3), at(1)]);
         assert!(!known.told(device, &[at(3)]));
+        assert!(known.hinted(device, &[at(4), at(1)]) && !known.hinted(device, &[at(4)]));
+        assert_eq!(known.of(&device), [at(2), at(4), at(3), at(1)]);
         let many: Vec<_> = (100..200).map(at).collect();
         known.told(device, &many);
         assert_eq!(known.of(&device).len(), MOST);

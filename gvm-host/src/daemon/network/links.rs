@@ -165,6 +165,24 @@ impl Network {
         }
     }
 
+    /// Notes addresses of a device that a third one tells, and dials it again soon.
+    pub fn hinted(&self, device: DeviceId, addresses: &[SocketAddr]) {
+        let Some(other) = self.other(&device) else { return };
+        if self.known.borrow_mut().hinted(device, addresses) {
+            self.store_known();
+            other.changed.notify_waiters();
+        }
+    }
+
+    /// Returns what third devices may be told: the addresses that each device has told over a connection that is up.
+    pub fn reachable(&self) -> Vec<(DeviceId, Vec<SocketAddr>)> {
+        let others = self.others().into_iter();
+        let up = others.filter_map(|other| Some((other.id, other.link()?.told.addresses())));
+        let mut up: Vec<_> = up.filter(|(_, addresses)| !addresses.is_empty()).collect();
+        up.sort_by_key(|(device, _)| *device);
+        up
+    }
+
     /// Notes the addresses that a device tells.
     pub fn told_addresses(&self, device: DeviceId, addresses: &[SocketAddr]) {
         if self.known.borrow_mut().told(device, addresses) {
@@ -380,6 +398,7 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
     *other.problem.borrow_mut() = None;
     other.since_ms.set(now_ms());
     other.changed.notify_waiters();
+    state.network.changed();
     let (state, other) = (state.clone(), other.clone());
     tokio::task::spawn_local(async move {
         serve(&state, &other, &link).await;
@@ -391,6 +410,7 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
         }
         tracing::info!(device = %other.id, "the connection to a device has ended");
         other.changed.notify_waiters();
+        state.network.changed();
         drop(connection);
     });
 }

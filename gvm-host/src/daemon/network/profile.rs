@@ -59,7 +59,7 @@ impl Profile {
 /// # Errors
 /// Those of [`valid_name`].
 pub fn host_name() -> Result<Name> {
-    valid_name(&rustix::system::uname().nodename().to_string_lossy())
+    valid_name(&hostname::get().unwrap_or_default().to_string_lossy())
 }
 
 /// Makes a valid name from the name of a host: its first label, in lower case, with hyphens for other characters.

@@ -1,4 +1,5 @@
-//! What this device tells another one: the roster, its nodes, its addresses, the revision of its index.
+//! What this device tells another one: the roster, its nodes, its addresses, the revision of its index, and where third devices
+//! are.
 //!
 //! In: the state of this device. Out: messages to one other device, whenever something has changed. Must not know: what the
 //! other device tells.
@@ -13,6 +14,7 @@ use super::Network;
 use super::device::encode_statements;
 use super::links::{Link, Other};
 use super::presence::{self, Change, Nodes, Present};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::daemon::server::State;
 use crate::trust::key::PublicKey;
@@ -35,6 +37,7 @@ const MOST_ROSTER: usize = 6 << 20;
 struct Sent {
     roster: Option<(PublicKey, Vec<Statement>)>,
     about: Option<(Vec<SocketAddr>, u64)>,
+    others: Vec<(DeviceId, Vec<SocketAddr>)>,
     nodes: Option<Nodes>,
 }
 
@@ -67,6 +70,12 @@ async fn tell(state: &Rc<State>, other: &Other, link: &Link, sent: &mut Sent) ->
     if sent.about.as_ref() != Some(&about) {
         send_about(&link.device, &about.0, about.1).await?;
         sent.about = Some(about);
+    }
+    let mut others = network.reachable();
+    others.retain(|(device, _)| *device != other.id);
+    if sent.others != others {
+        send_others(&link.device, &others).await?;
+        sent.others = others;
     }
     let nodes = visible(state, other);
     let before = sent.nodes.take();
@@ -121,11 +130,25 @@ async fn send_roster(device: &device::Client, statements: &[Statement]) -> Resul
 async fn send_about(device: &device::Client, addresses: &[SocketAddr], index: u64) -> Result<()> {
     let mut request = device.about_request();
     request.get().set_index(index);
-    let mut list = request.get().init_addresses(addresses.len() as u32);
-    for (place, at) in addresses.iter().enumerate() {
-        list.set(place as u32, format!("tcp:{at}"));
+    write_addresses(addresses, request.get().init_addresses(addresses.len() as u32));
+    request.send().promise.await.map(drop).map_err(failed)
+}
+
+async fn send_others(device: &device::Client, others: &[(DeviceId, Vec<SocketAddr>)]) -> Result<()> {
+    let mut request = device.others_request();
+    let mut list = request.get().init_devices(others.len() as u32);
+    for (place, (id, addresses)) in others.iter().enumerate() {
+        let mut to = list.reborrow().get(place as u32);
+        to.set_device(&id.0.0);
+        write_addresses(addresses, to.init_addresses(addresses.len() as u32));
     }
     request.send().promise.await.map(drop).map_err(failed)
+}
+
+fn write_addresses(addresses: &[SocketAddr], mut to: capnp::text_list::Builder<'_>) {
+    for (place, at) in addresses.iter().enumerate() {
+        to.set(place as u32, format!("tcp:{at}"));
+    }
 }
 
 async fn send_nodes(device: &device::Client, all: bool, change: &Change) -> Result<()> {
