@@ -16,8 +16,8 @@ pub const GVM: &str = env!("CARGO_BIN_EXE_gvm");
 pub const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 
 /// Environment variables of the person who runs the tests. The tested programs must not see them.
-const FOREIGN: [&str; 6] =
-    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+const FOREIGN: [&str; 7] =
+    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "GPMD_MDNS", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
 
 /// A temporary folder that contains a home, and optionally a daemon. Dropping it ends the daemon and deletes
 /// the folder.
@@ -71,7 +71,7 @@ impl Bed {
         }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
         // Many daemons run at the same time in the tests, so each takes free ports.
-        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
         command
     }
 

@@ -95,7 +95,7 @@ impl Host {
     fn command(&self, program: &str) -> Command {
         let mut command = self.bed.command("ip");
         command.args(["netns", "exec", &self.namespace, program]);
-        command.env_remove("GPMD_PORT").env_remove("GPMD_COMMAND_PORT");
+        command.env_remove("GPMD_PORT").env_remove("GPMD_COMMAND_PORT").env_remove("GPMD_MDNS");
         command
     }
 
@@ -127,7 +127,8 @@ impl Host {
 
     fn invite(&self, options: &[&str]) -> String {
         let made = self.gpmd(&[&["invite", "--json"], options].concat());
-        made.json()[0]["line"].as_str().unwrap().to_owned()
+        let made: Json = serde_json::from_str(&made.ok()).unwrap();
+        made["line"].as_str().unwrap().to_owned()
     }
 
     fn devices(&self) -> Vec<Json> {
@@ -224,7 +225,7 @@ fn from_nothing_to_a_remote_result() {
     eprintln!("from the invitation to the first result: {took:?}");
     // The invitation was good once.
     let again = Host::new(&switch.hosts[1], "other");
-    again.bed.write("nothing", "");
+    again.gpmd(&["start", "--port", "0", "--command-port", "0"]).ok();
     let refused = again.gpmd(&["join", line]).fails("INVITATION_INVALID");
     assert!(!refused.contains("laptop"), "a stranger learns nothing: {refused}");
     again.gpmd(&["kill"]).ok();
@@ -397,6 +398,19 @@ fn cables_addresses_and_deaths() {
             devices.hosts[2].eval(&["Node.connect(study@laptop)", "Node.run(study@laptop, math.add(1, 2))"]);
         (said.status == Some(0)).then_some(())
     });
+    // Two devices get other addresses while they are parted, and nobody can tell them: they find each other by multicast.
+    devices.hosts[2].kill();
+    devices.switch.plug(1, false);
+    wait_until("the devices are parted", || devices.hosts[0].up().is_empty());
+    for (place, before, after) in [(0, "10.78.0.101", "10.78.0.201"), (1, "10.78.0.2", "10.78.0.202")] {
+        let namespace = &devices.hosts[place].namespace;
+        must(&format!("ip -n {namespace} addr del {before}/24 dev cable"));
+        must(&format!("ip -n {namespace} addr add {after}/24 dev cable"));
+    }
+    devices.switch.plug(1, true);
+    wait_until("they find each other", || devices.hosts[1].up() == ["laptop"]);
+    devices.hosts[2].start();
+    wait_until("all find each other", || devices.hosts[2].up() == ["laptop", "pi"]);
     // A daemon is killed and starts again: its node registers again, and the other devices find it.
     devices.hosts[0].kill();
     wait_until("the others notice", || devices.hosts[1].up() == ["tv"] && devices.hosts[2].up() == ["pi"]);

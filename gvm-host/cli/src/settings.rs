@@ -64,6 +64,7 @@ pub struct Daemon {
     pub listen: Option<Setting<IpAddr>>,
     pub port: Option<Setting<u16>>,
     pub command_port: Option<Setting<u16>>,
+    pub mdns: Option<Setting<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +95,7 @@ struct DaemonFile {
     listen: Option<Spanned<String>>,
     port: Option<Spanned<u16>>,
     command_port: Option<Spanned<u16>>,
+    mdns: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +157,7 @@ impl Settings {
                 listen: file.gpmd.listen.map(|setting| at.address(setting)).transpose()?,
                 port: file.gpmd.port.map(|setting| at.setting(setting)),
                 command_port: file.gpmd.command_port.map(|setting| at.setting(setting)),
+                mdns: file.gpmd.mdns.map(|setting| at.setting(setting)),
             },
         })
     }
@@ -207,7 +210,7 @@ const KEYS: [&str; 15] = [
     "grant",
     "gpmd",
 ];
-const DAEMON_KEYS: [&str; 3] = ["listen", "port", "command-port"];
+const DAEMON_KEYS: [&str; 4] = ["listen", "port", "command-port", "mdns"];
 
 /// Checks that all keys are known, so that a misspelled key gets a suggestion.
 fn check_keys(text: &str, path: &Path) -> Result<()> {

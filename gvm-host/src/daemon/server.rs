@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use super::connections::{Accepting, Until, accept};
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
-use super::network::{Network, links, mdns};
+use super::network::{Network, links, nearby};
 use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
@@ -53,14 +53,23 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// The name of the device in its network. `None` keeps the name that it has; at first, that of the host.
     pub device: Option<Name>,
+    /// Whether to look for the devices of the network by multicast DNS, and to be found so.
+    pub nearby: bool,
     /// Called with the hash of every stored module, on a thread that may block.
     pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
 }
 
 impl Config {
-    /// Returns the configuration for this home: free ports, nothing to do for stored modules.
+    /// Returns the configuration for this home: free ports, no multicast DNS, nothing to do for stored modules.
     pub fn new(home: Home) -> Config {
-        Config { home, ports: Ports::default(), listen: Vec::new(), device: None, on_stored: None }
+        Config {
+            home,
+            ports: Ports::default(),
+            listen: Vec::new(),
+            device: None,
+            nearby: false,
+            on_stored: None,
+        }
     }
 }
 
@@ -246,7 +255,7 @@ fn serve(
     let result = runtime.block_on(async {
         let (accept_more, mut more) = mpsc::channel(LISTENERS);
         let listening = Listening::new(config.listen.clone(), config.ports.nodes);
-        let device = config.device.clone();
+        let (device, is_nearby) = (config.device.clone(), config.nearby);
         let network = Network::open(&config.home, device, listening, accept_more, now_ms())?;
         let node_ports = listening::start(&network).map_err(|error| taken(error, config.ports.nodes))?;
         let ports = config.ports;
@@ -275,9 +284,8 @@ fn serve(
             accepting.spawn_local(accept(listener, state.clone()));
         }
         links::settle(&state).await;
-        let mut following = JoinSet::new();
-        following.spawn_local(listening::follow(state.clone()));
-        following.spawn_local(mdns::follow(state.clone()));
+        let following = tokio::task::spawn_local(listening::follow(state.clone()));
+        let looking = is_nearby.then(|| tokio::task::spawn_local(nearby::follow(state.clone())));
         let _ = ready.send(state.record.clone());
         loop {
             tokio::select! {
@@ -293,7 +301,10 @@ fn serve(
         }
         state.stop.carry_out(&state.subscribers).await;
         while accepting.join_next().await.is_some() {}
-        while following.join_next().await.is_some() {}
+        let _ = following.await;
+        if let Some(looking) = looking {
+            let _ = looking.await;
+        }
         tracing::info!("gpmd has ended");
         Ok(())
     });

@@ -157,8 +157,8 @@ fn tls(setup: &Setup, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found<()>
     }
 }
 
-/// Checks that it accepts a node of this home. If it does, also returns the finding about the rights there.
-fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
+/// Checks that it accepts a node of this device. If it does, also returns the finding about the rights there.
+pub fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
     let start =
         |with: &str| format!("start it again with {with}: {} --name {} …", setup.commands.gvm, node.name);
     match runtime(meet(setup, home, node)).and_then(|met| met) {
@@ -175,7 +175,7 @@ fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
                 )),
                 Some(calls) => Ok(((), format!("this node may call there: {}{ends}", calls.join(", ")))),
             };
-            Ok((rights, "it accepts a node of this home".to_owned()))
+            Ok((rights, "it accepts a node of this device".to_owned()))
         }
         Ok(Met::Asks) => Ok((
             Ok(((), "unknown until its user answers".to_owned())),

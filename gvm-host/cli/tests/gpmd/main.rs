@@ -92,7 +92,7 @@ impl Drop for Bed {
 fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(GPMD);
     command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
-    command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+    command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -56,7 +56,7 @@ impl Device {
         let mut command = Command::new(GPMD);
         let home: PathBuf = self.folder.path().join("home");
         command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
-        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

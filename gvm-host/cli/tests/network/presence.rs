@@ -143,7 +143,7 @@ fn devices_that_know_no_address_find_each_other_on_the_link() {
     // Both have another port too.
     for device in [&laptop, &pi] {
         std::fs::remove_file(device.home().device()).unwrap();
-        device.start();
+        device.ok(&["start", "--mdns", "on"]);
     }
     wait(Duration::from_secs(15), || laptop.is_up("pi") && pi.is_up("laptop"));
 }

@@ -6,8 +6,8 @@
 //! - Pure: `presence` (the nodes of other devices, and what names mean), `invitations` (with their file), `profile`
 //!   (the name and port of this device, with their file), `known` (addresses of devices, with their file).
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
-//! - `listening`: where other devices reach this one. `dial`: how this one reaches others. `links`: one connection to
-//!   each device. `mdns`: devices on the same link. `door`, `device`: what another device may ask. `tell`: what it is told.
+//! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
+//!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};
@@ -41,9 +41,9 @@ mod join;
 mod known;
 pub mod links;
 pub mod listening;
-pub mod mdns;
 pub mod membership;
 pub mod names;
+pub mod nearby;
 mod presence;
 pub mod profile;
 pub mod remote;

@@ -58,6 +58,11 @@ pub struct Args {
     #[arg(long, global = true, value_name = "ADDR")]
     pub listen: Vec<IpAddr>,
 
+    /// With start: whether to look for other devices of the network by multicast DNS, and to be found so
+    /// [default: on]
+    #[arg(long, global = true, env = "GPMD_MDNS", value_enum, value_name = "SWITCH", hide_env_values = true)]
+    pub mdns: Option<Switch>,
+
     /// With status, wasm and kill: do it on another device of the network
     #[arg(long, global = true, value_name = "DEVICE")]
     pub on: Option<String>,
@@ -153,6 +158,12 @@ pub enum Command {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
 #[derive(Subcommand)]
 pub enum Invitations {
     /// Revoke an open invitation
@@ -246,6 +257,8 @@ impl Args {
         if self.listen.is_empty() {
             self.listen.extend(settings.listen.map(|listen| listen.value));
         }
+        let switch = |on| if on { Switch::On } else { Switch::Off };
+        self.mdns = self.mdns.or(settings.mdns.map(|mdns| switch(mdns.value)));
         self.port = self.port.or(settings.port.map(|port| port.value));
         self.command_port = self.command_port.or(settings.command_port.map(|port| port.value));
         Ok(())
@@ -328,7 +341,7 @@ Examples:
       Show the status to a script.
 
 Settings: flags override environment variables, which override config.toml in the home folder ([gpmd] with
-listen, port, command-port), which overrides the defaults.
+listen, port, command-port, mdns), which overrides the defaults.
 
 Exit status:
   0    success

@@ -21,7 +21,7 @@ use gvm_host::{CODES, Code, Compiler, Engine, EngineConfig, Error, Home, Result,
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{Args, as_usage};
+use crate::args::{Args, Switch, as_usage};
 use crate::log::Rotating;
 use crate::output;
 
@@ -123,6 +123,7 @@ fn start(args: &Args, home: Home) -> Result<Start> {
     Server::start(Config {
         ports: args.ports(),
         listen: args.listen.clone(),
+        nearby: args.mdns != Some(Switch::Off),
         device,
         on_stored: Some(Box::new(ahead)),
         ..Config::new(home)
@@ -203,6 +204,9 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let mut command = Command::new(own);
     command.arg("--home").arg(home.path());
     let ports = args.ports();
+    if args.mdns == Some(Switch::Off) {
+        command.args(["--mdns", "off"]);
+    }
     for listen in &args.listen {
         command.arg("--listen").arg(listen.to_string());
     }

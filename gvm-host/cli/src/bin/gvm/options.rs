@@ -65,7 +65,8 @@ Examples:
 
 const DOCTOR: &str = "\
 Checks these layers in order: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
-nodes, node; with NODE also: name, socket, port, tls, accept, rights. It changes nothing: it starts a node of \
+nodes, devices, node; with NODE also: name, socket, port, tls, accept, rights; with NODE@DEVICE: device, name, port, \
+accept, rights. It changes nothing: it starts a node of \
 its own, runs a function on it and ends it. With NODE, that node connects to NODE once. If NODE accepts only \
 some names, use --name to check with one of them.
 
