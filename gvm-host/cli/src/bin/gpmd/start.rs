@@ -204,8 +204,8 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let mut command = Command::new(own);
     command.arg("--home").arg(home.path());
     let ports = args.ports();
-    if args.mdns == Some(Switch::Off) {
-        command.args(["--mdns", "off"]);
+    if let Some(mdns) = args.mdns {
+        command.args(["--mdns", if mdns == Switch::On { "on" } else { "off" }]);
     }
     for listen in &args.listen {
         command.arg("--listen").arg(listen.to_string());
