@@ -177,9 +177,7 @@ fn pass_on(port: u16) -> SocketAddr {
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
             let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-            for (mut from, mut to) in
-                [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
-            {
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
                 std::thread::spawn(move || {
                     let mut bytes = [0; 4096];
                     while let Ok(read @ 1..) = from.read(&mut bytes) {

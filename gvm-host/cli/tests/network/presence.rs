@@ -23,7 +23,10 @@ fn nodes_of_other_devices_come_and_go() {
         let behind = format!("/{}/{}", found.id, found.incarnation);
         let port = format!(":{}/", pi.port());
         let all = &found.addresses;
-        assert!(!all.is_empty() && all.iter().all(|at| at.ends_with(&behind) && at.contains(&port)), "{all:?}");
+        assert!(
+            !all.is_empty() && all.iter().all(|at| at.ends_with(&behind) && at.contains(&port)),
+            "{all:?}"
+        );
         drop(far);
         discovers(&here, &["here"]).await;
     });

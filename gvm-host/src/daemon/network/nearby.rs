@@ -115,11 +115,13 @@ async fn announce(state: &State, announced: &Announced) -> Result<()> {
 fn note(network: &Network, found: &ResolvedService) {
     let founder = network.roster.borrow().founder();
     let others = network.others().into_iter();
-    let names: HashMap<String, DeviceId> = others.map(|other| (name(&founder, &other.id), other.id)).collect();
+    let names: HashMap<String, DeviceId> =
+        others.map(|other| (name(&founder, &other.id), other.id)).collect();
     let Some(device) = found.fullname.split('.').next().and_then(|name| names.get(name)) else { return };
     let addresses = found.addresses.iter().map(|at| SocketAddr::new(at.to_ip_addr(), found.port));
     // The address of the link alone needs the number of the interface.
-    let addresses = addresses.filter(|at| !matches!(at, SocketAddr::V6(at) if at.ip().is_unicast_link_local()));
+    let addresses =
+        addresses.filter(|at| !matches!(at, SocketAddr::V6(at) if at.ip().is_unicast_link_local()));
     let addresses: Vec<SocketAddr> = addresses.collect();
     tracing::debug!(%device, ?addresses, "found a device in the local network");
     network.told_addresses(*device, &addresses);
