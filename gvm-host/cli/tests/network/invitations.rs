@@ -155,3 +155,21 @@ fn a_code_is_drawn_on_request() {
     let text = laptop.ok(&["invite", "--qr"]);
     assert!(text.lines().count() > 20 && text.contains('█'), "{text}");
 }
+
+#[test]
+fn a_person_may_choose_where_it_listens() {
+    let laptop = Device::off();
+    laptop.ok(&["start", "--device", "laptop", "--listen", "127.0.0.1", "--listen", "127.0.0.3"]);
+    let port = laptop.port();
+    let text = laptop.ok(&["invite"]);
+    let listens =
+        format!("Devices on this network can now reach this one on port {port} (127.0.0.1, 127.0.0.3).\n");
+    assert!(text.starts_with(&listens), "{text}");
+    assert!(!listens_everywhere(&laptop));
+    let line = text.split("gpmd join ").nth(1).unwrap().trim();
+    let addresses = line.parse::<gvm_host::internals::trust::invitation::Line>().unwrap().addresses;
+    assert_eq!(addresses, ["127.0.0.1", "127.0.0.3"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port)));
+    let pi = Device::new("pi");
+    pi.join(line);
+    assert_eq!(pi.sees("laptop").unwrap().address, Some(format!("tcp:127.0.0.1:{port}")));
+}

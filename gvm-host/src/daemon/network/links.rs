@@ -52,6 +52,9 @@ const MEASURE: Duration = Duration::from_secs(10);
 /// How long a device that was removed may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// The most announced addresses of a device that are tried.
+const MOST_ANNOUNCED: usize = 4;
+
 /// The longest version of another device's program that is kept, in bytes.
 const MAX_VERSION: usize = 64;
 
@@ -64,6 +67,8 @@ pub struct Other {
     pub since_ms: Cell<i64>,
     /// Why it cannot be reached.
     pub problem: RefCell<Option<String>>,
+    /// Where it was announced last. Anybody can announce anything, so these are not stored and are tried last.
+    announced: RefCell<Vec<SocketAddr>>,
     /// Whether a connection that this device dialled waits for the greeting.
     meeting: Cell<bool>,
     /// Woken when a connection begins or ends.
@@ -94,6 +99,7 @@ impl Other {
             link: RefCell::default(),
             since_ms: Cell::new(now_ms()),
             problem: RefCell::default(),
+            announced: RefCell::default(),
             meeting: Cell::new(false),
             changed: Notify::new(),
             dialling: RefCell::default(),
@@ -131,7 +137,7 @@ impl Network {
     /// Returns the addresses at which another device can be dialled, best first.
     pub fn reach(&self, other: &Other) -> Vec<SocketAddr> {
         let mut all: Vec<SocketAddr> = Vec::new();
-        let mut add = |at: SocketAddr| {
+        let add = |all: &mut Vec<SocketAddr>, at: SocketAddr| {
             if !all.contains(&at) && all.len() < MOST {
                 all.push(at);
             }
@@ -139,12 +145,18 @@ impl Network {
         if let Some(link) = other.link() {
             let told = link.told.addresses();
             match link.is_dialled {
-                true => add(link.at),
-                false => told.iter().filter(|at| at.ip() == link.at.ip()).for_each(|at| add(*at)),
+                true => add(&mut all, link.at),
+                false => {
+                    let same = told.iter().filter(|at| at.ip() == link.at.ip());
+                    same.for_each(|at| add(&mut all, *at));
+                }
             }
-            told.into_iter().for_each(&mut add);
+            told.into_iter().for_each(|at| add(&mut all, at));
         }
-        self.known.borrow().of(&other.id).iter().for_each(|at| add(*at));
+        self.known.borrow().of(&other.id).iter().for_each(|at| add(&mut all, *at));
+        let announced = other.announced.borrow();
+        let new: Vec<SocketAddr> = announced.iter().filter(|at| !all.contains(at)).copied().collect();
+        all.extend(new);
         all
     }
 
@@ -171,6 +183,13 @@ impl Network {
         if self.known.borrow_mut().hinted(device, addresses) {
             self.store_known();
             other.changed.notify_waiters();
+        }
+    }
+
+    /// Notes addresses at which somebody announces a device.
+    pub fn announced(&self, device: DeviceId, addresses: &[SocketAddr]) {
+        if let Some(other) = self.other(&device) {
+            *other.announced.borrow_mut() = addresses.iter().take(MOST_ANNOUNCED).copied().collect();
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::membership::whole;
 use super::profile::Profile;
 use super::{Network, door};
 use crate::base::error::{Code, Error, Result};
@@ -129,6 +130,11 @@ fn bind(network: &Network, ip: IpAddr, port: u16) -> Result<(Listener, IpAddr)> 
 /// # Errors
 /// `PORT_IN_USE`, `INTERNAL`; then it listens as before.
 pub async fn settle(state: &Rc<State>) -> Result<()> {
+    let state = state.clone();
+    whole(async move { settle_now(&state).await }).await
+}
+
+async fn settle_now(state: &Rc<State>) -> Result<()> {
     let network = &state.network;
     let _turn = network.rebinding.lock().await;
     let wanted = wanted(network);

@@ -63,19 +63,31 @@ pub fn publish(devices: &Devices, own: PublicKey, roster: &Roster) {
 ///
 /// # Errors
 /// Those of the change; `STORAGE_FULL`, `INTERNAL`. Then the roster is unchanged.
-async fn change<T>(
+async fn change<T: 'static>(
     state: &Rc<State>,
-    change: impl FnOnce(&mut Roster, &DeviceKey) -> Result<T>,
+    change: impl FnOnce(&mut Roster, &DeviceKey) -> Result<T> + 'static,
 ) -> Result<T> {
-    let network = &state.network;
-    let _turn = network.changing.lock().await;
-    let key = network.key();
-    let mut roster = network.roster.borrow().clone();
-    let result = change(&mut roster, &key)?;
-    if roster != *network.roster.borrow() {
-        replace(state, &key, roster).await?;
-    }
-    Ok(result)
+    let state = state.clone();
+    whole(async move {
+        let network = &state.network;
+        let _turn = network.changing.lock().await;
+        let key = network.key();
+        let mut roster = network.roster.borrow().clone();
+        let result = change(&mut roster, &key)?;
+        if roster != *network.roster.borrow() {
+            replace(&state, &key, roster).await?;
+        }
+        Ok(result)
+    })
+    .await
+}
+
+/// Runs something to its end, even if the connection of the request for it ends, which drops the request.
+///
+/// # Errors
+/// Those of the future.
+pub async fn whole<T: 'static>(future: impl Future<Output = Result<T>> + 'static) -> Result<T> {
+    tokio::task::spawn_local(future).await.map_err(ended)?
 }
 
 /// Stores a roster and makes it known. The caller holds the turn.
@@ -86,8 +98,8 @@ async fn replace(state: &Rc<State>, key: &Rc<DeviceKey>, roster: Roster) -> Resu
     let roster = roster.await.map_err(ended)??;
     publish(&network.devices, key.public(), &roster);
     *network.roster.borrow_mut() = roster;
-    network.changed();
     state.subscribers.devices_changed().await;
+    network.changed();
     links::settle(state).await;
     listening::settle(state).await
 }
@@ -97,7 +109,7 @@ async fn replace(state: &Rc<State>, key: &Rc<DeviceKey>, roster: Roster) -> Resu
 /// # Errors
 /// Those of [`Roster::admit`]; `STORAGE_FULL`, `INTERNAL`.
 pub async fn admit(state: &Rc<State>, device: PublicKey, name: Name, role: Role) -> Result<Name> {
-    change(state, |roster, key| {
+    change(state, move |roster, key| {
         let devices = roster.devices();
         let name = free_name(name, |name| devices.iter().any(|device| device.name == *name));
         roster.admit(key.secret(), device, name.clone(), role, now_ms())?;
@@ -111,7 +123,7 @@ pub async fn admit(state: &Rc<State>, device: PublicKey, name: Name, role: Role)
 /// # Errors
 /// Those of [`Roster::remove`]; `STORAGE_FULL`, `INTERNAL`.
 pub async fn remove(state: &Rc<State>, device: PublicKey) -> Result<()> {
-    change(state, |roster, key| roster.remove(key.secret(), device, now_ms())).await
+    change(state, move |roster, key| roster.remove(key.secret(), device, now_ms())).await
 }
 
 /// Merges the statements of another device. Returns when they are durable.
@@ -119,7 +131,12 @@ pub async fn remove(state: &Rc<State>, device: PublicKey) -> Result<()> {
 /// # Errors
 /// `LIMIT_EXCEEDED`, `STORAGE_FULL`, `INTERNAL`.
 pub async fn merge(state: &Rc<State>, statements: Vec<Statement>) -> Result<()> {
-    change(state, |roster, _| roster.merge(statements).map(drop)).await
+    // Without news there is no need to wait for a change that waits for an answer of the device that tells this.
+    let mut merged = state.network.roster.borrow().clone();
+    if !merged.merge(statements.iter().cloned())? {
+        return Ok(());
+    }
+    change(state, move |roster, _| roster.merge(statements).map(drop)).await
 }
 
 /// Becomes a member of another network, whose roster this is.
@@ -127,7 +144,7 @@ pub async fn merge(state: &Rc<State>, statements: Vec<Statement>) -> Result<()> 
 /// # Errors
 /// `INVITATION_INVALID` if the roster does not admit this device; `NETWORK_JOINED`, `STORAGE_FULL`, `INTERNAL`.
 pub async fn adopt(state: &Rc<State>, founder: PublicKey, statements: Vec<Statement>) -> Result<()> {
-    change(state, |roster, key| {
+    change(state, move |roster, key| {
         if roster.founder() != founder {
             check_alone(roster, key)?;
             *roster = Roster::of(founder);
@@ -192,7 +209,7 @@ pub async fn leave(state: &Rc<State>) -> Result<Vec<Name>> {
     let mut told = Vec::new();
     if !was_removed {
         let connected = links::connected(state);
-        change(state, |roster, key| roster.remove(key.secret(), own, now_ms())).await?;
+        change(state, move |roster, key| roster.remove(key.secret(), own, now_ms())).await?;
         told = connected;
     }
     renew(state).await?;
@@ -204,6 +221,11 @@ pub async fn leave(state: &Rc<State>) -> Result<Vec<Name>> {
 /// # Errors
 /// `STORAGE_FULL`, `INTERNAL`.
 pub async fn renew(state: &Rc<State>) -> Result<()> {
+    let state = state.clone();
+    whole(async move { renew_now(&state).await }).await
+}
+
+async fn renew_now(state: &Rc<State>) -> Result<()> {
     let network = &state.network;
     let _turn = network.changing.lock().await;
     let (home, name) = (network.home.clone(), network.name.clone());

@@ -6,8 +6,8 @@
 //! - Pure: `presence` (the nodes of other devices, and what names mean), `invitations` (with their file), `profile`
 //!   (the name and port of this device, with their file), `known` (addresses of devices, with their file).
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
-//! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one reaches others. `links`: one connection to
-//!   each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
+//!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};

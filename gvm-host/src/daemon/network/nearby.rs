@@ -124,7 +124,7 @@ fn note(network: &Network, found: &ResolvedService) {
         addresses.filter(|at| !matches!(at, SocketAddr::V6(at) if at.ip().is_unicast_link_local()));
     let addresses: Vec<SocketAddr> = addresses.collect();
     tracing::debug!(%device, ?addresses, "found a device in the local network");
-    network.told_addresses(*device, &addresses);
+    network.announced(*device, &addresses);
 }
 
 /// Ends multicast DNS when it is dropped.

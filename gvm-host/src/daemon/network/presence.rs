@@ -38,7 +38,9 @@ pub fn apply(nodes: &mut Nodes, all: bool, here: Vec<(Name, Present)>, gone: &[N
     if all {
         nodes.clear();
     }
-    gone.iter().for_each(|name| drop(nodes.remove(name)));
+    for name in gone {
+        nodes.remove(name);
+    }
     nodes.extend(here);
     Ok(())
 }

@@ -84,12 +84,10 @@ fn code(line: &str, is_terminal: bool) -> Result<String> {
 /// Returns a time in words: `10 minutes`.
 fn words(time: Duration) -> String {
     let seconds = time.as_secs();
-    let (count, unit) = match seconds {
-        _ if seconds != 0 && seconds % 86_400 == 0 => (seconds / 86_400, "day"),
-        _ if seconds != 0 && seconds % 3600 == 0 => (seconds / 3600, "hour"),
-        _ if seconds != 0 && seconds % 60 == 0 => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
-    };
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let whole = units.into_iter().find(|(unit, _)| seconds != 0 && seconds.is_multiple_of(*unit));
+    let (length, unit) = whole.unwrap_or((1, "second"));
+    let count = seconds / length;
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -45,13 +45,13 @@ pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
 enum Stored<'a> {
     /// Read from the home, without gpmd.
     Own(&'a Home),
-    Other(Control),
+    Other(Box<Control>),
 }
 
 impl Stored<'_> {
     fn of<'a>(args: &Args, home: &'a Home) -> Result<Stored<'a>> {
         match args.on {
-            Some(_) => args.control(home).map(Stored::Other),
+            Some(_) => Ok(Stored::Other(Box::new(args.control(home)?))),
             None => Ok(Stored::Own(home)),
         }
     }
