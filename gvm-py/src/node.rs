@@ -108,7 +108,8 @@ impl NodeCore {
 
     fn connect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
         let (handle, name) = (self.handle(py)?, name.parse::<NodeName>().or_raise(py)?);
-        Ok(Op::nothing(async move { handle.connect(name).await }))
+        let connecting = async move { handle.connect(name).await };
+        Ok(Op::of(connecting, |py, name| Ok(name.as_str().into_pyobject(py)?.into_any().unbind())))
     }
 
     /// Waits for `pause` seconds and checks whether a node is connected. If it is not, `dial` connects to it.

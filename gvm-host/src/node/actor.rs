@@ -81,7 +81,7 @@ pub struct Parts {
 /// A request of the handle.
 pub enum Message {
     Discover(oneshot::Sender<Result<Vec<NodeInfo>>>),
-    Connect(NodeName, oneshot::Sender<Result<()>>),
+    Connect(NodeName, oneshot::Sender<Result<NodeName>>),
     Disconnect(NodeName, oneshot::Sender<Result<()>>),
     Revoke(NodeName, oneshot::Sender<Result<()>>),
     Rights(NodeName, oneshot::Sender<Result<SessionRights>>),
@@ -414,22 +414,22 @@ impl Actor {
         }
     }
 
-    async fn connect(&self, name: NodeName) -> Result<()> {
+    async fn connect(&self, name: NodeName) -> Result<NodeName> {
         self.returning.borrow_mut().remove(&name);
         if self.table.borrow().get(&name).is_some() {
-            return Ok(());
+            return Ok(name);
         }
         let node = self.link.look_up(&name).await?;
         let name = node.name.clone();
         if self.table.borrow().get(&name).is_some() {
-            return Ok(());
+            return Ok(name);
         }
         let waiting = || drop(self.events.send(Event::Waiting { name: name.clone() }));
         let peer = self.ours.dial(&node, waiting).await?;
         // The user asked for this node, so an earlier revocation no longer counts.
         self.ours.gatekeeper.borrow_mut().readmit(&name);
         self.join(peer, Met::Dialled);
-        Ok(())
+        Ok(name)
     }
 
     fn join(&self, peer: Peer, met: impl FnOnce(mpsc::Sender<NodeInfo>) -> Met) {

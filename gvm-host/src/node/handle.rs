@@ -185,16 +185,17 @@ impl Handle {
         self.ask(Message::Discover).await?
     }
 
-    /// Connects to a node. Does nothing if it is already connected. If the other node asks its user, this can
+    /// Connects to a node, and returns its name: with its device, if that is another one. Does nothing if it is already
+    /// connected. If the other node asks its user, this can
     /// take a minute and sends [`Event::Waiting`]; dropping the future withdraws the question. A node whose
     /// session was revoked here is accepted again.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
-    pub async fn connect(&self, name: NodeName) -> Result<()> {
+    pub async fn connect(&self, name: NodeName) -> Result<NodeName> {
         match self.other(Some(name)) {
             Some(name) => self.ask(|reply| Message::Connect(name, reply)).await?,
-            None => Ok(()),
+            None => Ok(self.0.info.name.clone()),
         }
     }
 

@@ -40,7 +40,7 @@ impl Network for OfNode {
     }
 
     fn connect(&self, name: NodeName) -> Asked<'_, ()> {
-        Box::pin(async { self.node()?.connect(name).await })
+        Box::pin(async { self.node()?.connect(name).await.map(drop) })
     }
 
     fn list(&self) -> Asked<'_, Vec<NodeName>> {

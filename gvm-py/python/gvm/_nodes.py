@@ -93,8 +93,8 @@ class Node:
     def connect(self, name: str | Peer | Node) -> Steps[Peer]:
         """Connects to a node. Both nodes can then run modules on each other. Connecting twice is harmless."""
         self._check()
-        other = name_of("name", name)
-        yield self._core.connect(other)
+        # The answer has the device in the name, if that is another one.
+        other: str = yield self._core.connect(name_of("name", name))
         self._apart.discard(other)
         return Peer(self, other)
 

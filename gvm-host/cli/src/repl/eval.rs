@@ -70,7 +70,7 @@ impl Evaluator {
             }
             Statement::Connect(name) => {
                 let told = (!self.json).then_some(&mut self.screen);
-                connect(&self.node, name.clone(), told).await?;
+                let name = connect(&self.node, name, told).await?;
                 self.say(name.as_str(), json!(name.as_str()));
             }
             Statement::Disconnect(name) => {
@@ -298,7 +298,7 @@ impl Evaluator {
 ///
 /// # Errors
 /// Those of [`Handle::connect`].
-pub async fn connect(node: &Handle, name: NodeName, mut told: Option<&mut Screen>) -> Result<()> {
+pub async fn connect(node: &Handle, name: NodeName, mut told: Option<&mut Screen>) -> Result<NodeName> {
     let mut events = node.events();
     let mut connecting = std::pin::pin!(node.connect(name.clone()));
     loop {
@@ -306,10 +306,11 @@ pub async fn connect(node: &Handle, name: NodeName, mut told: Option<&mut Screen
             biased;
             connected = &mut connecting => return connected,
             Ok(event) = events.recv() => {
-                if event == (Event::Waiting { name: name.clone() })
+                if let Event::Waiting { name: asked } = event
+                    && asked.bare() == name.bare()
                     && let Some(screen) = &mut told
                 {
-                    screen.note(&events::waiting(&name));
+                    screen.note(&events::waiting(&asked));
                 }
             }
         }

@@ -3,11 +3,12 @@
 //! In: the line of an invitation, an application. Out: a device more in the network. Must not know: how the line came to the
 //! other device. Nothing is revealed to a device that does not know the secret of an open invitation.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::device::{encode_statements, read_statements};
 use super::invitations::invalid;
@@ -21,9 +22,15 @@ use crate::wire;
 use crate::wire::rpc::{Connection, MessageLimits, Side};
 use crate::wire::schema::device_capnp::{admitted, application, device_door};
 use crate::wire::schema::hello_capnp::PROTOCOL;
+use crate::wire::tls::Tls;
+use crate::wire::transport::Transport;
 
 /// How long to look for the inviting device.
 const FIND: Duration = Duration::from_secs(10);
+
+/// How long to try again, and the pauses between.
+const AGAIN: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long the inviting device may take to answer: it writes to its disk.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -97,6 +104,17 @@ pub struct Joined {
     pub devices: usize,
 }
 
+/// Dials the inviting device. Tries again for a moment: it may be about to listen on other addresses, or to start.
+async fn find(addresses: &[SocketAddr], tls: &Tls) -> Result<(Transport, SocketAddr)> {
+    let until = Instant::now() + AGAIN;
+    loop {
+        match dial::race(addresses, tls, FIND).await {
+            Err(_) if Instant::now() < until => sleep(PAUSE).await,
+            found => return found,
+        }
+    }
+}
+
 /// Joins the network of the device that made the line.
 ///
 /// # Errors
@@ -114,7 +132,7 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     }
     membership::check_alone(&network.roster.borrow(), &network.key())?;
     let tls = network.tls_to(line.inviter)?;
-    let (transport, at) = dial::race(&line.addresses, &tls, FIND).await.map_err(|error| {
+    let (transport, at) = find(&line.addresses, &tls).await.map_err(|error| {
         let sentence = format!("cannot reach the inviting device: {}", error.message());
         Error::new(Code::DeviceDown, sentence)
             .with_help(
