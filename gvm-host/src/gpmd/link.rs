@@ -205,7 +205,10 @@ impl Link {
         let request = self.shared.registry()?.discover_request();
         let answer = answered(request.send().promise).await?;
         let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
-        nodes.iter().map(hello::read_node).collect()
+        let mut nodes = nodes.iter().map(hello::read_node).collect::<Result<Vec<_>>>()?;
+        // gpmd lists its own nodes first.
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
     }
 
     /// Returns the running node with this name.

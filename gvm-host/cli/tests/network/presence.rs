@@ -114,36 +114,3 @@ fn commands_reach_another_device() {
     wait(Duration::from_secs(2), || !laptop.is_up("pi"));
     laptop.fails(&["--on", "pi", "status"], Code::DeviceDown);
 }
-
-/// Whether this host has an interface with multicast and an address, apart from the loopback interface.
-fn has_multicast() -> bool {
-    let flags =
-        |name: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/flags")).unwrap_or_default();
-    let all = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mut flags = all.map(|entry| flags(&entry.file_name().to_string_lossy()));
-    // Bits: 1 up, 8 loopback, 0x1000 multicast.
-    flags.any(|flags| {
-        let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-        flags & 0x1009 == 0x1001
-    })
-}
-
-#[test]
-fn devices_that_know_no_address_find_each_other_on_the_link() {
-    if !has_multicast() {
-        eprintln!("skipped: this host has no interface with multicast");
-        return;
-    }
-    let laptop = Device::new("laptop");
-    let pi = Device::joined("pi", &laptop);
-    for device in [&laptop, &pi] {
-        device.stop();
-        std::fs::remove_file(device.home().addresses()).unwrap();
-    }
-    // Both have another port too.
-    for device in [&laptop, &pi] {
-        std::fs::remove_file(device.home().device()).unwrap();
-        device.ok(&["start", "--mdns", "on"]);
-    }
-    wait(Duration::from_secs(15), || laptop.is_up("pi") && pi.is_up("laptop"));
-}
