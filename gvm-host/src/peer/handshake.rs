@@ -79,10 +79,13 @@ pub struct Ours {
     /// The devices whose nodes may prove who they are.
     pub devices: Devices,
     /// Returns the connections to the node with this name.
-    pub connected: Box<dyn Fn(&NodeName) -> Vec<Rc<Peer>>>,
+    pub connected: Box<Connected>,
     /// Asks gpmd for a node.
     pub find: Box<Find>,
 }
+
+/// Returns the connections to the node with this name.
+pub type Connected = dyn Fn(&NodeName) -> Vec<Rc<Peer>>;
 
 /// Asks gpmd for the node with this name.
 pub type Find = dyn Fn(NodeName) -> Pin<Box<dyn Future<Output = Result<NodeInfo>>>>;

@@ -209,10 +209,12 @@ pub async fn discovered(link: &Link) -> Vec<String> {
     link.discover().await.unwrap().iter().map(|node| node.name.to_string()).collect()
 }
 
-/// Waits until a node discovers these nodes.
+/// Waits until a node discovers these nodes, sorted by name.
 #[track_caller]
 pub fn discovers<'a>(link: &'a Link, names: &'a [&str]) -> impl Future<Output = ()> + 'a {
     let place = std::panic::Location::caller();
+    let mut names = names.to_vec();
+    names.sort_unstable();
     async move {
         let begun = Instant::now();
         loop {
