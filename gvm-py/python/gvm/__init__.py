@@ -66,13 +66,14 @@ from ._pool import Pool
 from ._values import Err, Ok, Record, Some, Variant
 
 __all__ = [
-    "AuthFailed", "BadArguments", "Cancelled", "Closed", "ConnectionDenied", "Device", "DeviceDown", "DeviceNotFound", "Devices", "Err", "Error", "Event", "Events",
-    "Function", "FunctionAmbiguous", "Future", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
-    "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface", "Internal", "LimitExceeded",
-    "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Network", "NetworkJoined", "Node",
-    "NodeDown", "NodeNameAmbiguous", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "OutputLost", "Overloaded",
-    "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax", "Timeout", "Trap",
-    "UnsupportedType", "Variant", "VersionMismatch", "WitError", "__version__", "join",
+    "AuthFailed", "BadArguments", "Cancelled", "Closed", "ConnectionDenied", "Device", "DeviceDown", "DeviceNotFound",
+    "Devices", "Err", "Error", "Event", "Events", "Function", "FunctionAmbiguous", "FunctionNotFound", "Future",
+    "GpmdNotRunning", "GuestExit", "HomeInsecure", "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface",
+    "Internal", "Invitation", "InvitationInvalid", "join", "Joined", "LimitExceeded", "LocalNetwork", "Module",
+    "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Network", "NetworkJoined", "Node",
+    "NodeDown", "NodeNameAmbiguous", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok",
+    "OutputLost", "Overloaded", "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax",
+    "Timeout", "Trap", "UnsupportedType", "Variant", "__version__", "VersionMismatch", "WitError",
 ]
 
 if _log := _os.environ.get("RUST_LOG"):

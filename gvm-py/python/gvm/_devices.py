@@ -15,9 +15,6 @@ from typing import Any, Literal
 from . import _check, _gvm, _html
 from ._loop import Steps, twin
 
-Role = Literal["member", "guest"]
-
-
 def _time(milliseconds: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
 
@@ -27,7 +24,7 @@ class Invitation:
     """An open invitation, good for one device. Whoever has its `line` can use it."""
 
     id: str
-    role: Role
+    role: Literal["member", "guest"]
     name: str | None
     """The name that the device will have. None if it chooses its own."""
     expires: datetime.datetime
@@ -54,7 +51,7 @@ class Device:
     id: str
     own: bool
     """Whether it is this device."""
-    role: Role
+    role: Literal["member", "guest"]
     up: bool
     since: datetime.datetime
     """When it came up or went down."""
@@ -103,7 +100,7 @@ class Network:
         return Joined(**words)
 
     @twin
-    def invite(self, *, expires: float = 600, role: Role = "member", name: str | None = None) -> Steps[Invitation]:
+    def invite(self, *, expires: float = 600, role: Literal["member", "guest"] = "member", name: str | None = None) -> Steps[Invitation]:
         """Makes an invitation that holds for `expires` seconds. A `member` is another device of the same person; a
         `guest` reaches only nodes that name it. `name` is the name that the device will have."""
         if role not in ("member", "guest"):

@@ -9,7 +9,8 @@ from typing import Any, final
 __all__ = [
     "CODES", "Awaited", "Canceller", "Completions", "Ending", "Events", "Function", "Gpmd", "Lane", "Module", "Node",
     "Op", "Twin", "__version__", "after_fork_in_child", "check_fork", "check_options", "compile_main", "inert",
-    "log_to_stderr", "target_kind", "upload",
+    "log_to_stderr", "network_devices", "network_invitations", "network_invite", "network_join", "network_leave",
+    "network_remove", "network_revoke", "target_kind", "upload",
 ]
 
 __version__: str
