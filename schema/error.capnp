@@ -46,6 +46,11 @@ enum Code {
   overloaded @28;
   syntax @29;
   outputLost @30;
+  invitationInvalid @31;
+  networkJoined @32;
+  nodeNameAmbiguous @33;
+  deviceNotFound @34;
+  deviceDown @35;
 }
 # END GENERATED
 

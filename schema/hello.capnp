@@ -15,10 +15,11 @@ struct Hello {
 }
 
 struct NodeInfo {
-  name @0 :Text;
+  name @0 :Text;                   # `NAME`; in gpmd's answers about other devices `NAME@DEVICE`
   id @1 :Data;                     # 16 bytes, a UUID
   incarnation @2 :UInt64;          # differs when the node is restarted
   address @3 :Text;                # the first address to try: `unix:PATH`, `tcp:HOST:PORT`
   since @4 :Int64;                 # time of registration, milliseconds since 1970
   addresses @5 :List(Text);        # all addresses, in the order to try them; null if `address` is the only one
+  device @6 :Data;                 # 32 bytes: the id of its device; null for the device of the sender
 }

@@ -100,6 +100,8 @@ struct Target {
     module :group {
       name @0 :Text;
       version @1 :Text;            # null for the selected version
+      sha256 @8 :Data;             # 32 bytes: what the caller's device has under this name; the node gets these bytes from
+                                   # there if it lacks them. Null if the node's own device decides
     }
     bytes @2 :Data;                # a module that is sent along
     instance @3 :Text;             # the name of a live instance

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use gvm_host::{
-    Args, Call, Handle, Limits, List, ModuleRef, Name, Outcome, Stdio, Target, Value, wait, workers,
+    Args, Call, Handle, Limits, List, ModuleRef, NodeName, Outcome, Stdio, Target, Value, wait, workers,
 };
 
 use super::place::{MODULE, name, node_here};
@@ -21,14 +21,14 @@ use super::worker::serve;
 struct There {
     handle: Handle,
     /// `None` is this node itself.
-    node: Option<Name>,
+    node: Option<NodeName>,
     /// A live instance there. Another one is for large values.
     live: ModuleRef,
     large: ModuleRef,
 }
 
 impl There {
-    fn new(handle: &Handle, node: Option<Name>) -> There {
+    fn new(handle: &Handle, node: Option<NodeName>) -> There {
         let spawn = || {
             let target = Target::main(ModuleRef::stored(name(MODULE)));
             ModuleRef::Instance(

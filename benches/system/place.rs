@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gvm_host::gpmd::control::Control;
 use gvm_host::net::Address;
-use gvm_host::{Compiler, Config, Engine, EngineConfig, Handle, Home, Name, NodeInfo, workers};
+use gvm_host::{Compiler, Config, Engine, EngineConfig, Handle, Home, NodeInfo, workers};
 
 use super::worker::Process;
 
@@ -107,7 +107,7 @@ pub fn node_here(home: &Path, here: &str, others: &[&str]) -> Handle {
 }
 
 /// Returns a valid name.
-pub fn name(name: &str) -> Name {
+pub fn name<T: std::str::FromStr<Err = gvm_host::Error>>(name: &str) -> T {
     name.parse().unwrap()
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use gvm_host::gpmd::control::Control;
-use gvm_host::gpmd::link::Link;
+use gvm_host::gpmd::link::{Link, Told, Us};
 use gvm_host::gpmd::route::Route;
 use gvm_host::{Applicant, Args, Call, Handle, Life, Limits, ModuleRef, Stdio, Target, Value, wait, workers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -104,10 +104,15 @@ fn registrations() {
                     format!("unix:{}", place.home.node_socket(life.id, 1).display()),
                     format!("tcp:127.0.0.1:{}", 1024 + n),
                 ];
-                let applicant = Applicant { name: Some(name(&format!("node-{n}"))), life, addresses };
+                let applicant = Applicant {
+                    name: Some(name(&format!("node-{n}"))),
+                    life,
+                    addresses,
+                    accepts: Vec::new(),
+                };
+                let us = Us::new(applicant).unwrap();
                 let began = Instant::now();
-                let link =
-                    Link::connect(&place.home, Route::nodes(&place.home), applicant, Box::new(|_| {})).await;
+                let link = Link::connect(&place.home, Route::nodes(&place.home), us, Told::default()).await;
                 registering.push(nanos(began));
                 links.push(link.unwrap());
             }
@@ -206,7 +211,7 @@ pub fn instances_worker(home: &Path) {
 
 /// Nodes of this process, each with a session on the node `far`.
 fn connected(place: &Place, count: usize, nodes: &mut Vec<(Handle, ModuleRef)>) -> Vec<f64> {
-    let far = name("far");
+    let far: gvm_host::NodeName = name("far");
     let mut connecting = Vec::new();
     while nodes.len() < count {
         let node = node_here(place.home.path(), &format!("near-{}", nodes.len()), &[]);

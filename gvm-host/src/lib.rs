@@ -81,11 +81,13 @@ mod trust;
 mod wire;
 
 pub use base::bytes::{Bytes, Landing, Owner, Prepared as PreparedMemory, prepare};
+pub use base::device::{DeviceId, NodeName, NodePattern};
 pub use base::error::{CODES, Code, Effect, Error, Reason, Result};
 pub use base::event::Event;
 pub use base::home::{Home, HomeId};
-pub use base::id::{Applicant, Hash, Life, Name, NodeInfo, Secret, call_id, parse_version};
+pub use base::id::{Hash, Name, call_id, parse_version};
 pub use base::limits::Limits;
+pub use base::node::{Applicant, Life, NodeInfo, Secret};
 pub use base::threads::workers;
 pub use base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
 pub use base::{json, limits, wave};
@@ -107,7 +109,8 @@ pub use node::{Config, Handle, LISTEN};
 pub use peer::accept::Accept;
 pub use peer::questions::Answering;
 pub use trust::device::DeviceKey;
-pub use trust::key::{KeyId, PublicKey, SecretKey, Signature};
+pub use trust::devices::{Devices, Known};
+pub use trust::key::{PublicKey, SecretKey, Signature};
 pub use trust::{certificate, roster};
 
 pub use wire::value::size as size_in_message;

@@ -3,7 +3,7 @@
 //! In: [`Error`]. Out: an instance of the class for its code, from `gvm/_errors.py`. Must not know: what
 //! failed.
 
-use gvm_host::{Error, Name, Result};
+use gvm_host::{Error, NodeName, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -29,7 +29,7 @@ fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
 }
 
 /// Returns the exception for a request to a node that is closed.
-pub fn closed(py: Python<'_>, node: &Name) -> PyErr {
+pub fn closed(py: Python<'_>, node: &NodeName) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let made = || {
         let details = PyDict::new(py);

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod completions;
+mod devices;
 mod drive;
 mod errors;
 mod events;
@@ -45,6 +46,11 @@ mod _gvm {
 
     #[pymodule_export]
     use super::completions::Completions;
+    #[pymodule_export]
+    use super::devices::{
+        network_devices, network_invitations, network_invite, network_join, network_leave, network_remove,
+        network_revoke,
+    };
     #[pymodule_export]
     use super::events::{Ending, Events};
     #[pymodule_export]

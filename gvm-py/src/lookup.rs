@@ -12,7 +12,7 @@ use gvm_host::inspect::{Kind, ModuleInfo};
 use gvm_host::limits::{CALLS_PER_SESSION, POOL};
 use gvm_host::parse::Expr;
 use gvm_host::{
-    Call, Code, Error, Handle, Hash, ModuleRef, Name, Outcome, Result, Stdio, Target, inspect, parse,
+    Call, Code, Error, Handle, Hash, ModuleRef, NodeName, Outcome, Result, Stdio, Target, inspect, parse,
 };
 use tokio::sync::Semaphore;
 
@@ -31,7 +31,7 @@ struct Inner {
     /// Bounds the calls that run on this node.
     here: Turns,
     /// Bounds the calls that run on each other node, by its name.
-    there: Mutex<HashMap<Name, Turns>>,
+    there: Mutex<HashMap<NodeName, Turns>>,
 }
 
 /// How many calls this node runs on one node at once; further calls wait in order. A session must accept them,
@@ -46,7 +46,7 @@ type Turns = Arc<Semaphore>;
 #[derive(Clone)]
 pub struct Place {
     /// None means this node.
-    pub node: Option<Name>,
+    pub node: Option<NodeName>,
     turns: Turns,
 }
 
@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// Returns the place for calls on a node. None means this node.
-    pub fn place(&self, node: Option<Name>) -> Place {
+    pub fn place(&self, node: Option<NodeName>) -> Place {
         let turns = match &node {
             None => self.0.here.clone(),
             Some(node) => {
@@ -164,7 +164,7 @@ impl Core {
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND` if the instance is on another node than the one that was named.
-    pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Place> {
+    pub fn find_instance(&self, target: &mut Target, place: Option<NodeName>) -> Result<Place> {
         Ok(self.place(self.0.handle.find_instance(target, place)?))
     }
 }
@@ -197,7 +197,7 @@ pub fn read_module(text: &str) -> Result<ModuleRef> {
 ///
 /// # Errors
 /// `SYNTAX`.
-pub fn read_place(handle: &Handle, place: Option<&str>) -> Result<Option<Name>> {
-    let place = place.map(str::parse::<Name>).transpose()?;
-    Ok(place.filter(|place| place != handle.name()))
+pub fn read_place(handle: &Handle, place: Option<&str>) -> Result<Option<NodeName>> {
+    let place = place.map(str::parse::<NodeName>).transpose()?;
+    Ok(handle.other(place))
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gvm_host::{ModuleRef, Name, Target, workers};
+use gvm_host::{ModuleRef, Name, NodeName, Target, workers};
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -77,7 +77,7 @@ impl ModuleCore {
     /// The node that runs it. None means this node.
     #[getter]
     fn place(&self) -> Option<&str> {
-        self.place.node.as_ref().map(Name::as_str)
+        self.place.node.as_ref().map(NodeName::as_str)
     }
 
     /// The name of the live instance. None for a module.

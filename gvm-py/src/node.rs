@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use gvm_host::parse::Expr;
 use gvm_host::{
-    Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, Outcome, Result, Stdio, Target, call_id,
+    Args, Call, Code, Error, Handle, ModuleRef, Name, Nested, NodeName, Outcome, Result, Stdio, Target,
+    call_id,
 };
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -53,7 +54,7 @@ impl NodeCore {
         Ok(self.core(py)?.handle().clone())
     }
 
-    fn place(&self, py: Python<'_>, place: Option<&str>) -> PyResult<Option<Name>> {
+    fn place(&self, py: Python<'_>, place: Option<&str>) -> PyResult<Option<NodeName>> {
         read_place(self.core(py)?.handle(), place).or_raise(py)
     }
 }
@@ -106,14 +107,15 @@ impl NodeCore {
     }
 
     fn connect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
-        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
-        Ok(Op::nothing(async move { handle.connect(name).await }))
+        let (handle, name) = (self.handle(py)?, name.parse::<NodeName>().or_raise(py)?);
+        let connecting = async move { handle.connect(name).await };
+        Ok(Op::of(connecting, |py, name| Ok(name.as_str().into_pyobject(py)?.into_any().unbind())))
     }
 
     /// Waits for `pause` seconds and checks whether a node is connected. If it is not, `dial` connects to it.
     /// Returns whether it is connected.
     fn reach(&self, py: Python<'_>, name: &str, dial: bool, pause: f64) -> PyResult<Op> {
-        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        let (handle, name) = (self.handle(py)?, name.parse::<NodeName>().or_raise(py)?);
         let pause = Duration::try_from_secs_f64(pause).unwrap_or_default();
         let reaching = async move {
             tokio::time::sleep(pause).await;
@@ -129,7 +131,7 @@ impl NodeCore {
     }
 
     fn disconnect(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
-        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        let (handle, name) = (self.handle(py)?, name.parse::<NodeName>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.disconnect(name).await }))
     }
 
@@ -144,7 +146,7 @@ impl NodeCore {
 
     /// Ends the session of another node on this node.
     fn revoke(&self, py: Python<'_>, name: &str) -> PyResult<Op> {
-        let (handle, name) = (self.handle(py)?, name.parse::<Name>().or_raise(py)?);
+        let (handle, name) = (self.handle(py)?, name.parse::<NodeName>().or_raise(py)?);
         Ok(Op::nothing(async move { handle.revoke(name).await }))
     }
 
@@ -311,7 +313,7 @@ fn names(py: Python<'_>, nodes: Vec<gvm_host::NodeInfo>) -> PyResult<Py<PyAny>> 
 /// Returns the signature of a function, from the module in the home or from the node that has it.
 async fn signature(
     core: &Core,
-    place: Option<Name>,
+    place: Option<NodeName>,
     target: &Target,
 ) -> Result<(Option<gvm_host::Hash>, gvm_host::FuncType)> {
     let name = target.function.as_deref().unwrap_or_default();

@@ -31,6 +31,8 @@ pub struct Start {
     /// Whether guests may use the network of nodes.
     nodes: bool,
     allow_calls: Vec<String>,
+    /// `any` or `own`.
+    modules: String,
     /// In seconds.
     session_time: Option<f64>,
 }
@@ -57,6 +59,9 @@ impl Start {
             .allow_calls(rules?)
             .grants(grants)
             .limits(Limits { timeout: None, ..limits });
+        if self.modules == "own" {
+            config = config.own_modules();
+        }
         config.name = name;
         config.gpmd = self.gpmd.map(|text| Address::typed(&text, NODE_PORT)).transpose()?;
         config.session_time = self.session_time.map(session_time).transpose()?;

@@ -15,7 +15,7 @@ from unittest import mock
 import gvm
 import pytest
 
-CLASSES = [gvm.Node, gvm.Peer, gvm.Instance, gvm.LocalNetwork, gvm.Pool, gvm.Events]
+CLASSES = [gvm.Node, gvm.Peer, gvm.Instance, gvm.LocalNetwork, gvm.Pool, gvm.Events, gvm.Network]
 TWINS = [
     (kind, name)
     for kind in CLASSES

@@ -16,8 +16,8 @@ pub const GVM: &str = env!("CARGO_BIN_EXE_gvm");
 pub const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 
 /// Environment variables of the person who runs the tests. The tested programs must not see them.
-const FOREIGN: [&str; 6] =
-    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+const FOREIGN: [&str; 7] =
+    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "GPMD_MDNS", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
 
 /// A temporary folder that contains a home, and optionally a daemon. Dropping it ends the daemon and deletes
 /// the folder.
@@ -71,7 +71,7 @@ impl Bed {
         }
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
         // Many daemons run at the same time in the tests, so each takes free ports.
-        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
         command
     }
 
@@ -174,11 +174,7 @@ impl Bed {
     pub fn node_with(&self, name: &str, options: &[&str]) -> Node {
         let mut command = self.command(GVM);
         command.args(["--name", name]).args(options);
-        let mut node = Node { running: Running::start(&mut command), asked: 0 };
-        // The node reads a script from standard input; its first answer shows that it is ready.
-        let nodes = node.ask("Node.discover()");
-        assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
-        node
+        Node::start(&mut command, name)
     }
 }
 
@@ -199,6 +195,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Starts the command of the node with this name, and waits until it is ready.
+    #[track_caller]
+    pub fn start(command: &mut Command, name: &str) -> Node {
+        let mut node = Node { running: Running::start(command), asked: 0 };
+        // The node reads a script from standard input; its first answer shows that it is ready.
+        let nodes = node.ask("Node.discover()");
+        assert!(nodes.split(',').any(|node| node == name), "{nodes:?}");
+        node
+    }
+
     /// Sends a statement that prints one line, and returns that line.
     #[track_caller]
     pub fn ask(&mut self, statement: &str) -> String {

@@ -26,6 +26,7 @@ mod grants;
 mod guests;
 mod hostile;
 mod hostile_names;
+mod hosts;
 mod limits;
 mod live;
 mod lost;

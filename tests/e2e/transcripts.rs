@@ -144,6 +144,7 @@ impl Player {
             ("NO_COLOR", "1"),
             // The default ports may be in use by a daemon of the person who runs the tests.
             ("GPMD_PORT", "0"),
+            ("GPMD_MDNS", "off"),
             ("GPMD_COMMAND_PORT", "0"),
         ];
         let terminal = Terminal::open("bash", &["--norc", "--noprofile", "--noediting"], &env, bed.folder());

@@ -11,6 +11,8 @@
 )]
 
 #[rustfmt::skip]
+pub mod device_capnp;
+#[rustfmt::skip]
 pub mod error_capnp;
 #[rustfmt::skip]
 pub mod gpmd_capnp;

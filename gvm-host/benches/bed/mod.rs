@@ -10,8 +10,8 @@ use std::process::Command;
 use gvm_host::daemon::server::{self, Server, Start};
 use gvm_host::gpmd::control::Control;
 use gvm_host::{
-    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Name, Stdio, Target,
-    Value, limits, workers,
+    Args, Call, Compiler, Config, Engine, EngineConfig, Handle, Home, Limits, ModuleRef, Name, NodeName,
+    Stdio, Target, Value, limits, workers,
 };
 use wasmtime::component::{Component, Func, InstancePre, Linker, ResourceTable, Val};
 use wasmtime::{
@@ -78,7 +78,7 @@ impl Bed {
     }
 }
 
-pub fn name(name: &str) -> Name {
+pub fn name<T: std::str::FromStr<Err = gvm_host::Error>>(name: &str) -> T {
     name.parse().unwrap()
 }
 
@@ -92,7 +92,7 @@ pub async fn add(node: &Handle, target: &Target) {
 }
 
 /// Does the same on another node, or on this one.
-pub async fn add_at(node: &Handle, at: Option<Name>, target: &Target) {
+pub async fn add_at(node: &Handle, at: Option<NodeName>, target: &Target) {
     let call = Call::new(target.clone(), Args::Values(vec![Value::S32(1), Value::S32(2)])).want_type(false);
     let outcome = node.run(at, call, Stdio::new(&Limits::default())).await;
     assert_eq!(outcome.result.unwrap(), Some(Value::S32(3)));

@@ -26,8 +26,8 @@ const MOST_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Setting<T> {
     pub value: T,
-    file: PathBuf,
-    line: usize,
+    pub file: PathBuf,
+    pub line: usize,
 }
 
 impl<T> Setting<T> {
@@ -42,6 +42,7 @@ impl<T> Setting<T> {
 pub struct Settings {
     pub name: Option<Setting<String>>,
     pub accept: Option<Setting<String>>,
+    pub modules: Option<Setting<String>>,
     pub allow_call: Option<Setting<Vec<String>>>,
     pub session_time: Option<Setting<String>>,
     pub listen: Option<Setting<String>>,
@@ -63,6 +64,7 @@ pub struct Daemon {
     pub listen: Option<Setting<IpAddr>>,
     pub port: Option<Setting<u16>>,
     pub command_port: Option<Setting<u16>>,
+    pub mdns: Option<Setting<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +72,7 @@ pub struct Daemon {
 struct File {
     name: Option<Spanned<String>>,
     accept: Option<Spanned<OneOrMany>>,
+    modules: Option<Spanned<String>>,
     #[serde(default)]
     allow_call: Option<Spanned<Vec<String>>>,
     session_time: Option<Spanned<String>>,
@@ -92,6 +95,7 @@ struct DaemonFile {
     listen: Option<Spanned<String>>,
     port: Option<Spanned<u16>>,
     command_port: Option<Spanned<u16>>,
+    mdns: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +141,7 @@ impl Settings {
         Ok(Settings {
             name: file.name.map(|setting| at.setting(setting)),
             accept,
+            modules: file.modules.map(|setting| at.setting(setting)),
             allow_call: file.allow_call.map(|setting| at.setting(setting)),
             session_time: file.session_time.map(|setting| at.setting(setting)),
             listen: file.listen.map(|setting| at.setting(setting)),
@@ -152,6 +157,7 @@ impl Settings {
                 listen: file.gpmd.listen.map(|setting| at.address(setting)).transpose()?,
                 port: file.gpmd.port.map(|setting| at.setting(setting)),
                 command_port: file.gpmd.command_port.map(|setting| at.setting(setting)),
+                mdns: file.gpmd.mdns.map(|setting| at.setting(setting)),
             },
         })
     }
@@ -187,9 +193,10 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// The keys of the file, and those of its section `gpmd`, as [`File`] and [`DaemonFile`] name them.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "accept",
+    "modules",
     "allow-call",
     "session-time",
     "listen",
@@ -203,7 +210,7 @@ const KEYS: [&str; 14] = [
     "grant",
     "gpmd",
 ];
-const DAEMON_KEYS: [&str; 3] = ["listen", "port", "command-port"];
+const DAEMON_KEYS: [&str; 4] = ["listen", "port", "command-port", "mdns"];
 
 /// Checks that all keys are known, so that a misspelled key gets a suggestion.
 fn check_keys(text: &str, path: &Path) -> Result<()> {

@@ -69,10 +69,20 @@ pub enum Code {
     Syntax = 29,
     /// Output could not be written: standard output is closed, or the device or pipe behind it failed.
     OutputLost = 30,
+    /// The invitation cannot be used: it was used, has expired, was revoked, or is not complete.
+    InvitationInvalid = 31,
+    /// This device belongs to a network with other devices already.
+    NetworkJoined = 32,
+    /// Nodes on several devices have this name, and none of them runs on this device.
+    NodeNameAmbiguous = 33,
+    /// No device of the network has this name or id.
+    DeviceNotFound = 34,
+    /// The other device is not connected, or the connection to it was lost.
+    DeviceDown = 35,
 }
 
 /// Every code, in the order of the numbers.
-pub const CODES: [Code; 31] = [
+pub const CODES: [Code; 36] = [
     Code::Internal,
     Code::GpmdNotRunning,
     Code::PortInUse,
@@ -104,6 +114,11 @@ pub const CODES: [Code; 31] = [
     Code::Overloaded,
     Code::Syntax,
     Code::OutputLost,
+    Code::InvitationInvalid,
+    Code::NetworkJoined,
+    Code::NodeNameAmbiguous,
+    Code::DeviceNotFound,
+    Code::DeviceDown,
 ];
 
 impl Code {
@@ -141,6 +156,11 @@ impl Code {
             Code::Overloaded => "OVERLOADED",
             Code::Syntax => "SYNTAX",
             Code::OutputLost => "OUTPUT_LOST",
+            Code::InvitationInvalid => "INVITATION_INVALID",
+            Code::NetworkJoined => "NETWORK_JOINED",
+            Code::NodeNameAmbiguous => "NODE_NAME_AMBIGUOUS",
+            Code::DeviceNotFound => "DEVICE_NOT_FOUND",
+            Code::DeviceDown => "DEVICE_DOWN",
         }
     }
 }

@@ -5,16 +5,16 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::base::id::Name;
+use crate::base::device::NodeName;
 
 /// A change that a node reports without being asked. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A node connected to this one.
-    Connected { name: Name },
+    Connected { name: NodeName },
     /// The connection to a node ended, and why.
-    Down { name: Name, why: String },
+    Down { name: NodeName, why: String },
     /// The connection to gpmd ended. Calls and connections between nodes continue.
     GpmdLost,
     /// gpmd is back and has registered this node again.
@@ -23,11 +23,11 @@ pub enum Event {
     GpmdRefused { why: String },
     /// A node asks to connect, and the accept policy is to ask a person. `Handle::answer` answers the question
     /// with this id. If nobody listens for questions (`Handle::answering`), the node is denied.
-    Asked { id: u64, name: Name },
+    Asked { id: u64, name: NodeName },
     /// A question is closed. `allowed` is the answer of a person, if there was one.
-    AskEnded { id: u64, name: Name, allowed: Option<bool>, why: String },
+    AskEnded { id: u64, name: NodeName, allowed: Option<bool>, why: String },
     /// This node asked to connect, and waits for a person at the other node to answer.
-    Waiting { name: Name },
+    Waiting { name: NodeName },
     /// This node is shutting down and waits for this many calls to end. `Handle::hurry` cancels them.
     Leaving { calls: usize },
 }
@@ -49,7 +49,7 @@ impl Event {
     }
 
     /// Returns the other node that the event is about, if there is one.
-    pub fn node(&self) -> Option<&Name> {
+    pub fn node(&self) -> Option<&NodeName> {
         match self {
             Event::Connected { name }
             | Event::Down { name, .. }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_event_has_a_kind_of_its_own() {
-        let name: Name = "a".parse().unwrap();
+        let name: NodeName = "a".parse().unwrap();
         let events = [
             Event::Connected { name: name.clone() },
             Event::Down { name: name.clone(), why: "x".into() },

@@ -100,6 +100,26 @@ impl Home {
         self.root.join("ghost.modules.json")
     }
 
+    /// Returns the path of the file that says which devices belong to the network of this home's device.
+    pub fn roster(&self) -> PathBuf {
+        self.root.join("ghost.network.json")
+    }
+
+    /// Returns the path of the file with the name and the port of this home's device.
+    pub fn device(&self) -> PathBuf {
+        self.root.join("ghost.device.json")
+    }
+
+    /// Returns the path of the file of open invitations.
+    pub fn invitations(&self) -> PathBuf {
+        self.root.join("ghost.invitations.json")
+    }
+
+    /// Returns the path of the file with the addresses at which other devices were reached.
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join("ghost.addresses.json")
+    }
+
     /// Returns the path of the folder of module files, `<sha256>.wasm`.
     pub fn modules(&self) -> PathBuf {
         self.root.join("modules")
@@ -108,6 +128,16 @@ impl Home {
     /// Returns the path of the module with this hash.
     pub fn module(&self, hash: crate::base::id::Hash) -> PathBuf {
         self.modules().join(format!("{hash}.wasm"))
+    }
+
+    /// Returns the path of the folder of modules that other devices have sent, `<sha256>.wasm`. gpmd bounds its size.
+    pub fn fetched(&self) -> PathBuf {
+        self.root.join("fetched")
+    }
+
+    /// Returns the path of such a module.
+    pub fn fetched_module(&self, hash: crate::base::id::Hash) -> PathBuf {
+        self.fetched().join(format!("{hash}.wasm"))
     }
 
     /// Returns the path of the folder of compiled code.

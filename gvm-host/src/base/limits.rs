@@ -96,6 +96,8 @@ pub const REMEMBERED_FILES: usize = 1024;
 /// The largest module file: it is validated and compiled in memory. The largest seen in use (a Python interpreter
 /// with its libraries) are about 50 MB.
 pub const MODULE_BYTES: u64 = 256 << 20;
+/// The most bytes of modules of other devices that a home keeps: some dozens of large modules.
+pub const FETCHED_BYTES: u64 = 1 << 30;
 /// A function that usually runs shorter than this is polled on the thread where its call arrived, because two switches
 /// to another thread cost 30–150 µs. Other calls on the same connection wait no longer than that.
 pub const INLINE_BELOW: Duration = Duration::from_micros(150);

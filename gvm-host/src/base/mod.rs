@@ -6,6 +6,7 @@
 pub mod bytes;
 pub mod code;
 pub mod contain;
+pub mod device;
 pub mod durable;
 pub mod error;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod inert;
 pub mod json;
 pub mod limits;
 pub mod near;
+pub mod node;
 pub mod once;
 pub mod process;
 pub mod quote;

@@ -26,6 +26,8 @@ use crate::base::value::{Type, Value};
 pub enum ModuleRef {
     /// A module of the home. Without a version, the index of the home chooses it.
     Stored { name: Name, version: Option<semver::Version> },
+    /// What the caller's device has under this name. The node that runs the call gets the bytes from there if it lacks them.
+    Pinned { name: Name, hash: Hash },
     /// The bytes of a module, sent with the call.
     Bytes(ModuleBytes),
     /// A module that the node which runs the call has loaded before, by the hash of its bytes.
@@ -40,11 +42,14 @@ impl ModuleRef {
         ModuleRef::Stored { name, version: None }
     }
 
-    /// Returns the name of a stored module.
+    /// Returns the name of a module that is stored where the call runs.
     pub fn name(&self) -> Option<&Name> {
         match self {
             ModuleRef::Stored { name, .. } => Some(name),
-            ModuleRef::Bytes(_) | ModuleRef::Loaded(_) | ModuleRef::Instance(_) => None,
+            ModuleRef::Pinned { .. }
+            | ModuleRef::Bytes(_)
+            | ModuleRef::Loaded(_)
+            | ModuleRef::Instance(_) => None,
         }
     }
 }
@@ -53,7 +58,9 @@ impl std::fmt::Display for ModuleRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ModuleRef::Stored { name, version: Some(version) } => write!(f, "{name}@{version}"),
-            ModuleRef::Stored { name, version: None } | ModuleRef::Instance(name) => write!(f, "{name}"),
+            ModuleRef::Stored { name, version: None }
+            | ModuleRef::Pinned { name, .. }
+            | ModuleRef::Instance(name) => write!(f, "{name}"),
             ModuleRef::Bytes(bytes) => write!(f, "a module of {} bytes", bytes.len()),
             ModuleRef::Loaded(hash) => write!(f, "the module {hash}"),
         }

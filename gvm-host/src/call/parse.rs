@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::base::device::NodeName;
 use crate::base::error::{Error, Result};
 use crate::base::id::Name;
 use crate::base::limits;
@@ -42,16 +43,16 @@ pub enum Statement {
     Exit,
     Help(Option<String>),
     Discover,
-    Connect(Name),
-    Disconnect(Name),
+    Connect(NodeName),
+    Disconnect(NodeName),
     /// Ends the session of a node here. It cannot connect again by itself.
-    Revoke(Name),
+    Revoke(NodeName),
     /// Shows what may be called on a node.
-    Rights(Name),
+    Rights(NodeName),
     List,
-    Run(Name, Expr),
+    Run(NodeName, Expr),
     /// Starts a live instance of a module, here or on a node.
-    Spawn(Option<Name>, Target),
+    Spawn(Option<NodeName>, Target),
     Instances,
     Drop(Name),
     /// Lists the modules of the home.
@@ -113,7 +114,7 @@ pub enum Arg {
     /// A value in WAVE.
     Wave(String),
     /// A call, here or on a node, whose result is the value.
-    Call(Option<Name>, Expr),
+    Call(Option<NodeName>, Expr),
 }
 
 /// Returns the arguments of a call as text; `None` if one of them is a call.
@@ -223,10 +224,10 @@ impl Cursor<'_> {
         match method {
             "discover" => self.no_arguments().map(|()| Statement::Discover),
             "list" => self.no_arguments().map(|()| Statement::List),
-            "connect" => self.one_name().map(Statement::Connect),
-            "disconnect" => self.one_name().map(Statement::Disconnect),
-            "revoke" => self.one_name().map(Statement::Revoke),
-            "rights" => self.one_name().map(Statement::Rights),
+            "connect" => self.one_node().map(Statement::Connect),
+            "disconnect" => self.one_node().map(Statement::Disconnect),
+            "revoke" => self.one_node().map(Statement::Revoke),
+            "rights" => self.one_node().map(Statement::Rights),
             "run" => self.run().map(|(node, expr)| Statement::Run(node, expr)),
             "spawn" => self.spawn(),
             "instances" => self.no_arguments().map(|()| Statement::Instances),
@@ -271,6 +272,13 @@ impl Cursor<'_> {
         self.expect(")")
     }
 
+    fn one_node(&mut self) -> Result<NodeName> {
+        self.expect("(")?;
+        let name = self.node_name()?;
+        self.close()?;
+        Ok(name)
+    }
+
     fn one_name(&mut self) -> Result<Name> {
         self.expect("(")?;
         let name = self.name()?;
@@ -286,9 +294,9 @@ impl Cursor<'_> {
     }
 
     /// Parses what follows `Node.run`.
-    fn run(&mut self) -> Result<(Name, Expr)> {
+    fn run(&mut self) -> Result<(NodeName, Expr)> {
         self.expect("(")?;
-        let node = self.name()?;
+        let node = self.node_name()?;
         self.expect(",")?;
         self.space();
         let quoted = self.rest().starts_with('"');
@@ -301,22 +309,37 @@ impl Cursor<'_> {
     fn spawn(&mut self) -> Result<Statement> {
         self.expect("(")?;
         self.space();
-        let first = self.module()?;
-        self.space();
-        let comma = self.eat(",");
-        self.space();
-        let (node, target) = if comma && !self.rest().starts_with(')') {
-            let ModuleRef::Stored { name, version: None } = first.module else {
-                return Err(self
-                    .error("the first of two arguments must be the name of a node")
-                    .with_help("write `Node.spawn(NODE, MODULE)`"));
-            };
-            (Some(name), self.module()?)
-        } else {
-            (None, first)
+        let start = self.at;
+        let node = self.node_name().ok().filter(|_| self.another());
+        let target = match node {
+            Some(_) => self.module()?,
+            None => {
+                self.at = start;
+                let first = self.module()?;
+                if self.another() {
+                    self.at = start;
+                    return Err(self
+                        .error("the first of two arguments must be the name of a node")
+                        .with_help("write `Node.spawn(NODE, MODULE)`"));
+                }
+                first
+            }
         };
         self.close()?;
         Ok(Statement::Spawn(node, target))
+    }
+
+    /// Returns whether another argument follows, and goes to it. A comma at the end of the list may stay.
+    fn another(&mut self) -> bool {
+        let start = self.at;
+        self.space();
+        let comma = self.eat(",");
+        self.space();
+        let follows = comma && !self.rest().starts_with(')');
+        if !follows {
+            self.at = start;
+        }
+        follows
     }
 
     /// Parses a module without a function.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::base::device::{NodeName, NodePattern};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 
@@ -86,10 +87,11 @@ fn alike(c: char) -> char {
     if c == '_' { '-' } else { c }
 }
 
-/// One `--allow-call`: `PATTERN` for every peer, `NAME=PATTERN` for one.
+/// One `--allow-call`: `PATTERN` for every peer, `NAME=PATTERN` for one, `NAME@DEVICE=PATTERN` or `*@DEVICE=PATTERN` for
+/// those of another device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    pub peer: Option<Name>,
+    pub peer: Option<NodePattern>,
     pub pattern: Pattern,
 }
 
@@ -110,20 +112,25 @@ pub struct Rights(Option<Arc<Bounds>>);
 
 #[derive(Debug)]
 struct Bounds {
-    me: Name,
-    peer: Name,
+    me: NodeName,
+    peer: NodeName,
     patterns: Vec<Pattern>,
 }
 
 impl Rights {
-    /// Returns what `me` allows `peer` to call by these rules; everything if there are none.
-    pub fn of(rules: &[Rule], peer: &Name, me: &Name) -> Rights {
+    /// Returns what `me`, a node of the device `own`, allows `peer` to call by these rules; everything if there are none.
+    pub fn of(rules: &[Rule], peer: &NodeName, me: &NodeName, own: Option<&Name>) -> Rights {
         if rules.is_empty() {
             return Rights::default();
         }
-        let mine = rules.iter().filter(|rule| rule.peer.as_ref().is_none_or(|named| named == peer));
+        let mine = rules.iter().filter(|rule| rule.peer.as_ref().is_none_or(|named| named.names(peer, own)));
         let patterns = mine.map(|rule| rule.pattern.clone()).collect();
         Rights(Some(Arc::new(Bounds { me: me.clone(), peer: peer.clone(), patterns })))
+    }
+
+    /// Returns whether everything may be called.
+    pub fn are_all(&self) -> bool {
+        self.0.as_ref().is_none_or(|bounds| bounds.patterns.iter().any(Pattern::everything))
     }
 
     /// Returns the patterns; `None` if everything may be called.
@@ -216,7 +223,7 @@ mod tests {
 
     fn rights(rules: &[&str]) -> Rights {
         let rules: Vec<Rule> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        Rights::of(&rules, &name("peer"), &name("me"))
+        Rights::of(&rules, &"peer".parse().unwrap(), &"me".parse().unwrap(), None)
     }
 
     fn may(rules: &[&str], module: &str, interface: Option<&str>, function: Option<&str>) -> bool {
@@ -284,7 +291,7 @@ mod tests {
 
     #[test]
     fn invalid_patterns_are_refused() {
-        for text in ["", "a b", "math.add(1)", "B=x", "=x", "a=", "a=b=c", "\"x\"", &"x".repeat(500)] {
+        for text in ["", "a b", "math.add(1)", "B=x", "*=x", "=x", "a=", "a=b=c", "\"x\"", &"x".repeat(500)] {
             assert_eq!(text.parse::<Rule>().unwrap_err().code(), Code::Syntax, "{text:?}");
         }
     }

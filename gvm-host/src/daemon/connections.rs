@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::server::State;
@@ -16,10 +17,9 @@ use super::stop::Step;
 use crate::base::error::Result;
 use crate::wire::gate::{Gate, Pass};
 use crate::wire::hello::{self, Hello};
-use crate::wire::rpc::{Connection, MessageLimits, Offered, Side, overloaded};
+use crate::wire::rpc::{Connection, Grip, MessageLimits, Offered, Side, overloaded};
 use crate::wire::schema::hello_capnp::hello as wire_hello;
-use crate::wire::transport::{Listener, Transport};
-use crate::wire::watch::Watcher;
+use crate::wire::transport::{Listener, OtherEnd, Transport};
 
 /// The most connections on one socket or port. Each node uses one: 10,000 nodes fit, and a thousand commands beside
 /// them. A connection takes some tens of KiB.
@@ -34,12 +34,29 @@ const GREETING: Duration = Duration::from_secs(10);
 /// How long a rejected connection may take to read the answer.
 const REJECTED: Duration = Duration::from_secs(1);
 
-/// Makes the first capability of a connection.
-pub type Offer = fn(&Rc<State>, Greeted) -> Offered;
+/// Makes the first capability of a connection, and decides how large its messages may be. The last argument is a secret that
+/// only the two ends of the connection know, if there is one.
+pub type Offer = fn(&Rc<State>, Greeted, &OtherEnd, Vec<u8>) -> (Offered, MessageLimits);
 
-/// Whether a connection has greeted, and its watcher. Clones share it; belongs to one thread.
+/// A listener whose connections are to be accepted.
+pub struct Accepting {
+    pub listener: Listener,
+    pub offer: Offer,
+    pub until: Until,
+}
+
+/// Until when a listener stays open. Connections stay when it closes.
 #[derive(Clone, Default)]
-pub struct Greeted(Rc<Cell<bool>>, Rc<RefCell<Option<Watcher>>>);
+pub struct Until {
+    /// Cancel it to close the listener.
+    pub close: CancellationToken,
+    /// Cancelled when the listener is closed.
+    pub closed: CancellationToken,
+}
+
+/// Whether a connection has greeted, and what ends it. Clones share it; belongs to one thread.
+#[derive(Clone, Default)]
+pub struct Greeted(Rc<Cell<bool>>, Rc<RefCell<Option<Grip>>>);
 
 impl Greeted {
     /// Checks a greeting and returns gpmd's own. From then on the connection may stay open.
@@ -52,23 +69,35 @@ impl Greeted {
         Ok(state.hello())
     }
 
+    /// Lets the connection stay open.
+    pub fn keep(&self) {
+        self.0.set(true);
+    }
+
+    /// Returns what ends and observes the connection.
+    pub fn grip(&self) -> Option<Grip> {
+        self.1.borrow().clone()
+    }
+
     /// Pings the other side until the guard is dropped. Closes the connection if it does not answer.
     pub fn watch<F: Future + 'static>(
         &self,
         ping: impl Fn() -> F + 'static,
     ) -> Option<AbortOnDropHandle<()>> {
-        self.1.borrow().as_ref().map(|watcher| watcher.watch(ping))
+        self.1.borrow().as_ref().map(|grip| grip.watcher().watch(ping))
     }
 }
 
-/// Accepts connections until gpmd is asked to stop. Returns when the last one is closed.
-pub async fn accept(listener: Listener, state: Rc<State>, offer: Offer) {
+/// Accepts connections until the listener is to close or gpmd is asked to stop. Returns when the last one is closed.
+pub async fn accept(accepting: Accepting, state: Rc<State>) {
+    let Accepting { listener, offer, until } = accepting;
     let places = Gate::new(MOST_CONNECTIONS);
     let rejected = Gate::new(MOST_REJECTED);
     let mut connections = JoinSet::new();
     loop {
         let transport = tokio::select! {
             () = state.stop.reach(Step::Asked) => break,
+            () = until.close.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             transport = listener.accept() => transport,
         };
@@ -90,15 +119,18 @@ pub async fn accept(listener: Listener, state: Rc<State>, offer: Offer) {
         }
     }
     drop(listener);
+    until.closed.cancel();
     while connections.join_next().await.is_some() {}
 }
 
 /// Serves one connection until it ends or gpmd stops.
 async fn serve(transport: Transport, state: Rc<State>, offer: Offer, _place: Pass) {
     let greeted = Greeted::default();
-    let offered = offer(&state, greeted.clone());
-    let connection = Connection::start(transport, Side::Accepted, MessageLimits::CONTROL, Some(offered));
-    greeted.1.replace(Some(connection.watcher()));
+    // Only a connection that can join needs the secret; it is refused there if there is none.
+    let binding = transport.binding().unwrap_or_default();
+    let (offered, limits) = offer(&state, greeted.clone(), &transport.peer, binding);
+    let connection = Connection::start(transport, Side::Accepted, limits, Some(offered));
+    greeted.1.replace(Some(connection.grip()));
     let closed = connection.closed();
     tokio::pin!(closed);
     let late = async {

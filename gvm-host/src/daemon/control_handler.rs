@@ -4,19 +4,24 @@
 //! subscribers before they are acknowledged. Must not know: how connections are accepted and closed.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use semver::Version;
 
 use super::connections::Greeted;
+use super::network::commands::{self, Joined};
+use super::network::remote;
 use super::server::State;
 use super::stop::Step;
 use super::upload_handler::Upload;
-use crate::base::error::Result;
+use crate::base::device::DeviceId;
+use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Name, parse_version};
 use crate::base::limits;
 use crate::modules::store::too_large;
+use crate::trust::roster::Role;
 use crate::wire::rpc::{Offered, contained};
-use crate::wire::schema::gpmd_capnp::{control, control_door};
+use crate::wire::schema::gpmd_capnp::{control, control_door, done};
 use crate::wire::{error, hello};
 
 /// Makes the first capability of the socket and port for commands.
@@ -43,8 +48,8 @@ impl control_door::Server for Greeter {
                 Ok(hello) => {
                     let mut ok = answer.init_ok();
                     hello::write(&hello, ok.reborrow().init_hello());
-                    let (state, greeted) = (self.state.clone(), self.greeted.clone());
-                    ok.set_control(capnp_rpc::new_client(Control { state, greeted }));
+                    let (state, asker) = (self.state.clone(), Asker::Own(self.greeted.clone()));
+                    ok.set_control(capnp_rpc::new_client(Control { state, asker }));
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -54,9 +59,43 @@ impl control_door::Server for Greeter {
     }
 }
 
+/// Makes the commands for another device of the network.
+pub fn for_device(state: &Rc<State>, device: DeviceId) -> control::Client {
+    capnp_rpc::new_client(Control { state: state.clone(), asker: Asker::Device(device) })
+}
+
 struct Control {
     state: Rc<State>,
-    greeted: Greeted,
+    asker: Asker,
+}
+
+/// Who gives commands.
+enum Asker {
+    /// A process of this device, over this connection.
+    Own(Greeted),
+    Device(DeviceId),
+}
+
+impl Control {
+    /// Checks that the commands still belong to somebody who may give them.
+    fn check(&self) -> Result<()> {
+        let Asker::Device(device) = &self.asker else { return Ok(()) };
+        match self.state.network.are_members(device) {
+            true => Ok(()),
+            false => Err(Error::new(Code::NotPermitted, "only members of the network may do this")),
+        }
+    }
+
+    /// Checks that a command comes from this device.
+    fn check_own(&self) -> Result<()> {
+        match self.asker {
+            Asker::Own(_) => Ok(()),
+            Asker::Device(_) => {
+                Err(Error::new(Code::NotPermitted, "this command can be given only on the device itself")
+                    .with_help("run it there, without `--on`"))
+            }
+        }
+    }
 }
 
 impl control::Server for Control {
@@ -66,6 +105,7 @@ impl control::Server for Control {
         mut results: control::StatusResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
+            self.check().map_err(|refused| capnp::Error::failed(refused.to_string()))?;
             let mut status = results.get().init_status();
             let record = &self.state.record;
             status.set_pid(record.pid);
@@ -94,6 +134,7 @@ impl control::Server for Control {
         _: control::ShutDownResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
+            self.check().map_err(|refused| capnp::Error::failed(refused.to_string()))?;
             let reason = error::reason(params.get()?.get_reason())?;
             self.state.stop.ask(reason);
             self.state.stop.reach(Step::Ready).await;
@@ -111,12 +152,16 @@ impl control::Server for Control {
             let params = params.get()?;
             let (name, version) = (params.get_name()?.to_string()?, params.get_version()?.to_string()?);
             let mut answer = results.get();
-            match begin(&self.state, &name, &version, params.get_size()) {
+            let begun = self.check();
+            match begun.and_then(|()| begin(&self.state, &name, &version, params.get_size())) {
                 Ok(mut upload) => {
-                    if params.has_alive() {
+                    // A sender on this device that has stopped must not keep its place. If one on another device stops,
+                    // its connection to its own gpmd ends, and the upload with it.
+                    if let Asker::Own(greeted) = &self.asker
+                        && params.has_alive()
+                    {
                         let alive = params.get_alive()?;
-                        // A sender that has stopped must not keep its place.
-                        upload.watched = self.greeted.watch(move || alive.ping_request().send().promise);
+                        upload.watched = greeted.watch(move || alive.ping_request().send().promise);
                     }
                     answer.set_upload(capnp_rpc::new_client(upload));
                 }
@@ -135,7 +180,7 @@ impl control::Server for Control {
         contained(async move {
             let params = params.get()?;
             let name = params.get_name()?.to_string()?;
-            let version = version(params.has_version(), params.get_version()?);
+            let version = self.check().and(version(params.has_version(), params.get_version()?));
             let removed = match version {
                 Ok(version) => self.state.change(move |store| store.remove(&name, version.as_ref())).await,
                 Err(refused) => Err(refused),
@@ -163,7 +208,7 @@ impl control::Server for Control {
         contained(async move {
             let params = params.get()?;
             let name = params.get_name()?.to_string()?;
-            let version = version(params.has_version(), params.get_version()?);
+            let version = self.check().and(version(params.has_version(), params.get_version()?));
             let pinned = match version {
                 Ok(version) => self.state.change(move |store| store.pin(&name, version.as_ref())).await,
                 Err(refused) => Err(refused),
@@ -176,6 +221,211 @@ impl control::Server for Control {
             Ok(())
         })
         .await
+    }
+
+    async fn invite(
+        self: Rc<Self>,
+        params: control::InviteParams,
+        mut results: control::InviteResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let params = params.get()?;
+            let role = if params.get_guest() { Role::Guest } else { Role::Member };
+            let name = name(params.has_name(), params.get_name()?);
+            let invited = async {
+                self.check_own()?;
+                let expires = Duration::from_millis(params.get_expires());
+                commands::invite(&self.state, expires, role, name?).await
+            };
+            match invited.await {
+                Ok((line, invitation)) => {
+                    let mut ok = results.get().init_ok();
+                    ok.set_line(line.to_string());
+                    ok.set_listens(self.state.network.listens());
+                    commands::write_invitation(&invitation, ok.init_invitation());
+                }
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn invitations(
+        self: Rc<Self>,
+        _: control::InvitationsParams,
+        mut results: control::InvitationsResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            self.check_own().map_err(|refused| capnp::Error::failed(refused.to_string()))?;
+            let open = commands::invitations(&self.state);
+            let mut list = results.get().init_invitations(open.len() as u32);
+            for (place, invitation) in open.iter().enumerate() {
+                commands::write_invitation(invitation, list.reborrow().get(place as u32));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn revoke(
+        self: Rc<Self>,
+        params: control::RevokeParams,
+        mut results: control::RevokeResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let begin = params.get()?.get_invitation()?.to_string()?;
+            let revoked = match self.check_own() {
+                Ok(()) => commands::revoke(&self.state, &begin).await,
+                Err(refused) => Err(refused),
+            };
+            done(revoked, results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn join(
+        self: Rc<Self>,
+        params: control::JoinParams,
+        mut results: control::JoinResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let line = params.get()?.get_line()?.to_string()?;
+            let joined = match self.check_own() {
+                Ok(()) => commands::join(&self.state, &line).await,
+                Err(refused) => Err(refused),
+            };
+            match joined {
+                Ok(Joined { inviter, own, devices }) => {
+                    let mut ok = results.get().init_ok();
+                    ok.set_inviter(inviter.as_str());
+                    ok.set_name(own.as_str());
+                    ok.set_devices(devices as u32);
+                }
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn devices(
+        self: Rc<Self>,
+        _: control::DevicesParams,
+        mut results: control::DevicesResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            self.check_own().map_err(|refused| capnp::Error::failed(refused.to_string()))?;
+            commands::write_network(&self.state, results.get().init_network());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_device(
+        self: Rc<Self>,
+        params: control::RemoveDeviceParams,
+        mut results: control::RemoveDeviceResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let device = params.get()?.get_device()?.to_string()?;
+            let removed = match self.check_own() {
+                Ok(()) => commands::remove(&self.state, &device).await,
+                Err(refused) => Err(refused),
+            };
+            done(removed.map(|name| name.to_string()), results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn leave(
+        self: Rc<Self>,
+        _: control::LeaveParams,
+        mut results: control::LeaveResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let left = match self.check_own() {
+                Ok(()) => commands::leave(&self.state).await,
+                Err(refused) => Err(refused),
+            };
+            match left {
+                Ok(told) => {
+                    let mut list = results.get().init_told(told.len() as u32);
+                    for (place, name) in told.iter().enumerate() {
+                        list.set(place as u32, name.as_str());
+                    }
+                }
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn on(
+        self: Rc<Self>,
+        params: control::OnParams,
+        mut results: control::OnResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let device = params.get()?.get_device()?.to_string()?;
+            let control = match self.check_own() {
+                Ok(()) => commands::on(&self.state, &device).await,
+                Err(refused) => Err(refused),
+            };
+            match control {
+                Ok(control) => results.get().set_control(control),
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn index(
+        self: Rc<Self>,
+        _: control::IndexParams,
+        mut results: control::IndexResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let text = self.check().and_then(|()| self.state.store.index().to_json());
+            remote::write_index(text, results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn module(
+        self: Rc<Self>,
+        params: control::ModuleParams,
+        mut results: control::ModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let sha256 = params.get()?.get_sha256()?.to_vec();
+            match self.check() {
+                Ok(()) => remote::write_module(&self.state.home, &sha256, results.get()).await,
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Answers with a name or an error.
+fn done(result: Result<String>, mut to: done::Builder<'_>) {
+    match result {
+        Ok(name) => to.set_name(&name),
+        Err(refused) => error::write(&refused, to.init_error()),
+    }
+}
+
+fn name(given: bool, text: capnp::text::Reader<'_>) -> Result<Option<Name>> {
+    match given {
+        true => String::from_utf8_lossy(text.as_bytes()).parse().map(Some),
+        false => Ok(None),
     }
 }
 

@@ -4,12 +4,14 @@
 //! addresses of nodes; durable modules. Must not know: calls and their values, which never pass through gpmd.
 //!
 //! - `registry`: pure data. `server`: the daemon's thread. `connections`: accepted connections.
-//!   `registry_handler`, `control_handler`, `upload_handler`: the requests. `stop`: the shutdown. `ahead`:
+//!   `registry_handler`, `control_handler`, `upload_handler`: the requests. `network`: the other devices. `stop`: the shutdown. `ahead`:
 //!   compilation of stored modules.
 
 pub mod ahead;
 mod connections;
 mod control_handler;
+mod network;
+mod offers;
 mod registry;
 mod registry_handler;
 pub mod server;

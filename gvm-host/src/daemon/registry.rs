@@ -1,14 +1,14 @@
 //! The running nodes of a home, by name.
 //!
-//! In: registrations, lookups, the time and random numbers. Out: the registered nodes, or errors. Must not
+//! In: registrations, names, the time and random numbers. Out: the registered nodes, or errors. Must not
 //! know: connections, capabilities, clocks. The holder of a registration's token ends it. Every request but the list takes
 //! the same time however many nodes there are.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Applicant, Life, Name, NodeInfo, Secret};
-use crate::base::near;
+use crate::base::id::Name;
+use crate::base::node::{Applicant, Life, NodeInfo, Secret};
 
 /// The digits of a default name, and how many random names are tried before a digit is added.
 const DIGITS: std::ops::RangeInclusive<u32> = 4..=18;
@@ -28,6 +28,8 @@ struct Held {
     token: Token,
     node: NodeInfo,
     secret: Option<Secret>,
+    /// The names in the node's accept policy.
+    accepts: Vec<String>,
 }
 
 /// A registration that was made.
@@ -71,7 +73,7 @@ impl Registry {
         let before = before.map(|held| (held.token, held.node.name.clone()));
         let name = match (applicant.name, &before) {
             (Some(name), _) => name,
-            (None, Some((_, name))) => name.clone(),
+            (None, Some((_, name))) => name.bare().parse()?,
             (None, None) => self.default_name(chance)?,
         };
         if let Some(Held { node: other, .. }) = self.nodes.get(&name)
@@ -88,7 +90,8 @@ impl Registry {
         self.last += 1;
         let token = Token(self.last);
         let node = NodeInfo {
-            name: name.clone(),
+            name: name.clone().into(),
+            device: None,
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
             address: applicant.addresses.first().cloned().unwrap_or_default(),
@@ -97,7 +100,7 @@ impl Registry {
         };
         self.lives.insert(applicant.life, name.clone());
         self.tokens.insert(token, name.clone());
-        self.nodes.insert(name, Held { token, node: node.clone(), secret });
+        self.nodes.insert(name, Held { token, node: node.clone(), secret, accepts: applicant.accepts });
         Ok(Registered { token, node, replaced })
     }
 
@@ -119,21 +122,14 @@ impl Registry {
         self.nodes.values().map(|held| &held.node)
     }
 
+    /// Returns every running node with its name and the names in its accept policy, sorted by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&Name, &NodeInfo, &[String])> {
+        self.nodes.iter().map(|(name, held)| (name, &held.node, held.accepts.as_slice()))
+    }
+
     /// Returns the running node with this name.
-    ///
-    /// # Errors
-    /// `NODE_NOT_FOUND`, with the nearest names.
-    pub fn look_up(&self, name: &str) -> Result<&NodeInfo> {
-        let found = name.parse().ok().and_then(|name: Name| self.nodes.get(&name));
-        if let Some(held) = found {
-            return Ok(&held.node);
-        }
-        let near = near::suggestion(name, self.nodes.keys().map(Name::as_str));
-        let error = Error::new(Code::NodeNotFound, format!("no running node is named `{name}`{near}"));
-        Err(match near.is_empty() {
-            true => error.with_help("list the running nodes with `Node.discover()`"),
-            false => error,
-        })
+    pub fn named(&self, name: &Name) -> Option<&NodeInfo> {
+        self.nodes.get(name).map(|held| &held.node)
     }
 
     fn default_name(&self, chance: &mut dyn FnMut() -> u64) -> Result<Name> {
@@ -156,13 +152,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::base::id::Life;
+    use crate::base::node::Life;
 
     fn applicant(name: &str, id: u128, incarnation: u64) -> Applicant {
         Applicant {
             name: (!name.is_empty()).then(|| name.parse().unwrap()),
             life: Life { id: Uuid::from_u128(id), incarnation },
             addresses: vec!["unix:/x".into()],
+            accepts: Vec::new(),
         }
     }
 
@@ -248,16 +245,5 @@ mod tests {
         assert_eq!(name(&mut registry, 1), "node-5488");
         assert_eq!(name(&mut registry, 2), "node-05488");
         assert_eq!(name(&mut registry, 3), "node-005488");
-    }
-
-    #[test]
-    fn looking_up_suggests() {
-        let mut registry = Registry::default();
-        register(&mut registry, "node-5488", 1, 1).unwrap();
-        assert_eq!(registry.look_up("node-5488").unwrap().id, Uuid::from_u128(1));
-        let error = registry.look_up("node-5489").unwrap_err();
-        assert_eq!(error.code(), Code::NodeNotFound);
-        assert!(error.message().contains("`node-5488`"), "{error}");
-        assert_eq!(registry.look_up("Not A Name").unwrap_err().code(), Code::NodeNotFound);
     }
 }

@@ -15,10 +15,13 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connections::Greeted;
+use super::network::{fetch, names};
 use super::registry::{Registered, Token};
 use super::server::{State, now_ms};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{NodeInfo, Secret};
+use crate::base::id::{Hash, MAX_NAME, Name, parse_version};
+use crate::base::node::{Applicant, NodeInfo, Secret};
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
 use crate::wire::rpc::{Offered, contained};
@@ -30,6 +33,10 @@ use crate::wire::{error, hello};
 /// How long the acknowledgement of a change waits for a subscriber. A node answers within milliseconds; a
 /// stopped node must not delay an upload.
 const SUBSCRIBER: Duration = Duration::from_secs(1);
+
+/// The most names of an accept policy that are kept, and the characters of the longest one: two names and a character.
+const MOST_ACCEPTS: usize = 256;
+const MAX_PATTERN: usize = 2 * MAX_NAME + 1;
 
 /// Makes the first capability of the socket and port for nodes.
 pub fn offer(state: &Rc<State>, greeted: Greeted) -> Offered {
@@ -82,7 +89,9 @@ impl registry::Server for Registry {
             let asked = params.get()?;
             let applicant = hello::read_applicant(asked.get_node()?);
             let secret = Secret::read(asked.get_secret()?);
+            let accepts = accepts(asked.get_accepts()?)?;
             let registered = applicant.and_then(|applicant| {
+                let applicant = Applicant { accepts, ..applicant };
                 let mut chance = || uuid::Uuid::new_v4().as_u64_pair().1;
                 self.state.registry.borrow_mut().register(applicant, secret, now_ms(), &mut chance)
             });
@@ -90,6 +99,7 @@ impl registry::Server for Registry {
                 Ok(Registered { token, node, replaced }) => {
                     self.state.endings.begin(token);
                     replaced.into_iter().for_each(|token| self.state.endings.end(token));
+                    self.state.network.changed();
                     tracing::info!(name = %node.name, id = %node.id, "a node registered");
                     let mut ok = answer.init_ok();
                     hello::write_node(&node, ok.reborrow().init_node());
@@ -111,12 +121,7 @@ impl registry::Server for Registry {
         mut results: registry::DiscoverResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let registry = self.state.registry.borrow();
-            let nodes = registry.discover();
-            let mut list = results.get().init_nodes(nodes.len() as u32);
-            for (index, node) in nodes.enumerate() {
-                hello::write_node(node, list.reborrow().get(index as u32));
-            }
+            names::discover(&self.state, results.get());
             Ok(())
         })
         .await
@@ -129,11 +134,7 @@ impl registry::Server for Registry {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let name = params.get()?.get_name()?.to_string()?;
-            let mut answer = results.get();
-            match self.state.registry.borrow().look_up(&name) {
-                Ok(node) => hello::write_node(node, answer.init_node()),
-                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
-            }
+            names::look_up(&self.state, &name, results.get());
             Ok(())
         })
         .await
@@ -158,6 +159,69 @@ impl registry::Server for Registry {
         .await
     }
 
+    async fn find_module(
+        self: Rc<Self>,
+        params: registry::FindModuleParams,
+        mut results: registry::FindModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let asked = params.get()?;
+            let name = asked.get_name()?.to_str()?.parse::<Name>();
+            let version = match asked.has_version() {
+                true => parse_version(asked.get_version()?.to_str()?).map(Some),
+                false => Ok(None),
+            };
+            let found = name.and_then(|name| Ok(fetch::find(&self.state, &name, version?.as_ref())));
+            let mut answer = results.get();
+            match found {
+                Ok(hash) => answer.set_sha256(hash.as_ref().map_or(&[], |hash| &hash.0)),
+                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn other_modules(
+        self: Rc<Self>,
+        _: registry::OtherModulesParams,
+        mut results: registry::OtherModulesResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            fetch::list(&self.state, results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fetch_module(
+        self: Rc<Self>,
+        params: registry::FetchModuleParams,
+        mut results: registry::FetchModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let asked = params.get()?;
+            let fetched = match (asked.get_sha256()?.try_into(), asked.get_device()?) {
+                (Ok(hash), []) => fetch::fetch(&self.state, Hash(hash), None).await,
+                (Ok(hash), device) => match device.try_into() {
+                    Ok(device) => {
+                        let from = Some(DeviceId(Hash(device)));
+                        fetch::fetch(&self.state, Hash(hash), from).await
+                    }
+                    Err(_) => Err(Error::new(Code::BadArguments, "the id of a device has 32 bytes")),
+                },
+                (Err(_), _) => Err(Error::new(Code::BadArguments, "a SHA-256 has 32 bytes")),
+            };
+            let mut answer = results.get();
+            match fetched {
+                Ok(()) => answer.set_ok(()),
+                Err(refused) => error::write(&refused, answer.reborrow().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn ping(
         self: Rc<Self>,
         _: registry::PingParams,
@@ -165,6 +229,12 @@ impl registry::Server for Registry {
     ) -> Result<(), capnp::Error> {
         Ok(())
     }
+}
+
+/// Reads the names in a node's accept policy.
+fn accepts(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
+    let names = from.iter().take(MOST_ACCEPTS);
+    names.map(|name| Ok(name?.to_str()?.chars().take(MAX_PATTERN).collect())).collect()
 }
 
 struct Registration {
@@ -186,9 +256,9 @@ impl Registration {
         let node = self.node()?;
         let key = PublicKey::read(key)
             .ok_or_else(|| Error::new(Code::BadArguments, "the key of a node has 32 bytes"))?;
-        let device = &self.state.key;
+        let device = self.state.network.key();
         let identity =
-            NodeIdentity { device: device.public().id(), name: node.name.clone(), life: node.life() };
+            NodeIdentity { device: device.public().id(), name: node.name.bare().parse()?, life: node.life() };
         certify(device.secret(), &key, &identity, SystemTime::now())
     }
 }
@@ -205,7 +275,7 @@ impl registration::Server for Registration {
                 Ok(certificate) => {
                     let mut ok = answer.init_ok();
                     ok.set_certificate(&certificate);
-                    ok.set_device(self.state.key.public().bytes());
+                    ok.set_device(self.state.network.key().public().bytes());
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -235,6 +305,7 @@ impl Drop for Registration {
         let gone = self.state.registry.borrow_mut().remove(self.token);
         self.state.endings.end(self.token);
         if let Some(node) = gone {
+            self.state.network.changed();
             tracing::info!(name = %node.name, id = %node.id, "a registration ended");
         }
     }
@@ -303,6 +374,18 @@ impl Subscribers {
     pub async fn announce(&self, revision: u64) {
         let sending = self.snapshot().into_iter().map(|(number, client)| async move {
             if notify(&client, revision).await.is_err() {
+                self.remove(number);
+            }
+        });
+        join_all(sending).await;
+    }
+
+    /// Tells all subscribers that the devices of the network have changed, and waits until they have read the roster or
+    /// their time is up. A node of an earlier version does not know this message.
+    pub async fn devices_changed(&self) {
+        let sending = self.snapshot().into_iter().map(|(number, client)| async move {
+            let answer = timeout(SUBSCRIBER, client.devices_request().send().promise).await;
+            if matches!(&answer, Ok(Err(error)) if error.kind == capnp::ErrorKind::Disconnected) {
                 self.remove(number);
             }
         });

@@ -15,20 +15,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
-use super::connections::accept;
+use super::connections::{Accepting, Until, accept};
+use super::network::fetch::Fetched;
+use super::network::listening::{self, Listening};
+use super::network::{Network, links, nearby};
+use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
 use super::stop::{Step, Stop};
-use super::{control_handler, registry_handler};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::{Home, HomeId};
-use crate::base::id::Hash;
+use crate::base::id::{Hash, Name};
 use crate::gpmd::record::{Lock, Record};
 use crate::modules::store::Store;
-use crate::trust::device::DeviceKey;
 use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
-use crate::wire::tls::Tls;
 use crate::wire::transport::Listener;
 
 /// The default port for nodes.
@@ -40,24 +41,42 @@ pub const COMMAND_PORT: u16 = 1111;
 /// The most uploads at the same time: they share one disk, and each has a temporary file.
 const MOST_UPLOADS: usize = 16;
 
+/// Listeners that wait to be served.
+const LISTENERS: usize = 16;
+
 /// The configuration of gpmd.
 pub struct Config {
     pub home: Home,
     pub ports: Ports,
+    /// The addresses on which to listen for nodes and other devices. None: the loopback interface, or all interfaces while
+    /// other devices may come.
+    pub listen: Vec<IpAddr>,
+    /// The name of the device in its network. `None` keeps the name that it has; at first, that of the host.
+    pub device: Option<Name>,
+    /// Whether to look for the devices of the network by multicast DNS, and to be found so.
+    pub nearby: bool,
     /// Called with the hash of every stored module, on a thread that may block.
     pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
 }
 
 impl Config {
-    /// Returns the configuration for this home: free ports, nothing to do for stored modules.
+    /// Returns the configuration for this home: free ports, no multicast DNS, nothing to do for stored modules.
     pub fn new(home: Home) -> Config {
-        Config { home, ports: Ports::default(), on_stored: None }
+        Config {
+            home,
+            ports: Ports::default(),
+            listen: Vec::new(),
+            device: None,
+            nearby: false,
+            on_stored: None,
+        }
     }
 }
 
 /// The ports on which gpmd listens, in addition to its sockets. Port 0 selects a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
+    /// Where the port for commands is.
     pub listen: IpAddr,
     /// For nodes.
     pub nodes: u16,
@@ -169,10 +188,11 @@ fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
 pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
+    /// Modules of other devices.
+    pub fetched: Fetched,
     pub registry: RefCell<Registry>,
     pub endings: Endings,
-    /// Certifies the nodes.
-    pub key: DeviceKey,
+    pub network: Network,
     pub subscribers: Subscribers,
     pub uploads: Gate,
     /// Held while an upload is checked.
@@ -208,6 +228,7 @@ impl State {
         let revision = self.store.index().revision;
         if revision != before {
             self.subscribers.announce(revision).await;
+            self.network.changed();
         }
         Ok(result)
     }
@@ -232,31 +253,58 @@ fn serve(
         .map_err(|error| Error::io("cannot start gpmd's runtime", error))?;
     let home = config.home.clone();
     let result = runtime.block_on(async {
-        let tls = Tls::open(&config.home)?;
+        let (accept_more, mut more) = mpsc::channel(LISTENERS);
+        let listening = Listening::new(config.listen.clone(), config.ports.nodes);
+        let (device, is_nearby) = (config.device.clone(), config.nearby);
+        let network = Network::open(&config.home, device, listening, accept_more, now_ms())?;
+        let node_ports = listening::start(&network).map_err(|error| taken(error, config.ports.nodes))?;
         let ports = config.ports;
-        let listeners = Listeners {
-            node_port: bind_port(ports, ports.nodes, &tls)?,
-            command_port: bind_port(ports, ports.commands, &tls)?,
-            node_socket: Listener::bind(&config.home.gpmd_socket())?,
-            command_socket: Listener::bind(&config.home.command_socket())?,
+        let command_port = SocketAddr::new(ports.listen, ports.commands);
+        let command_port = Listener::bind_tcp(command_port, network.tls_for_commands()?);
+        let command_port = command_port.map_err(|error| taken(error, ports.commands))?;
+        let node_socket = Listener::bind(&config.home.gpmd_socket())?;
+        let command_socket = Listener::bind(&config.home.command_socket())?;
+        let bound = Bound {
+            address: network.own_address().to_string(),
+            command_address: command_port.address().to_string(),
+            socket: node_socket.address().to_string(),
+            command_socket: command_socket.address().to_string(),
         };
-        let state = Rc::new(open(config, &listeners)?);
+        let state = Rc::new(open(config, network, bound)?);
         let (address, commands) = (&state.record.address, &state.record.command_address);
         tracing::info!(home = %state.home.path().display(), address, commands, "gpmd is running");
+        let until = Until::default();
+        let own = [
+            Accepting { listener: node_socket, offer: offers::nodes, until: until.clone() },
+            Accepting { listener: command_socket, offer: offers::commands, until: until.clone() },
+            Accepting { listener: command_port, offer: offers::commands, until },
+        ];
         let mut accepting = JoinSet::new();
-        for listener in [listeners.node_socket, listeners.node_port] {
-            accepting.spawn_local(accept(listener, state.clone(), registry_handler::offer));
+        for listener in own.into_iter().chain(node_ports) {
+            accepting.spawn_local(accept(listener, state.clone()));
         }
-        for listener in [listeners.command_socket, listeners.command_port] {
-            accepting.spawn_local(accept(listener, state.clone(), control_handler::offer));
-        }
+        links::settle(&state).await;
+        let following = tokio::task::spawn_local(listening::follow(state.clone()));
+        let looking = is_nearby.then(|| tokio::task::spawn_local(nearby::follow(state.clone())));
         let _ = ready.send(state.record.clone());
-        tokio::select! {
-            reason = asked.recv() => state.stop.ask(reason.unwrap_or_else(|| "shut down".into())),
-            () = state.stop.reach(Step::Asked) => {}
+        loop {
+            tokio::select! {
+                reason = asked.recv() => {
+                    state.stop.ask(reason.unwrap_or_else(|| "shut down".into()));
+                    break;
+                }
+                () = state.stop.reach(Step::Asked) => break,
+                Some(listener) = more.recv() => {
+                    accepting.spawn_local(accept(listener, state.clone()));
+                }
+            }
         }
         state.stop.carry_out(&state.subscribers).await;
         while accepting.join_next().await.is_some() {}
+        let _ = following.await;
+        if let Some(looking) = looking {
+            let _ = looking.await;
+        }
         tracing::info!("gpmd has ended");
         Ok(())
     });
@@ -269,16 +317,17 @@ fn serve(
     result
 }
 
-/// The ports and sockets on which gpmd listens.
-struct Listeners {
-    node_port: Listener,
-    command_port: Listener,
-    node_socket: Listener,
-    command_socket: Listener,
+/// The addresses on which gpmd listens.
+struct Bound {
+    address: String,
+    command_address: String,
+    socket: String,
+    command_socket: String,
 }
 
-fn bind_port(ports: Ports, port: u16, tls: &Tls) -> Result<Listener> {
-    Listener::bind_tcp(SocketAddr::new(ports.listen, port), tls.clone()).map_err(|error| match error.code() {
+/// Explains that a port is in use.
+fn taken(error: Error, port: u16) -> Error {
+    match error.code() {
         Code::PortInUse => Error::new(
             Code::PortInUse,
             format!("port {port} is already in use, by the gpmd of another home or another program"),
@@ -288,27 +337,28 @@ fn bind_port(ports: Ports, port: u16, tls: &Tls) -> Result<Listener> {
              `gpmd start --port 0 --command-port 0`",
         ),
         _ => error,
-    })
+    }
 }
 
-fn open(config: Config, listeners: &Listeners) -> Result<State> {
+fn open(config: Config, network: Network, bound: Bound) -> Result<State> {
     let store = Arc::new(Store::open(&config.home)?);
     remove_stale_sockets(&config.home.nodes());
     let record = Record {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").into(),
-        address: listeners.node_port.address().to_string(),
-        command_address: listeners.command_port.address().to_string(),
-        socket: listeners.node_socket.address().to_string(),
-        command_socket: listeners.command_socket.address().to_string(),
+        address: bound.address,
+        command_address: bound.command_address,
+        socket: bound.socket,
+        command_socket: bound.command_socket,
         since_ms: now_ms(),
     };
     record.write(&config.home)?;
     Ok(State {
+        fetched: Fetched::read(&config.home),
         store,
         registry: RefCell::default(),
         endings: Endings::default(),
-        key: DeviceKey::open(&config.home)?,
+        network,
         subscribers: Subscribers::default(),
         uploads: Gate::new(MOST_UPLOADS),
         checking: tokio::sync::Mutex::default(),

@@ -70,6 +70,11 @@ impl Stop {
         }
     }
 
+    /// Returns whether gpmd was asked to stop.
+    pub fn is_asked(&self) -> bool {
+        *self.step.borrow() >= Step::Asked
+    }
+
     /// Lets an upload begin. A stop waits for its bytes for a while.
     ///
     /// # Errors

@@ -16,8 +16,9 @@ use super::record::{Record, is_running};
 use super::route::{Route, not_running};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
-use crate::base::id::{Name, NodeInfo, parse_version};
+use crate::base::id::{Name, parse_version};
 use crate::base::inert;
+use crate::base::node::NodeInfo;
 use crate::base::process;
 use crate::modules::index::Entry;
 use crate::wire;
@@ -42,10 +43,12 @@ const STOP: Duration = Duration::from_secs(40);
 /// A connection to gpmd for commands. Belongs to one thread.
 pub struct Control {
     // The order of the fields is the order of the drops: capabilities, then the connection, then the runtime.
-    control: control::Client,
+    pub(super) control: control::Client,
     _connection: Connection,
-    runtime: LocalRuntime,
+    pub(super) runtime: LocalRuntime,
     home: Home,
+    /// Whether the commands are for the gpmd of this home.
+    pub(super) is_own: bool,
 }
 
 /// Answers gpmd's pings during an upload.
@@ -116,7 +119,7 @@ impl Control {
             let control = greet(home, route, connection.first()).await?;
             Ok::<_, Error>((connection, control))
         })?;
-        Ok(Control { control, _connection: connection, runtime, home: home.clone() })
+        Ok(Control { control, _connection: connection, runtime, home: home.clone(), is_own: true })
     }
 
     /// Returns the state of gpmd and its nodes.
@@ -233,6 +236,9 @@ impl Control {
             Err(error) if error.code() == Code::GpmdNotRunning => {}
             other => drop(other?),
         }
+        if !self.is_own {
+            return Ok(());
+        }
         let home = self.home.clone();
         drop(self);
         wait_until_gone(&home, record)
@@ -292,7 +298,7 @@ fn read_status(from: status::Reader<'_>) -> Result<Status> {
 }
 
 /// Waits for gpmd's answer, at most this long.
-async fn answered<T>(
+pub(super) async fn answered<T>(
     within: Duration,
     promise: impl Future<Output = std::result::Result<T, capnp::Error>>,
 ) -> Result<T> {
@@ -303,7 +309,7 @@ async fn answered<T>(
     }
 }
 
-fn failed(error: capnp::Error) -> Error {
+pub(super) fn failed(error: capnp::Error) -> Error {
     match error.kind {
         capnp::ErrorKind::Disconnected => not_running().with_source(error),
         _ => wire::error::from_capnp(error, "gpmd", Code::GpmdNotRunning),

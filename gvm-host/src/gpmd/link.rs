@@ -11,25 +11,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use semver::Version;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::entry;
 use super::route::{Route, not_running};
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
-use crate::base::id::{Applicant, Name, NodeInfo, Secret};
-use crate::modules::index::Index;
+use crate::base::id::{Hash, Name, parse_version};
+use crate::base::node::{Applicant, NodeInfo, Secret};
+use crate::modules::index::{Entry, Index};
 use crate::modules::store::Reader;
 use crate::trust::certificate::HOLDS;
+use crate::trust::devices::Devices;
 use crate::trust::identity::{Card, Identity};
 use crate::trust::key::PublicKey;
+use crate::trust::roster::Roster;
+use crate::trust::roster_file;
 use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    certified, index_subscriber, looked_up, registered, registration, registry, registry_door,
-    registry_greeting, subscription,
+    certified, fetched_module, found_module, index_subscriber, looked_up, other_module, registered,
+    registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -57,6 +64,56 @@ pub enum Event {
 /// Receives `None` when the index must be read from the home.
 pub type Announced = Box<dyn Fn(Option<Arc<Index>>)>;
 
+/// The node that registers, and what gpmd tells it about itself and others.
+pub struct Us {
+    pub applicant: Applicant,
+    /// Receives the certificates.
+    pub identity: Identity,
+    /// Receives the devices that the node trusts.
+    pub devices: Devices,
+}
+
+impl Us {
+    /// Returns a node with a new key, which trusts nobody yet.
+    ///
+    /// # Errors
+    /// `INTERNAL` if the system has no random numbers.
+    pub fn new(applicant: Applicant) -> Result<Us> {
+        Ok(Us { applicant, identity: Identity::new()?, devices: Devices::default() })
+    }
+}
+
+/// A module of another device: the version that the device chooses.
+#[derive(Clone, Debug)]
+pub struct OtherModule {
+    pub device: Name,
+    pub name: Name,
+    pub version: Version,
+    pub entry: Entry,
+}
+
+impl OtherModule {
+    fn read(from: other_module::Reader<'_>) -> capnp::Result<Result<OtherModule>> {
+        let (device, name) = (from.get_device()?.to_str()?, from.get_name()?.to_str()?);
+        let (version, entry) = (from.get_version()?.to_str()?, entry::read(from.get_entry()?)?);
+        let named = || Ok((device.parse()?, name.parse()?, parse_version(version)?));
+        Ok(named().map(|(device, name, version)| OtherModule { device, name, version, entry }))
+    }
+}
+
+/// What is called when gpmd tells the node something.
+pub struct Told {
+    pub announced: Announced,
+    /// Called after the trusted devices have changed, before the change is acknowledged.
+    pub devices: Box<dyn Fn()>,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told { announced: Box::new(|_| {}), devices: Box::new(|| {}) }
+    }
+}
+
 /// A node's registration. Dropping it ends the registration.
 pub struct Link {
     shared: Rc<Shared>,
@@ -71,10 +128,11 @@ struct Shared {
     secret: Secret,
     node: RefCell<NodeInfo>,
     identity: Identity,
+    devices: Devices,
     /// `None` while gpmd is away.
     session: RefCell<Option<Session>>,
     index: RefCell<Reader>,
-    announced: Announced,
+    told: Told,
     /// The reason that gpmd gave when it stopped.
     farewell: RefCell<Option<String>>,
 }
@@ -88,7 +146,7 @@ struct Session {
 }
 
 impl Link {
-    /// Connects to gpmd and registers. `announced` receives the index before this returns. When gpmd is lost,
+    /// Connects to gpmd and registers. `told` receives the index before this returns. When gpmd is lost,
     /// the link reconnects by the same route. Call it on a `LocalRuntime` or `LocalSet`.
     ///
     /// # Errors
@@ -96,26 +154,14 @@ impl Link {
     pub async fn connect(
         home: &Home,
         route: Route,
-        applicant: Applicant,
-        announced: Announced,
+        us: Us,
+        told: Told,
     ) -> Result<(Link, mpsc::Receiver<Event>)> {
-        Link::connect_as(home, route, applicant, Identity::new()?, announced).await
-    }
-
-    /// Does the same for a node that has made its identity before.
-    ///
-    /// # Errors
-    /// Those of [`Link::connect`].
-    pub async fn connect_as(
-        home: &Home,
-        route: Route,
-        applicant: Applicant,
-        identity: Identity,
-        announced: Announced,
-    ) -> Result<(Link, mpsc::Receiver<Event>)> {
+        let Us { applicant, identity, devices } = us;
         // A placeholder until the registry has chosen the name.
         let node = NodeInfo {
             name: "unnamed".parse()?,
+            device: None,
             id: applicant.life.id,
             incarnation: applicant.life.incarnation,
             address: applicant.addresses.first().cloned().unwrap_or_default(),
@@ -129,9 +175,10 @@ impl Link {
             secret: Secret::random(),
             node: RefCell::new(node),
             identity,
+            devices,
             session: RefCell::default(),
             index: RefCell::new(Reader::new(home)),
-            announced,
+            told,
             farewell: RefCell::default(),
         });
         open(&shared).await?;
@@ -158,14 +205,17 @@ impl Link {
         let request = self.shared.registry()?.discover_request();
         let answer = answered(request.send().promise).await?;
         let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
-        nodes.iter().map(hello::read_node).collect()
+        let mut nodes = nodes.iter().map(hello::read_node).collect::<Result<Vec<_>>>()?;
+        // gpmd lists its own nodes first.
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
     }
 
     /// Returns the running node with this name.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`; `GPMD_NOT_RUNNING` while gpmd is away.
-    pub async fn look_up(&self, name: &Name) -> Result<NodeInfo> {
+    pub async fn look_up(&self, name: &NodeName) -> Result<NodeInfo> {
         let mut request = self.shared.registry()?.look_up_request();
         request.get().set_name(name.as_str());
         let answer = answered(request.send().promise).await?;
@@ -173,13 +223,63 @@ impl Link {
         looked_up(which.map_err(|error| failed(error.into()))?)
     }
 
-    /// Returns the identity of this node, which gpmd certifies. The link renews the certificate.
-    pub fn identity(&self) -> Identity {
-        self.shared.identity.clone()
+    /// Returns the hash that another device has under this name; `None` if none has it.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn find_module(&self, name: &Name, version: Option<&Version>) -> Result<Option<Hash>> {
+        let mut request = self.shared.registry()?.find_module_request();
+        request.get().set_name(name.as_str());
+        if let Some(version) = version {
+            request.get().set_version(version.to_string());
+        }
+        let answer = answered(request.send().promise).await?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            found_module::Sha256(hash) => {
+                let hash = hash.map_err(failed)?;
+                let wrong =
+                    || Error::new(Code::VersionMismatch, "gpmd sent a hash that is not 32 bytes long");
+                match hash {
+                    [] => Ok(None),
+                    hash => hash.try_into().map(|hash| Some(Hash(hash))).map_err(|_| wrong()),
+                }
+            }
+            found_module::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
+    }
+
+    /// Returns the modules of the other members of the network that are up, sorted by name and device.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn other_modules(&self) -> Result<Vec<OtherModule>> {
+        let request = self.shared.registry()?.other_modules_request();
+        let answer = answered(request.send().promise).await?;
+        let modules = answer.get().and_then(|answer| answer.get_modules()).map_err(failed)?;
+        modules.iter().map(|module| OtherModule::read(module).map_err(failed)?).collect()
+    }
+
+    /// Gets the bytes of a module into the home, from this device or any other one that has them.
+    ///
+    /// # Errors
+    /// `MODULE_NOT_FOUND` if no device that can be reached has them; `MODULE_CORRUPT`, `STORAGE_FULL`, `TIMEOUT`,
+    /// `GPMD_NOT_RUNNING`.
+    pub async fn fetch_module(&self, hash: Hash, from: Option<DeviceId>) -> Result<()> {
+        let mut request = self.shared.registry()?.fetch_module_request();
+        request.get().set_sha256(&hash.0);
+        if let Some(device) = from {
+            request.get().set_device(&device.0.0);
+        }
+        // gpmd ends a transfer that makes no progress.
+        let answer = request.send().promise.await.map_err(failed)?;
+        match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
+            fetched_module::Ok(()) => Ok(()),
+            fetched_module::Error(error) => Err(wire::error::read(error.map_err(failed)?)),
+        }
     }
 
     /// Ends the registration in an orderly way. If gpmd is connected, the name is free when this returns.
-    pub async fn finish(self) {
+    pub async fn finish(&self) {
         self.watching.abort();
         let session = self.shared.session.borrow_mut().take();
         if let Some(Session { registry, connection, registration, subscription }) = session {
@@ -206,9 +306,28 @@ impl Shared {
         }
     }
 
+    /// Reads which devices this node trusts.
+    fn read_devices(&self) -> Result<()> {
+        let own = self.identity.card()?.device;
+        let roster = roster_file::read(&self.home)?;
+        self.devices.set(own, roster.iter().flat_map(Roster::devices));
+        Ok(())
+    }
+
+    /// Reads the devices again after a change. If the key of the device has changed, the certificate must be new too.
+    async fn devices_changed(&self) -> Result<()> {
+        let registration = self.session.borrow().as_ref().map(|session| session.registration.clone());
+        if let Some(registration) = registration {
+            certify(&registration, &self.identity).await?;
+        }
+        self.read_devices()?;
+        (self.told.devices)();
+        Ok(())
+    }
+
     /// Drops the session after it has ended.
     fn forget(&self) {
-        (self.announced)(None);
+        (self.told.announced)(None);
         let session = self.session.borrow_mut().take();
         drop(session);
     }
@@ -281,9 +400,10 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
     let (registry, _) = greet(&shared.home, &shared.route, connection.first()).await?;
     let applicant = shared.applicant.borrow().clone();
     let (node, registration) = register(&registry, &applicant, shared.secret).await?;
-    shared.applicant.borrow_mut().name = Some(node.name.clone());
+    shared.applicant.borrow_mut().name = Some(node.name.bare().parse()?);
     *shared.node.borrow_mut() = node;
     certify(&registration, &shared.identity).await?;
+    shared.read_devices()?;
     let subscriber = Subscriber { shared: Rc::downgrade(shared) };
     let mut request = registry.subscribe_request();
     request.get().set_subscriber(capnp_rpc::new_client(subscriber));
@@ -335,6 +455,10 @@ async fn register(
     let mut request = registry.register_request();
     hello::write_applicant(applicant, request.get().init_node());
     request.get().set_secret(secret.bytes());
+    let mut accepts = request.get().init_accepts(applicant.accepts.len() as u32);
+    for (place, name) in applicant.accepts.iter().enumerate() {
+        accepts.set(place as u32, name);
+    }
     let answer = answered(request.send().promise).await?;
     match answer.get().map_err(failed)?.which().map_err(|error| failed(error.into()))? {
         registered::Ok(ok) => {
@@ -387,9 +511,25 @@ impl index_subscriber::Server for Subscriber {
             let read = shared.index.borrow_mut().read();
             // After a failed read, each user of the index reads the file again and gets the error.
             let unreadable = read.as_ref().err().map(Error::to_string);
-            (shared.announced)(read.ok());
+            (shared.told.announced)(read.ok());
             if let Some(error) = unreadable {
                 tracing::warn!(error, "cannot read the index of modules");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn devices(
+        self: Rc<Self>,
+        _: index_subscriber::DevicesParams,
+        _: index_subscriber::DevicesResults,
+    ) -> std::result::Result<(), capnp::Error> {
+        contained(async move {
+            let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+            if let Err(error) = shared.devices_changed().await {
+                tracing::error!(%error, "cannot read which devices belong to the network");
+                return Err(capnp::Error::failed(error.to_string()));
             }
             Ok(())
         })

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::base::device::NodeName;
 use crate::base::error::{Effect as OurEffect, Error, Result};
-use crate::base::id::Name;
 use crate::call::streams::Output;
 use crate::imports::state::State;
 
@@ -43,17 +43,17 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// `NODE_DOWN` if the node is shutting down.
-    fn name(&self) -> Result<Name>;
+    fn name(&self) -> Result<NodeName>;
     /// Returns every running node of the home, sorted by name.
-    fn discover(&self) -> Asked<'_, Vec<Name>>;
+    fn discover(&self) -> Asked<'_, Vec<NodeName>>;
     /// Connects to a node.
-    fn connect(&self, name: Name) -> Asked<'_, ()>;
+    fn connect(&self, name: NodeName) -> Asked<'_, ()>;
     /// Returns the connected nodes, sorted by name.
-    fn list(&self) -> Asked<'_, Vec<Name>>;
+    fn list(&self) -> Asked<'_, Vec<NodeName>>;
     /// Runs a call in text form, on a connected node or on this one; the result is WAVE.
-    fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>>;
+    fn run(&self, name: NodeName, call: String, within: Within) -> Asked<'_, Option<String>>;
     /// Ends the connection to a node.
-    fn disconnect(&self, name: Name) -> Asked<'_, ()>;
+    fn disconnect(&self, name: NodeName) -> Asked<'_, ()>;
 }
 
 /// The call that contains the calls of a guest.
@@ -119,8 +119,8 @@ fn told(error: &Error) -> GuestError {
     }
 }
 
-fn names(names: Vec<Name>) -> Vec<String> {
-    names.iter().map(Name::to_string).collect()
+fn names(names: Vec<NodeName>) -> Vec<String> {
+    names.iter().map(NodeName::to_string).collect()
 }
 
 impl Host for State {

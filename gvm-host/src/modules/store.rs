@@ -199,6 +199,26 @@ pub fn read_module(home: &Home, hash: Hash) -> Result<Vec<u8>> {
     if Hash::of(&bytes) != hash { Err(corrupt("has changed since it was uploaded")) } else { Ok(bytes) }
 }
 
+/// Reads the bytes of a module that another device has sent, and checks their hash. `None` if this home has not kept it, or
+/// the file is damaged.
+///
+/// # Errors
+/// `INTERNAL`.
+pub fn read_fetched(home: &Home, hash: Hash) -> Result<Option<Vec<u8>>> {
+    let path = home.fetched_module(hash);
+    let fail = |error| Error::io(format_args!("cannot read `{}`", path.display()), error);
+    let mut file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(fail)?;
+    // gpmd removes the modules first that were not used for the longest time.
+    let _ = file.set_modified(SystemTime::now());
+    Ok(Some(bytes).filter(|bytes| Hash::of(bytes) == hash))
+}
+
 /// The reader's side, for processes other than gpmd. It reads the index again when the file changes.
 #[derive(Debug)]
 pub struct Reader {

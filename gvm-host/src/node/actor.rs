@@ -18,16 +18,18 @@ use super::joined::{Met, join};
 use super::lines::Lines;
 use super::runner::Runner;
 use super::served::Served;
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::event::Event;
-use crate::base::id::{Applicant, Life, Name, NodeInfo};
+use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
 use crate::base::near;
+use crate::base::node::{Applicant, Life, NodeInfo};
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome, Target};
-use crate::gpmd::link::{self, Link};
+use crate::gpmd::link::{self, Link, OtherModule};
 use crate::gpmd::route::Route;
 use crate::node::live::Directory;
 use crate::peer::accept::Gatekeeper;
@@ -37,6 +39,7 @@ use crate::peer::questions::{Answerers, Questions};
 use crate::peer::remote;
 use crate::peer::table::Table;
 use crate::peer::term::{End, Running, Term};
+use crate::trust::devices::Devices;
 use crate::trust::identity::Identity;
 use crate::wire::gate::Gate;
 use crate::wire::tls::Tls;
@@ -72,40 +75,45 @@ pub struct Parts {
     pub answerers: Answerers,
     pub workers: Workers,
     pub lines: Lines,
+    pub devices: Devices,
 }
 
 /// A request of the handle.
 pub enum Message {
     Discover(oneshot::Sender<Result<Vec<NodeInfo>>>),
-    Connect(Name, oneshot::Sender<Result<()>>),
-    Disconnect(Name, oneshot::Sender<Result<()>>),
-    Revoke(Name, oneshot::Sender<Result<()>>),
-    Rights(Name, oneshot::Sender<Result<SessionRights>>),
+    Connect(NodeName, oneshot::Sender<Result<NodeName>>),
+    Disconnect(NodeName, oneshot::Sender<Result<()>>),
+    Revoke(NodeName, oneshot::Sender<Result<()>>),
+    Rights(NodeName, oneshot::Sender<Result<SessionRights>>),
     /// The answer to the question with this id.
     Answer(u64, bool, oneshot::Sender<Result<()>>),
     List(oneshot::Sender<Vec<NodeInfo>>),
     Run {
-        node: Name,
+        node: NodeName,
         call: Call,
         stdio: Stdio,
         reply: oneshot::Sender<Outcome>,
     },
     Describe {
-        node: Name,
+        node: NodeName,
         target: Target,
         most: Duration,
         reply: oneshot::Sender<Result<Option<FuncType>>>,
     },
     Spawn {
-        node: Name,
+        node: NodeName,
         name: Name,
         target: Target,
         limits: Limits,
         /// What it gives is to be told once the instance has a holder.
         reply: oneshot::Sender<Result<oneshot::Sender<()>>>,
     },
+    OtherModules(oneshot::Sender<Result<Vec<OtherModule>>>),
+    /// Asks gpmd for a module of another device.
+    FindModule(Name, Option<semver::Version>, oneshot::Sender<Result<Option<Hash>>>),
+    FetchModule(Hash, Option<DeviceId>, oneshot::Sender<Result<()>>),
     DropInstance {
-        node: Name,
+        node: NodeName,
         name: Name,
         reply: oneshot::Sender<Result<()>>,
     },
@@ -161,7 +169,7 @@ impl Listeners {
 
 struct Actor {
     ours: Rc<Ours>,
-    link: Link,
+    link: Rc<Link>,
     table: Rc<RefCell<Table<Rc<Peer>>>>,
     lines: Lines,
     directory: Directory,
@@ -169,30 +177,41 @@ struct Actor {
     /// The term of the calls that this node runs on other nodes.
     own: Term,
     /// The nodes that this node dialled, and to which it reconnects because their connection was lost.
-    returning: RefCell<HashSet<Name>>,
+    returning: RefCell<HashSet<NodeName>>,
     lost: mpsc::Sender<NodeInfo>,
 }
 
 impl Actor {
     async fn start(parts: Parts) -> Result<(Rc<Actor>, Listeners, Word)> {
-        let Parts { config, runner, directory, events, answerers, workers, lines } = parts;
+        let Parts { config, runner, directory, events, answerers, workers, lines, devices } = parts;
         let life = Life { id: uuid::Uuid::new_v4(), incarnation: incarnation() };
         let identity = Identity::new()?;
-        let tls = Tls::of_node(identity.clone())?;
+        let tls = Tls::of_node(identity.clone(), devices.clone())?;
         let listeners = Listeners {
             socket: Listener::bind(&config.home.node_socket(life.id, life.incarnation))?,
             port: Listener::bind_tcp(config.listen, tls.clone())?,
         };
-        let applicant = Applicant { name: config.name.clone(), life, addresses: listeners.addresses() };
+        let applicant = Applicant {
+            name: config.name.clone(),
+            life,
+            addresses: listeners.addresses(),
+            accepts: config.accept.names(),
+        };
         let reach = match config.gpmd {
             Some(address) => Route::at(address, &config.home)?,
             None => Route::nodes(&config.home),
         };
         let modules = runner.modules().clone();
         let announced = Box::new(move |index| modules.announced(index));
-        let connecting = Link::connect_as(&config.home, reach, applicant, identity.clone(), announced);
-        let (link, word) = connecting.await?;
-        let table = Rc::new(RefCell::new(Table::default()));
+        let table = Rc::new(RefCell::new(Table::<Rc<Peer>>::default()));
+        let expelled = {
+            let (table, devices) = (table.clone(), devices.clone());
+            Box::new(move || expel(&table, &devices))
+        };
+        let us = link::Us { applicant, identity: identity.clone(), devices: devices.clone() };
+        let (link, word) =
+            Link::connect(&config.home, reach, us, link::Told { announced, devices: expelled }).await?;
+        let link = Rc::new(link);
         let joined = {
             let (table, events, directory) = (table.clone(), events.clone(), directory.clone());
             let lines = lines.clone();
@@ -200,12 +219,7 @@ impl Actor {
         };
         let connected = {
             let table = table.clone();
-            Box::new(move |node: &NodeInfo| {
-                let table: std::cell::Ref<'_, Table<Rc<Peer>>> = table.borrow();
-                table
-                    .get(&node.name)
-                    .is_some_and(|peer| peer.info.id == node.id && peer.info.incarnation == node.incarnation)
-            })
+            Box::new(move |node: &NodeName| table.borrow().all(node))
         };
         let me = link.node();
         let ours = Rc::new(Ours {
@@ -217,12 +231,22 @@ impl Actor {
             rules: config.allow_calls,
             session_time: config.session_time,
             running: Running::default(),
-            serve: Box::new(move |rights| Arc::new(Served::new(runner.clone(), rights))),
+            serve: Box::new(move |rights, device| {
+                Arc::new(Served::new(runner.clone(), rights, device, config.foreign))
+            }),
             workers,
             tickets: Rc::default(),
             joined,
             identity,
+            devices,
             connected,
+            find: {
+                let link = link.clone();
+                Box::new(move |name| {
+                    let link = link.clone();
+                    Box::pin(async move { link.look_up(&name).await })
+                })
+            },
         });
         let own = Term::new(ours.me.name.clone(), ours.running.clone());
         let (lost, gone) = mpsc::channel(RETURNING);
@@ -283,9 +307,7 @@ impl Actor {
         let goodbyes = futures::future::join_all(peers.iter().map(|peer| peer.leave(End::ShutDown.words())));
         let _ = tokio::time::timeout(FAREWELL, goodbyes).await;
         work.shutdown().await;
-        if let Ok(actor) = Rc::try_unwrap(self) {
-            actor.link.finish().await;
-        }
+        self.link.finish().await;
         for reply in farewell {
             let _ = reply.send(());
         }
@@ -374,24 +396,40 @@ impl Actor {
                     let _ = reply.send(dropped);
                 }
             }
+            Message::OtherModules(reply) => drop(reply.send(self.link.other_modules().await)),
+            Message::FindModule(name, version, mut reply) => {
+                if let Some(found) = awaited(&mut reply, self.link.find_module(&name, version.as_ref())).await
+                {
+                    let _ = reply.send(found);
+                }
+            }
+            Message::FetchModule(hash, from, mut reply) => {
+                if let Some(fetched) = awaited(&mut reply, self.link.fetch_module(hash, from)).await {
+                    let _ = reply.send(fetched);
+                }
+            }
             // `serve` and `finish_running` handle these two.
             Message::ShutDown(reply) => drop(reply.send(())),
             Message::Hurry => {}
         }
     }
 
-    async fn connect(&self, name: Name) -> Result<()> {
+    async fn connect(&self, name: NodeName) -> Result<NodeName> {
         self.returning.borrow_mut().remove(&name);
         if self.table.borrow().get(&name).is_some() {
-            return Ok(());
+            return Ok(name);
         }
         let node = self.link.look_up(&name).await?;
+        let name = node.name.clone();
+        if self.table.borrow().get(&name).is_some() {
+            return Ok(name);
+        }
         let waiting = || drop(self.events.send(Event::Waiting { name: name.clone() }));
         let peer = self.ours.dial(&node, waiting).await?;
         // The user asked for this node, so an earlier revocation no longer counts.
         self.ours.gatekeeper.borrow_mut().readmit(&name);
         self.join(peer, Met::Dialled);
-        Ok(())
+        Ok(name)
     }
 
     fn join(&self, peer: Peer, met: impl FnOnce(mpsc::Sender<NodeInfo>) -> Met) {
@@ -433,7 +471,8 @@ impl Actor {
         self.returning.borrow_mut().remove(&name);
     }
 
-    async fn disconnect(&self, name: Name) -> Result<()> {
+    async fn disconnect(&self, name: NodeName) -> Result<()> {
+        let name = self.table.borrow().meant(&name)?.unwrap_or(name);
         let returning = self.returning.borrow_mut().remove(&name);
         let peers = self.table.borrow_mut().remove_peer(&name);
         self.lines.set(&name, None);
@@ -448,7 +487,8 @@ impl Actor {
         Ok(())
     }
 
-    async fn revoke(&self, name: Name) -> Result<()> {
+    async fn revoke(&self, name: NodeName) -> Result<()> {
+        let name = self.table.borrow().meant(&name)?.unwrap_or(name);
         let peers = self.table.borrow_mut().remove_peer(&name);
         self.lines.set(&name, None);
         if peers.is_empty() {
@@ -461,12 +501,15 @@ impl Actor {
         Ok(())
     }
 
-    fn peer(&self, name: &Name) -> Result<Rc<Peer>> {
-        let peer = self.table.borrow().get(name).cloned();
+    fn peer(&self, name: &NodeName) -> Result<Rc<Peer>> {
+        let table = self.table.borrow();
+        let name = &table.meant(name)?.unwrap_or_else(|| name.clone());
+        let peer = table.get(name).cloned();
+        drop(table);
         peer.ok_or_else(|| self.not_connected(name))
     }
 
-    fn not_connected(&self, name: &Name) -> Error {
+    fn not_connected(&self, name: &NodeName) -> Error {
         let table = self.table.borrow();
         let meant = table.names().find(|peer| near::is_slip(name.as_str(), peer.as_str()));
         let meant = meant.map(|peer| format!(": did you mean `{peer}`?")).unwrap_or_default();
@@ -474,15 +517,33 @@ impl Actor {
         Error::new(Code::NodeNotConnected, what).with_help(format!("call `Node.connect({name})` first"))
     }
 
-    async fn run(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
+    async fn run(&self, node: NodeName, call: Call, stdio: Stdio) -> Result<Outcome> {
         let _runs = self.own.begin()?;
         let peer = self.peer(&node)?;
         self.own.within(remote::call(&peer, call, stdio.output, stdio.input)).await
     }
 
-    async fn describe(&self, node: Name, target: Target, most: Duration) -> Result<Option<FuncType>> {
+    async fn describe(&self, node: NodeName, target: Target, most: Duration) -> Result<Option<FuncType>> {
         let peer = self.peer(&node)?;
         remote::describe(&peer, &target, most).await
+    }
+}
+
+/// Ends the sessions with nodes of devices that are not trusted any more.
+fn expel(table: &Rc<RefCell<Table<Rc<Peer>>>>, devices: &Devices) {
+    let known = devices.now();
+    let trusted = |device: Option<DeviceId>| device.is_none_or(|device| known.key(&device).is_some());
+    let names: Vec<NodeName> = {
+        let table = table.borrow();
+        table.peers().filter(|node| !trusted(node.device)).map(|node| node.name.clone()).collect()
+    };
+    for name in names {
+        // The end of its connections removes the peer from the table, and tells the users of this node.
+        let peers = table.borrow().all(&name);
+        for peer in peers {
+            peer.end(End::Revoked);
+            tokio::task::spawn_local(async move { peer.leave(End::Revoked.words()).await });
+        }
     }
 }
 

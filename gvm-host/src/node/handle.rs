@@ -16,21 +16,25 @@ use super::actor::{self, GRACE, Message};
 use super::lines::Lines;
 use super::runner::{Caller, Runner};
 use super::{Config, network, waiting};
+use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::event::Event;
-use crate::base::id::{Name, NodeInfo};
+use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
+use crate::base::node::NodeInfo;
 use crate::base::threads::workers;
 use crate::base::value::FuncType;
 use crate::call::rights::SessionRights;
 use crate::call::stdio::Stdio;
-use crate::call::{Call, Outcome, Target};
+use crate::call::{Call, ModuleRef, Outcome, Target};
+use crate::gpmd::link::OtherModule;
 use crate::node::live::{self, Directory, Place};
-use crate::node::modules::Modules;
+use crate::node::modules::{self, Modules};
 use crate::peer::channel::Channel;
 use crate::peer::line::Line;
 use crate::peer::questions::{Answerers, Answering};
 use crate::peer::term::Term;
+use crate::trust::devices::Devices;
 
 /// The most requests that wait for the node's thread. Beyond it, callers wait.
 const WAITING: usize = 256;
@@ -56,6 +60,7 @@ pub(super) struct Inner {
     requests: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    devices: Devices,
 }
 
 impl Handle {
@@ -69,12 +74,13 @@ impl Handle {
         let (directory, lines) = (Directory::default(), Lines::default());
         let (requests, inbox) = mpsc::channel(WAITING);
         let (events, _) = broadcast::channel(EVENTS);
-        let answerers = Answerers::default();
+        let (answerers, devices) = (Answerers::default(), Devices::default());
         let (ready, registered) = oneshot::channel();
         let workers = match &config.workers {
             Some(workers) => workers.clone(),
             None => workers()?.handle().clone(),
         };
+        let foreign = config.foreign;
         let parts = actor::Parts {
             config,
             runner: runner.clone(),
@@ -83,6 +89,7 @@ impl Handle {
             answerers: answerers.clone(),
             workers,
             lines: lines.clone(),
+            devices: devices.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
@@ -91,10 +98,24 @@ impl Handle {
         let (info, own) = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
         let people = Caller::default();
-        let inner =
-            Inner { info, runner, people, answerers, directory, lines, own, requests, events, thread };
+        let inner = Inner {
+            info,
+            runner,
+            people,
+            answerers,
+            directory,
+            lines,
+            own,
+            requests,
+            events,
+            thread,
+            devices,
+        };
         let node = Handle(Arc::new(inner));
         node.0.runner.join(Arc::new(network::OfNode(Arc::downgrade(&node.0))));
+        if foreign {
+            node.0.runner.modules().look_elsewhere(Arc::new(OtherDevices(node.0.requests.downgrade())));
+        }
         Ok(node)
     }
 
@@ -104,7 +125,7 @@ impl Handle {
     }
 
     /// Returns the node's name.
-    pub fn name(&self) -> &Name {
+    pub fn name(&self) -> &NodeName {
         &self.0.info.name
     }
 
@@ -116,6 +137,25 @@ impl Handle {
     /// Returns the events of this node from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.events.subscribe()
+    }
+
+    /// Returns the devices that this node trusts.
+    pub fn devices(&self) -> &Devices {
+        &self.0.devices
+    }
+
+    /// Returns the name as it is used on this device: without the device if that is this one.
+    fn called(&self, name: NodeName) -> NodeName {
+        let Some(device) = name.device() else { return name };
+        match self.0.devices.now().own_name().is_some_and(|own| own.as_str() == device) {
+            true => name.bare().parse().unwrap_or(name),
+            false => name,
+        }
+    }
+
+    /// Returns the other node that a person means; `None` for this node, with or without the name of its device.
+    pub fn other(&self, node: Option<NodeName>) -> Option<NodeName> {
+        node.map(|node| self.called(node)).filter(|node| *node != self.0.info.name)
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
@@ -136,7 +176,8 @@ impl Handle {
         tokio::time::timeout(most, self.ask(message)).await.unwrap_or(Err(late))
     }
 
-    /// Returns every running node of the home, this one included, sorted by name.
+    /// Returns every running node of the network, this one included, sorted by name. A node of another device has its device
+    /// in its name.
     ///
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
@@ -144,24 +185,26 @@ impl Handle {
         self.ask(Message::Discover).await?
     }
 
-    /// Connects to a node. Does nothing if it is already connected. If the other node asks its user, this can
+    /// Connects to a node, and returns its name: with its device, if that is another one. Does nothing if it is already
+    /// connected. If the other node asks its user, this can
     /// take a minute and sends [`Event::Waiting`]; dropping the future withdraws the question. A node whose
     /// session was revoked here is accepted again.
     ///
     /// # Errors
     /// `NODE_NOT_FOUND`, `CONNECTION_DENIED`, `NODE_DOWN`, `GPMD_NOT_RUNNING`.
-    pub async fn connect(&self, name: Name) -> Result<()> {
-        if name == self.0.info.name {
-            return Ok(());
+    pub async fn connect(&self, name: NodeName) -> Result<NodeName> {
+        match self.other(Some(name)) {
+            Some(name) => self.ask(|reply| Message::Connect(name, reply)).await?,
+            None => Ok(self.0.info.name.clone()),
         }
-        self.ask(|reply| Message::Connect(name, reply)).await?
     }
 
     /// Ends the connection to a node.
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn disconnect(&self, name: Name) -> Result<()> {
+    pub async fn disconnect(&self, name: NodeName) -> Result<()> {
+        let name = self.called(name);
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
@@ -171,7 +214,8 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn revoke(&self, name: Name) -> Result<()> {
+    pub async fn revoke(&self, name: NodeName) -> Result<()> {
+        let name = self.called(name);
         self.ask(|reply| Message::Revoke(name, reply)).await?
     }
 
@@ -179,8 +223,17 @@ impl Handle {
     ///
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
-    pub async fn rights(&self, name: Name) -> Result<SessionRights> {
+    pub async fn rights(&self, name: NodeName) -> Result<SessionRights> {
+        let name = self.called(name);
         self.ask(|reply| Message::Rights(name, reply)).await?
+    }
+
+    /// Returns the modules of the other members of the network that are up, sorted by name and device.
+    ///
+    /// # Errors
+    /// `GPMD_NOT_RUNNING` while gpmd is away.
+    pub async fn other_modules(&self) -> Result<Vec<OtherModule>> {
+        self.ask(Message::OtherModules).await?
     }
 
     /// Declares that this process answers [`Event::Asked`], as long as the guard lives.
@@ -209,20 +262,20 @@ impl Handle {
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would copy its parameters, which takes time")]
     pub fn run(
         &self,
-        node: Option<Name>,
+        node: Option<NodeName>,
         mut call: Call,
         mut stdio: Stdio,
     ) -> impl Future<Output = Outcome> + Send + use<'_> {
         async move {
-            match node {
+            match self.other(node) {
                 // In a box, so that calls that run here do not carry its state.
-                Some(node) if node != self.0.info.name => Box::pin(self.run_on(node, call, stdio)).await,
-                _ => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
+                Some(node) => Box::pin(self.run_on(node, call, stdio)).await,
+                None => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
             }
         }
     }
 
-    async fn run_on(&self, node: Name, mut call: Call, stdio: Stdio) -> Outcome {
+    async fn run_on(&self, node: NodeName, mut call: Call, stdio: Stdio) -> Outcome {
         // The limits of this node also apply to its calls on other nodes.
         call.limits = self.0.runner.limits().narrow(call.limits);
         let timeout = call.limits.timeout;
@@ -238,14 +291,42 @@ impl Handle {
 
     /// Runs a call on another node: over the channel of the thread that waits for it, over the channel that all other
     /// callers share, or, before there is one, over the connection of the session.
-    async fn run_there(&self, node: Name, call: Call, stdio: Stdio) -> Result<Outcome> {
-        if let Some(line) = self.0.lines.get(&node)
-            && let Some(channel) = channel(&line).await
-        {
-            let _runs = self.0.own.begin()?;
-            return self.0.own.within(line.call(&channel, call, stdio)).await;
+    async fn run_there(&self, node: NodeName, mut call: Call, stdio: Stdio) -> Result<Outcome> {
+        if let Some(line) = self.0.lines.get(&node) {
+            if line.info.device.is_some() {
+                self.pin(&mut call.target).await?;
+            }
+            if let Some(channel) = channel(&line).await {
+                let _runs = self.0.own.begin()?;
+                return self.0.own.within(line.call(&channel, call, stdio)).await;
+            }
         }
         self.ask(|reply| Message::Run { node, call, stdio, reply }).await
+    }
+
+    /// Pins the module of a call on another device to what this home has under its name, so that both devices run the same
+    /// bytes. If this home has no such module, the other device decides.
+    async fn pin(&self, target: &mut Target) -> Result<()> {
+        let ModuleRef::Stored { name, version } = &target.module else { return Ok(()) };
+        let modules = self.0.runner.modules();
+        let hash = match modules.resolve_now(name, version.as_ref()) {
+            Some(hash) => hash,
+            None => match modules.resolve(name, version.as_ref()).await {
+                Ok(stored) => stored.hash,
+                Err(error) if error.code() == Code::ModuleNotFound => return Ok(()),
+                Err(error) => return Err(error),
+            },
+        };
+        target.module = ModuleRef::Pinned { name: name.clone(), hash };
+        Ok(())
+    }
+
+    /// Pins the module of a target on this node, if that is a node of another device.
+    async fn pin_for(&self, node: &NodeName, target: &mut Target) -> Result<()> {
+        match self.0.lines.get(node).is_some_and(|line| line.info.device.is_some()) {
+            true => self.pin(target).await,
+            false => Ok(()),
+        }
     }
 
     /// Makes a live instance of a module, here or on a connected node, and returns its name. The instance
@@ -254,8 +335,8 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing a call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `LIMIT_EXCEEDED`, `TIMEOUT`.
-    pub async fn spawn(&self, node: Option<Name>, target: Target, limits: Limits) -> Result<Name> {
-        let node = node.filter(|node| *node != self.0.info.name);
+    pub async fn spawn(&self, node: Option<NodeName>, mut target: Target, limits: Limits) -> Result<Name> {
+        let node = self.other(node);
         // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
@@ -267,6 +348,7 @@ impl Handle {
                 None
             }
             Some(node) => {
+                self.pin_for(&node, &mut target).await?;
                 let name = name.clone();
                 // The default of the other node.
                 let most = limits.timeout.unwrap_or(limits::PEER_TIMEOUT);
@@ -318,11 +400,12 @@ impl Handle {
     ///
     /// # Errors
     /// Those of preparing the call there; `NODE_NOT_CONNECTED`, `NODE_DOWN`, `TIMEOUT`.
-    pub async fn describe(&self, node: Option<Name>, target: Target) -> Result<Option<FuncType>> {
-        let Some(node) = node.filter(|node| *node != self.0.info.name) else {
+    pub async fn describe(&self, node: Option<NodeName>, mut target: Target) -> Result<Option<FuncType>> {
+        let Some(node) = self.other(node) else {
             let (limits, began) = (Limits::default(), Instant::now());
             return Ok(self.0.runner.describe(&self.0.people, &target, limits, began).await?.1);
         };
+        self.pin_for(&node, &mut target).await?;
         // The other node may have to compile the module first.
         let most = self.0.runner.limits().timeout.unwrap_or(limits::PEER_TIMEOUT);
         let late = late("describe the function", most).with_effect(Effect::NotStarted);
@@ -343,6 +426,34 @@ impl Handle {
         if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+    }
+}
+
+/// The modules of other devices, which the node's thread asks gpmd for.
+struct OtherDevices(mpsc::WeakSender<Message>);
+
+impl OtherDevices {
+    fn ask<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T>>) -> Message,
+    ) -> modules::Answer<T> {
+        let gone = || Error::new(Code::NodeDown, "this node has been shut down");
+        let (reply, answer) = oneshot::channel();
+        let (requests, message) = (self.0.upgrade(), message(reply));
+        Box::pin(async move {
+            requests.ok_or_else(gone)?.send(message).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+}
+
+impl modules::Elsewhere for OtherDevices {
+    fn find(&self, name: Name, version: Option<semver::Version>) -> modules::Answer<Option<Hash>> {
+        self.ask(|reply| Message::FindModule(name, version, reply))
+    }
+
+    fn fetch(&self, hash: Hash, from: Option<DeviceId>) -> modules::Answer<()> {
+        self.ask(|reply| Message::FetchModule(hash, from, reply))
     }
 }
 

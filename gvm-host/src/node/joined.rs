@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::lines::Lines;
 use super::live::Directory;
 use crate::base::event::Event;
-use crate::base::id::NodeInfo;
+use crate::base::node::NodeInfo;
 use crate::peer::connected::{Ended, Peer};
 use crate::peer::table::Table;
 use crate::peer::term::End;
@@ -37,10 +37,13 @@ pub fn join(
 ) {
     let name = peer.info.name.clone();
     let closed = peer.closed();
-    let added = table.borrow_mut().add(peer.info.clone(), peer.clone());
+    let Some(added) = table.borrow_mut().add(peer.info.clone(), peer.clone()) else {
+        // Another life of a node has connected with this name meanwhile.
+        tracing::warn!(node = %name, "closed a connection: another life of the node is connected");
+        tokio::task::spawn_local(async move { peer.leave("another life of this node is connected").await });
+        return;
+    };
     lines.set(&name, table.borrow().get(&name).map(|peer| peer.line.clone()));
-    // Ends the connections to an earlier life of the node.
-    drop(added.ghosts);
     if added.first && !matches!(met, Met::Dialled(_)) {
         let _ = events.send(Event::Connected { name: name.clone() });
     }

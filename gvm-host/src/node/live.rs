@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use uuid::Uuid;
 
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits;
@@ -61,7 +62,7 @@ struct Places {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// `None` is this node.
-    pub node: Option<Name>,
+    pub node: Option<NodeName>,
     pub module: String,
 }
 
@@ -94,7 +95,7 @@ impl Directory {
     }
 
     /// Removes the instances on a node that is gone: they ended with the session.
-    pub fn forget_node(&self, node: &Name) {
+    pub fn forget_node(&self, node: &NodeName) {
         lock(&self.0).places.retain(|_, place| place.node.as_ref() != Some(node));
     }
 

@@ -55,6 +55,8 @@ pub struct Config {
     pub engine: Engine,
     /// The runtime that runs guests. `None` uses threads that all nodes of the process share.
     pub workers: Option<Workers>,
+    /// Whether modules of other devices run here.
+    foreign: bool,
 }
 
 impl Config {
@@ -73,6 +75,7 @@ impl Config {
             limits: Limits::default(),
             engine,
             workers: None,
+            foreign: true,
         }
     }
 
@@ -115,6 +118,13 @@ impl Config {
     #[must_use]
     pub fn allow_calls(mut self, rules: impl IntoIterator<Item = Rule>) -> Config {
         self.allow_calls.extend(rules);
+        self
+    }
+
+    /// Runs only modules of the node's own home: no modules of other devices, and none that peers send.
+    #[must_use]
+    pub fn own_modules(mut self) -> Config {
+        self.foreign = false;
         self
     }
 

@@ -5,8 +5,8 @@
 //! calls and show them in their own ways. Must not know: how a call runs, how a result is shown.
 
 use super::Handle;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::Name;
 use crate::base::wave;
 use crate::call::parse::{Arg, Expr, Places};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
@@ -26,7 +26,7 @@ pub struct Nested {
 
 /// A call whose arguments are being found.
 struct Open {
-    place: Option<Name>,
+    place: Option<NodeName>,
     target: Target,
     places: Places,
     is_function: bool,
@@ -37,7 +37,7 @@ struct Open {
 /// A call whose arguments have all been found.
 pub struct Ready {
     /// The node that runs it; `None` for this one.
-    pub place: Option<Name>,
+    pub place: Option<NodeName>,
     pub target: Target,
     /// Where its arguments are in the line.
     pub places: Places,
@@ -74,7 +74,7 @@ impl Nested {
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND` if a live instance is on another node than the one named.
-    pub fn new(node: Handle, place: Option<Name>, expr: Expr) -> Result<Nested> {
+    pub fn new(node: Handle, place: Option<NodeName>, expr: Expr) -> Result<Nested> {
         let open = Some(Open::new(&node, place, expr)?);
         Ok(Nested { node, open, waiting: Vec::new() })
     }
@@ -119,7 +119,7 @@ impl Nested {
 }
 
 impl Open {
-    fn new(node: &Handle, place: Option<Name>, expr: Expr) -> Result<Open> {
+    fn new(node: &Handle, place: Option<NodeName>, expr: Expr) -> Result<Open> {
         let Expr { mut target, args, places } = expr;
         let place = node.find_instance(&mut target, place)?;
         let is_function = args.is_some();
@@ -134,11 +134,16 @@ impl Handle {
     ///
     /// # Errors
     /// `INSTANCE_NOT_FOUND` if the instance is on another node than the one named.
-    pub fn find_instance(&self, target: &mut Target, place: Option<Name>) -> Result<Option<Name>> {
+    pub fn find_instance(&self, target: &mut Target, place: Option<NodeName>) -> Result<Option<NodeName>> {
         let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
         let Some(lives) = self.instance(name) else { return Ok(place) };
-        let named = place.as_ref().filter(|node| *node != self.name());
-        if place.is_some() && named != lives.node.as_ref() {
+        let asked = place.is_some();
+        let named = self.other(place);
+        let is_there = match (&named, &lives.node) {
+            (Some(named), Some(node)) => node == named || node.bare() == named.as_str(),
+            (named, node) => named.is_none() && node.is_none(),
+        };
+        if asked && !is_there {
             let node = lives.node.as_ref().unwrap_or_else(|| self.name());
             return Err(Error::new(Code::InstanceNotFound, format!("instance `{name}` is on node `{node}`"))
                 .with_help(format!("call `{name}` without naming a node")));

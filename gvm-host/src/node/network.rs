@@ -6,9 +6,10 @@
 use std::sync::Weak;
 
 use super::handle::{Handle, Inner};
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Name, NodeInfo};
 use crate::base::limits::Limits;
+use crate::base::node::NodeInfo;
 use crate::base::wave;
 use crate::call::parse::{self, Expr};
 use crate::call::stdio::Stdio;
@@ -25,28 +26,28 @@ impl OfNode {
     }
 }
 
-fn names(nodes: Vec<NodeInfo>) -> Vec<Name> {
+fn names(nodes: Vec<NodeInfo>) -> Vec<NodeName> {
     nodes.into_iter().map(|node| node.name).collect()
 }
 
 impl Network for OfNode {
-    fn name(&self) -> Result<Name> {
+    fn name(&self) -> Result<NodeName> {
         Ok(self.node()?.name().clone())
     }
 
-    fn discover(&self) -> Asked<'_, Vec<Name>> {
+    fn discover(&self) -> Asked<'_, Vec<NodeName>> {
         Box::pin(async { self.node()?.discover().await.map(names) })
     }
 
-    fn connect(&self, name: Name) -> Asked<'_, ()> {
-        Box::pin(async { self.node()?.connect(name).await })
+    fn connect(&self, name: NodeName) -> Asked<'_, ()> {
+        Box::pin(async { self.node()?.connect(name).await.map(drop) })
     }
 
-    fn list(&self) -> Asked<'_, Vec<Name>> {
+    fn list(&self) -> Asked<'_, Vec<NodeName>> {
         Box::pin(async { self.node()?.list().await.map(names) })
     }
 
-    fn run(&self, name: Name, call: String, within: Within) -> Asked<'_, Option<String>> {
+    fn run(&self, name: NodeName, call: String, within: Within) -> Asked<'_, Option<String>> {
         Box::pin(async move {
             let node = self.node()?;
             let Expr { target, args, .. } = parse::target(&call)?;
@@ -69,7 +70,7 @@ impl Network for OfNode {
         })
     }
 
-    fn disconnect(&self, name: Name) -> Asked<'_, ()> {
+    fn disconnect(&self, name: NodeName) -> Asked<'_, ()> {
         Box::pin(async { self.node()?.disconnect(name).await })
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
@@ -47,11 +48,13 @@ pub struct Caller {
     pub rights: Rights,
     /// Limits how many modules are compiled for this caller at the same time. `None` is no limit.
     pub compiling: Option<Arc<Semaphore>>,
+    /// Its device; `None` for this one.
+    pub device: Option<DeviceId>,
 }
 
 impl Default for Caller {
     fn default() -> Caller {
-        Caller { held: Instances::of_users(), rights: Rights::default(), compiling: None }
+        Caller { held: Instances::of_users(), rights: Rights::default(), compiling: None, device: None }
     }
 }
 
@@ -127,7 +130,7 @@ impl Runner {
         let hash = match &target.module {
             ModuleRef::Stored { name, version } => self.0.modules.resolve_now(name, version.as_ref())?,
             ModuleRef::Bytes(bytes) => bytes.hash(),
-            ModuleRef::Loaded(hash) => *hash,
+            ModuleRef::Pinned { hash, .. } | ModuleRef::Loaded(hash) => *hash,
             ModuleRef::Instance(_) => return None,
         };
         let module = self.0.engine.loaded(hash, limits)?;
@@ -168,14 +171,24 @@ impl Runner {
         let (engine, turns) = (&self.0.engine, caller.compiling.as_deref());
         match &target.module {
             ModuleRef::Stored { name, version } => {
-                let stored = self.0.modules.resolve(name, version.as_ref()).await?;
                 let modules = self.0.modules.clone();
+                let stored = match modules.resolve(name, version.as_ref()).await {
+                    Ok(stored) => stored,
+                    // The rights are about names of this home.
+                    Err(error) if error.code() == Code::ModuleNotFound && caller.rights.are_all() => {
+                        let found = modules.find_elsewhere(name, version.as_ref()).await;
+                        let hash = found.ok().flatten().ok_or(error)?;
+                        return self.load_from(hash, purpose, caller, limits).await;
+                    }
+                    Err(error) => return Err(error),
+                };
                 engine
                     .load(stored.hash, stored.component, purpose, limits, turns, async move {
                         modules.read(stored.hash).await
                     })
                     .await
             }
+            ModuleRef::Pinned { hash, .. } => self.load_from(*hash, purpose, caller, limits).await,
             ModuleRef::Bytes(bytes) => {
                 let (hash, component, bytes) = (bytes.hash(), is_component(bytes), bytes.shared());
                 engine.load(hash, component, purpose, limits, turns, async { Ok(bytes) }).await
@@ -186,6 +199,19 @@ impl Runner {
             }
             ModuleRef::Instance(name) => Err(live::not_found(name)),
         }
+    }
+
+    /// Returns a module of another device.
+    async fn load_from(
+        &self,
+        hash: Hash,
+        purpose: Purpose,
+        caller: &Caller,
+        limits: &Limits,
+    ) -> Result<Arc<Module>> {
+        let bytes = self.0.modules.obtain(hash, caller.device).await?;
+        let (component, turns) = (is_component(&bytes), caller.compiling.as_deref());
+        self.0.engine.load(hash, component, purpose, limits, turns, async { Ok(bytes) }).await
     }
 
     /// Runs a call to its end, on a fresh instance or on a live instance of its caller. Dropping the future
@@ -407,7 +433,9 @@ fn check_depth(above: &[Uuid]) -> Result<()> {
 /// Returns the name of a module, for the guest's first argument and for messages.
 fn noun(module: &ModuleRef) -> &str {
     match module {
-        ModuleRef::Stored { name, .. } | ModuleRef::Instance(name) => name.as_str(),
+        ModuleRef::Stored { name, .. } | ModuleRef::Pinned { name, .. } | ModuleRef::Instance(name) => {
+            name.as_str()
+        }
         ModuleRef::Bytes(_) | ModuleRef::Loaded(_) => "module",
     }
 }

@@ -10,26 +10,29 @@ use tokio::sync::Semaphore;
 
 use super::live::{Instances, Reserved};
 use super::runner::{Caller, Runner};
-use crate::base::error::Result;
+use crate::base::device::DeviceId;
+use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, Name};
 use crate::base::limits::{self, Limits};
 use crate::base::value::FuncType;
 use crate::call::rights::Rights;
 use crate::call::stdio::Stdio;
-use crate::call::{Call, Outcome, Target};
+use crate::call::{Call, ModuleRef, Outcome, Target};
 use crate::peer::service::{Asked, Keep, Reserve, Service, Started};
 
 /// One peer of this node.
 pub struct Served {
     runner: Runner,
     caller: Caller,
+    /// Whether it may bring modules of its own.
+    foreign: bool,
 }
 
 impl Served {
-    /// Returns a peer with these rights and no instances.
-    pub fn new(runner: Runner, rights: Rights) -> Served {
+    /// Returns a peer with these rights and no instances. `foreign` allows it to bring modules of its own.
+    pub fn new(runner: Runner, rights: Rights, device: Option<DeviceId>, foreign: bool) -> Served {
         let compiling = Some(Arc::new(Semaphore::new(limits::compilers_per_peer())));
-        Served { runner, caller: Caller { held: Instances::default(), rights, compiling } }
+        Served { runner, caller: Caller { held: Instances::default(), rights, compiling, device }, foreign }
     }
 }
 
@@ -77,6 +80,28 @@ impl Service for Served {
 
     fn drop_instance(&self, name: &Name) -> Result<()> {
         self.caller.held.remove(name)
+    }
+
+    fn place(&self, target: &mut Target) -> Result<()> {
+        let what = match &target.module {
+            ModuleRef::Pinned { name, hash } => match self.runner.modules().version_of(name, *hash) {
+                Some(version) => {
+                    target.module = ModuleRef::Stored { name: name.clone(), version: Some(version) };
+                    return Ok(());
+                }
+                None => format!("`{name}`, which this device has not or with other bytes"),
+            },
+            ModuleRef::Bytes(_) | ModuleRef::Loaded(_) => "a module that is sent to it".to_owned(),
+            ModuleRef::Stored { .. } | ModuleRef::Instance(_) => return Ok(()),
+        };
+        match self.foreign {
+            true => Ok(()),
+            false => Err(Error::new(
+                Code::NotPermitted,
+                format!("this node runs only modules of its own device, not {what}"),
+            )
+            .with_help("upload the module on that device, or start the node without `--modules own`")),
+        }
     }
 
     fn clear(&self) {

@@ -1,23 +1,24 @@
 //! The accept policy: which nodes may connect.
 //!
-//! In: the policy, the names whose sessions were revoked, the name of a node that wants to connect. Out: yes,
-//! a denial, or that a person must decide. Pure. Must not know: how the node was authenticated, which happens
+//! In: the policy, the names whose sessions were revoked, the name of a node that wants to connect, and whether its device is
+//! a guest. Out: yes, a denial, or that a person must decide. Pure. Must not know: how the node was authenticated, which happens
 //! before; how a person is asked (`questions.rs`).
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use crate::base::device::{NodeName, NodePattern};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 
 /// A node's accept policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Accept {
-    /// Every node of this home.
+    /// Every node of the network, but for those of guests.
     #[default]
     All,
     None,
-    Only(BTreeSet<Name>),
+    Only(BTreeSet<NodePattern>),
     /// A person decides each time.
     Ask,
 }
@@ -37,6 +38,24 @@ impl FromStr for Accept {
     }
 }
 
+impl Accept {
+    /// Returns the patterns by which the policy names nodes.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Accept::Only(patterns) => patterns.iter().map(NodePattern::to_string).collect(),
+            Accept::All | Accept::None | Accept::Ask => Vec::new(),
+        }
+    }
+}
+
+/// A node that wants to connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    pub name: &'a NodeName,
+    /// Whether its device is a guest of the network: then the policy must name it.
+    pub guest: bool,
+}
+
 /// The decision about a node that wants to connect.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
@@ -49,7 +68,7 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Gatekeeper {
     policy: Accept,
-    revoked: BTreeSet<Name>,
+    revoked: BTreeSet<NodeName>,
 }
 
 impl Gatekeeper {
@@ -57,9 +76,11 @@ impl Gatekeeper {
         Gatekeeper { policy, revoked: BTreeSet::new() }
     }
 
-    /// Decides whether the node with this name may connect to `me`.
-    pub fn judge(&self, asking: &Name, me: &Name) -> Verdict {
+    /// Decides whether a node may connect to `me`, a node of the device `own`.
+    pub fn judge(&self, asking: &Asking<'_>, me: &NodeName, own: Option<&Name>) -> Verdict {
+        let Asking { name: asking, guest } = *asking;
         let yes = match &self.policy {
+            Accept::All | Accept::Ask if guest => false,
             // A person decides again, also about a node that was revoked.
             Accept::Ask => return Verdict::Ask,
             _ if self.revoked.contains(asking) => {
@@ -69,7 +90,7 @@ impl Gatekeeper {
             }
             Accept::All => true,
             Accept::None => false,
-            Accept::Only(names) => names.contains(asking),
+            Accept::Only(patterns) => patterns.iter().any(|pattern| pattern.names(asking, own)),
         };
         match yes {
             true => Verdict::Yes,
@@ -82,12 +103,12 @@ impl Gatekeeper {
     }
 
     /// Denies the node with this name from now on, unless a person decides otherwise.
-    pub fn revoke(&mut self, name: &Name) {
+    pub fn revoke(&mut self, name: &NodeName) {
         self.revoked.insert(name.clone());
     }
 
     /// Cancels [`Gatekeeper::revoke`], because a person here connects to the node with this name.
-    pub fn readmit(&mut self, name: &Name) {
+    pub fn readmit(&mut self, name: &NodeName) {
         self.revoked.remove(name);
     }
 }
@@ -101,7 +122,7 @@ pub fn denied(sentence: String) -> Error {
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Name {
+    fn name(text: &str) -> NodeName {
         text.parse().unwrap()
     }
 
@@ -109,33 +130,50 @@ mod tests {
         Gatekeeper::new(policy.parse().unwrap())
     }
 
+    fn judge(keeper: &Gatekeeper, name: &NodeName) -> Verdict {
+        keeper.judge(&Asking { name, guest: false }, &"me".parse().unwrap(), Some(&"laptop".parse().unwrap()))
+    }
+
+    #[test]
+    fn a_guest_must_be_named() {
+        let a = name("a@pi");
+        let accepts = |policy: &str| {
+            let asking = Asking { name: &a, guest: true };
+            keeper(policy).judge(&asking, &name("me"), None) == Verdict::Yes
+        };
+        assert!(accepts("a@pi") && accepts("b,*@pi"));
+        assert!(
+            !accepts("all") && !accepts("ask") && !accepts("none") && !accepts("a") && !accepts("*@other")
+        );
+    }
+
     #[test]
     fn policies() {
-        let accepts = |policy: &str, asking| keeper(policy).judge(&name(asking), &name("me")) == Verdict::Yes;
+        let accepts = |policy: &str, asking| judge(&keeper(policy), &name(asking)) == Verdict::Yes;
         assert!(accepts("all", "a"));
         assert!(!accepts("none", "a"));
         assert!(accepts("a, c", "a"));
         assert!(!accepts("a,c", "b"));
-        assert_eq!(keeper("ask").judge(&name("a"), &name("me")), Verdict::Ask);
+        assert!(accepts("a@pi", "a@pi") && accepts("*@pi", "b@pi") && accepts("all", "b@pi"));
+        assert!(!accepts("a", "a@pi"), "a name alone is that of a node of this device");
+        assert_eq!(judge(&keeper("ask"), &name("a")), Verdict::Ask);
         assert!("A".parse::<Accept>().is_err());
     }
 
     #[test]
     fn a_revoked_node_is_denied_until_it_is_readmitted() {
-        let (a, me) = (name("a"), name("me"));
+        let a = name("a");
         for policy in ["all", "a,b"] {
             let mut keeper = keeper(policy);
             keeper.revoke(&a);
-            let Verdict::No(denied) = keeper.judge(&a, &me) else {
-                panic!("{policy} accepts a revoked node")
-            };
+            let Verdict::No(denied) = judge(&keeper, &a) else { panic!("{policy} accepts a revoked node") };
             assert_eq!(denied.code(), Code::ConnectionDenied);
-            assert_eq!(keeper.judge(&name("b"), &me), Verdict::Yes);
+            assert_eq!(judge(&keeper, &name("b")), Verdict::Yes);
             keeper.readmit(&a);
-            assert_eq!(keeper.judge(&a, &me), Verdict::Yes);
+            assert_eq!(judge(&keeper, &a), Verdict::Yes);
         }
         let mut asks = keeper("ask");
         asks.revoke(&a);
-        assert_eq!(asks.judge(&a, &me), Verdict::Ask, "a person decides again");
+        assert_eq!(judge(&asks, &a), Verdict::Ask, "a person decides again");
     }
 }

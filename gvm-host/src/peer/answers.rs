@@ -4,20 +4,20 @@
 
 use gvm_wire::node_capnp::session;
 
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
-use crate::base::id::Name;
 use crate::call::Chunk;
 use crate::call::streams::{Closed, Output};
 use crate::wire;
 use crate::wire::bulk::Ticket;
 
 /// The error of a lost connection: the request may have had effects.
-pub fn lost(node: &Name, error: capnp::Error) -> Error {
+pub fn lost(node: &NodeName, error: capnp::Error) -> Error {
     wire::error::from_capnp(error, &format!("node `{node}`"), Code::NodeDown).with_effect(Effect::Unknown)
 }
 
 /// The same error while a call ran; its context says so to a person.
-pub fn cut_off(node: &Name, error: capnp::Error) -> Error {
+pub fn cut_off(node: &NodeName, error: capnp::Error) -> Error {
     lost(node, error).with_context("  it is unknown whether the call ran to its end")
 }
 
@@ -43,7 +43,7 @@ pub async fn push_output(output: &Output, rest: Vec<Chunk>) -> Result<()> {
 ///
 /// # Errors
 /// `NODE_DOWN`, `VERSION_MISMATCH`.
-pub async fn channel_ticket(session: &session::Client, node: &Name) -> Result<Ticket> {
+pub async fn channel_ticket(session: &session::Client, node: &NodeName) -> Result<Ticket> {
     let answer = session.channel_request().send().promise.await;
     let answer = answer.map_err(|error| lost(node, error))?;
     read_ticket(node, answer.get().and_then(|answer| answer.get_ticket()))
@@ -53,7 +53,7 @@ pub async fn channel_ticket(session: &session::Client, node: &Name) -> Result<Ti
 ///
 /// # Errors
 /// `NODE_DOWN`, `VERSION_MISMATCH`.
-pub fn read_ticket(node: &Name, ticket: capnp::Result<capnp::data::Reader<'_>>) -> Result<Ticket> {
+pub fn read_ticket(node: &NodeName, ticket: capnp::Result<capnp::data::Reader<'_>>) -> Result<Ticket> {
     Ticket::try_from(ticket.map_err(|error| lost(node, error))?).map_err(|_| {
         Error::new(Code::VersionMismatch, format!("node `{node}` did not send a valid ticket"))
             .with_help(wire::error::SAME_RELEASE)

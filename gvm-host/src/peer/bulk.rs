@@ -17,7 +17,7 @@ use super::dialling::reach;
 use super::shelf::{Lent, Shelf};
 use super::tickets::{Opens, Tickets};
 use crate::base::error::{Code, Effect, Error, Result};
-use crate::base::id::NodeInfo;
+use crate::base::node::NodeInfo;
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};

@@ -67,16 +67,18 @@ impl Callee {
     /// `NOT_PERMITTED`, `NODE_DOWN`, `OVERLOADED`.
     pub fn enter(&self, call: &mut Call) -> Result<Entered> {
         let entered = Entered { _runs: self.term.begin()?, _pass: self.gate.enter("calls of one session")? };
-        self.may_enter(&call.target)?;
+        self.may_enter(&mut call.target)?;
         call.limits = limits::of_peers().narrow(call.limits);
         Ok(entered)
     }
 
-    /// Refuses a call that the peer has no right to make, before its large parts cross.
+    /// Refuses a call that the peer has no right to make, before its large parts cross, and finds out where its module comes
+    /// from.
     ///
     /// # Errors
     /// `NOT_PERMITTED`.
-    pub fn may_enter(&self, target: &Target) -> Result<()> {
+    pub fn may_enter(&self, target: &mut Target) -> Result<()> {
+        self.service.place(target)?;
         match &target.module {
             // The rights apply to its module, which is known only where the instance is found.
             ModuleRef::Instance(_) => Ok(()),

@@ -16,8 +16,9 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::answers;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
-use crate::base::id::{Hash, Name};
+use crate::base::id::Hash;
 use crate::base::value::{List, Value};
 use crate::base::{limits, threads};
 use crate::call::{Args, Call, Chunk, ModuleBytes, ModuleRef, Outcome};
@@ -35,7 +36,7 @@ const LAST_OUTCOMES: Duration = Duration::from_secs(1);
 pub struct Channel(Arc<Inner>);
 
 struct Inner {
-    peer: Name,
+    peer: NodeName,
     /// The only thread that drives the connection, if it is a thread that waits for its calls.
     driver: Option<ThreadId>,
     /// Cancelled when the session is gone.
@@ -127,7 +128,12 @@ impl Request {
 impl Channel {
     /// Takes over a connection that was opened as a channel of a session with `peer`. `gone` is cancelled when that
     /// session is gone. If the channel has a `driver`, only calls of this thread can use it.
-    pub fn new(stream: Transport, peer: Name, driver: Option<ThreadId>, gone: CancellationToken) -> Channel {
+    pub fn new(
+        stream: Transport,
+        peer: NodeName,
+        driver: Option<ThreadId>,
+        gone: CancellationToken,
+    ) -> Channel {
         let state = State {
             stream,
             incoming: Incoming::default(),
@@ -344,7 +350,7 @@ impl State {
     }
 }
 
-fn lost(peer: &Name) -> Error {
+fn lost(peer: &NodeName) -> Error {
     answers::cut_off(peer, capnp::Error::disconnected("the connection was lost".into()))
 }
 

@@ -17,7 +17,7 @@ use super::calls::Calls;
 use super::line::Line;
 use super::service::Service;
 use super::term::{End, Term};
-use crate::base::id::NodeInfo;
+use crate::base::node::NodeInfo;
 use crate::call::rights::SessionRights;
 use crate::wire::rpc::Connection;
 
@@ -112,6 +112,12 @@ impl Peer {
     /// Returns how long the peer's session here lasts, from its beginning; none if it has no time limit.
     pub fn lasts(&self) -> Option<Duration> {
         self.given.lasts
+    }
+
+    /// Closes the connection to a peer that does not answer. It counts as lost.
+    pub fn give_up(&self) {
+        let connection = self.connection.borrow_mut().take();
+        drop(connection);
     }
 
     /// Says goodbye, which may take a second, and shuts the connection down in order

@@ -3,13 +3,14 @@
 //! In: the addresses of a node. Out: a connection to the first address that answers. Must not know: what the connection
 //! is for.
 
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::{Name, NodeInfo};
+use crate::base::node::NodeInfo;
 use crate::wire::tls::Tls;
 use crate::wire::transport::{Transport, dial, dial_help, dial_words};
 
 /// Returns the help for a node that does not answer.
-pub fn find_out_why(node: &Name) -> String {
+pub fn find_out_why(node: &NodeName) -> String {
     format!("run `gvm doctor {node}` to find out why")
 }
 

@@ -5,6 +5,7 @@
 //! not know: how gpmd found the address.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use gvm_wire::node_capnp::{connect_door, connected, node_door, node_greeting, se
 use tokio::runtime::Handle as Workers;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Gatekeeper, Verdict};
+use super::accept::{Asking, Gatekeeper, Verdict, denied};
 use super::bulk::Bulk;
 use super::callee::Callee;
 use super::calls::{Calls, StreamsServer};
@@ -28,25 +29,31 @@ use super::session::SessionServer;
 use super::shelf::Shelf;
 use super::term::{Running, Term};
 use super::tickets::Tickets;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::id::{Life, Name, NodeInfo};
 use crate::base::limits;
+use crate::base::node::{Life, NodeInfo};
 use crate::call::rights::{Rights, Rule, SessionRights};
-use crate::trust::certificate::{Proven, check};
+use crate::trust::certificate::{NodeIdentity, Proven, check};
+use crate::trust::devices::Devices;
 use crate::trust::greeting::{Greeting, Part, Said, nonce};
-use crate::trust::identity::{Card, Identity};
-use crate::trust::key::{KeyId, PublicKey, Signature};
+use crate::trust::identity::Identity;
+use crate::trust::key::{PublicKey, Signature};
 use crate::wire;
 use crate::wire::bulk::{Purpose, purpose};
 use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::tls::Tls;
-use crate::wire::transport::Transport;
+use crate::wire::transport::{Transport, handed};
 
 /// How long the other side may take for one step of the handshake.
 const STEP: Duration = Duration::from_secs(5);
+
+/// How long a connected node may be silent before another life of it takes its name. Less than [`STEP`], which the other
+/// life waits.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What all connections of a node share.
 pub struct Ours {
@@ -69,11 +76,29 @@ pub struct Ours {
     pub joined: Box<dyn Fn(Rc<Peer>)>,
     /// Proves to other nodes who this one is.
     pub identity: Identity,
-    /// Whether this node, in this incarnation, is already connected.
-    pub connected: Box<dyn Fn(&NodeInfo) -> bool>,
+    /// The devices whose nodes may prove who they are.
+    pub devices: Devices,
+    /// Returns the connections to the node with this name.
+    pub connected: Box<Connected>,
+    /// Asks gpmd for a node.
+    pub find: Box<Find>,
 }
 
+/// Returns the connections to the node with this name.
+pub type Connected = dyn Fn(&NodeName) -> Vec<Rc<Peer>>;
+
+/// Asks gpmd for the node with this name.
+pub type Find = dyn Fn(NodeName) -> Pin<Box<dyn Future<Output = Result<NodeInfo>>>>;
+
 impl Ours {
+    /// Returns whether this identity is that of the node.
+    fn is_node(&self, proven: &NodeIdentity, node: &NodeInfo) -> bool {
+        let devices = self.devices.now();
+        let device =
+            node.device.map_or_else(|| devices.is_own(&proven.device), |device| proven.device == device);
+        device && proven.name.as_str() == node.name.bare() && proven.life == node.life()
+    }
+
     fn life(&self) -> Life {
         Life { id: self.me.id, incarnation: self.me.incarnation }
     }
@@ -85,15 +110,15 @@ impl Ours {
     /// Creates a peer's session on this node, with its rights and the means to end it.
     fn session(
         &self,
-        peer: &Name,
+        peer: &NodeInfo,
         streams: streams::Client,
         bulk: Rc<Bulk>,
         farewell: Rc<Farewell>,
     ) -> (session::Client, SessionRights, Given) {
-        let rights = Rights::of(&self.rules, peer, &self.me.name);
+        let rights = Rights::of(&self.rules, &peer.name, &self.me.name, self.devices.now().own_name());
         let grant = SessionRights { calls: rights.patterns(), expires_ms: self.session_time.and_then(in_ms) };
         let term = Term::new(self.me.name.clone(), self.running.clone());
-        let service = (self.serve)(rights);
+        let service = (self.serve)(rights, peer.device);
         let given = Given { term: term.clone(), service: service.clone(), lasts: self.session_time };
         let session = capnp_rpc::new_client(SessionServer {
             callee: Arc::new(Callee {
@@ -119,10 +144,43 @@ impl Ours {
     /// Decides whether a node may connect.
     fn judge(&self, asking: &NodeInfo) -> Verdict {
         // This node may have dialled it at the same time.
-        if (self.connected)(asking) {
+        if (self.connected)(&asking.name).iter().any(|peer| peer.info.to_ref() == asking.to_ref()) {
             return Verdict::Yes;
         }
-        self.gatekeeper.borrow().judge(&asking.name, &self.me.name)
+        let devices = self.devices.now();
+        let guest = asking.device.is_some_and(|device| devices.is_guest(&device));
+        let asking = Asking { name: &asking.name, guest };
+        self.gatekeeper.borrow().judge(&asking, &self.me.name, devices.own_name())
+    }
+
+    /// Ends the connection to another life of the node with this name if it is dead. A live one keeps the name: nothing
+    /// displaces it.
+    async fn make_room(&self, asking: &NodeInfo) -> Result<()> {
+        let mut peers = (self.connected)(&asking.name);
+        peers.retain(|peer| peer.info.to_ref() != asking.to_ref());
+        let pings = peers.iter().map(|peer| peer.session.ping_request().send().promise);
+        let answers =
+            futures::future::join_all(pings.map(|answer| tokio::time::timeout(SILENCE, answer))).await;
+        if answers.iter().any(|answer| matches!(answer, Ok(Ok(_)))) {
+            let message = format!("another life of `{}` is connected to `{}`", asking.name, self.me.name);
+            return Err(
+                denied(message).with_help("end the other process, or choose another name with `--name`")
+            );
+        }
+        let ended: Vec<_> = peers.iter().map(|peer| peer.closed()).collect();
+        peers.iter().for_each(|peer| peer.give_up());
+        futures::future::join_all(ended).await;
+        Ok(())
+    }
+
+    /// Checks a certificate that a node shows. The error is a reason in words.
+    fn certified(&self, certificate: &[u8]) -> std::result::Result<Proven, String> {
+        if certificate.is_empty() {
+            return Err("it has no certificate".into());
+        }
+        let devices = self.devices.now();
+        check(certificate, |device| devices.key(device), SystemTime::now())
+            .map_err(|why| format!("its certificate {why}"))
     }
 
     /// Creates the large values of a session with `other`; `theirs` are its streams.
@@ -138,6 +196,7 @@ impl Ours {
     /// # Errors
     /// `NODE_DOWN` if the node does not answer, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
+        self.make_room(node).await?;
         let transport = reach(node, &self.tls).await?;
         let binding = transport.binding()?;
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
@@ -190,7 +249,7 @@ impl Ours {
         let answer = in_time(node, STEP, greet.send().promise).await?.map_err(gone)?;
         let (greeted, waits, answers, signed) = match answer.get().map_err(gone)?.which().map_err(unknown)? {
             node_greeting::Ok(ok) => {
-                wire::hello::read(ok.get_hello().map_err(gone)?)?.admit(self.home)?;
+                wire::hello::read(ok.get_hello().map_err(gone)?)?;
                 let answers = said(ok.get_certificate(), ok.get_nonce()).map_err(gone)?;
                 let signed = ok.get_signature().map_err(gone)?.to_vec();
                 (ok.get_door().map_err(gone)?, ok.get_asks(), answers, signed)
@@ -198,15 +257,19 @@ impl Ours {
             node_greeting::Error(error) => return Err(wire::error::read(error.map_err(gone)?)),
         };
         let greeting = Greeting { binding, asks, answers };
-        let proven = certified(&greeting.answers.certificate, &card).and_then(|proven| {
+        let proven = self.certified(&greeting.answers.certificate).and_then(|proven| {
             match greeting.is_signed(Part::Answers, &proven.key, &signed) {
                 true => Ok(proven.node),
                 false => Err("it did not sign the greeting".to_owned()),
             }
         });
         match proven {
-            Ok(proven) if proven.name == node.name && proven.life == node.life() => {}
-            Ok(other) => return Err(impostor(node, &format!("its certificate is that of `{}`", other.name))),
+            Ok(proven) if self.is_node(&proven, node) => {}
+            Ok(other) => {
+                let name = self.devices.now().node_name(&other.name, &other.device);
+                let name = name.unwrap_or_else(|| other.name.into());
+                return Err(impostor(node, &format!("its certificate is that of `{name}`")));
+            }
             Err(why) => return Err(impostor(node, &why)),
         }
         let calls = Calls::default();
@@ -215,7 +278,7 @@ impl Ours {
         let (theirs, promised) = promised_streams();
         let mut ask = greeted.connect_request();
         let bulk = self.bulk(promised.clone(), node);
-        let (session, granted, given) = self.session(&node.name, promised, bulk.clone(), farewell.clone());
+        let (session, granted, given) = self.session(node, promised, bulk.clone(), farewell.clone());
         ask.get().set_session(session);
         ask.get().set_streams(our_streams(&calls, &bulk));
         wire::grant::write(&granted, ask.get().init_grant());
@@ -238,13 +301,21 @@ impl Ours {
 
     /// Handles an accepted connection. Returns when the connection belongs to a peer or has ended.
     pub async fn take(self: &Rc<Self>, transport: Transport) {
-        let transport = match tokio::time::timeout(STEP, purpose(transport)).await {
+        let known = async {
+            match purpose(transport).await? {
+                Purpose::Handed(stream, from) => purpose(handed(stream, from, &self.tls).await?).await,
+                purpose => Ok(purpose),
+            }
+        };
+        let transport = match tokio::time::timeout(STEP, known).await {
             Ok(Ok(Purpose::Calls(transport))) => transport,
             Ok(Ok(Purpose::Bulk(ticket, transport))) => return self.tickets.take_bulk(ticket, transport),
             Ok(Ok(Purpose::Channel(ticket, transport))) => {
                 return self.tickets.take_channel(ticket, transport);
             }
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Ok(Purpose::Handed(..))) => return,
+            Ok(Err(error)) => return tracing::debug!("closed a connection: {error}"),
+            Err(_) => return,
         };
         let Ok(binding) = transport.binding() else { return };
         let held = Rc::new(RefCell::new(None));
@@ -338,8 +409,10 @@ impl node_door::Server for Greeter {
     ) -> Result<(), Failure> {
         let asked = params.get()?;
         let asks = said(asked.get_certificate(), asked.get_nonce())?;
-        let greeted =
-            wire::hello::read(asked.get_hello()?).and_then(|hello| self.clone().greeted(&hello, asks));
+        let greeted = match wire::hello::read(asked.get_hello()?) {
+            Ok(hello) => self.clone().greeted(hello, asks).await,
+            Err(error) => Err(error),
+        };
         match greeted {
             Ok((connector, signature)) => {
                 let mut ok = results.get().init_ok();
@@ -359,17 +432,30 @@ impl node_door::Server for Greeter {
 
 impl Greeter {
     /// Checks who greets, and returns the capability to ask with, and the signature of this node.
-    fn greeted(self: Rc<Self>, hello: &Hello, asks: Said) -> Result<(Connector, Signature)> {
+    async fn greeted(self: Rc<Self>, hello: Hello, asks: Said) -> Result<(Connector, Signature)> {
         let ours = &self.ours;
-        hello.admit(ours.home)?;
         hello.meant_for(ours.life())?;
         let none = || Error::new(Code::AuthFailed, "only a node can connect to a node");
-        let asking = hello.node.clone().ok_or_else(none)?;
+        let mut asking = hello.node.ok_or_else(none)?;
         let card = ours.identity.card()?;
         // The policy uses the name, so the name must be certified first. The signature comes with the question.
-        let proven = certified(&asks.certificate, &card).map_err(|why| unverified(&asking, &why))?;
-        if proven.node.name != asking.name || proven.node.life != asking.life() {
-            return Err(unverified(&asking, &format!("its certificate is that of `{}`", proven.node.name)));
+        let proven = ours.certified(&asks.certificate).map_err(|why| unverified(&asking, &why))?;
+        let node = &proven.node;
+        let other = Some(node.device).filter(|device| !ours.devices.now().is_own(device));
+        if node.name.as_str() != asking.name.as_str() || node.life != asking.life() {
+            return Err(unverified(&asking, &format!("its certificate is that of `{}`", node.name)));
+        }
+        if let Some(device) = other {
+            let called = ours.devices.now().node_name(&node.name, &device);
+            asking.name = called.ok_or_else(|| unverified(&asking, "its device is not trusted"))?;
+            asking.device = other;
+            // What it says of its addresses holds on its own device. Without gpmd, or if gpmd does not know the node yet,
+            // it cannot be dialled from here, and calls in that direction use the connection of the session.
+            asking.addresses = match (ours.find)(asking.name.clone()).await {
+                Ok(known) if known.to_ref() == asking.to_ref() => known.addresses,
+                Ok(_) | Err(_) => Vec::new(),
+            };
+            asking.address = asking.addresses.first().cloned().unwrap_or_default();
         }
         let answers = Said { certificate: card.certificate.to_vec(), nonce: nonce()? };
         let greeting = Greeting { binding: self.binding.clone(), asks, answers };
@@ -381,15 +467,6 @@ impl Greeter {
 /// Reads what the other side has sent. A nonce of another length is one that nobody has sent.
 fn said(certificate: capnp::Result<&[u8]>, nonce: capnp::Result<&[u8]>) -> capnp::Result<Said> {
     Ok(Said { certificate: certificate?.to_vec(), nonce: nonce?.try_into().unwrap_or_default() })
-}
-
-/// Checks a certificate that a node of this device shows. The error is a reason in words.
-fn certified(certificate: &[u8], card: &Card) -> std::result::Result<Proven, String> {
-    if certificate.is_empty() {
-        return Err("it has no certificate".into());
-    }
-    let trusted = |device: &KeyId| (*device == card.device.id()).then_some(card.device);
-    check(certificate, trusted, SystemTime::now()).map_err(|why| format!("its certificate {why}"))
 }
 
 /// The error for a node that dials and does not prove who it is.
@@ -435,6 +512,10 @@ impl connect_door::Server for Connector {
                     ours.questions.ask(&self.asking.name).await
                 }
             };
+            let accepted = match accepted {
+                Ok(()) => ours.make_room(&self.asking).await,
+                Err(denied) => Err(denied),
+            };
             // This node may have started to shut down while a person decided.
             if let Err(denied) = accepted.and_then(|()| ours.running.begin(&ours.me.name).map(drop)) {
                 wire::error::write(&denied, results.get().init_error());
@@ -452,7 +533,7 @@ impl connect_door::Server for Connector {
             let mut ok = results.get().init_ok();
             let bulk = ours.bulk(streams.clone(), &self.asking);
             let (session_here, granted, given) =
-                ours.session(&self.asking.name, streams, bulk.clone(), farewell.clone());
+                ours.session(&self.asking, streams, bulk.clone(), farewell.clone());
             ok.set_session(session_here);
             wire::grant::write(&granted, ok.reborrow().init_grant());
             ok.set_streams(our_streams(&calls, &bulk));

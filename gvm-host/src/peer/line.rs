@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::channel::Channel;
 use super::dialling::reach;
 use crate::base::error::{Code, Error, Result};
-use crate::base::id::NodeInfo;
+use crate::base::node::NodeInfo;
 use crate::base::threads;
 use crate::call::stdio::Stdio;
 use crate::call::{Call, Outcome};

@@ -16,9 +16,9 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
 use super::accept::denied;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Reason, Result};
 use crate::base::event::Event;
-use crate::base::id::Name;
 
 /// How long a person has to answer: a minute, because they may be typing or waiting for a call.
 pub const ANSWER: Duration = Duration::from_secs(60);
@@ -54,8 +54,8 @@ impl Drop for Answering {
 
 /// The open questions.
 pub struct Questions {
-    me: Name,
-    open: RefCell<BTreeMap<u64, (Name, oneshot::Sender<bool>)>>,
+    me: NodeName,
+    open: RefCell<BTreeMap<u64, (NodeName, oneshot::Sender<bool>)>>,
     last: Cell<u64>,
     events: broadcast::Sender<Event>,
     answerers: Answerers,
@@ -64,7 +64,7 @@ pub struct Questions {
 
 impl Questions {
     /// Creates the questions of the node `me`.
-    pub fn new(me: Name, events: broadcast::Sender<Event>, answerers: Answerers) -> Questions {
+    pub fn new(me: NodeName, events: broadcast::Sender<Event>, answerers: Answerers) -> Questions {
         let open = RefCell::default();
         Questions { me, open, last: Cell::new(0), events, answerers, patience: ANSWER }
     }
@@ -78,7 +78,7 @@ impl Questions {
     ///
     /// # Errors
     /// `CONNECTION_DENIED`.
-    pub async fn ask(&self, asking: &Name) -> Result<()> {
+    pub async fn ask(&self, asking: &NodeName) -> Result<()> {
         let me = &self.me;
         if self.open.borrow().values().any(|(name, _)| name == asking) {
             return Err(denied(format!("the person at `{me}` is already being asked about `{asking}`")));
@@ -138,7 +138,7 @@ impl Questions {
 struct Open<'a> {
     questions: &'a Questions,
     id: u64,
-    name: &'a Name,
+    name: &'a NodeName,
     /// The person's answer, if there is one.
     allowed: Option<bool>,
     why: &'static str,
@@ -162,7 +162,7 @@ mod tests {
         runtime.unwrap().block_on(future)
     }
 
-    fn name(text: &str) -> Name {
+    fn name(text: &str) -> NodeName {
         text.parse().unwrap()
     }
 
@@ -230,7 +230,7 @@ mod tests {
         run(async {
             let (questions, _heard, answerers) = questions();
             let _here = answerers.join();
-            let names: Vec<Name> = (0..=MOST).map(|n| name(&format!("n{n}"))).collect();
+            let names: Vec<NodeName> = (0..=MOST).map(|n| name(&format!("n{n}"))).collect();
             let mut asked: Vec<_> = names.iter().map(|name| Box::pin(questions.ask(name))).collect();
             let mut last = asked.pop().unwrap();
             for asked in &mut asked {

@@ -10,6 +10,7 @@ use gvm_wire::node_capnp::{described, done};
 
 use super::answers::{cut_off, lost, push_output};
 use super::connected::Peer;
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::id::Name;
 use crate::base::limits::Limits;
@@ -108,7 +109,7 @@ pub async fn drop_instance(peer: &Peer, name: &Name) -> Result<()> {
     read_done(node, answer.as_ref().map_err(|error| lost(node, error.clone()))?.get())
 }
 
-fn read_done(node: &Name, answer: Result<done::Reader<'_>, capnp::Error>) -> Result<()> {
+fn read_done(node: &NodeName, answer: Result<done::Reader<'_>, capnp::Error>) -> Result<()> {
     let gone = |error| lost(node, error);
     let unknown = |_| wire::error::unknown("an answer");
     match answer.map_err(gone)?.which().map_err(unknown)? {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::device::DeviceId;
 use crate::base::error::Result;
 use crate::base::id::{Hash, Name};
 use crate::base::limits::Limits;
@@ -58,6 +59,13 @@ pub trait Service: Send + Sync {
     /// `INSTANCE_NOT_FOUND`.
     fn drop_instance(&self, name: &Name) -> Result<()>;
 
+    /// Checks where the module of a call comes from. A module that the peer's device has under some name becomes the stored
+    /// module of that name, if this home has the same bytes under it.
+    ///
+    /// # Errors
+    /// `NOT_PERMITTED` if this node runs only modules of its own home.
+    fn place(&self, target: &mut Target) -> Result<()>;
+
     /// Frees every live instance, because the session has ended.
     fn clear(&self);
 }
@@ -72,5 +80,5 @@ pub trait Reserve: Send + Sync {
     fn make(&self, target: Target, limits: Limits, began: Instant) -> Asked<Keep>;
 }
 
-/// Creates the service of a session from the rights of its peer.
-pub type Serve = dyn Fn(Rights) -> Arc<dyn Service>;
+/// Creates the service of a session from the rights and the device of its peer; no device for this one.
+pub type Serve = dyn Fn(Rights, Option<DeviceId>) -> Arc<dyn Service>;

@@ -89,7 +89,7 @@ impl SessionServer {
     /// Returns a target with the module bytes that crossed separately.
     async fn whole(&self, read: Result<(Target, Option<Blob>)>) -> Result<Target> {
         let (mut target, apart) = read?;
-        self.callee.may_enter(&target)?;
+        self.callee.may_enter(&mut target)?;
         self.bulk.complete_module(&mut target, apart).await?;
         Ok(target)
     }

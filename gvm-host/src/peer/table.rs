@@ -2,15 +2,18 @@
 //!
 //! In: connections as they begin and end. Out: the connected nodes and their connections. Two nodes that dial
 //! each other at the same time have two connections for a while; the peer is down when its last connection
-//! has ended. Pure. Must not know: what a connection is.
+//! has ended. A name belongs to the life that has it until its last connection has ended. Pure. Must not know: what a
+//! connection is.
 
 use std::collections::BTreeMap;
 
-use crate::base::id::{Name, NodeInfo};
+use crate::base::device::{NodeName, meant};
+use crate::base::error::Result;
+use crate::base::node::NodeInfo;
 
 /// Connected peers by name, each with at least one `T`.
 pub struct Table<T> {
-    peers: BTreeMap<Name, Entry<T>>,
+    peers: BTreeMap<NodeName, Entry<T>>,
     next: u64,
 }
 
@@ -24,12 +27,11 @@ struct Entry<T> {
 pub struct Token(u64);
 
 /// The effect of adding a connection.
-pub struct Added<T> {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Added {
     pub token: Token,
     /// Whether the peer was not connected before.
     pub first: bool,
-    /// Connections of an earlier incarnation of that node, which were removed.
-    pub ghosts: Vec<T>,
 }
 
 impl<T> Default for Table<T> {
@@ -39,37 +41,52 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Adds a connection to this node.
-    pub fn add(&mut self, info: NodeInfo, line: T) -> Added<T> {
+    /// Adds a connection to this node. `None` if another life of a node is connected with this name.
+    pub fn add(&mut self, info: NodeInfo, line: T) -> Option<Added> {
         let token = Token(self.next);
         self.next += 1;
-        let same = |entry: &Entry<T>| entry.info.id == info.id && entry.info.incarnation == info.incarnation;
         match self.peers.get_mut(&info.name) {
-            Some(entry) if same(entry) => {
+            Some(entry) if entry.info.to_ref() != info.to_ref() => None,
+            Some(entry) => {
                 entry.lines.push((token, line));
-                Added { token, first: false, ghosts: Vec::new() }
+                Some(Added { token, first: false })
             }
-            _ => {
-                let entry = Entry { info: info.clone(), lines: vec![(token, line)] };
-                let old = self.peers.insert(info.name, entry);
-                let ghosts = old.map(|old| old.lines.into_iter().map(|(_, line)| line).collect());
-                Added { token, first: true, ghosts: ghosts.unwrap_or_default() }
+            None => {
+                self.peers.insert(info.name.clone(), Entry { info, lines: vec![(token, line)] });
+                Some(Added { token, first: true })
             }
         }
     }
 
+    /// Returns the name of the connected node that a person means with this one.
+    ///
+    /// # Errors
+    /// `NODE_NAME_AMBIGUOUS`.
+    pub fn meant(&self, name: &NodeName) -> Result<Option<NodeName>> {
+        meant(&self.peers, name).map(|found| found.map(|(name, _)| name.clone()))
+    }
+
     /// Returns a connection to the node with this name.
-    pub fn get(&self, name: &Name) -> Option<&T> {
+    pub fn get(&self, name: &NodeName) -> Option<&T> {
         self.peers.get(name).and_then(|entry| entry.lines.first()).map(|(_, line)| line)
     }
 
+    /// Returns all connections to the node with this name.
+    pub fn all(&self, name: &NodeName) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let lines = self.peers.get(name).into_iter().flat_map(|entry| &entry.lines);
+        lines.map(|(_, line)| line.clone()).collect()
+    }
+
     /// Returns the names of the peers.
-    pub fn names(&self) -> impl Iterator<Item = &Name> {
+    pub fn names(&self) -> impl Iterator<Item = &NodeName> {
         self.peers.keys()
     }
 
     /// Removes one connection. Returns whether it was the peer's last.
-    pub fn remove(&mut self, name: &Name, token: Token) -> bool {
+    pub fn remove(&mut self, name: &NodeName, token: Token) -> bool {
         let Some(entry) = self.peers.get_mut(name) else { return false };
         let before = entry.lines.len();
         entry.lines.retain(|(other, _)| *other != token);
@@ -81,7 +98,7 @@ impl<T> Table<T> {
     }
 
     /// Removes a peer with all its connections.
-    pub fn remove_peer(&mut self, name: &Name) -> Vec<T> {
+    pub fn remove_peer(&mut self, name: &NodeName) -> Vec<T> {
         let entry = self.peers.remove(name);
         entry.into_iter().flat_map(|entry| entry.lines).map(|(_, line)| line).collect()
     }
@@ -101,10 +118,13 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::device::DeviceId;
+    use crate::base::id::Hash;
 
     fn node(name: &str, incarnation: u64) -> NodeInfo {
         NodeInfo {
             name: name.parse().unwrap(),
+            device: None,
             id: uuid::Uuid::nil(),
             incarnation,
             address: "unix:/x".into(),
@@ -116,9 +136,9 @@ mod tests {
     #[test]
     fn a_peer_stays_until_its_last_connection_ends() {
         let mut table = Table::default();
-        let name: Name = "b".parse().unwrap();
-        let one = table.add(node("b", 1), "one");
-        let two = table.add(node("b", 1), "two");
+        let name: NodeName = "b".parse().unwrap();
+        let one = table.add(node("b", 1), "one").unwrap();
+        let two = table.add(node("b", 1), "two").unwrap();
         assert!(one.first && !two.first);
         assert!(!table.remove(&name, one.token));
         assert_eq!(table.get(&name), Some(&"two"));
@@ -128,13 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_incarnation_replaces_the_old() {
+    fn nothing_displaces_a_connected_node() {
         let mut table = Table::default();
-        let name: Name = "b".parse().unwrap();
-        let old = table.add(node("b", 1), "old");
-        let new = table.add(node("b", 2), "new");
-        assert_eq!(new.ghosts, ["old"]);
-        assert!(!table.remove(&name, old.token));
+        let name: NodeName = "b".parse().unwrap();
+        let old = table.add(node("b", 1), "old").unwrap();
+        assert_eq!(table.add(node("b", 2), "new"), None);
+        let of_another_device = NodeInfo { device: Some(DeviceId(Hash([1; 32]))), ..node("b", 1) };
+        assert_eq!(table.add(of_another_device, "new"), None);
+        assert_eq!(table.get(&name), Some(&"old"));
+        assert!(table.remove(&name, old.token));
+        assert!(table.add(node("b", 2), "new").unwrap().first);
         assert_eq!(table.get(&name), Some(&"new"));
     }
 }

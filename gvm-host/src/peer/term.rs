@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Effect, Error, Result};
-use crate::base::id::Name;
 
 /// Why a session ended; the other side is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl End {
         }
     }
 
-    fn error(self, me: &Name) -> Error {
+    fn error(self, me: &NodeName) -> Error {
         match self {
             End::Revoked => Error::new(Code::NotPermitted, format!("`{me}` has revoked this session"))
                 .with_help(format!("ask the person at `{me}` to connect to your node")),
@@ -47,7 +47,7 @@ impl End {
 pub struct Term(Arc<Inner>);
 
 struct Inner {
-    me: Name,
+    me: NodeName,
     ended: OnceLock<End>,
     told: Notify,
     running: Running,
@@ -55,7 +55,7 @@ struct Inner {
 
 impl Term {
     /// Creates the term of a session on `me`; `running` counts its calls.
-    pub fn new(me: Name, running: Running) -> Term {
+    pub fn new(me: NodeName, running: Running) -> Term {
         Term(Arc::new(Inner { me, ended: OnceLock::new(), told: Notify::new(), running }))
     }
 
@@ -115,7 +115,7 @@ impl Running {
     ///
     /// # Errors
     /// `NODE_DOWN` after [`Running::close`].
-    pub fn begin(&self, me: &Name) -> Result<Runs> {
+    pub fn begin(&self, me: &NodeName) -> Result<Runs> {
         // Counted first, so that a call that begins during the shutdown is either refused or waited for.
         self.0.count.fetch_add(1, Ordering::SeqCst);
         let runs = Runs(self.clone());
@@ -163,7 +163,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
-    fn me() -> Name {
+    fn me() -> NodeName {
         "me".parse().unwrap()
     }
 

@@ -17,9 +17,11 @@ use rustls::pki_types::{CertificateDer, Der, TrustAnchor, UnixTime};
 use uuid::Uuid;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::key::{KeyId, PublicKey, SecretKey};
+use super::key::{PublicKey, SecretKey};
+use crate::base::device::DeviceId;
 use crate::base::error::{Error, Result};
-use crate::base::id::{Life, Name};
+use crate::base::id::Name;
+use crate::base::node::Life;
 
 /// How long a certificate holds. A node gets another one long before, while its gpmd runs.
 pub const HOLDS: Duration = Duration::from_secs(24 * 3600);
@@ -37,7 +39,7 @@ const SCHEME: &str = "ghost:node";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeIdentity {
     /// The device on which it runs.
-    pub device: KeyId,
+    pub device: DeviceId,
     pub name: Name,
     pub life: Life,
 }
@@ -82,7 +84,7 @@ pub(super) fn named() -> CertificateParams {
 /// The reason, in words that follow "its certificate".
 pub fn check(
     shown: &[u8],
-    trusted: impl FnOnce(&KeyId) -> Option<PublicKey>,
+    trusted: impl FnOnce(&DeviceId) -> Option<PublicKey>,
     now: SystemTime,
 ) -> std::result::Result<Proven, String> {
     let der = CertificateDer::from(shown);
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn holds_for_a_day_although_clocks_differ() {
         let Bed { device, shown, .. } = bed();
-        let trusted = |_: &KeyId| Some(device.public());
+        let trusted = |_: &DeviceId| Some(device.public());
         let hour = Duration::from_secs(3600);
         let now = SystemTime::now();
         assert!(check(&shown, trusted, now - hour).is_ok());

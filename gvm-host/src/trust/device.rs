@@ -48,6 +48,16 @@ impl DeviceKey {
         })
     }
 
+    /// Replaces the home's key by a new one, which is durable when this returns.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `INTERNAL`.
+    pub fn renew(home: &Home) -> Result<DeviceKey> {
+        let key = SecretKey::generate()?;
+        durable::write(&home.device_key(), key.to_pem().as_bytes())?;
+        Ok(DeviceKey(key))
+    }
+
     /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         self.0.public()

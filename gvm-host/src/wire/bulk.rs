@@ -9,9 +9,11 @@
 //! thread.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -50,6 +52,8 @@ pub enum Purpose {
     Bulk(Ticket, Transport),
     /// It carries calls of the ticket's session.
     Channel(Ticket, Transport),
+    /// gpmd has accepted it for this node. Its handshake is still to come.
+    Handed(TcpStream, SocketAddr),
 }
 
 /// Determines the purpose of a connection that was just accepted from its first bytes.
@@ -58,7 +62,9 @@ pub enum Purpose {
 /// Errors of the connection.
 pub async fn purpose(mut transport: Transport) -> io::Result<Purpose> {
     let mut first = MAGIC;
-    transport.read_exact(&mut first).await?;
+    if let Some((stream, from)) = transport.first_bytes(&mut first).await? {
+        return Ok(Purpose::Handed(stream, from));
+    }
     if ![MAGIC, channel::MAGIC].contains(&first) {
         return Ok(Purpose::Calls(transport.reads_again(first)));
     }

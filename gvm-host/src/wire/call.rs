@@ -190,6 +190,11 @@ pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<
                 to.set_version(version.to_string().as_str());
             }
         }
+        (ModuleRef::Pinned { name, hash }, None) => {
+            let mut to = to.reborrow().init_module();
+            to.set_name(name.as_str());
+            to.set_sha256(&hash.0);
+        }
         (ModuleRef::Bytes(bytes), None) => to.set_bytes(bytes),
         (ModuleRef::Loaded(hash), None) => to.set_hash(&hash.0),
         (ModuleRef::Instance(name), None) => to.set_instance(name.as_str()),
@@ -202,6 +207,11 @@ pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<
     }
 }
 
+fn read_hash(from: capnp::Result<capnp::data::Reader<'_>>) -> Result<Hash> {
+    let wrong = |_| Error::new(Code::BadArguments, "the other side sent a hash that is not 32 bytes long");
+    from.map_err(unreadable)?.try_into().map(Hash).map_err(wrong)
+}
+
 /// Reads a target, and the blob with its bytes if they cross separately.
 ///
 /// # Errors
@@ -209,6 +219,10 @@ pub fn write_target(from: &Target, apart: Option<Blob>, mut to: target::Builder<
 pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
     let mut apart = None;
     let module = match from.which().map_err(|_| error::unknown("a kind of target"))? {
+        target::Module(module) if module.has_sha256() => ModuleRef::Pinned {
+            name: text(module.get_name())?.parse()?,
+            hash: read_hash(module.get_sha256())?,
+        },
         target::Module(module) => ModuleRef::Stored {
             name: text(module.get_name())?.parse()?,
             version: optional(module.has_version(), module.get_version())?
@@ -221,12 +235,7 @@ pub fn read_target(from: target::Reader<'_>) -> Result<(Target, Option<Blob>)> {
             apart = Some(read_blob(blob.map_err(unreadable)?)?);
             ModuleRef::Bytes([].into())
         }
-        target::Hash(hash) => {
-            let hash = hash.map_err(unreadable)?.try_into().map_err(|_| {
-                Error::new(Code::BadArguments, "the other side sent a hash that is not 32 bytes long")
-            })?;
-            ModuleRef::Loaded(Hash(hash))
-        }
+        target::Hash(hash) => ModuleRef::Loaded(read_hash(hash)?),
     };
     let target = Target {
         module,

@@ -8,10 +8,12 @@ use uuid::Uuid;
 use super::error::SAME_RELEASE;
 use super::schema::hello_capnp::{PROTOCOL, hello, node_info};
 use super::transport::Address;
+use crate::base::device::{DeviceId, MAX_NODE_NAME, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::HomeId;
-use crate::base::id::{Applicant, Life, Name, NodeInfo};
+use crate::base::id::{Hash, Name};
 use crate::base::inert;
+use crate::base::node::{Applicant, Life, NodeInfo};
 
 /// The longest program version accepted from a peer, in bytes.
 const MAX_VERSION: usize = 64;
@@ -132,6 +134,9 @@ pub fn read(from: hello::Reader<'_>) -> Result<Hello> {
 /// Writes a node.
 pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
     to.set_name(from.name.as_str());
+    if let Some(device) = &from.device {
+        to.set_device(&device.0.0);
+    }
     to.set_since(from.since_ms);
     write_addresses(&from.addresses, to.reborrow());
     write_life(from.life(), to);
@@ -142,18 +147,54 @@ pub fn write_node(from: &NodeInfo, mut to: node_info::Builder<'_>) {
 /// # Errors
 /// `AUTH_FAILED` if its name, id or address is malformed.
 pub fn read_node(from: node_info::Reader<'_>) -> Result<NodeInfo> {
-    let applicant = read_applicant(from)?;
-    let Some(name) = applicant.name else {
-        return Err(malformed("the node has no name"));
+    let name = text(from.get_name(), "name", MAX_NODE_NAME)?;
+    let name = name.parse().map_err(|error: Error| malformed(error.message()))?;
+    let device = match from.get_device().map_err(unreadable)? {
+        [] => None,
+        id => Some(DeviceId(Hash(
+            id.try_into().map_err(|_| malformed("the id of its device is not 32 bytes"))?,
+        ))),
     };
+    let life = read_life(from)?;
+    let addresses = read_addresses(from)?;
     Ok(NodeInfo {
         name,
-        id: applicant.life.id,
-        incarnation: applicant.life.incarnation,
-        address: applicant.addresses.first().cloned().unwrap_or_default(),
-        addresses: applicant.addresses,
+        device,
+        id: life.id,
+        incarnation: life.incarnation,
+        address: addresses.first().cloned().unwrap_or_default(),
+        addresses,
         since_ms: from.get_since(),
     })
+}
+
+/// Writes a node of the sender's device, without its addresses.
+pub fn write_present(name: &Name, life: Life, mut to: node_info::Builder<'_>) {
+    to.set_name(name.as_str());
+    write_life(life, to);
+}
+
+/// Reads a node of the sender's device.
+///
+/// # Errors
+/// `AUTH_FAILED` if its name or id is malformed.
+pub fn read_present(from: node_info::Reader<'_>) -> Result<(Name, Life)> {
+    let name = text(from.get_name(), "name", crate::base::id::MAX_NAME)?;
+    Ok((name.parse().map_err(|error: Error| malformed(error.message()))?, read_life(from)?))
+}
+
+/// Writes a node of another device.
+pub fn write_far(
+    name: &NodeName,
+    life: Life,
+    device: &DeviceId,
+    addresses: &[String],
+    mut to: node_info::Builder<'_>,
+) {
+    to.set_name(name.as_str());
+    to.set_device(&device.0.0);
+    write_addresses(addresses, to.reborrow());
+    write_life(life, to);
 }
 
 /// Writes a node that wants to be registered.
@@ -165,7 +206,7 @@ pub fn write_applicant(from: &Applicant, mut to: node_info::Builder<'_>) {
     write_life(from.life, to);
 }
 
-/// Reads a node that wants to be registered.
+/// Reads a node that wants to be registered, but for the names that it accepts.
 ///
 /// # Errors
 /// `AUTH_FAILED` if its name, id or address is malformed.
@@ -175,7 +216,8 @@ pub fn read_applicant(from: node_info::Reader<'_>) -> Result<Applicant> {
         "" => None,
         name => Some(name.parse::<Name>().map_err(|error| malformed(error.message()))?),
     };
-    Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)? })
+    let accepts = Vec::new();
+    Ok(Applicant { name, life: read_life(from)?, addresses: read_addresses(from)?, accepts })
 }
 
 /// Writes the first address twice: versions that know only one address read it from the field `address`.
@@ -191,6 +233,9 @@ fn write_addresses(from: &[String], mut to: node_info::Builder<'_>) {
 
 fn read_addresses(from: node_info::Reader<'_>) -> Result<Vec<String>> {
     let first = text(from.get_address(), "address", MAX_ADDRESS)?;
+    if first.is_empty() && from.get_addresses().map_err(unreadable)?.is_empty() {
+        return Ok(Vec::new());
+    }
     first.parse::<Address>().map_err(|error| malformed(error.message()))?;
     let mut addresses = vec![first];
     let more = from.get_addresses().map_err(unreadable)?;
@@ -242,7 +287,8 @@ mod tests {
 
     fn node() -> NodeInfo {
         NodeInfo {
-            name: "node-1".parse().unwrap(),
+            name: "node-1@laptop".parse().unwrap(),
+            device: Some(DeviceId(Hash([5; 32]))),
             id: Uuid::from_u128(7),
             incarnation: 8,
             address: "unix:/tmp/x.sock".into(),
@@ -265,7 +311,12 @@ mod tests {
 
     #[test]
     fn an_applicant_may_have_no_name() {
-        let applicant = Applicant { name: None, life: node().life(), addresses: vec!["unix:/x".into()] };
+        let applicant = Applicant {
+            name: None,
+            life: node().life(),
+            addresses: vec!["unix:/x".into()],
+            accepts: Vec::new(),
+        };
         let mut message = capnp::message::Builder::new_default();
         write_applicant(&applicant, message.init_root());
         let reader = message.get_root_as_reader::<node_info::Reader<'_>>().unwrap();

@@ -18,6 +18,7 @@ pub mod channel;
 pub mod error;
 pub mod gate;
 pub mod grant;
+mod handover;
 pub mod hello;
 pub mod large;
 pub mod pulse;

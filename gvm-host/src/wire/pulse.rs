@@ -15,12 +15,24 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The time between two checks for signs of life: an idle connection costs one small message per beat, and a
-/// silent one is noticed after a few beats.
-pub const BEAT: Duration = Duration::from_millis(1500);
+/// How often to check for signs of life, and how soon to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The time between two checks: an idle connection costs one small message per beat, and a silent one is noticed after
+    /// a few beats.
+    pub beat: Duration,
+    /// Beats with an unanswered ping after which the other side is given up.
+    pub missed: u32,
+}
 
-/// Beats with an unanswered ping after which the other side is given up: 6 to 8 s.
-const MOST_MISSED: u32 = 3;
+impl Pace {
+    /// For connections of nodes: 6 to 8 s.
+    pub const NODES: Pace = Pace { beat: Duration::from_millis(1500), missed: 3 };
+
+    /// For the connection between two devices: 3 to 4 s, because the nodes of a dead device must not be listed longer than
+    /// 5 s.
+    pub const DEVICES: Pace = Pace { beat: Duration::from_secs(1), missed: 2 };
+}
 
 /// A beat that is this late was delayed on this side, and says nothing about the other side.
 const LATE: Duration = Duration::from_secs(1);
@@ -52,13 +64,19 @@ pub enum Beat {
 }
 
 /// Counts beats. Plain data.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pulse {
+    pace: Pace,
     signs: u64,
     missed: u32,
 }
 
 impl Pulse {
+    /// Creates a counter that gives up at this pace.
+    pub fn new(pace: Pace) -> Pulse {
+        Pulse { pace, signs: 0, missed: 0 }
+    }
+
     /// Handles one beat, given the count of signs so far and the time since the last beat.
     pub fn beat(&mut self, signs: u64, since_last: Duration) -> Beat {
         if signs != self.signs {
@@ -66,11 +84,11 @@ impl Pulse {
             self.missed = 0;
             return Beat::Alive;
         }
-        if since_last > BEAT + LATE {
+        if since_last > self.pace.beat + LATE {
             return Beat::Ask;
         }
         self.missed += 1;
-        if self.missed > MOST_MISSED { Beat::Dead } else { Beat::Ask }
+        if self.missed > self.pace.missed { Beat::Dead } else { Beat::Ask }
     }
 }
 
@@ -147,9 +165,12 @@ mod tests {
 
     use super::*;
 
+    const BEAT: Duration = Pace::NODES.beat;
+    const MOST_MISSED: u32 = Pace::NODES.missed;
+
     #[test]
     fn a_silent_side_is_dead_after_some_pings() {
-        let mut pulse = Pulse::default();
+        let mut pulse = Pulse::new(Pace::NODES);
         assert_eq!(pulse.beat(1, BEAT), Beat::Alive);
         for _ in 0..MOST_MISSED {
             assert_eq!(pulse.beat(1, BEAT), Beat::Ask);
@@ -159,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_sign_resets_the_missed_beats() {
-        let mut pulse = Pulse::default();
+        let mut pulse = Pulse::new(Pace::NODES);
         for round in 0..10 {
             assert_eq!(pulse.beat(round, BEAT), if round == 0 { Beat::Ask } else { Beat::Alive });
             for _ in 1..MOST_MISSED {
@@ -170,7 +191,7 @@ mod tests {
 
     #[test]
     fn late_beats_do_not_count() {
-        let mut pulse = Pulse::default();
+        let mut pulse = Pulse::new(Pace::NODES);
         for _ in 0..MOST_MISSED {
             assert_eq!(pulse.beat(0, BEAT), Beat::Ask);
         }

@@ -63,6 +63,9 @@ impl MessageLimits {
     /// largest message has the arguments of a main (2 MiB); large values cross on the bulk connection.
     pub const SESSION: MessageLimits = MessageLimits { words: 1 << 20, nesting: 512 };
 
+    /// For devices that may only join: 64 KiB per message, because anybody may send them.
+    pub const STRANGER: MessageLimits = MessageLimits { words: 1 << 13, nesting: 16 };
+
     /// Returns the length of the longest message in bytes.
     pub(super) const fn bytes(self) -> usize {
         self.words * size_of::<u64>()
@@ -101,6 +104,41 @@ pub struct Connection {
     stop: Rc<Stop>,
     signs: Signs,
     closed: watch::Receiver<Option<Closed>>,
+}
+
+/// Ends and observes a connection without keeping it alive. Cheap to clone; belongs to one thread.
+#[derive(Clone)]
+pub struct Grip {
+    stop: Rc<Stop>,
+    watcher: Watcher,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl Grip {
+    /// Waits until the connection has ended, and returns why.
+    pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
+        ended(self.closed.clone())
+    }
+
+    /// Returns whether the connection has ended or is about to.
+    pub fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some() || self.stop.verdict.borrow().is_some()
+    }
+
+    /// Ends the connection in order: everything sent before arrives.
+    pub fn close(&self) {
+        self.stop.ask(Closed::Ours);
+    }
+
+    /// Ends the connection at once, because the other side is silent.
+    pub fn give_up(&self) {
+        self.stop.ask(Closed::Silent);
+    }
+
+    /// Returns what watches the connection.
+    pub fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
 }
 
 /// The request to end a connection, and the reason.
@@ -182,6 +220,11 @@ impl Connection {
     pub fn watcher(&self) -> Watcher {
         let stop = self.stop.clone();
         Watcher::new(self.signs.clone(), move || stop.ask(Closed::Silent))
+    }
+
+    /// Returns what ends and observes the connection, and does not keep it alive.
+    pub fn grip(&self) -> Grip {
+        Grip { stop: self.stop.clone(), watcher: self.watcher(), closed: self.closed.clone() }
     }
 
     /// Waits until the connection has ended, and returns why. May be called several times; the future does

@@ -56,6 +56,18 @@ impl Stream {
 }
 
 impl Stream {
+    /// Returns the certificate, in DER, of the other end of a TLS connection.
+    pub(super) fn certificate(&self) -> Option<&[u8]> {
+        let certificates = match self {
+            Stream::Plain(_) | Stream::Memory(_) => None,
+            Stream::Tls(stream) => match &**stream {
+                TlsStream::Client(stream) => stream.get_ref().1.peer_certificates(),
+                TlsStream::Server(stream) => stream.get_ref().1.peer_certificates(),
+            },
+        };
+        certificates?.first().map(|certificate| certificate.as_ref())
+    }
+
     /// Returns 32 bytes that only the two ends of a TLS connection know; none if the connection has no TLS.
     pub(super) fn exported(&self, label: &[u8]) -> Result<Vec<u8>> {
         let exported = match self {

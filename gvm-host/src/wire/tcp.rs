@@ -1,7 +1,7 @@
 //! TCP: listens on a port and dials another.
 //!
-//! In: a socket address and the home's key. Out: transports whose other end has proved that it holds the same
-//! key. Must not know: the messages that cross them.
+//! In: a socket address, and whom to trust. Out: transports whose other end has proved who it is. Must not know: the
+//! messages that cross them.
 //!
 //! Anyone may dial. Until the handshake is complete, a connection costs one socket and some kilobytes, for a
 //! bounded time, and does not delay other connections.
@@ -10,16 +10,20 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use super::handover;
 use super::tls::Tls;
 use super::transport::Transport;
 use crate::base::error::{Code, Error, Result};
+use crate::base::node::Life;
 
 /// How long dialling may take, handshake included: a few round trips across the world.
 const DIAL: Duration = Duration::from_secs(5);
@@ -41,19 +45,21 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The time between two log lines about refused connections.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Connects to a port of this home.
+/// Connects to a port; with a node, to that node of the gpmd that listens there.
 ///
 /// # Errors
-/// `PermissionDenied` with an `AUTH_FAILED` inside if the listener does not hold this home's key; `TimedOut`;
-/// errors of the socket.
-pub(super) async fn dial(at: SocketAddr, tls: &Tls) -> io::Result<Transport> {
+/// `PermissionDenied` with an `AUTH_FAILED` inside if `tls` does not accept the other end; `TimedOut`; errors of the socket.
+pub(super) async fn dial(at: SocketAddr, node: Option<Life>, tls: &Tls) -> io::Result<Transport> {
     let connecting = async {
-        let stream = TcpStream::connect(at).await?;
+        let mut stream = TcpStream::connect(at).await?;
         // The kernel may connect a free local port to itself.
         if stream.local_addr()? == at {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         prepare(&stream)?;
+        if let Some(node) = node {
+            handover::ask(&mut stream, node).await?;
+        }
         tls.connect(stream, at).await
     };
     timeout(DIAL, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -73,13 +79,19 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-type Arrival = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
+/// The end of a handshake: a connection, unless it was handed to a node.
+type Arrival = Pin<Box<dyn Future<Output = io::Result<Option<Transport>>>>>;
+
+/// Returns the socket file of a node.
+type Nodes = Rc<dyn Fn(Life) -> Option<PathBuf>>;
 
 /// A listening port. Belongs to one thread; dropping it closes the port and the unfinished handshakes.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: Tls,
+    /// The nodes to which connections are handed.
+    nodes: Option<Nodes>,
     /// Unfinished handshakes, oldest first.
     arriving: RefCell<Vec<Arrival>>,
     /// When the last warning was logged.
@@ -106,10 +118,20 @@ impl Listener {
         let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
         // Allows the port of a process that has just ended.
         socket.set_reuseaddr(true).map_err(fail)?;
+        if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            // Both families, whatever the system's default is.
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false).map_err(|error| fail(error.into()))?;
+        }
         socket.bind(at).map_err(fail)?;
         let socket = socket.listen(WAITING).map_err(fail)?;
         let address = reachable(socket.local_addr().map_err(fail)?);
-        Ok(Listener { socket, address, tls, arriving: RefCell::default(), warned: Cell::new(None) })
+        let (arriving, warned) = Default::default();
+        Ok(Listener { socket, address, tls, nodes: None, arriving, warned })
+    }
+
+    /// Hands connections that ask for a node to the socket file that `node` returns for it.
+    pub(super) fn hand_over(self, node: impl Fn(Life) -> Option<PathBuf> + 'static) -> Listener {
+        Listener { nodes: Some(Rc::new(node)), ..self }
     }
 
     /// Returns where it can be dialled. If it listens on every address, returns the one that others see.
@@ -135,7 +157,7 @@ impl Listener {
                     drop(arriving.remove(0));
                     self.log_refusal("too many unfinished handshakes; this one is the oldest");
                 }
-                arriving.push(Box::pin(greet(stream, from, self.tls.clone())));
+                arriving.push(Box::pin(greet(stream, from, self.tls.clone(), self.nodes.clone())));
                 cx.waker().wake_by_ref();
             }
             Poll::Ready(Err(error)) => {
@@ -154,7 +176,8 @@ impl Listener {
                 Poll::Ready(done) => {
                     drop(arriving.remove(next));
                     match done {
-                        Ok(transport) => return Poll::Ready(Ok(transport)),
+                        Ok(Some(transport)) => return Poll::Ready(Ok(transport)),
+                        Ok(None) => {}
                         Err(error) => self.log_refusal(&error.to_string()),
                     }
                 }
@@ -195,11 +218,36 @@ fn reachable(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(own.unwrap_or(loopback), at.port())
 }
 
-async fn greet(stream: TcpStream, from: SocketAddr, tls: Tls) -> io::Result<Transport> {
+async fn greet(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    tls: Tls,
+    nodes: Option<Nodes>,
+) -> io::Result<Option<Transport>> {
     prepare(&stream)?;
-    let greeted = timeout(HANDSHAKE, tls.accept(stream, from)).await;
-    greeted.unwrap_or_else(|_| {
-        let why = format!("{from} did not complete the handshake in time");
-        Err(io::Error::new(io::ErrorKind::TimedOut, why))
-    })
+    let greeting = async {
+        if let Some(nodes) = nodes
+            && let Some(life) = handover::asked(&mut stream).await?
+        {
+            // Whoever asks for an unknown node learns nothing: the connection ends.
+            let node = nodes(life).ok_or(io::ErrorKind::NotFound)?;
+            return handover::hand(stream, &node).await.map(|()| None);
+        }
+        tls.accept(stream, from).await.map(Some)
+    };
+    timeout(HANDSHAKE, greeting).await.unwrap_or_else(|_| Err(late(from)))
+}
+
+/// Runs the server's side of the handshake on a connection that gpmd has handed to this node.
+///
+/// # Errors
+/// Those of the handshake; `TimedOut`.
+pub(super) async fn handed(stream: TcpStream, from: SocketAddr, tls: &Tls) -> io::Result<Transport> {
+    prepare(&stream)?;
+    timeout(HANDSHAKE, tls.accept(stream, from)).await.unwrap_or_else(|_| Err(late(from)))
+}
+
+fn late(from: SocketAddr) -> io::Error {
+    let why = format!("{from} did not complete the handshake in time");
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }

@@ -1,15 +1,16 @@
-//! Authentication over TCP: mutual TLS 1.3 between processes of one device.
+//! Authentication over TCP: mutual TLS 1.3 between processes of one device, and between devices.
 //!
-//! In: the device's key or a node's identity, a connected socket. Out: a private connection to a process that the same device
-//! trusts, or `AUTH_FAILED`. Must not know: the messages that cross it.
+//! In: the device's key or a node's identity, whom to accept, a connected socket. Out: a private connection to a process that
+//! is accepted, or `AUTH_FAILED`. Must not know: the messages that cross it.
 //!
 //! gpmd and its commands present the device's own certificate. Nodes present the certificate that gpmd gave them, so they
 //! need not read the device's key. Names and authorities do not count, only the device's key. The unencrypted bytes show
 //! only that this is TLS: no server name, a constant protocol name, no session tickets that identify a caller.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -28,12 +29,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::socket::{Socket, Stream};
 use super::transport::{OtherEnd, Transport};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::trust::certificate;
 use crate::trust::device::DeviceKey;
+use crate::trust::devices::Devices;
 use crate::trust::identity::Identity;
-use crate::trust::key::{KeyId, PublicKey, SecretKey};
+use crate::trust::key::{PublicKey, SecretKey};
 
 /// The protocol name (ALPN), which both sides send unencrypted: the same for every port.
 const PROTOCOL: &[u8] = b"ghost";
@@ -43,6 +46,58 @@ const PROTOCOL: &[u8] = b"ghost";
 pub struct Tls {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
+    /// Whether the other end is reported by its key.
+    by_key: bool,
+}
+
+/// Decides whether the owner of a device key is accepted.
+pub type Accepts = Arc<dyn Fn(&PublicKey) -> bool + Send + Sync>;
+
+/// The device key that a process shows. Clones share it, also after it was replaced. `Send + Sync`.
+#[derive(Clone, Debug)]
+pub struct OwnKey(Arc<RwLock<Arc<CertifiedKey>>>);
+
+impl OwnKey {
+    /// Shows this key.
+    ///
+    /// # Errors
+    /// `INTERNAL` if TLS cannot use it.
+    pub fn new(key: &DeviceKey) -> Result<OwnKey> {
+        Ok(OwnKey(Arc::new(RwLock::new(of_device(key)?))))
+    }
+
+    /// Shows another key from now on. Connections that exist stay.
+    ///
+    /// # Errors
+    /// `INTERNAL` if TLS cannot use it.
+    pub fn replace(&self, key: &DeviceKey) -> Result<()> {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = of_device(key)?;
+        Ok(())
+    }
+
+    fn now(&self) -> Arc<CertifiedKey> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ResolvesClientCert for OwnKey {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesServerCert for OwnKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+}
+
+fn of_device(key: &DeviceKey) -> Result<Arc<CertifiedKey>> {
+    certified(key.certificate()?, key.secret()).map(Arc::new).map_err(unusable)
 }
 
 impl Tls {
@@ -70,20 +125,31 @@ impl Tls {
         Tls::of_device(key, Trusted::NodesOf(key.public()))
     }
 
+    /// Creates the configuration of a gpmd that shows this key and accepts the device keys that `accepts` accepts. The other
+    /// end is then known as [`OtherEnd::Device`].
+    ///
+    /// # Errors
+    /// `INTERNAL` if TLS cannot be used.
+    pub fn of_gpmd(own: &OwnKey, accepts: Accepts) -> Result<Tls> {
+        let shown = Arc::new(own.clone());
+        let tls = Tls::with(Trusted::Keys(Chosen(accepts)), shown.clone(), shown)?;
+        Ok(Tls { by_key: true, ..tls })
+    }
+
     fn of_device(key: &DeviceKey, trusted: Trusted) -> Result<Tls> {
         let shown = certified(key.certificate()?, key.secret()).map_err(unusable)?;
         let shown = Arc::new(SingleCertAndKey::from(shown));
         Tls::with(trusted, shown.clone(), shown)
     }
 
-    /// Creates the configuration of a node. It trusts the other nodes of its device, and the holders of the device's key.
+    /// Creates the configuration of a node. It trusts the nodes of these devices, and the holders of its own device's key.
     /// There can be no connection before the node has a certificate.
     ///
     /// # Errors
     /// `INTERNAL` if TLS cannot be used.
-    pub fn of_node(identity: Identity) -> Result<Tls> {
-        let shown = Arc::new(Shown(identity.clone()));
-        Tls::with(Trusted::Nodes(identity), shown.clone(), shown)
+    pub fn of_node(identity: Identity, devices: Devices) -> Result<Tls> {
+        let shown = Arc::new(Shown(identity));
+        Tls::with(Trusted::Nodes(devices), shown.clone(), shown)
     }
 
     fn with(
@@ -115,6 +181,7 @@ impl Tls {
         Ok(Tls {
             connector: TlsConnector::from(Arc::new(client)),
             acceptor: TlsAcceptor::from(Arc::new(server)),
+            by_key: false,
         })
     }
 
@@ -129,7 +196,7 @@ impl Tls {
         let name = ServerName::IpAddress(at.ip().into());
         let stream =
             self.connector.connect(name, Socket::Tcp(stream)).await.map_err(|error| refused(error, at))?;
-        Ok(transport(stream, at))
+        Ok(transport(stream, at, self.by_key))
     }
 
     /// Runs the server's side of the handshake, on a connection that `from` dialled.
@@ -138,12 +205,30 @@ impl Tls {
     /// Those of [`Tls::connect`].
     pub(super) async fn accept(&self, stream: TcpStream, from: SocketAddr) -> io::Result<Transport> {
         let stream = self.acceptor.accept(Socket::Tcp(stream)).await.map_err(|error| refused(error, from))?;
-        Ok(transport(stream, from))
+        Ok(transport(stream, from, self.by_key))
     }
 }
 
-fn transport(stream: impl Into<TlsStream<Socket>>, at: SocketAddr) -> Transport {
-    Transport::new(Stream::Tls(Box::new(stream.into())), OtherEnd::Home { at })
+fn transport(stream: impl Into<TlsStream<Socket>>, at: SocketAddr, by_key: bool) -> Transport {
+    let stream = stream.into();
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let key = shown.filter(|_| by_key).and_then(|shown| key_of(shown).ok().flatten());
+    let other = match key {
+        Some(key) => OtherEnd::Device { at: SocketAddr::new(at.ip().to_canonical(), at.port()), key },
+        None => OtherEnd::Home { at },
+    };
+    Transport::new(Stream::Tls(Box::new(stream)), other)
+}
+
+/// Returns the Ed25519 key in a certificate; `None` if it has a key of another kind.
+fn key_of(shown: &CertificateDer<'_>) -> std::result::Result<Option<PublicKey>, rustls::Error> {
+    let certificate = ParsedCertificate::try_from(shown)?;
+    let spki = certificate.subject_public_key_info();
+    let Some(raw) = spki.as_ref().len().checked_sub(32).and_then(|head| spki.as_ref().get(head..)) else {
+        return Ok(None);
+    };
+    // The key is the end of the structure; the comparison checks the algorithm.
+    Ok(PublicKey::read(raw).filter(|key| spki == SubjectPublicKeyInfoDer::from(key.to_der())))
 }
 
 /// Converts a handshake error that TLS reported into `AUTH_FAILED`. Network errors stay as they are.
@@ -211,8 +296,18 @@ enum Trusted {
     Device(PublicKey),
     /// They and the nodes that this device has certified.
     NodesOf(PublicKey),
-    /// The same, with the device of this node.
-    Nodes(Identity),
+    /// The holders of the first key of these, and the nodes that any of them has certified.
+    Nodes(Devices),
+    /// The holders of the device keys that a function accepts.
+    Keys(Chosen),
+}
+
+struct Chosen(Accepts);
+
+impl fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chosen(..)")
+    }
 }
 
 #[derive(Debug)]
@@ -226,18 +321,31 @@ impl Verifier {
     /// time.
     fn check(&self, shown: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
         let refused = || rustls::Error::from(CertificateError::ApplicationVerificationFailure);
+        let devices = match &self.trusted {
+            Trusted::Nodes(devices) => Some(devices.now()),
+            Trusted::Device(_) | Trusted::NodesOf(_) | Trusted::Keys(_) => None,
+        };
         let device = match &self.trusted {
+            Trusted::Keys(Chosen(accepts)) => {
+                return match key_of(shown)? {
+                    Some(key) if accepts(&key) => Ok(()),
+                    _ => Err(refused()),
+                };
+            }
             Trusted::Device(device) | Trusted::NodesOf(device) => *device,
-            Trusted::Nodes(identity) => identity.card().map_err(|_| refused())?.device,
+            Trusted::Nodes(_) => devices.as_ref().and_then(|devices| devices.own()).ok_or_else(refused)?,
         };
         let certificate = ParsedCertificate::try_from(shown)?;
         if certificate.subject_public_key_info() == SubjectPublicKeyInfoDer::from(device.to_der()) {
             return Ok(());
         }
         match self.trusted {
-            Trusted::Device(_) => Err(refused()),
+            Trusted::Device(_) | Trusted::Keys(_) => Err(refused()),
             Trusted::Nodes(_) | Trusted::NodesOf(_) => {
-                let trusted = |id: &KeyId| (*id == device.id()).then_some(device);
+                let trusted = |id: &DeviceId| match &devices {
+                    Some(devices) => devices.key(id),
+                    None => (*id == device.id()).then_some(device),
+                };
                 let proven = certificate::check(shown, trusted, SystemTime::now());
                 proven.map(drop).map_err(|why| {
                     tracing::debug!("refused a node: its certificate {why}");

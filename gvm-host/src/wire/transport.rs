@@ -12,12 +12,15 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::socket::{Socket, Stream};
 use super::tls::Tls;
-use super::{tcp, unix};
+use super::{handover, tcp, unix};
 use crate::base::error::{Code, Error, Result};
+use crate::base::node::Life;
+use crate::trust::key::PublicKey;
 
 /// One connection. `Send`, so it can move to the thread that serves it.
 pub struct Transport {
@@ -36,16 +39,20 @@ pub enum OtherEnd {
     Local { pid: Option<i32> },
     /// A process at this address that has proved by TLS that it holds this home's device key.
     Home { at: SocketAddr },
+    /// The gpmd of the device with this key, at this address. The key may be the one of this home.
+    Device { at: SocketAddr, key: PublicKey },
     /// This process itself.
     InMemory,
 }
 
-/// An address to dial: `unix:PATH`, or `tcp:HOST:PORT` with a numeric host.
+/// An address to dial: `unix:PATH`; `tcp:HOST:PORT` with a numeric host; `tcp:HOST:PORT/ID/INCARNATION` for a node whose gpmd
+/// listens at that port and hands the connection to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     Unix(PathBuf),
     Tcp(SocketAddr),
+    Node { gpmd: SocketAddr, life: Life },
 }
 
 impl fmt::Display for Address {
@@ -53,6 +60,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(at) => write!(f, "tcp:{at}"),
+            Address::Node { gpmd, life } => write!(f, "tcp:{gpmd}/{}/{}", life.id, life.incarnation),
         }
     }
 }
@@ -65,7 +73,12 @@ impl FromStr for Address {
             Some(("unix", path)) => {
                 Some(Path::new(path)).filter(|path| path.is_absolute()).map(|path| Address::Unix(path.into()))
             }
-            Some(("tcp", at)) => at.parse().ok().filter(|at: &SocketAddr| at.port() != 0).map(Address::Tcp),
+            Some(("tcp", at)) => match at.split_once('/') {
+                None => port(at).map(Address::Tcp),
+                Some((gpmd, life)) => {
+                    port(gpmd).zip(read_life(life)).map(|(gpmd, life)| Address::Node { gpmd, life })
+                }
+            },
             _ => None,
         };
         address.ok_or_else(|| {
@@ -73,6 +86,15 @@ impl FromStr for Address {
                 .with_help("write an address such as `unix:/PATH` or `tcp:127.0.0.1:5989`")
         })
     }
+}
+
+fn port(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().filter(|at: &SocketAddr| at.port() != 0)
+}
+
+fn read_life(text: &str) -> Option<Life> {
+    let (id, incarnation) = text.split_once('/')?;
+    Some(Life { id: id.parse().ok()?, incarnation: incarnation.parse().ok()? })
 }
 
 impl Address {
@@ -144,6 +166,27 @@ impl Transport {
         self.stream.exported(b"EXPORTER-ghost-greeting")
     }
 
+    /// Returns the certificate, in DER, of the other end of a TLS connection, which has proved that it has its key.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.stream.certificate()
+    }
+
+    /// Reads the first bytes of a connection that was just accepted. A node's own socket may bring a connection that gpmd
+    /// has accepted for it: then that is the result.
+    pub(super) async fn first_bytes(
+        &mut self,
+        bytes: &mut [u8; 8],
+    ) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let Stream::Plain(Socket::Unix(stream)) = &self.stream else {
+            self.read_exact(bytes).await?;
+            return Ok(None);
+        };
+        match handover::first_bytes(stream, bytes).await? {
+            Some(descriptor) if *bytes == handover::HANDS => handover::taken(descriptor).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Closes the connection. From now on, reads and writes fail.
     pub fn close(&mut self) {
         self.stream = Stream::Plain(Socket::Lost);
@@ -213,12 +256,21 @@ impl AsyncWrite for Transport {
 pub async fn dial(address: &Address, tls: Option<&Tls>) -> io::Result<Transport> {
     match (address, tls) {
         (Address::Unix(path), _) => unix::dial(path).await,
-        (Address::Tcp(at), Some(tls)) => tcp::dial(*at, tls).await,
-        (Address::Tcp(at), None) => {
-            let error = Error::new(Code::AuthFailed, format!("cannot dial tcp:{at} without the home's key"));
+        (Address::Tcp(at), Some(tls)) => tcp::dial(*at, None, tls).await,
+        (Address::Node { gpmd, life }, Some(tls)) => tcp::dial(*gpmd, Some(*life), tls).await,
+        (Address::Tcp(_) | Address::Node { .. }, None) => {
+            let error = Error::new(Code::AuthFailed, format!("cannot dial {address} without a key"));
             Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
         }
     }
+}
+
+/// Runs the server's side of the handshake on a connection that gpmd has handed to this node.
+///
+/// # Errors
+/// Those of the handshake; `TimedOut`.
+pub async fn handed(stream: TcpStream, from: SocketAddr, tls: &Tls) -> io::Result<Transport> {
+    tcp::handed(stream, from, tls).await
 }
 
 fn coded(error: &io::Error) -> Option<&Error> {
@@ -264,6 +316,14 @@ impl Listener {
         tcp::Listener::bind(at, tls).map(Listener::Tcp)
     }
 
+    /// Hands connections that ask for a node to the socket file that `node` returns for it. Only for ports.
+    pub fn hand_over(self, node: impl Fn(Life) -> Option<PathBuf> + 'static) -> Listener {
+        match self {
+            Listener::Tcp(listener) => Listener::Tcp(listener.hand_over(node)),
+            Listener::Unix(_) => self,
+        }
+    }
+
     /// Waits for the next connection whose other end belongs to our user or holds our key. May be dropped and
     /// called again: no connection is lost.
     ///
@@ -292,12 +352,22 @@ mod tests {
 
     #[test]
     fn addresses_read_what_they_write() {
-        for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111"] {
+        let node = "tcp:[::1]:1111/67e55044-10b1-426f-9247-bb680e5fe0c8/17";
+        for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111", node] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for bad in
-            ["unix:x.sock", "tcp:x", "tcp:1.2.3.4", "tcp:1.2.3.4:0", "tcp:::1:5", "", "unix:", "quic:/x"]
-        {
+        for bad in [
+            "tcp:1.2.3.4:5/x/1",
+            "tcp:1.2.3.4:5/",
+            "unix:x.sock",
+            "tcp:x",
+            "tcp:1.2.3.4",
+            "tcp:1.2.3.4:0",
+            "tcp:::1:5",
+            "",
+            "unix:",
+            "quic:/x",
+        ] {
             assert_eq!(bad.parse::<Address>().unwrap_err().code(), Code::Syntax, "{bad}");
         }
     }

@@ -71,7 +71,7 @@ pub(super) async fn dial(path: &Path) -> io::Result<Transport> {
     }
 }
 
-async fn connect(path: &Path) -> io::Result<UnixStream> {
+pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_folder, short) = short_name(path)?;
     UnixStream::connect(short).await
 }

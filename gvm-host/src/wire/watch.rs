@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pulse::{BEAT, Beat, Pulse, Signs};
+use super::pulse::{Beat, Pace, Pulse, Signs};
 
 /// Watches a connection without keeping it alive. Cheap to clone; belongs to one thread.
 #[derive(Clone)]
@@ -27,19 +27,28 @@ impl Watcher {
     /// pinged it. Everything that it sends is a sign of life. `ask` is called after a silent beat; one ping
     /// runs at a time. Dropping the guard stops the watch.
     pub fn watch<F: Future + 'static>(&self, ask: impl Fn() -> F + 'static) -> AbortOnDropHandle<()> {
+        self.watch_at(Pace::NODES, ask)
+    }
+
+    /// Does the same at another pace.
+    pub fn watch_at<F: Future + 'static>(
+        &self,
+        pace: Pace,
+        ask: impl Fn() -> F + 'static,
+    ) -> AbortOnDropHandle<()> {
         let Watcher { signs, give_up } = self.clone();
         AbortOnDropHandle::new(tokio::task::spawn_local(async move {
-            silence(signs, ask).await;
+            silence(signs, pace, ask).await;
             give_up();
         }))
     }
 }
 
 /// Returns when the other side has been silent for too long.
-async fn silence<F: Future>(signs: Signs, ask: impl Fn() -> F) {
-    let mut beats = interval_at(Instant::now() + BEAT, BEAT);
+async fn silence<F: Future>(signs: Signs, pace: Pace, ask: impl Fn() -> F) {
+    let mut beats = interval_at(Instant::now() + pace.beat, pace.beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut pulse, mut last) = (Pulse::default(), Instant::now());
+    let (mut pulse, mut last) = (Pulse::new(pace), Instant::now());
     let mut asking = None;
     loop {
         tokio::select! {

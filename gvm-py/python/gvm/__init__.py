@@ -19,6 +19,8 @@ from ._errors import (
     Cancelled,
     Closed,
     ConnectionDenied,
+    DeviceDown,
+    DeviceNotFound,
     Error,
     FunctionAmbiguous,
     FunctionNotFound,
@@ -28,12 +30,15 @@ from ._errors import (
     ImportUnsatisfied,
     InstanceNotFound,
     Internal,
+    InvitationInvalid,
     LimitExceeded,
     ModuleCorrupt,
     ModuleExists,
     ModuleInvalid,
     ModuleNotFound,
+    NetworkJoined,
     NodeDown,
+    NodeNameAmbiguous,
     NodeNameTaken,
     NodeNotConnected,
     NodeNotFound,
@@ -49,6 +54,7 @@ from ._errors import (
     VersionMismatch,
     WitError,
 )
+from ._devices import Device, Devices, Invitation, Joined, Network, join
 from ._events import Event, Events
 from ._future import Future, Results
 from ._gvm import Function, __version__
@@ -60,13 +66,14 @@ from ._pool import Pool
 from ._values import Err, Ok, Record, Some, Variant
 
 __all__ = [
-    "AuthFailed", "BadArguments", "Cancelled", "Closed", "ConnectionDenied", "Err", "Error", "Event", "Events",
-    "Function", "FunctionAmbiguous", "Future", "FunctionNotFound", "GpmdNotRunning", "GuestExit", "HomeInsecure",
-    "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface", "Internal", "LimitExceeded",
-    "LocalNetwork", "Module", "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Node",
-    "NodeDown", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok", "OutputLost", "Overloaded",
-    "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax", "Timeout", "Trap",
-    "UnsupportedType", "Variant", "VersionMismatch", "WitError", "__version__",
+    "AuthFailed", "BadArguments", "Cancelled", "Closed", "ConnectionDenied", "Device", "DeviceDown", "DeviceNotFound",
+    "Devices", "Err", "Error", "Event", "Events", "Function", "FunctionAmbiguous", "FunctionNotFound", "Future",
+    "GpmdNotRunning", "GuestExit", "HomeInsecure", "ImportUnsatisfied", "Instance", "InstanceNotFound", "Interface",
+    "Internal", "Invitation", "InvitationInvalid", "join", "Joined", "LimitExceeded", "LocalNetwork", "Module",
+    "ModuleCorrupt", "ModuleExists", "ModuleInvalid", "ModuleNotFound", "Network", "NetworkJoined", "Node",
+    "NodeDown", "NodeNameAmbiguous", "NodeNameTaken", "NodeNotConnected", "NodeNotFound", "NotPermitted", "Ok",
+    "OutputLost", "Overloaded", "Peer", "Pool", "PortInUse", "Record", "Results", "Some", "StorageFull", "Syntax",
+    "Timeout", "Trap", "UnsupportedType", "Variant", "__version__", "VersionMismatch", "WitError",
 ]
 
 if _log := _os.environ.get("RUST_LOG"):

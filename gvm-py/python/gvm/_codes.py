@@ -196,6 +196,36 @@ class OutputLost(Error):
     code = "OUTPUT_LOST"
 
 
+class InvitationInvalid(Error, ValueError):
+    """The invitation cannot be used: it was used, has expired, was revoked, or is not complete."""
+
+    code = "INVITATION_INVALID"
+
+
+class NetworkJoined(Error):
+    """This device belongs to a network with other devices already."""
+
+    code = "NETWORK_JOINED"
+
+
+class NodeNameAmbiguous(Error, LookupError):
+    """Nodes on several devices have this name, and none of them runs on this device."""
+
+    code = "NODE_NAME_AMBIGUOUS"
+
+
+class DeviceNotFound(Error, LookupError):
+    """No device of the network has this name or id."""
+
+    code = "DEVICE_NOT_FOUND"
+
+
+class DeviceDown(Error, ConnectionError):
+    """The other device is not connected, or the connection to it was lost."""
+
+    code = "DEVICE_DOWN"
+
+
 CLASSES: dict[str, type[Error]] = {
     kind.code: kind
     for kind in (
@@ -230,5 +260,10 @@ CLASSES: dict[str, type[Error]] = {
         Overloaded,
         Syntax,
         OutputLost,
+        InvitationInvalid,
+        NetworkJoined,
+        NodeNameAmbiguous,
+        DeviceNotFound,
+        DeviceDown,
     )
 }

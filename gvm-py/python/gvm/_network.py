@@ -37,7 +37,7 @@ _READY = 60.0
 """Seconds that a child process has to answer. It starts Python and the engine, and the machine may be busy."""
 
 _CALLS = ("timeout", "max_memory", "max_output", "fuel", "stdout", "stderr")
-_NODES = ("accept", "dirs", "env", "allow_net", "grant", "allow_calls", "session_time")
+_NODES = ("accept", "dirs", "env", "allow_net", "grant", "allow_calls", "modules", "session_time")
 
 
 class LocalNetwork(Generic[N]):
@@ -46,7 +46,7 @@ class LocalNetwork(Generic[N]):
     With `processes=True` each node runs in its own process (`processes` lists them). `net.nodes` are then peers, and
     one more node, `net.node`, runs in this process. The options `timeout`, `max_memory`, `max_output`, `fuel`,
     `stdout` and `stderr` apply to every call. The options `accept`, `dirs`, `env`, `allow_net`, `grant`,
-    `allow_calls` and `session_time` apply to each node, as in `gvm.Node`.
+    `allow_calls`, `modules` and `session_time` apply to each node, as in `gvm.Node`.
     """
 
     nodes: Sequence[N]

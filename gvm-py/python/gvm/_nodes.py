@@ -32,8 +32,8 @@ class Node:
 
     It ends with `close()`, at the end of its `with` block, or with the process. Threads may share it.
 
-    `home`, `gpmd`, `listen`, `accept`, `dirs` (`"HOST::GUEST::ro"`), `env`, `allow_net`, `grant`, `allow_calls`
-    and `session_time` (seconds) mean the same as the flags of `gvm`. With `accept="ask"`, answer the questions among
+    `home`, `gpmd`, `listen`, `accept`, `dirs` (`"HOST::GUEST::ro"`), `env`, `allow_net`, `grant`, `allow_calls`,
+    `modules` (`"any"` or `"own"`) and `session_time` (seconds) mean the same as the flags of `gvm`. With `accept="ask"`, answer the questions among
     the events. `on_event` is called with each event, on a thread of its own. The options `timeout` (seconds, or
     `"500ms"`), `max_memory`, `max_output` (`"64MiB"`), `fuel`, `stdout` and `stderr` are the defaults of its calls.
     """
@@ -51,6 +51,7 @@ class Node:
         allow_net: Iterable[str] = (),
         grant: Iterable[str] = (),
         allow_calls: Iterable[str] = (),
+        modules: str = "any",
         session_time: float | None = None,
         on_event: Callable[[Event], object] | None = None,
         **options: Any,
@@ -64,7 +65,7 @@ class Node:
             "gpmd": _check.optional_text("gpmd", gpmd) or None,
             "listen": _check.optional_text("listen", listen),
             "python": python(),
-            **settings(accept, dirs, env, allow_net, grant, allow_calls, session_time),
+            **settings(accept, dirs, env, allow_net, grant, allow_calls, modules, session_time),
         }
         _check.function("on_event", on_event)
         self._lease: object = None
@@ -92,8 +93,8 @@ class Node:
     def connect(self, name: str | Peer | Node) -> Steps[Peer]:
         """Connects to a node. Both nodes can then run modules on each other. Connecting twice is harmless."""
         self._check()
-        other = name_of("name", name)
-        yield self._core.connect(other)
+        # The answer has the device in the name, if that is another one.
+        other: str = yield self._core.connect(name_of("name", name))
         self._apart.discard(other)
         return Peer(self, other)
 
@@ -260,6 +261,7 @@ def settings(
     allow_net: Iterable[str] = (),
     grant: Iterable[str] = (),
     allow_calls: Iterable[str] = (),
+    modules: str = "any",
     session_time: float | None = None,
 ) -> dict[str, Any]:
     """Checks what a node grants and accepts, and returns it in the form that Rust takes."""
@@ -270,8 +272,16 @@ def settings(
         "allow_net": _check.texts("allow_net", allow_net),
         "nodes": _grants(_check.texts("grant", grant)),
         "allow_calls": _check.texts("allow_calls", allow_calls),
+        "modules": _modules(modules),
         "session_time": _check.seconds("session_time", session_time),
     }
+
+
+def _modules(which: str) -> str:
+    """Checks which modules a node runs."""
+    if which not in ("any", "own"):
+        _check.refuse("modules", "'any' or 'own'", which)
+    return which
 
 
 def _grants(words: list[str]) -> bool:

@@ -12,6 +12,8 @@ mod descriptors;
 mod log;
 #[path = "common/manual.rs"]
 mod manual;
+#[path = "gpmd/network.rs"]
+mod network;
 #[path = "gpmd/output.rs"]
 mod output;
 #[path = "gpmd/start.rs"]
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use gvm_cli::repl::stdio;
+use gvm_host::gpmd::record::is_running;
 use gvm_host::system::process;
 use gvm_host::{Code, Error, Home, Result, compiler};
 
@@ -60,8 +63,13 @@ fn run(mut args: Args) -> Result<()> {
         Command::Man { folder } => return manual::manual(folder.as_deref(), Args::command()),
         // The other commands must reach a running daemon even if its settings are broken.
         Command::Start { .. } => args.settle()?,
+        // These start a daemon if there is none. One that runs must be reached even if its settings are broken.
+        Command::Invite { .. } | Command::Join { .. } if !is_running(&Home::open(args.home()?)?) => {
+            args.settle()?;
+        }
         _ => {}
     }
+    args.check_on()?;
     process::enough_descriptors()?;
     let home = Home::open(args.home()?)?;
     if !matches!(args.command, Command::Start { .. }) {
@@ -78,6 +86,12 @@ fn run(mut args: Args) -> Result<()> {
             Ok(())
         }
         Command::Wasm { command } => wasm::run(command, &args, &home),
+        Command::Invite { .. }
+        | Command::Invitations { .. }
+        | Command::Join { .. }
+        | Command::Devices
+        | Command::Remove { .. }
+        | Command::Leave => network::run(&args, &home),
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }

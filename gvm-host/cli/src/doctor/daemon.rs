@@ -400,7 +400,7 @@ pub fn reachable(at: SocketAddr, fix: &str) -> std::result::Result<(), Problem> 
 }
 
 /// Asks gpmd for its version and the running nodes, like a node.
-fn look(home: &Home, reach: &Route) -> Result<(String, Vec<NodeInfo>)> {
+pub fn look(home: &Home, reach: &Route) -> Result<(String, Vec<NodeInfo>)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

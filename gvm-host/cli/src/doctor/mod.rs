@@ -9,6 +9,7 @@
 mod daemon;
 mod files;
 mod home;
+mod network;
 mod own;
 mod peer;
 
@@ -18,10 +19,11 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use gvm_host::daemon::server::Ports;
+use gvm_host::gpmd::network::NetworkStatus;
 use gvm_host::gpmd::record::{holder, is_running};
 use gvm_host::net::Address;
 use gvm_host::system::process;
-use gvm_host::{Code, Compiler, Config, Error, Home, Name, Result, workers};
+use gvm_host::{Code, Compiler, Config, Error, Home, NodeName, Result, workers};
 
 /// The result of checking one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +78,7 @@ pub struct Setup {
     /// The ports that gpmd would use if it started now.
     pub ports: Ports,
     /// Another node to connect to.
-    pub node: Option<Name>,
+    pub node: Option<NodeName>,
     /// The configuration of the test node.
     pub config: MakeConfig,
     pub compiler: Compiler,
@@ -115,9 +117,10 @@ pub fn examine(setup: &Setup) -> Vec<Finding> {
     findings.skip(&["process"]);
     findings.skip(home::LAYERS);
     findings.skip(daemon::LAYERS);
+    findings.skip(network::LAYERS);
     findings.skip(own::LAYERS);
-    if setup.node.is_some() {
-        findings.skip(peer::LAYERS);
+    if let Some(node) = &setup.node {
+        findings.skip(if node.device().is_some() { network::FAR } else { peer::LAYERS });
     }
     findings.0
 }
@@ -128,12 +131,34 @@ fn look(findings: &mut Findings, setup: &Setup) -> Option<()> {
     findings.note("process", enough.map_err(|error| Problem::of(&error, || "ulimit -n 1024".into())))?;
     let disk = home::examine(findings, setup)?;
     let (nodes, answers) = daemon::examine(findings, setup, &disk.home, disk.key)?;
+    // Commands do not reach a gpmd at an address that a person gave.
+    let network = match &setup.gpmd {
+        None => findings.note("devices", network::devices(setup, &disk.home)),
+        Some(_) => {
+            let words = "not checked: run the doctor on the device of that gpmd".to_owned();
+            findings.note("devices", Ok(((), words)));
+            None
+        }
+    };
     // A node can start even if some modules are damaged.
     let own = (answers && disk.ready).then(|| own::examine(findings, setup, &disk.home)).flatten();
-    if let Some(name) = &setup.node {
-        peer::examine(findings, setup, &disk, &nodes, name, own.is_some());
+    match (&setup.node, network) {
+        (Some(name), Some(status)) if is_far(name, &status) => {
+            network::examine(findings, setup, &disk, &status, name, own.is_some());
+        }
+        (Some(name), _) => {
+            let here: NodeName = name.bare().parse().unwrap_or_else(|_| name.clone());
+            peer::examine(findings, setup, &disk, &nodes, &here, own.is_some());
+        }
+        (None, _) => {}
     }
     Some(())
+}
+
+/// Returns whether the name is that of a node of another device.
+fn is_far(name: &NodeName, status: &NetworkStatus) -> bool {
+    let own = status.devices.iter().find(|device| device.own);
+    name.device().is_some_and(|device| own.is_none_or(|own| own.name.as_str() != device))
 }
 
 /// The result of a check: what the next checks need, and what was found; or the problem.

@@ -16,7 +16,7 @@ use gvm_host::net::{Address, dial, dial_words};
 use gvm_host::system::process;
 use gvm_host::text::near;
 use gvm_host::{
-    Accept, Code, DeviceKey, Error, Event, Handle, Home, Name, NodeInfo, Reason, Result, SessionRights,
+    Accept, Code, DeviceKey, Error, Event, Handle, Home, NodeInfo, NodeName, Reason, Result, SessionRights,
 };
 
 /// The layers in their order.
@@ -31,7 +31,7 @@ pub fn examine(
     setup: &Setup,
     disk: &Disk,
     nodes: &[NodeInfo],
-    name: &Name,
+    name: &NodeName,
     able: bool,
 ) {
     let home = &disk.home;
@@ -53,7 +53,7 @@ pub fn examine(
     }
 }
 
-fn known(setup: &Setup, home: &Home, nodes: &[NodeInfo], name: &Name) -> Found<NodeInfo> {
+fn known(setup: &Setup, home: &Home, nodes: &[NodeInfo], name: &NodeName) -> Found<NodeInfo> {
     if let Some(node) = nodes.iter().find(|node| node.name == *name) {
         return Ok((node.clone(), format!("{name} is running, id {}", node.id)));
     }
@@ -157,8 +157,8 @@ fn tls(setup: &Setup, home: &Home, at: SocketAddr, node: &NodeInfo) -> Found<()>
     }
 }
 
-/// Checks that it accepts a node of this home. If it does, also returns the finding about the rights there.
-fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
+/// Checks that it accepts a node of this device. If it does, also returns the finding about the rights there.
+pub fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
     let start =
         |with: &str| format!("start it again with {with}: {} --name {} …", setup.commands.gvm, node.name);
     match runtime(meet(setup, home, node)).and_then(|met| met) {
@@ -175,7 +175,7 @@ fn accept(setup: &Setup, home: &Home, node: &NodeInfo) -> Found<Found<()>> {
                 )),
                 Some(calls) => Ok(((), format!("this node may call there: {}{ends}", calls.join(", ")))),
             };
-            Ok((rights, "it accepts a node of this home".to_owned()))
+            Ok((rights, "it accepts a node of this device".to_owned()))
         }
         Ok(Met::Asks) => Ok((
             Ok(((), "unknown until its user answers".to_owned())),
@@ -220,7 +220,7 @@ async fn meet(setup: &Setup, home: &Home, node: &NodeInfo) -> Result<Met> {
     met
 }
 
-async fn greet(own: &Handle, name: &Name) -> Result<Met> {
+async fn greet(own: &Handle, name: &NodeName) -> Result<Met> {
     let mut events = own.events();
     let mut connecting = std::pin::pin!(own.connect(name.clone()));
     loop {

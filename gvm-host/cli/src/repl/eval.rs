@@ -12,11 +12,12 @@ use crate::repl::point;
 use crate::repl::progress::patiently;
 use crate::repl::render::{Screen, watch};
 use crate::repl::{events, help, listing, shorten};
+use gvm_host::gpmd::link::OtherModule;
 use gvm_host::index::Resolved;
 use gvm_host::parse::{Expr, Statement};
 use gvm_host::{
-    Call, Chunk, Code, Error, Event, Handle, Limits, ModuleRef, Name, Nested, Outcome, Ready, Result, Stdio,
-    Stream, Target, json, wave,
+    Call, Chunk, Code, Error, Event, Handle, Limits, ModuleRef, Name, Nested, NodeName, Outcome, Ready,
+    Result, Stdio, Stream, Target, json, wave,
 };
 
 /// How long a peer may take to send a signature, which is needed to point at a wrong argument.
@@ -69,7 +70,7 @@ impl Evaluator {
             }
             Statement::Connect(name) => {
                 let told = (!self.json).then_some(&mut self.screen);
-                connect(&self.node, name.clone(), told).await?;
+                let name = connect(&self.node, name, told).await?;
                 self.say(name.as_str(), json!(name.as_str()));
             }
             Statement::Disconnect(name) => {
@@ -100,8 +101,8 @@ impl Evaluator {
         Ok(Flow::On)
     }
 
-    fn names<'a>(&mut self, names: impl Iterator<Item = &'a Name>) {
-        let names: Vec<&str> = names.map(Name::as_str).collect();
+    fn names<'a>(&mut self, names: impl Iterator<Item = &'a NodeName>) {
+        let names: Vec<&str> = names.map(NodeName::as_str).collect();
         if self.json {
             self.say("", json!(names));
         } else if !names.is_empty() {
@@ -109,7 +110,7 @@ impl Evaluator {
         }
     }
 
-    async fn rights(&mut self, name: Name) -> Result<()> {
+    async fn rights(&mut self, name: NodeName) -> Result<()> {
         let grant = self.node.rights(name).await?;
         let expires = grant.expires_ms.and_then(|at| u64::try_from(at).ok());
         let expires = expires.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at)));
@@ -136,7 +137,7 @@ impl Evaluator {
             (name, place.module, node)
         });
         if self.json {
-            let json = |(name, module, node): (Name, String, Name)| json!({ "name": name, "module": module, "node": node });
+            let json = |(name, module, node): (Name, String, NodeName)| json!({ "name": name, "module": module, "node": node });
             let held: Vec<Json> = held.map(json).collect();
             self.say("", held.into());
         } else {
@@ -150,12 +151,28 @@ impl Evaluator {
             let (version, entry) = module.chosen()?;
             Some(Resolved { name, version, entry })
         });
+        // While gpmd is away, the other devices are not known.
+        let others = match self.node.other_modules().await {
+            Ok(others) => others,
+            Err(error) if error.code() == Code::GpmdNotRunning => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let others = others.iter().map(|other| {
+            let OtherModule { device, name, version, entry } = other;
+            (Resolved { name, version, entry }, device)
+        });
         if self.json {
-            let all: Vec<Json> = chosen.map(|resolved| listing::to_json(&resolved)).collect();
+            let mut all: Vec<Json> = chosen.map(|resolved| listing::to_json(&resolved)).collect();
+            all.extend(others.map(|(resolved, device)| {
+                let mut value = listing::to_json(&resolved);
+                value["device"] = device.as_str().into();
+                value
+            }));
             self.say("", all.into());
             return Ok(());
         }
-        let rows: Vec<_> = chosen.map(|resolved| (resolved, false)).collect();
+        let mut rows: Vec<_> = chosen.map(|resolved| (resolved, String::new())).collect();
+        rows.extend(others.map(|(resolved, device)| (resolved, format!("on {device}"))));
         listing::table(&rows).iter().for_each(|line| self.screen.line(line));
         Ok(())
     }
@@ -182,7 +199,7 @@ impl Evaluator {
         }
     }
 
-    async fn call(&mut self, place: Option<Name>, mut expr: Expr) -> Result<()> {
+    async fn call(&mut self, place: Option<NodeName>, mut expr: Expr) -> Result<()> {
         let place = self.node.find_instance(&mut expr.target, place)?;
         let is_function = expr.args.is_some();
         let done = self.run(place.clone(), expr).await?;
@@ -212,7 +229,7 @@ impl Evaluator {
     }
 
     /// Runs a call, after the calls in its arguments.
-    async fn run(&mut self, place: Option<Name>, expr: Expr) -> Result<Done> {
+    async fn run(&mut self, place: Option<NodeName>, expr: Expr) -> Result<Done> {
         let mut nested = Nested::new(self.node.clone(), place, expr)?;
         while let Some(ready) = nested.next_call()? {
             let (title, is_outermost) = (ready.title(), ready.is_outermost);
@@ -260,7 +277,7 @@ impl Evaluator {
     }
 
     /// Runs a call and shows its output.
-    async fn watch(&mut self, place: Option<Name>, call: Call) -> Done {
+    async fn watch(&mut self, place: Option<NodeName>, call: Call) -> Done {
         let started = Instant::now();
         let id = call.id;
         let limits = self.node.runner().limits().narrow(call.limits);
@@ -281,7 +298,7 @@ impl Evaluator {
 ///
 /// # Errors
 /// Those of [`Handle::connect`].
-pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -> Result<()> {
+pub async fn connect(node: &Handle, name: NodeName, mut told: Option<&mut Screen>) -> Result<NodeName> {
     let mut events = node.events();
     let mut connecting = std::pin::pin!(node.connect(name.clone()));
     loop {
@@ -289,10 +306,11 @@ pub async fn connect(node: &Handle, name: Name, mut told: Option<&mut Screen>) -
             biased;
             connected = &mut connecting => return connected,
             Ok(event) = events.recv() => {
-                if event == (Event::Waiting { name: name.clone() })
+                if let Event::Waiting { name: asked } = event
+                    && asked.bare() == name.bare()
                     && let Some(screen) = &mut told
                 {
-                    screen.note(&events::waiting(&name));
+                    screen.note(&events::waiting(&asked));
                 }
             }
         }

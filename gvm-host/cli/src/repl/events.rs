@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value as Json, json};
 
-use gvm_host::{Event, Name, NodeInfo};
+use gvm_host::{Event, NodeInfo, NodeName};
 
 /// Returns the text for an event. `None` for events that are shown in another way: questions by
 /// [`Questions`], waiting by the caller that connects.
@@ -31,7 +31,7 @@ pub fn started(node: &NodeInfo) -> Json {
 }
 
 /// Returns the note for a user who waits until the user of another node answers.
-pub fn waiting(name: &Name) -> String {
+pub fn waiting(name: &NodeName) -> String {
     format!("waiting for the user of {name} to accept; press Ctrl-C to cancel")
 }
 
@@ -40,7 +40,7 @@ pub fn waiting(name: &Name) -> String {
 /// the answer. The next question is shown when the event about this answer arrives.
 #[derive(Debug, Default)]
 pub struct Questions {
-    waiting: VecDeque<(u64, Name)>,
+    waiting: VecDeque<(u64, NodeName)>,
     /// The question that was answered, until the event about its end arrives.
     answered: Option<u64>,
 }
@@ -108,7 +108,7 @@ impl Questions {
         self.answered = self.answered.filter(|answered| *answered != id);
     }
 
-    fn front(&self) -> Option<&(u64, Name)> {
+    fn front(&self) -> Option<&(u64, NodeName)> {
         self.waiting.front().filter(|(id, _)| self.answered != Some(*id))
     }
 }

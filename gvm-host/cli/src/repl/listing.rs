@@ -27,18 +27,18 @@ pub fn to_json(resolved: &Resolved<'_>) -> Json {
     value
 }
 
-/// Returns a table of versions for people, one line per version: name, version, kind, size, and whether the version is pinned.
-pub fn table(rows: &[(Resolved<'_>, bool)]) -> Vec<String> {
+/// Returns a table of versions for people, one line per version: name, version, kind, size, and a mark: whether the version is
+/// pinned, or its device.
+pub fn table(rows: &[(Resolved<'_>, String)]) -> Vec<String> {
     let width = |text: fn(&Resolved<'_>) -> String| {
         rows.iter().map(|(resolved, _)| text(resolved).len()).max().unwrap_or(0)
     };
     let names = width(|resolved| resolved.name.to_string());
     let versions = width(|resolved| resolved.version.to_string());
-    let line = |(Resolved { name, version, entry }, pinned): &(Resolved<'_>, bool)| {
+    let line = |(Resolved { name, version, entry }, mark): &(Resolved<'_>, String)| {
         let (name, version, kind) = (name.as_str(), Version::to_string(version), entry.kind.as_str());
         let size = limits::bytes(entry.size);
-        let mark = if *pinned { "  pinned" } else { "" };
-        format!("{name:names$}  {version:versions$}  {kind:9}  {size:>10}{mark}")
+        format!("{name:names$}  {version:versions$}  {kind:9}  {size:>10}  {mark}").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
 }

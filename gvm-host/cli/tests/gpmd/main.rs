@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use gvm_host::daemon::server::{Config, Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::gpmd::link::{Event, Link};
+use gvm_host::gpmd::link::{Event, Link, Told, Us};
 use gvm_host::gpmd::route::Route;
 use gvm_host::index::Index;
 use gvm_host::{Applicant, Code, Error, Home, Life, Name};
@@ -92,7 +92,7 @@ impl Drop for Bed {
 fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(GPMD);
     command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
-    command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0");
+    command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -150,6 +150,7 @@ fn applicant(name: &str, id: u128) -> Applicant {
         name: (!name.is_empty()).then(|| name.parse().unwrap()),
         life: Life { id: uuid::Uuid::from_u128(id), incarnation: 1 },
         addresses: vec!["unix:/nowhere.sock".into()],
+        accepts: Vec::new(),
     }
 }
 
@@ -165,8 +166,9 @@ async fn hear(
     applicant: Applicant,
     heard: Heard,
 ) -> Result<(Link, mpsc::Receiver<Event>), Error> {
-    Link::connect(home, Route::nodes(home), applicant, Box::new(move |index| *heard.borrow_mut() = index))
-        .await
+    let announced = Box::new(move |index| *heard.borrow_mut() = index);
+    let told = Told { announced, ..Told::default() };
+    Link::connect(home, Route::nodes(home), Us::new(applicant)?, told).await
 }
 
 async fn names(link: &Link) -> Vec<String> {
@@ -300,11 +302,14 @@ fn who_has_the_key_is_served_on_the_ports() {
     run_local(async {
         let reach = at(&server.record().address, &home);
         let (link, _events) =
-            Link::connect(&home, reach.clone(), applicant("a", 1), Box::new(|_| {})).await.unwrap();
+            Link::connect(&home, reach.clone(), Us::new(applicant("a", 1)).unwrap(), Told::default())
+                .await
+                .unwrap();
         assert_eq!(names(&link).await, ["a"]);
         link.finish().await;
         let reach = at(&server.record().address, &other.home());
-        let refused = Link::connect(&other.home(), reach, applicant("b", 2), Box::new(|_| {})).await;
+        let refused =
+            Link::connect(&other.home(), reach, Us::new(applicant("b", 2)).unwrap(), Told::default()).await;
         assert_eq!(refused.err().unwrap().code(), Code::AuthFailed);
     });
     let gone = at(commands, &home);
@@ -397,9 +402,9 @@ fn nodes_register_find_each_other_and_go() {
         }
         assert_eq!(names(&a).await, ["node-a", "node-b"]);
         let name: Name = "node-a".parse().unwrap();
-        assert_eq!(a.look_up(&name).await.unwrap(), b.node());
+        assert_eq!(a.look_up(&name.clone().into()).await.unwrap(), b.node());
         b.finish().await;
-        assert_eq!(a.look_up(&name).await.unwrap_err().code(), Code::NodeNotFound);
+        assert_eq!(a.look_up(&name.clone().into()).await.unwrap_err().code(), Code::NodeNotFound);
     });
 }
 

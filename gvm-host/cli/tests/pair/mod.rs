@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gvm_host::gpmd::control::Control;
-use gvm_host::{Compiler, Config, Engine, EngineConfig, Handle, Home, Name, inspect, workers};
+use gvm_host::{Compiler, Config, Engine, EngineConfig, Handle, Home, inspect, workers};
 
 /// A process that is killed when the guard is dropped.
 pub struct Process(pub Child);
@@ -59,7 +59,7 @@ impl Pair {
 }
 
 /// Returns a valid name.
-pub fn name(name: &str) -> Name {
+pub fn name<T: std::str::FromStr<Err = gvm_host::Error>>(name: &str) -> T {
     name.parse().unwrap()
 }
 

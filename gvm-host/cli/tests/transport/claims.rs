@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use gvm_host::certificate::{NodeIdentity, certify};
 use gvm_host::daemon::server;
 use gvm_host::daemon::server::{Server, Start};
-use gvm_host::gpmd::link::Link;
+use gvm_host::gpmd::link::{Link, Told, Us};
 use gvm_host::gpmd::route::Route;
 use gvm_host::internals::trust::greeting::{Greeting, Part, Said};
+use gvm_host::internals::trust::identity::Identity;
 use gvm_host::internals::wire;
 use gvm_host::internals::wire::bulk::{Purpose, purpose};
 use gvm_host::internals::wire::hello;
@@ -54,11 +55,15 @@ impl Network {
     }
 
     /// Registers this life, as any process of the home could.
-    async fn register(&self, name: &str, life: Life) -> Result<Link> {
+    async fn register(&self, name: &str, life: Life) -> Result<(Link, Identity)> {
         let name = (!name.is_empty()).then(|| name.parse().unwrap());
-        let applicant = Applicant { name, life, addresses: vec!["unix:/evil.sock".into()] };
+        let applicant =
+            Applicant { name, life, addresses: vec!["unix:/evil.sock".into()], accepts: Vec::new() };
         let reach = Route::nodes(&self.home);
-        Link::connect(&self.home, reach, applicant, Box::new(|_| {})).await.map(|(link, _)| link)
+        let us = Us::new(applicant)?;
+        let identity = us.identity.clone();
+        let (link, _) = Link::connect(&self.home, reach, us, Told::default()).await?;
+        Ok((link, identity))
     }
 
     /// Greets a node with these claims and this certificate, as any process of the home could, and asks to connect with
@@ -139,13 +144,13 @@ fn a_claimed_name_is_refused() {
         let study = network.node("study", "all").await;
         let victim = network.node("victim", "study").await;
         let own = Life { id: uuid::Uuid::from_u128(99), incarnation: 1 };
-        let evil = network.register("evil", own).await.unwrap();
+        let (evil, identity) = network.register("evil", own).await.unwrap();
         let (me, target) = (evil.node(), victim.info().clone());
         let study_info = study.info().clone();
         let name_alone = NodeInfo { name: study_info.name.clone(), ..me.clone() };
         let life_alone = NodeInfo { name: me.name.clone(), ..study_info.clone() };
         let unknown = NodeInfo { id: uuid::Uuid::from_u128(7), ..me.clone() };
-        let (identity, stranger) = (evil.identity(), SecretKey::generate().unwrap());
+        let stranger = SecretKey::generate().unwrap();
         let mine = identity.card().unwrap().certificate;
         // Whoever is allowed to greet a node learns its certificate.
         let theirs = network.meet(&study_info, &me, &mine, identity.key()).await.unwrap();
@@ -155,7 +160,7 @@ fn a_claimed_name_is_refused() {
                 denied(network.meet(&target, claim, &mine, identity.key()).await, "is that of `evil`");
                 let forged = NodeIdentity {
                     device: stranger.public().id(),
-                    name: claim.name.clone(),
+                    name: claim.name.bare().parse().unwrap(),
                     life: claim.life(),
                 };
                 let forged =
@@ -224,11 +229,15 @@ fn a_node_that_answers_for_another_is_refused() {
             name: Some("posed".parse().unwrap()),
             life,
             addresses: vec![listener.address().to_string()],
+            accepts: Vec::new(),
         };
         let reach = Route::nodes(&network.home);
-        let (posed, _word) = Link::connect(&network.home, reach, applicant, Box::new(|_| {})).await.unwrap();
-        let other = network.register("evil", Life { id: uuid::Uuid::from_u128(98), ..life }).await.unwrap();
-        let cards = [&posed, &other].map(|link| link.identity().card().unwrap().certificate.to_vec());
+        let us = Us::new(applicant).unwrap();
+        let identity = us.identity.clone();
+        let (posed, _word) = Link::connect(&network.home, reach, us, Told::default()).await.unwrap();
+        let life = Life { id: uuid::Uuid::from_u128(98), ..life };
+        let (_other, evil) = network.register("evil", life).await.unwrap();
+        let cards = [&identity, &evil].map(|identity| identity.card().unwrap().certificate.to_vec());
         let [genuine, evil] = cards;
         let cases = [
             (Vec::new(), None, "no certificate"),
@@ -294,7 +303,7 @@ async fn by_hand(home: &Home, secret: Secret) -> (Connection, registration::Clie
     let registry: registry::Client = ok.get_registry().unwrap();
     let life = Life { id: uuid::Uuid::from_u128(5), incarnation: 5 };
     let name = Some("moved".parse().unwrap());
-    let applicant = Applicant { name, life, addresses: vec!["unix:/x.sock".into()] };
+    let applicant = Applicant { name, life, addresses: vec!["unix:/x.sock".into()], accepts: Vec::new() };
     let mut register = registry.register_request();
     hello::write_applicant(&applicant, register.get().init_node());
     register.get().set_secret(secret.bytes());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gvm_host::limits::{DROPPING, INSTANCES_OF_USERS, INSTANCES_PER_SESSION};
-use gvm_host::{Code, Config, Error, Handle, Limits, ModuleRef, Name, Target, inspect, workers};
+use gvm_host::{Code, Config, Error, Handle, Limits, ModuleRef, NodeName, Target, inspect, workers};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
@@ -28,7 +28,7 @@ fn never() -> Target {
 }
 
 /// Counts the instances that this owner can still make there.
-async fn room(near: &Handle, node: Option<&Name>) -> usize {
+async fn room(near: &Handle, node: Option<&NodeName>) -> usize {
     let mut made = Vec::new();
     let error = loop {
         match near.spawn(node.cloned(), counter(), Limits::default()).await {
@@ -47,7 +47,7 @@ async fn room(near: &Handle, node: Option<&Name>) -> usize {
 #[test]
 fn a_spawn_that_is_taken_back_leaves_no_instance() {
     let pair = Pair::start("counter", &guest("counter.wat"));
-    let far = name("far");
+    let far: NodeName = name("far");
     workers().unwrap().block_on(async {
         let near = &pair.near;
         for (node, most) in [(None, INSTANCES_OF_USERS), (Some(&far), INSTANCES_PER_SESSION)] {
@@ -98,7 +98,7 @@ fn a_stopped_node_keeps_nobody_waiting() {
     /// Includes the extra time in which the other node reports the timeout.
     const LONGEST: Duration = Duration::from_secs(8);
     let pair = Pair::start("counter", &guest("counter.wat"));
-    let far = name("far");
+    let far: NodeName = name("far");
     workers().unwrap().block_on(async {
         let limits = Limits { timeout: Some(BRIEF), ..Limits::default() };
         let engine = pair.near.runner().engine().clone();

@@ -10,12 +10,13 @@ use std::time::{Duration, SystemTime};
 use gvm_host::certificate::{NodeIdentity, certify};
 use gvm_host::daemon::server::{Config, Server, Start};
 use gvm_host::gpmd::control::Control;
-use gvm_host::gpmd::link::Link;
+use gvm_host::gpmd::link::{Link, Told, Us};
 use gvm_host::gpmd::route::Route;
 use gvm_host::internals::trust::identity::{Card, Identity};
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
 use gvm_host::net::{Address, Listener, Tls, dial};
-use gvm_host::{Applicant, Code, DeviceKey, Error, Home, Life, SecretKey};
+use gvm_host::roster::{Role, Roster};
+use gvm_host::{Applicant, Code, DeviceKey, Devices, Error, Home, Life, SecretKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
@@ -196,7 +197,48 @@ fn node_of(device: &SecretKey, issued: Option<SystemTime>) -> Tls {
         let certificate = certify(device, &identity.key().public(), &node, issued).unwrap();
         identity.renew(Card { certificate: certificate.into(), device: device.public() });
     }
-    Tls::of_node(identity).unwrap()
+    let devices = Devices::default();
+    devices.set(device.public(), []);
+    Tls::of_node(identity, devices).unwrap()
+}
+
+/// A node of a device in this network.
+fn node_in(device: &SecretKey, network: &Roster) -> Tls {
+    let identity = Identity::new().unwrap();
+    let node = NodeIdentity {
+        device: device.public().id(),
+        name: "study".parse().unwrap(),
+        life: Life { id: uuid::Uuid::from_u128(2), incarnation: 1 },
+    };
+    let certificate = certify(device, &identity.key().public(), &node, SystemTime::now()).unwrap();
+    identity.renew(Card { certificate: certificate.into(), device: device.public() });
+    let devices = Devices::default();
+    devices.set(device.public(), network.devices());
+    Tls::of_node(identity, devices).unwrap()
+}
+
+/// The nodes of the devices of a network accept each other, until a device is removed.
+#[test]
+fn nodes_know_the_nodes_of_their_network() {
+    run(async {
+        let [laptop, pi, other] = [(); 3].map(|()| SecretKey::generate().unwrap());
+        let mut network = Roster::found(&laptop, "laptop".parse().unwrap(), 1).unwrap();
+        network.admit(&laptop, pi.public(), "pi".parse().unwrap(), Role::Member, 2).unwrap();
+        let meet = async |here: &Tls, there: &Tls| {
+            let listener = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), here.clone()).unwrap();
+            let at = listener.address();
+            let accepting = tokio::time::timeout(Duration::from_millis(500), listener.accept());
+            let (dialled, accepted) = tokio::join!(dial(&at, Some(there)), accepting);
+            dialled.is_ok() && accepted.is_ok()
+        };
+        assert!(meet(&node_in(&laptop, &network), &node_in(&pi, &network)).await);
+        assert!(meet(&node_in(&pi, &network), &node_in(&laptop, &network)).await);
+        assert!(!meet(&node_in(&laptop, &network), &node_in(&other, &network)).await);
+        let before = network.clone();
+        network.remove(&laptop, pi.public(), 3).unwrap();
+        assert!(!meet(&node_in(&laptop, &network), &node_in(&pi, &before)).await);
+        assert!(!meet(&node_in(&pi, &before), &node_in(&laptop, &network)).await);
+    });
 }
 
 /// The port of a node accepts the nodes of its device and the holders of the device's key, and nobody else. A node that
@@ -293,6 +335,7 @@ impl Known {
             name: Some(NODE.parse().unwrap()),
             life: Life { id: uuid::Uuid::from_u128(0x1234_5678_9abc_def0), incarnation: 77 },
             addresses: vec!["unix:/nowhere.sock".into()],
+            accepts: Vec::new(),
         }
     }
 }
@@ -311,7 +354,9 @@ fn strangers_learn_nothing_of_gpmd() {
     run(async {
         let reach = Route::nodes(&known.home);
         let (_link, _events) =
-            Link::connect(&known.home, reach, known.applicant(), Box::new(|_| {})).await.unwrap();
+            Link::connect(&known.home, reach, Us::new(known.applicant()).unwrap(), Told::default())
+                .await
+                .unwrap();
         let (id, shown) = (known.home.id(), known.home.id().to_string());
         let path = known.home.path().to_str().unwrap().to_owned();
         let version = env!("CARGO_PKG_VERSION");
@@ -378,7 +423,9 @@ fn eavesdroppers_learn_nothing() {
         let (commands, heard_of_commands) = eavesdrop(commands).await;
         let reach = Route::at(Address::Tcp(nodes), &known.home).unwrap();
         let (link, _events) =
-            Link::connect(&known.home, reach, known.applicant(), Box::new(|_| {})).await.unwrap();
+            Link::connect(&known.home, reach, Us::new(known.applicant()).unwrap(), Told::default())
+                .await
+                .unwrap();
         assert_eq!(link.discover().await.unwrap().len(), 1);
         let reach = Route::at(Address::Tcp(commands), &known.home).unwrap();
         let (home, uploading) = (known.home.clone(), reach);

@@ -69,7 +69,7 @@ fn a_stopped_node_is_down_and_a_stopped_gpmd_is_away() {
     let live = |name: &str| control.status().unwrap().nodes.iter().any(|node| node.name.as_str() == name);
     retry(|| live("far").then_some(()));
     workers().unwrap().block_on(async {
-        let name: gvm_host::Name = "far".parse().unwrap();
+        let name: gvm_host::NodeName = "far".parse().unwrap();
         let near = Handle::start(Config::new(home.clone(), engine(&home)).name("near".parse().unwrap()));
         let near = near.await.unwrap();
         let mut events = near.events();

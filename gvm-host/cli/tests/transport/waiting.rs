@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use gvm_host::limits::CHANNELS_PER_SESSION;
 use gvm_host::{
-    Args, Call, Code, Effect, Limits, List, ModuleRef, Name, Outcome, Stdio, Stream, Target, Value, wait,
+    Args, Call, Code, Effect, Limits, List, ModuleRef, NodeName, Outcome, Stdio, Stream, Target, Value, wait,
     wait_for,
 };
 
@@ -25,7 +25,7 @@ const MODULE: &[u8] = br#"(module
     (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
     (func (export "spin") (call $say) (loop (br 0))))"#;
 
-fn far() -> Option<Name> {
+fn far() -> Option<NodeName> {
     Some(name("far"))
 }
 

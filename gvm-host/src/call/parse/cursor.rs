@@ -3,6 +3,9 @@
 //! In: a line. Out: words, names, versions, quoted texts, the end of a value, or `SYNTAX` with a caret under the
 //! place. Pure. Must not know: statements.
 
+use std::str::FromStr;
+
+use crate::base::device::NodeName;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Name, parse_version};
 use crate::base::near;
@@ -76,9 +79,18 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn name(&mut self) -> Result<Name> {
+        self.named("-_")
+    }
+
+    /// Parses the name of a node, with or without its device.
+    pub(super) fn node_name(&mut self) -> Result<NodeName> {
+        self.named("-_@")
+    }
+
+    fn named<T: FromStr<Err = Error>>(&mut self, also: &str) -> Result<T> {
         self.space();
         let start = self.at;
-        let text = if self.rest().starts_with('"') { self.quoted()? } else { self.word("-_").to_owned() };
+        let text = if self.rest().starts_with('"') { self.quoted()? } else { self.word(also).to_owned() };
         if text.is_empty() {
             return Err(self.error("expected a name"));
         }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::error::Code;
 
-fn name(text: &str) -> Name {
+fn name<T: std::str::FromStr<Err = crate::base::error::Error>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
@@ -182,4 +182,27 @@ fn topics_of_help() {
     assert_eq!(topic("math"), ("math".into(), None, vec![]));
     assert_eq!(topic("math@1.2.3.add(1"), ("math".into(), Some("1.2.3".into()), vec!["add".into()]));
     assert_eq!(topic("v.\"a:b/c@1.0.0\".f").2, ["a:b/c@1.0.0", "f"]);
+}
+
+#[test]
+fn nodes_of_other_devices() {
+    let far: NodeName = name("node-8399@laptop");
+    assert_eq!(statement("Node.connect(node-8399@laptop)").unwrap(), Statement::Connect(far.clone()));
+    assert_eq!(statement("Node.rights(\"node-8399@laptop\")").unwrap(), Statement::Rights(far.clone()));
+    let Statement::Run(node, run) = statement("Node.run(node-8399@laptop, math.add(1,2))").unwrap() else {
+        panic!("not a run")
+    };
+    assert_eq!((node, run), (far.clone(), expr("math.add(1,2)")));
+    let counter = target("counter").unwrap().target;
+    let versioned = target("counter@1.2.3").unwrap().target;
+    let spawn = |text| statement(text).unwrap();
+    assert_eq!(spawn("Node.spawn(node-8399@laptop, counter)"), Statement::Spawn(Some(far), counter.clone()));
+    assert_eq!(spawn("Node.spawn(counter@1.2.3)"), Statement::Spawn(None, versioned.clone()));
+    assert_eq!(spawn("Node.spawn(b, counter@1.2.3,)"), Statement::Spawn(Some(name("b")), versioned));
+    assert_eq!(spawn("Node.spawn(counter , )"), Statement::Spawn(None, counter));
+    for bad in ["Node.connect(a@)", "Node.connect(a@b@c)", "Node.connect(a @b)", "Node.run(a@1.0.0, m)"] {
+        assert_eq!(statement(bad).unwrap_err().code(), Code::Syntax, "{bad}");
+    }
+    let outer = expr("math.add(Node.run(b@pi, math.add(1, 2)), 3)");
+    assert!(matches!(&outer.args.unwrap()[0], Arg::Call(Some(node), _) if *node == name("b@pi")));
 }

@@ -50,9 +50,22 @@ pub struct Args {
     #[arg(long, global = true, env = "GPMD_COMMAND_PORT", value_name = "PORT", hide_env_values = true)]
     pub command_port: Option<u16>,
 
-    /// With start: address to listen on, for example 0.0.0.0 [default: 127.0.0.1]
+    /// With start: address to listen on, for example 192.0.2.7; may be repeated
+    /// [default: 127.0.0.1, and all addresses while other devices may come]
+    ///
+    /// Other devices reach this one on the port for nodes. Without this option, gpmd listens on all
+    /// addresses only while an invitation is open or the network has other devices.
     #[arg(long, global = true, value_name = "ADDR")]
-    pub listen: Option<IpAddr>,
+    pub listen: Vec<IpAddr>,
+
+    /// With start: whether to look for other devices of the network by multicast DNS, and to be found so
+    /// [default: on]
+    #[arg(long, global = true, env = "GPMD_MDNS", value_enum, value_name = "SWITCH", hide_env_values = true)]
+    pub mdns: Option<Switch>,
+
+    /// With status, wasm and kill: do it on another device of the network
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub on: Option<String>,
 
     /// With other commands: address of the daemon's port for commands, for example 192.0.2.7:1111
     /// [default: the socket in the home; default port: 1111]
@@ -76,6 +89,9 @@ pub enum Command {
         no: bool,
         #[arg(short = 'd', hide = true)]
         daemon: bool,
+        /// Name of this device in its network [default: the name of the host]
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
         /// Be the process in the background; `start` passes this flag
         #[arg(long, hide = true)]
         detached: bool,
@@ -85,6 +101,45 @@ pub enum Command {
     Kill,
     /// Show the daemon's process and addresses, and the running nodes
     Status,
+    /// Invite another device to this network; prints the command to run there
+    ///
+    /// The line is good for one device and a limited time. Anyone who has it can join, so send it as
+    /// you would send a password. Starts the daemon if it is not running.
+    Invite {
+        /// How long the invitation is open
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        expires: String,
+        /// A member is a device of yours; a guest may only connect to nodes whose --accept names it
+        #[arg(long, value_enum, default_value_t = InvitedRole::Member)]
+        role: InvitedRole,
+        /// Name of the other device in the network [default: the name that it has]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Show a QR code too
+        #[arg(long)]
+        qr: bool,
+    },
+    /// List the open invitations, or revoke one
+    Invitations {
+        #[command(subcommand)]
+        command: Option<Invitations>,
+    },
+    /// Join the network of another device, with the line that `gpmd invite` printed there
+    ///
+    /// Starts the daemon if it is not running.
+    Join {
+        /// The line, beginning with gvm-join:
+        line: String,
+    },
+    /// List the devices of the network: whether they are connected, how, and their nodes
+    Devices,
+    /// Remove another device from the network; it cannot return without a new invitation
+    Remove {
+        /// Name or id of the device
+        device: String,
+    },
+    /// Leave the network: this device removes itself, and gets a new key and a network of its own
+    Leave,
     /// Upload, list, download and remove modules
     Wasm {
         #[command(subcommand)]
@@ -101,6 +156,27 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Subcommand)]
+pub enum Invitations {
+    /// Revoke an open invitation
+    Revoke {
+        /// The id, or its beginning
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum InvitedRole {
+    Member,
+    Guest,
 }
 
 #[derive(Subcommand)]
@@ -121,8 +197,12 @@ pub enum Wasm {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
-    /// List all modules and versions of the home
-    List,
+    /// List all modules and versions of the home, or of all devices
+    List {
+        /// Of all devices of the network that are up
+        #[arg(long)]
+        network: bool,
+    },
     /// Show one version of a module: kind, size, hash, functions and WIT
     Show {
         /// NAME or NAME@VERSION, for example math@1.2.3
@@ -174,29 +254,58 @@ impl Args {
     /// Fills in the options that neither the command line nor the environment sets, from `config.toml`.
     pub fn settle(&mut self) -> Result<()> {
         let settings = Settings::read(&self.home()?)?.gpmd;
-        self.listen = self.listen.or(settings.listen.map(|listen| listen.value));
+        if self.listen.is_empty() {
+            self.listen.extend(settings.listen.map(|listen| listen.value));
+        }
+        let switch = |on| if on { Switch::On } else { Switch::Off };
+        self.mdns = self.mdns.or(settings.mdns.map(|mdns| switch(mdns.value)));
         self.port = self.port.or(settings.port.map(|port| port.value));
         self.command_port = self.command_port.or(settings.command_port.map(|port| port.value));
         Ok(())
     }
 
+    /// Returns the name for this device, if `start` was given one.
+    pub fn device(&self) -> Option<&str> {
+        match &self.command {
+            Command::Start { device, .. } => device.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Returns the ports for a daemon that is started with these options.
     pub fn ports(&self) -> Ports {
         Ports {
-            listen: self.listen.unwrap_or(Ports::default().listen),
+            listen: self.listen.first().copied().unwrap_or(Ports::default().listen),
             nodes: self.port.unwrap_or(NODE_PORT),
             commands: self.command_port.unwrap_or(COMMAND_PORT),
         }
     }
 
-    /// Connects to the daemon: at the address in `--gpmd`, or by its socket in the home.
+    /// Connects to the daemon: at the address in `--gpmd`, or by its socket in the home; and to the one of another device
+    /// through it if `--on` says so.
     pub fn control(&self, home: &Home) -> Result<Control> {
-        match self.gpmd.as_deref() {
-            None | Some("") => Control::connect(home),
+        let own = match self.gpmd.as_deref() {
+            None | Some("") => Control::connect(home)?,
             Some(text) => {
                 let address = Address::typed(text, COMMAND_PORT).map_err(as_usage)?;
-                Control::connect_by(home, &Route::at(address, home)?)
+                Control::connect_by(home, &Route::at(address, home)?)?
             }
+        };
+        match &self.on {
+            Some(device) => own.on(device),
+            None => Ok(own),
+        }
+    }
+
+    /// Checks that `--on` is given only with commands that another device takes.
+    pub fn check_on(&self) -> Result<()> {
+        let is_taken = matches!(self.command, Command::Status | Command::Kill | Command::Wasm { .. });
+        match &self.on {
+            Some(_) if !is_taken => {
+                let error = Error::new(Code::Syntax, "`--on` goes with `status`, `wasm` and `kill` only");
+                Err(as_usage(error.with_help("run the command on the other device")))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -211,6 +320,7 @@ Examples:
   gpmd start
   gpmd wasm upload --name=math --version=v0.0.1 --file=math.wasm
   gpmd wasm list
+  gpmd invite
   gpmd kill";
 
 const MANUAL: &str = "\
@@ -223,11 +333,15 @@ Examples:
       Store a module. `math.add(1,2)` then works on every node of the home.
   gpmd wasm pin math 0.0.1
       Make calls use an earlier version. `gpmd wasm pin math` goes back to the highest.
+  gpmd invite
+      Print a line for another device. There, `gpmd join LINE` joins this network.
+  gpmd --on pi wasm upload --name=math --version=v0.0.1 --file=math.wasm
+      Store a module on another device of the network.
   gpmd status --json
       Show the status to a script.
 
 Settings: flags override environment variables, which override config.toml in the home folder ([gpmd] with
-listen, port, command-port), which overrides the defaults.
+listen, port, command-port, mdns), which overrides the defaults.
 
 Exit status:
   0    success
@@ -236,7 +350,8 @@ Exit status:
   141  the reader of a pipe closed it early
 
 Files in the home folder:
-  device.key          the private key of the home; anyone who can read it can act as you
+  device.key          the private key of the device; anyone who can read it can act as you
+  ghost.network.json  the devices of the network, each admitted or removed by a signature
   ghost.modules.json  the index of modules
   modules/            the modules, named by their SHA-256
   gpmd.sock           the socket for nodes

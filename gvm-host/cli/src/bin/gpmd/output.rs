@@ -86,7 +86,8 @@ fn filter(verbose: u8, daemon: bool) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level))
 }
 
-fn time(ms: i64) -> String {
+/// Returns a time in milliseconds since 1970 as people read it.
+pub fn time(ms: i64) -> String {
     let since = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
     match UNIX_EPOCH.checked_add(since) {
         Some(time) => humantime::format_rfc3339_seconds(time).to_string(),

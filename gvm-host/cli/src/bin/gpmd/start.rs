@@ -21,7 +21,7 @@ use gvm_host::{CODES, Code, Compiler, Engine, EngineConfig, Error, Home, Result,
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::Args;
+use crate::args::{Args, Switch, as_usage};
 use crate::log::Rotating;
 use crate::output;
 
@@ -71,15 +71,23 @@ fn report(error: &Error) {
 
 /// Starts gpmd in a process of its own, and returns when it answers.
 pub fn background(args: &Args, home: &Home) -> Result<()> {
+    match ensure(args, home)? {
+        true => output::print("GPMD is running in the background.\n"),
+        false => return already(),
+    }
+    Ok(())
+}
+
+/// Starts gpmd in a process of its own if it is not running, and returns when it answers. Returns whether it was started.
+pub fn ensure(args: &Args, home: &Home) -> Result<bool> {
     if is_running(home) && answers(home)? {
-        return already();
+        return Ok(false);
     }
     let mut child = spawn(args, home)?;
     let answer = listen(&mut child)?;
     if answer.trim_end() == READY {
         if answers(home)? {
-            output::print("GPMD is running in the background.\n");
-            return Ok(());
+            return Ok(true);
         }
         return Err(Error::internal("gpmd exits right after it starts").with_help(read_log(home)));
     }
@@ -111,7 +119,15 @@ fn reported(answer: &str) -> Option<Error> {
 fn start(args: &Args, home: Home) -> Result<Start> {
     let settings = EngineConfig::new(home.compiled(), Compiler::current()?).pooling(false);
     let ahead = compile_ahead(Engine::new(settings), home.clone(), workers()?.handle().clone());
-    Server::start(Config { ports: args.ports(), on_stored: Some(Box::new(ahead)), ..Config::new(home) })
+    let device = args.device().map(|name| name.parse().map_err(as_usage)).transpose()?;
+    Server::start(Config {
+        ports: args.ports(),
+        listen: args.listen.clone(),
+        nearby: args.mdns != Some(Switch::Off),
+        device,
+        on_stored: Some(Box::new(ahead)),
+        ..Config::new(home)
+    })
 }
 
 /// Prints that gpmd is already running.
@@ -188,10 +204,18 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let mut command = Command::new(own);
     command.arg("--home").arg(home.path());
     let ports = args.ports();
-    command.arg("--listen").arg(ports.listen.to_string());
+    if let Some(mdns) = args.mdns {
+        command.args(["--mdns", if mdns == Switch::On { "on" } else { "off" }]);
+    }
+    for listen in &args.listen {
+        command.arg("--listen").arg(listen.to_string());
+    }
     command.arg("--port").arg(ports.nodes.to_string());
     command.arg("--command-port").arg(ports.commands.to_string());
     command.args((0..args.verbose).map(|_| "-v")).args(["start", "--detached"]);
+    if let Some(device) = args.device() {
+        command.arg("--device").arg(device);
+    }
     // The daemon must not keep the current folder busy, which someone may want to unmount.
     command.current_dir(home.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);

@@ -1,7 +1,7 @@
 //! `gpmd wasm`: upload, list, show, download, remove and pin modules.
 //!
 //! In: a name, a version, a file. Out: the stored module, or text, JSON or a file about it. Must not know:
-//! how gpmd stores modules. Commands that only read do not need gpmd.
+//! how gpmd stores modules. Commands that only read do not need gpmd, except for another device.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -12,12 +12,12 @@ use gvm_cli::repl::progress::{Progress, during};
 use gvm_cli::repl::render;
 use gvm_cli::repl::stdio;
 use gvm_host::gpmd::control::{Control, Uploaded};
-use gvm_host::index::{Index, Resolved};
+use gvm_host::index::{Index, Module, Resolved};
 use gvm_host::inspect::{inspect, runnable, to_binary};
 use gvm_host::store::{read_index, read_module, read_source};
 use gvm_host::system::durable;
 use gvm_host::text::inert;
-use gvm_host::{Home, Name, Result, Stream, limits, offered, parse_version};
+use gvm_host::{Hash, Home, Name, Result, Stream, limits, offered, parse_version};
 use semver::Version;
 use serde_json::json;
 
@@ -30,11 +30,44 @@ pub fn run(command: &Wasm, args: &Args, home: &Home) -> Result<()> {
     let control = || args.control(home);
     match command {
         Wasm::Upload { name, version, file } => upload(control, name, version, file, json),
-        Wasm::List => list(&read_index(home)?, json),
-        Wasm::Show { module, version } => show(home, module, version.as_deref(), json),
-        Wasm::Get { module, version, out } => get(home, module, version.as_deref(), out.as_deref(), json),
+        Wasm::List { network: false } => list(&[(None, Stored::of(args, home)?.index()?)], json),
+        Wasm::List { network: true } => list(&all_devices(args, home)?, json),
+        Wasm::Show { module, version } => show(&Stored::of(args, home)?, module, version.as_deref(), json),
+        Wasm::Get { module, version, out } => {
+            get(&Stored::of(args, home)?, module, version.as_deref(), out.as_deref(), json)
+        }
         Wasm::Remove { module, version } => remove(control, module, version.as_deref(), json),
         Wasm::Pin { module, version } => pin(control, module, version.as_deref(), json),
+    }
+}
+
+/// The modules of a device.
+enum Stored<'a> {
+    /// Read from the home, without gpmd.
+    Own(&'a Home),
+    Other(Box<Control>),
+}
+
+impl Stored<'_> {
+    fn of<'a>(args: &Args, home: &'a Home) -> Result<Stored<'a>> {
+        match args.on {
+            Some(_) => Ok(Stored::Other(Box::new(args.control(home)?))),
+            None => Ok(Stored::Own(home)),
+        }
+    }
+
+    fn index(&self) -> Result<Index> {
+        match self {
+            Stored::Own(home) => read_index(home),
+            Stored::Other(control) => control.index(),
+        }
+    }
+
+    fn module(&self, hash: Hash) -> Result<Vec<u8>> {
+        match self {
+            Stored::Own(home) => read_module(home, hash),
+            Stored::Other(control) => control.module(hash),
+        }
     }
 }
 
@@ -80,41 +113,61 @@ fn upload(
     Ok(())
 }
 
-fn list(index: &Index, json: bool) -> Result<()> {
-    let chosen = |resolved: &Resolved<'_>| {
-        index
-            .modules
-            .get(resolved.name)
-            .and_then(|module| module.chosen())
-            .is_some_and(|(version, _)| version == resolved.version)
-    };
-    let pinned = |resolved: &Resolved<'_>| {
-        index
-            .modules
-            .get(resolved.name)
-            .is_some_and(|module| module.pinned.as_ref() == Some(resolved.version))
+/// Returns the modules of every device of the network that is up, this one first.
+fn all_devices(args: &Args, home: &Home) -> Result<Vec<(Option<Name>, Index)>> {
+    let status = args.control(home)?.devices()?;
+    let mut all = Vec::new();
+    for device in status.devices.into_iter().filter(|device| device.own || device.up) {
+        let index = match device.own {
+            true => read_index(home)?,
+            false => args.control(home)?.on(device.name.as_str())?.index()?,
+        };
+        all.push((device.own, Some(device.name), index));
+    }
+    all.sort_by_key(|(own, ..)| !*own);
+    Ok(all.into_iter().map(|(_, name, index)| (name, index)).collect())
+}
+
+/// Lists the modules of devices; without a name, of the one that was asked.
+fn list(devices: &[(Option<Name>, Index)], json: bool) -> Result<()> {
+    let entries = devices.iter().flat_map(|(device, index)| {
+        index.entries().map(move |resolved| (device, index.modules.get(resolved.name), resolved))
+    });
+    let is_pinned = |module: Option<&Module>, version: &Version| {
+        module.is_some_and(|module| module.pinned.as_ref() == Some(version))
     };
     if json {
         let mut all = Vec::new();
-        for resolved in index.entries() {
+        for (device, module, resolved) in entries {
             let mut value = listing::to_json(&resolved);
-            value["chosen"] = chosen(&resolved).into();
-            value["pinned"] = pinned(&resolved).into();
+            let chosen = module.and_then(Module::chosen);
+            value["chosen"] = chosen.is_some_and(|(version, _)| version == resolved.version).into();
+            value["pinned"] = is_pinned(module, resolved.version).into();
+            if let Some(device) = device {
+                value["device"] = device.as_str().into();
+            }
             all.push(value);
         }
         output::print(&output::json(&all)?);
         return Ok(());
     }
-    let rows: Vec<_> = index.entries().map(|resolved| (resolved, pinned(&resolved))).collect();
+    let rows: Vec<_> = entries
+        .map(|(device, module, resolved)| {
+            let device = device.iter().map(|device| format!("on {device}"));
+            let pinned = is_pinned(module, resolved.version).then(|| "pinned".to_owned());
+            let mark = device.chain(pinned).collect::<Vec<_>>().join("  ");
+            (resolved, mark)
+        })
+        .collect();
     output::print(&listing::table(&rows).into_iter().map(|line| line + "\n").collect::<String>());
     Ok(())
 }
 
-fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<()> {
-    let index = read_index(home)?;
+fn show(stored: &Stored<'_>, module: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let index = stored.index()?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
-    let info = inspect(&read_module(home, resolved.entry.sha256)?)?;
+    let info = inspect(&stored.module(resolved.entry.sha256)?)?;
     if json {
         let mut value = listing::to_json(&resolved);
         value["imports"] = info.imports.into();
@@ -144,12 +197,18 @@ fn show(home: &Home, module: &str, version: Option<&str>, json: bool) -> Result<
     Ok(())
 }
 
-fn get(home: &Home, module: &str, version: Option<&str>, out: Option<&Path>, json: bool) -> Result<()> {
-    let index = read_index(home)?;
+fn get(
+    stored: &Stored<'_>,
+    module: &str,
+    version: Option<&str>,
+    out: Option<&Path>,
+    json: bool,
+) -> Result<()> {
+    let index = stored.index()?;
     let (name, version) = named(module, version)?;
     let resolved = index.resolve(name, version.as_ref())?;
     let what = format!("Fetching {} {}", resolved.name, resolved.version);
-    let bytes = during(&what, || read_module(home, resolved.entry.sha256))?;
+    let bytes = during(&what, || stored.module(resolved.entry.sha256))?;
     let path = match out {
         Some(path) if path.as_os_str() == "-" => {
             let written = stdio::write(Stream::Stdout, &bytes);

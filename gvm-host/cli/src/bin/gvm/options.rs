@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
 use gvm_host::{
-    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, Name,
+    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, NodeName,
     Result,
 };
 
@@ -65,7 +65,8 @@ Examples:
 
 const DOCTOR: &str = "\
 Checks these layers in order: process, home, settings, key, modules, compiled, gpmd, answer, version, ports, \
-nodes, node; with NODE also: name, socket, port, tls, accept, rights. It changes nothing: it starts a node of \
+nodes, devices, node; with NODE also: name, socket, port, tls, accept, rights; with NODE@DEVICE: device, name, port, \
+accept, rights. It changes nothing: it starts a node of \
 its own, runs a function on it and ends it. With NODE, that node connects to NODE once. If NODE accepts only \
 some names, use --name to check with one of them.
 
@@ -186,6 +187,10 @@ pub struct Options {
     /// for one node. Can be repeated [default: everything]
     #[arg(long = "allow-call", global = true, value_name = "[NODE=]PATTERN", help_heading = OTHERS)]
     pub allow_calls: Vec<String>,
+    /// Which modules run here: any, or own (only those of this home: none that other devices have or other nodes send)
+    /// [default: any]
+    #[arg(long, global = true, value_name = "WHICH", help_heading = OTHERS)]
+    pub modules: Option<WhichModules>,
     /// End the session of a connected node after this time, for example 1h; the node may connect again
     /// [default: never]
     #[arg(long, global = true, value_name = "TIME", help_heading = OTHERS)]
@@ -228,6 +233,15 @@ pub struct Options {
     /// Whether a flag grants something, and not only the settings of the home.
     #[arg(skip)]
     pub granted_by_flags: bool,
+}
+
+/// The values of `--modules`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WhichModules {
+    /// Those of this home, of other devices, and those that other nodes send.
+    Any,
+    /// Those of this home.
+    Own,
 }
 
 /// The values of `--grant`.
@@ -343,6 +357,9 @@ impl Options {
             .allow_calls(rules.map_err(as_usage)?)
             .grants(self.grants()?)
             .limits(limits);
+        if self.modules == Some(WhichModules::Own) {
+            config = config.own_modules();
+        }
         config.name = name;
         config.gpmd = self.gpmd()?;
         config.session_time = self.session_time.as_deref().map(parse_time).transpose()?.flatten();
@@ -350,7 +367,7 @@ impl Options {
     }
 
     /// Returns the node to run on, from `--node`.
-    pub fn place(&self) -> Result<Option<Name>> {
+    pub fn place(&self) -> Result<Option<NodeName>> {
         self.node.as_deref().map(str::parse).transpose().map_err(as_usage)
     }
 }

@@ -15,7 +15,7 @@ use gvm_cli::repl::stdio;
 use gvm_host::parse::{Arg, Expr};
 use gvm_host::{
     Args, Broken, Call, Caller, Code, Error, Handle, Home, Input, Limits, ModuleBytes, ModuleFile, ModuleRef,
-    Modules, Name, Outcome, Result, Runner, Stdio, Target, limits, parse, wave, workers,
+    Modules, NodeName, Outcome, Result, Runner, Stdio, Target, limits, parse, wave, workers,
 };
 
 use tokio::runtime::{Builder, Runtime};
@@ -80,7 +80,7 @@ pub fn run(
     };
     let seconds = started.elapsed().as_secs_f64();
     if options.json {
-        let node = place.as_ref().map_or("", Name::as_str);
+        let node = place.as_ref().map_or("", NodeName::as_str);
         screen.json(&outcome_json(call.id, node, &outcome, &output, seconds));
         return Ok(outcome.result.as_ref().map_or_else(status_of_run, |_| 0));
     }
@@ -231,7 +231,7 @@ async fn go(
     screen: &mut Screen,
     home: Home,
     runner: Option<Runner>,
-    place: Option<Name>,
+    place: Option<NodeName>,
     call: Call,
 ) -> Result<Ran> {
     let limits = call.limits;

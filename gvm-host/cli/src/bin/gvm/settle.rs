@@ -8,7 +8,7 @@ use gvm_cli::settings::{Setting, Settings};
 use gvm_host::net::host_and_port;
 use gvm_host::{Accept, Error, Name, Result, Rule};
 
-use super::options::{Options, SessionRights, parse_dir, parse_size, parse_time, usage};
+use super::options::{Options, SessionRights, WhichModules, parse_dir, parse_size, parse_time, usage};
 
 impl Options {
     /// Fills in the options that the command line does not set, from the settings of the home. Uses `name`
@@ -23,6 +23,8 @@ impl Options {
         let name = settings.name.filter(|_| named);
         one(&mut self.name, "name", name, |text| text.parse::<Name>().map(drop))?;
         one(&mut self.accept, "accept", settings.accept, |text| text.parse::<Accept>().map(drop))?;
+        let modules = settings.modules.map(read_modules).transpose()?;
+        one(&mut self.modules, "modules", modules, |_| Ok(()))?;
         one(&mut self.session_time, "session-time", settings.session_time, |text| {
             parse_time(text).map(drop)
         })?;
@@ -49,6 +51,12 @@ impl Options {
                 .map_err(|_| usage(format!("unknown grant {text:?}")).with_help("the only grant is `nodes`"))
         })
     }
+}
+
+fn read_modules(setting: Setting<String>) -> Result<Setting<WhichModules>> {
+    let value = WhichModules::from_str(&setting.value, false)
+        .map_err(|_| setting.wrong("modules", format_args!("{:?} is not `any` or `own`", setting.value)))?;
+    Ok(Setting { value, file: setting.file, line: setting.line })
 }
 
 /// Uses the setting if the option is not set. Checks the setting in any case.

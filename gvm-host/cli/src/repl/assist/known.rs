@@ -10,7 +10,7 @@ use tokio::runtime;
 
 use super::signature::Signature;
 use gvm_host::index::{Entry, Index};
-use gvm_host::{Handle, Name, Place, parse_version};
+use gvm_host::{Handle, Name, NodeName, Place, parse_version};
 
 /// How long a key may wait for the names of nodes: gpmd usually answers in a millisecond.
 const PATIENCE: Duration = Duration::from_millis(60);
@@ -29,9 +29,9 @@ pub struct Known {
 /// The names of the known nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nodes {
-    pub own: Option<Name>,
-    pub live: Vec<Name>,
-    pub connected: Vec<Name>,
+    pub own: Option<NodeName>,
+    pub live: Vec<NodeName>,
+    pub connected: Vec<NodeName>,
 }
 
 /// The source of `Known`. Cheap to clone; clones share the names of nodes.

@@ -10,7 +10,7 @@ use std::ops::Range;
 pub enum Kind {
     Space,
     Comment,
-    /// A name, a keyword, a case of a variant.
+    /// A name, a keyword, a case of a variant; the name of a node with its device: `node-1@laptop`.
     Word,
     /// A version, with the `@` before it.
     Version,
@@ -54,7 +54,8 @@ fn token(rest: &str, first: char) -> (Kind, usize) {
         '-' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) => (Kind::Number, 1 + number(&rest[1..])),
         c if c.is_alphabetic() || c == '%' => {
             let part = |c: char| c.is_alphanumeric() || "-_".contains(c);
-            (Kind::Word, c.len_utf8() + run(&rest[c.len_utf8()..], part))
+            let word = c.len_utf8() + run(&rest[c.len_utf8()..], part);
+            (Kind::Word, word + device(&rest[word..]))
         }
         c => (Kind::Mark(c), c.len_utf8()),
     }
@@ -63,6 +64,16 @@ fn token(rest: &str, first: char) -> (Kind, usize) {
 /// Returns the length in bytes of the leading characters for which `part` is true.
 fn run(rest: &str, part: impl Fn(char) -> bool) -> usize {
     rest.find(|c| !part(c)).unwrap_or(rest.len())
+}
+
+/// Returns the length of the name of a device, with the `@` before it; 0 if a version or something else follows.
+fn device(rest: &str) -> usize {
+    let Some(name) = rest.strip_prefix('@') else { return 0 };
+    let is_version = name.starts_with('v') && name[1..].starts_with(|c: char| c.is_ascii_digit());
+    match name.starts_with(|c: char| c.is_ascii_lowercase()) && !is_version {
+        true => 1 + run(name, |c| c.is_ascii_alphanumeric() || c == '-'),
+        false => 0,
+    }
 }
 
 fn quoted(rest: &str, quote: char) -> usize {

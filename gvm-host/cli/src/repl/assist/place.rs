@@ -200,6 +200,8 @@ mod tests {
         assert_eq!(at("Node.run("), (vec![], "", vec![run(0)]));
         assert_eq!(at("Node.run(node-8399, ma"), (vec![], "ma", vec![run(1)]));
         assert_eq!(at("Node.run(b, math.add(1,"), (vec![], "", vec![run(1), add(1)]));
+        assert_eq!(at("Node.run(node-8399@lap"), (vec![], "node-8399@lap", vec![run(0)]));
+        assert_eq!(at("Node.run(b@pi, ma"), (vec![], "ma", vec![run(1)]));
         assert_eq!(at("math.add(math.add(1,2), "), (vec![], "", vec![add(1)]));
         assert_eq!(
             at("math.add([1, {a: (2, "),

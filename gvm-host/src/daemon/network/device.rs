@@ -1,0 +1,303 @@
+//! What another device of the network may ask of this one and tell it.
+//!
+//! In: requests over the connection between two devices. Out: answers; what the other device told. Must not know: how the
+//! connection came to be, how it ends. What a guest may not do is refused here.
+
+use std::cell::{Ref, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::known::MOST;
+use super::links::{Link, Other};
+use super::presence::{self, Nodes, Present};
+use super::{membership, remote};
+use crate::base::device::DeviceId;
+use crate::base::error::{Code, Error, Result};
+use crate::base::id::{Hash, Name};
+use crate::daemon::control_handler;
+use crate::daemon::server::{State, ended};
+use crate::gpmd::bytes;
+use crate::modules::index::Index;
+use crate::trust::roster::Statement;
+use crate::wire::error;
+use crate::wire::hello;
+use crate::wire::rpc::contained;
+use crate::wire::schema::device_capnp::device;
+use crate::wire::transport::Address;
+
+/// The largest index of another device that is read, in bytes.
+const MOST_INDEX: u64 = 64 << 20;
+
+/// How long to wait before an index that could not be read is read again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What another device told over one connection. Belongs to the server's thread.
+pub struct Told {
+    nodes: RefCell<Nodes>,
+    addresses: RefCell<Vec<SocketAddr>>,
+    index: RefCell<Arc<Index>>,
+    /// The revision of its index; 0 if it may not be read.
+    revision: watch::Sender<u64>,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told {
+            nodes: RefCell::default(),
+            addresses: RefCell::default(),
+            index: RefCell::default(),
+            revision: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Told {
+    /// Returns the nodes of the other device.
+    pub fn nodes(&self) -> Ref<'_, Nodes> {
+        self.nodes.borrow()
+    }
+
+    /// Returns the addresses of the other device, best first.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.borrow().clone()
+    }
+
+    /// Returns the index of the other device's modules, as it was read last.
+    pub fn index(&self) -> Arc<Index> {
+        self.index.borrow().clone()
+    }
+
+    /// Reads the index of the other device whenever it changes. Does not end.
+    pub async fn follow_index(&self, link: &Link) {
+        let mut revision = self.revision.subscribe();
+        loop {
+            let told = *revision.borrow_and_update();
+            if told != 0 && told != self.index.borrow().revision {
+                match read_index(link).await {
+                    Ok(index) => *self.index.borrow_mut() = Arc::new(index),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot read the index of another device");
+                        sleep(AGAIN).await;
+                        revision.mark_changed();
+                    }
+                }
+            }
+            if revision.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+async fn read_index(link: &Link) -> Result<Index> {
+    let failed = |error| crate::wire::error::from_capnp(error, "the other device", Code::DeviceDown);
+    let answer = link.device.index_request().send().promise.await.map_err(failed)?;
+    let found = answer.get().map_err(failed)?;
+    let bytes = bytes::read(found, MOST_INDEX, "the other device", Code::DeviceDown).await?;
+    spawn_blocking(move || Index::from_json(&String::from_utf8_lossy(&bytes))).await.map_err(ended)?
+}
+
+/// What this device offers to another one.
+pub struct Device {
+    state: Rc<State>,
+    id: DeviceId,
+    told: Rc<Told>,
+}
+
+impl Device {
+    /// Creates what is offered to this device; what it tells is stored in `told`.
+    pub fn new(state: &Rc<State>, other: &Other, told: &Rc<Told>) -> Device {
+        Device { state: state.clone(), id: other.id, told: told.clone() }
+    }
+
+    /// # Errors
+    /// `NOT_PERMITTED` unless both devices are members.
+    fn check_members(&self) -> Result<()> {
+        match self.state.network.are_members(&self.id) {
+            true => Ok(()),
+            false => Err(Error::new(Code::NotPermitted, "only members of the network may do this")),
+        }
+    }
+
+    /// # Errors
+    /// `AUTH_FAILED` if the device has been removed.
+    fn check_known(&self) -> Result<()> {
+        match self.state.network.devices().now().get(&self.id) {
+            Some(_) => Ok(()),
+            None => Err(Error::new(Code::AuthFailed, "this device does not belong to the network")),
+        }
+    }
+}
+
+fn refused(error: &Error) -> capnp::Error {
+    capnp::Error::failed(error.to_string())
+}
+
+impl device::Server for Device {
+    async fn ping(self: Rc<Self>, _: device::PingParams, _: device::PingResults) -> Result<(), capnp::Error> {
+        Ok(())
+    }
+
+    async fn roster(
+        self: Rc<Self>,
+        params: device::RosterParams,
+        _: device::RosterResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let statements = read_statements(params.get()?.get_statements()?)?;
+            membership::merge(&self.state, statements).await.map_err(|error| {
+                tracing::warn!(device = %self.id, %error, "cannot merge the roster of another device");
+                refused(&error)
+            })
+        })
+        .await
+    }
+
+    async fn nodes(
+        self: Rc<Self>,
+        params: device::NodesParams,
+        _: device::NodesResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let params = params.get()?;
+            let mut here = Vec::new();
+            for node in params.get_here()? {
+                let (name, life) = hello::read_present(node).map_err(|error| refused(&error))?;
+                here.push((name, Present { life, since_ms: node.get_since() }));
+            }
+            let mut gone = Vec::new();
+            for name in params.get_gone()? {
+                let name = name?.to_str()?.parse::<Name>().map_err(|error| refused(&error))?;
+                gone.push(name);
+            }
+            let mut nodes = self.told.nodes.borrow_mut();
+            presence::apply(&mut nodes, params.get_all(), here, &gone).map_err(|error| refused(&error))
+        })
+        .await
+    }
+
+    async fn about(
+        self: Rc<Self>,
+        params: device::AboutParams,
+        _: device::AboutResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let params = params.get()?;
+            let addresses = read_addresses(params.get_addresses()?)?;
+            self.state.network.told_addresses(self.id, &addresses);
+            *self.told.addresses.borrow_mut() = addresses;
+            self.told.revision.send_replace(params.get_index());
+            // Third devices are told where this one is.
+            self.state.network.changed();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn others(
+        self: Rc<Self>,
+        params: device::OthersParams,
+        _: device::OthersResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            for reachable in params.get()?.get_devices()? {
+                let addresses = read_addresses(reachable.get_addresses()?)?;
+                if let Ok(id) = reachable.get_device()?.try_into() {
+                    self.state.network.hinted(DeviceId(Hash(id)), &addresses);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn index(
+        self: Rc<Self>,
+        _: device::IndexParams,
+        mut results: device::IndexResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let text = match self.check_members() {
+                Ok(()) => self.state.store.index().to_json(),
+                Err(refused) => Err(refused),
+            };
+            remote::write_index(text, results.get());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn module(
+        self: Rc<Self>,
+        params: device::ModuleParams,
+        mut results: device::ModuleResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            match self.check_known() {
+                Ok(()) => {
+                    let sha256 = params.get()?.get_sha256()?.to_vec();
+                    remote::write_module(&self.state.home, &sha256, results.get()).await;
+                }
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn control(
+        self: Rc<Self>,
+        _: device::ControlParams,
+        mut results: device::ControlResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            match self.check_members() {
+                Ok(()) => results.get().set_control(control_handler::for_device(&self.state, self.id)),
+                Err(refused) => error::write(&refused, results.get().init_error()),
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Reads addresses. A later version may tell kinds of addresses that this version cannot dial: these are left out.
+fn read_addresses(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for text in from.iter().take(MOST) {
+        if let Ok(Address::Tcp(at)) = text?.to_str()?.parse() {
+            addresses.push(at);
+        }
+    }
+    Ok(addresses)
+}
+
+/// Reads statements. Those that cannot be understood are left out: a later version may state more.
+///
+/// # Errors
+/// capnp's, if the message cannot be read.
+pub fn read_statements(from: capnp::data_list::Reader<'_>) -> capnp::Result<Vec<Statement>> {
+    let mut statements = Vec::new();
+    for json in from {
+        match serde_json::from_slice(json?) {
+            Ok(statement) => statements.push(statement),
+            Err(error) => tracing::warn!(%error, "a statement of the roster cannot be understood"),
+        }
+    }
+    Ok(statements)
+}
+
+/// Returns statements in the form that crosses.
+///
+/// # Errors
+/// `INTERNAL`.
+pub fn encode_statements(statements: &[Statement]) -> Result<Vec<Vec<u8>>> {
+    let encoded = statements.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>();
+    encoded.map_err(|error| Error::internal(format!("cannot write a statement: {error}")))
+}

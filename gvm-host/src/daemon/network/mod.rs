@@ -1,0 +1,217 @@
+//! The network of devices, from the view of one of them.
+//!
+//! In: the key, the roster and the invitations in the home; what other devices tell. Out: connections to the other devices,
+//! and what is known about them. Must not know: how nodes register, how modules are stored.
+//!
+//! - Pure: `presence` (the nodes of other devices, and what names mean), `invitations` (with their file), `profile`
+//!   (the name and port of this device, with their file), `known` (addresses of devices, with their file).
+//! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
+//! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
+//!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::connections::Accepting;
+use crate::base::device::DeviceId;
+use crate::base::error::Result;
+use crate::base::home::Home;
+use crate::base::id::Name;
+use crate::trust::device::DeviceKey;
+use crate::trust::devices::Devices;
+use crate::trust::key::PublicKey;
+use crate::trust::roster::{Role, Roster};
+use crate::trust::roster_file;
+use crate::wire::gate::Gate;
+use crate::wire::tls::{OwnKey, Tls};
+
+pub mod commands;
+mod device;
+mod dial;
+pub mod door;
+pub mod fetch;
+mod invitations;
+mod join;
+mod known;
+pub mod links;
+pub mod listening;
+pub mod membership;
+pub mod names;
+pub mod nearby;
+mod presence;
+pub mod profile;
+pub mod remote;
+mod tell;
+
+use invitations::Invitations;
+use known::Known;
+use links::Other;
+use listening::Listening;
+use profile::Profile;
+
+/// The most connections of strangers at once, while an invitation is open.
+const MOST_STRANGERS: usize = 16;
+
+/// What a device knows about its network. Belongs to the server's thread.
+pub struct Network {
+    home: Home,
+    key: RefCell<Rc<DeviceKey>>,
+    shown: OwnKey,
+    profile: RefCell<Profile>,
+    /// The name of the device in a network that it founds.
+    name: Name,
+    roster: RefCell<Roster>,
+    /// One change at a time: each is durable before the next.
+    changing: tokio::sync::Mutex<()>,
+    devices: Devices,
+    invitations: RefCell<Invitations>,
+    /// Whether a stranger's TLS handshake succeeds.
+    open: Arc<AtomicBool>,
+    strangers: Gate,
+    others: RefCell<HashMap<DeviceId, Rc<Other>>>,
+    known: RefCell<Known>,
+    /// Changes with everything that other devices are told.
+    news: watch::Sender<u64>,
+    listening: RefCell<Listening>,
+    /// One change of the listeners at a time.
+    rebinding: tokio::sync::Mutex<()>,
+    /// Wakes what waits for the expiry of invitations.
+    invited: Notify,
+    accepting: mpsc::Sender<Accepting>,
+    links: Cell<u64>,
+}
+
+impl Network {
+    /// Opens the network of a home; founds one with this device alone if there is none.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` if `name` is given and the device has another name in its network; `HOME_INSECURE`,
+    /// `VERSION_MISMATCH`, `STORAGE_FULL`, `INTERNAL`.
+    pub fn open(
+        home: &Home,
+        name: Option<Name>,
+        listening: Listening,
+        accepting: mpsc::Sender<Accepting>,
+        now_ms: i64,
+    ) -> Result<Network> {
+        let key = DeviceKey::open(home)?;
+        let profile = profile(home, name)?;
+        let name = match &profile.name {
+            Some(name) => name.clone(),
+            None => profile::host_name()?,
+        };
+        let (roster, is_new) =
+            membership::settled(roster_file::read(home)?, &key, &name, profile.name.is_some(), now_ms)?;
+        if is_new {
+            roster_file::write(home, &roster)?;
+        }
+        let devices = Devices::default();
+        membership::publish(&devices, key.public(), &roster);
+        let invitations = Invitations::read(home)?;
+        let open = invitations.next_expiry(now_ms).is_some();
+        Ok(Network {
+            home: home.clone(),
+            shown: OwnKey::new(&key)?,
+            key: RefCell::new(Rc::new(key)),
+            profile: RefCell::new(profile),
+            name,
+            roster: RefCell::new(roster),
+            changing: tokio::sync::Mutex::default(),
+            devices,
+            invitations: RefCell::new(invitations),
+            open: Arc::new(AtomicBool::new(open)),
+            strangers: Gate::new(MOST_STRANGERS),
+            others: RefCell::default(),
+            known: RefCell::new(Known::read(home)),
+            news: watch::Sender::new(0),
+            listening: RefCell::new(listening),
+            rebinding: tokio::sync::Mutex::default(),
+            invited: Notify::new(),
+            accepting,
+            links: Cell::new(0),
+        })
+    }
+
+    /// Returns the key of this device.
+    pub fn key(&self) -> Rc<DeviceKey> {
+        self.key.borrow().clone()
+    }
+
+    /// Returns the devices that this one trusts.
+    pub fn devices(&self) -> Devices {
+        self.devices.clone()
+    }
+
+    /// Tells other devices soon that something has changed: nodes, modules, addresses, the roster.
+    pub fn changed(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Returns the TLS configuration of the port for commands: it accepts the holders of this device's key.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    pub fn tls_for_commands(&self) -> Result<Tls> {
+        let devices = self.devices();
+        Tls::of_gpmd(&self.shown, Arc::new(move |key| devices.now().own() == Some(*key)))
+    }
+
+    /// Returns the TLS configuration of the port for nodes: it accepts the devices of the network, and anybody while an
+    /// invitation is open.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    pub fn tls_for_nodes(&self) -> Result<Tls> {
+        let (devices, open) = (self.devices(), self.open.clone());
+        let accepts =
+            move |key: &PublicKey| open.load(Ordering::Acquire) || devices.now().key(&key.id()) == Some(*key);
+        Tls::of_gpmd(&self.shown, Arc::new(accepts))
+    }
+
+    /// Returns the TLS configuration to dial the device with this key.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    fn tls_to(&self, other: PublicKey) -> Result<Tls> {
+        Tls::of_gpmd(&self.shown, Arc::new(move |key| *key == other))
+    }
+
+    /// Returns the name of this device.
+    pub fn own_name(&self) -> Name {
+        self.devices.now().own_name().unwrap_or(&self.name).clone()
+    }
+
+    /// Returns whether this device is a member of its network: not a guest, not removed.
+    pub fn is_member(&self) -> bool {
+        let known = self.devices.now();
+        let own = known.own().and_then(|own| known.get(&own.id()).map(|own| own.role));
+        own == Some(Role::Member)
+    }
+
+    /// Returns whether this device and the other one are both members.
+    pub fn are_members(&self, other: &DeviceId) -> bool {
+        self.is_member() && !self.devices.now().is_guest(other)
+    }
+
+    /// Returns a number for a link.
+    fn next_link(&self) -> u64 {
+        self.links.set(self.links.get() + 1);
+        self.links.get()
+    }
+}
+
+/// Reads what the device remembers about itself, and remembers the name that a person gave.
+fn profile(home: &Home, name: Option<Name>) -> Result<Profile> {
+    let mut profile = Profile::read(home)?;
+    if name.is_some() && name != profile.name {
+        profile.name = name;
+        profile.write(home)?;
+    }
+    Ok(profile)
+}
