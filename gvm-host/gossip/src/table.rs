@@ -1,0 +1,146 @@
+//! The newest records of all devices of the network.
+//!
+//! In: members, verified records. Out: the records, and what two tables need to find their differences. Must not know:
+//! signatures, connections, time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::config::BUCKETS;
+use crate::device::{Device, Short};
+use crate::frame::{Entry, Sums};
+use crate::record::{Kind, Record, Version};
+
+/// A record with its version, which is not computed twice.
+struct Kept {
+    record: Record,
+    version: Version,
+}
+
+/// What is known of a member.
+struct Slot {
+    device: Device,
+    links: Option<Kept>,
+    payload: Option<Kept>,
+    /// The places of the neighbours that its record lists. Neighbours that are no members are left out.
+    adjacent: Vec<u32>,
+}
+
+impl Slot {
+    fn kept(&self, kind: Kind) -> Option<&Kept> {
+        match kind {
+            Kind::Links => self.links.as_ref(),
+            Kind::Payload => self.payload.as_ref(),
+        }
+    }
+}
+
+/// A member has a place, a small number, until the members change.
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    places: HashMap<Short, u32>,
+    sums: Sums,
+}
+
+fn bucket(device: Short, kind: Kind) -> usize {
+    let [first, second, ..] = device.0;
+    usize::from(u16::from_le_bytes([first, second]).wrapping_add(kind as u16)) % BUCKETS
+}
+
+impl Table {
+    pub fn new() -> Table {
+        Table { slots: Vec::new(), places: HashMap::new(), sums: Sums([0; BUCKETS]) }
+    }
+
+    /// Replaces the members. Records of devices that are no members any more are dropped.
+    pub fn set_members(&mut self, members: &BTreeSet<Device>) {
+        let mut old: BTreeMap<Device, Slot> =
+            std::mem::take(&mut self.slots).into_iter().map(|slot| (slot.device, slot)).collect();
+        let empty = |device| Slot { device, links: None, payload: None, adjacent: Vec::new() };
+        self.slots =
+            members.iter().map(|device| old.remove(device).unwrap_or_else(|| empty(*device))).collect();
+        self.places = (0..).zip(members).map(|(place, device)| (device.short(), place)).collect();
+        self.sums = Sums([0; BUCKETS]);
+        for slot in &mut self.slots {
+            for (kind, kept) in [(Kind::Links, &slot.links), (Kind::Payload, &slot.payload)] {
+                if let Some(kept) = kept {
+                    self.sums.0[bucket(slot.device.short(), kind)] ^= kept.version.fingerprint;
+                }
+            }
+            slot.adjacent = places(&self.places, slot.links.as_ref());
+        }
+    }
+
+    /// Returns the place of a member.
+    pub fn place(&self, device: Short) -> Option<usize> {
+        self.places.get(&device).map(|place| *place as usize)
+    }
+
+    pub fn device(&self, place: usize) -> Device {
+        self.slots[place].device
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns the places of the neighbours that the member's record lists.
+    pub fn adjacent(&self, place: usize) -> &[u32] {
+        &self.slots[place].adjacent
+    }
+
+    pub fn record(&self, place: usize, kind: Kind) -> Option<&Record> {
+        self.slots[place].kept(kind).map(|kept| &kept.record)
+    }
+
+    /// Returns whether the table lacks this version of a member's record.
+    pub fn lacks(&self, place: usize, kind: Kind, version: Version) -> bool {
+        self.slots[place].kept(kind).is_none_or(|kept| kept.version < version)
+    }
+
+    /// Keeps a record of a member, if it is newer than the one that the table has.
+    pub fn insert(&mut self, place: usize, record: Record, version: Version) {
+        let slot = &mut self.slots[place];
+        let kind = record.kind;
+        let sum = &mut self.sums.0[bucket(slot.device.short(), kind)];
+        let kept = match kind {
+            Kind::Links => &mut slot.links,
+            Kind::Payload => &mut slot.payload,
+        };
+        if let Some(old) = kept {
+            if old.version >= version {
+                return;
+            }
+            *sum ^= old.version.fingerprint;
+        }
+        *sum ^= version.fingerprint;
+        *kept = Some(Kept { record, version });
+        if kind == Kind::Links {
+            slot.adjacent = places(&self.places, slot.links.as_ref());
+        }
+    }
+
+    /// Returns the sums of all records, per bucket.
+    pub fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// Returns the versions of all records in the buckets whose sums differ from these.
+    pub fn differing(&self, other: &Sums) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for slot in &self.slots {
+            for kind in [Kind::Links, Kind::Payload] {
+                let device = slot.device.short();
+                let at = bucket(device, kind);
+                if let Some(kept) = slot.kept(kind).filter(|_| self.sums.0[at] != other.0[at]) {
+                    entries.push(Entry { device, kind, version: kept.version });
+                }
+            }
+        }
+        entries
+    }
+}
+
+fn places(places: &HashMap<Short, u32>, links: Option<&Kept>) -> Vec<u32> {
+    let links = links.map(|kept| &kept.record).into_iter().flat_map(Record::links);
+    links.filter_map(|short| places.get(&short).copied()).collect()
+}
