@@ -267,11 +267,19 @@ impl Handle {
         mut stdio: Stdio,
     ) -> impl Future<Output = Outcome> + Send + use<'_> {
         async move {
-            match self.other(node) {
+            match node {
                 // In a box, so that calls that run here do not carry its state.
-                Some(node) => Box::pin(self.run_on(node, call, stdio)).await,
+                Some(node) => Box::pin(self.run_named(node, call, stdio)).await,
                 None => pin!(self.0.runner.run_in_place(&self.0.people, &mut call, &mut stdio)).await,
             }
+        }
+    }
+
+    /// Runs a call on the node with this name, which may be this one.
+    async fn run_named(&self, node: NodeName, call: Call, stdio: Stdio) -> Outcome {
+        match self.other(Some(node)) {
+            Some(node) => self.run_on(node, call, stdio).await,
+            None => self.0.runner.run(&self.0.people, call, stdio).await,
         }
     }
 
