@@ -187,7 +187,10 @@ impl<K: Keys> Presence<K> {
     pub fn set_members(&mut self, mut members: BTreeSet<Device>, now: Duration) {
         members.insert(self.setup.device);
         self.members = members;
+        let kept = self.reach.take(&self.table);
         self.table.set_members(&self.members);
+        let outputs = &mut self.outputs;
+        self.reach.put(kept, &self.table, &mut |event| outputs.push_back(Output::Event(event)));
         let gone: Vec<Device> =
             self.links.devices().filter(|device| !self.members.contains(device)).copied().collect();
         for device in gone {
@@ -289,7 +292,7 @@ impl<K: Keys> Presence<K> {
         }
         if self.learn <= now {
             self.learn = now + self.setup.config.heartbeat;
-            self.links.learn(now, |device| self.reach.up(device).is_some());
+            self.links.learn(now, |device| up(&self.table, &self.reach, device).is_some());
         }
         if self.compare <= now {
             self.compare = now + self.setup.config.compare.mul_f64(self.rng.random_range(0.5..1.5));
@@ -331,7 +334,7 @@ impl<K: Keys> Presence<K> {
         let payload = payload.filter(|payload| payload.incarnation >= incarnation);
         Some(Seen {
             device: *device,
-            up: self.reach.up(device),
+            up: self.reach.up(place),
             payload: payload.map(|payload| &payload.body[..]),
         })
     }
@@ -388,7 +391,7 @@ impl<K: Keys> Presence<K> {
                 Effect::NeighbourUp(device) => {
                     self.neighbours.insert(device);
                     self.attempts = 0;
-                    let known = self.reach.up(&device).is_some();
+                    let known = up(&self.table, &self.reach, &device).is_some();
                     // A device that was up anyway has what this one has, or will have soon.
                     self.pulls.compare(device, if known { now + self.setup.config.calm } else { now });
                     self.pull(now);
@@ -521,11 +524,12 @@ impl<K: Keys> Presence<K> {
 
     fn follow(&mut self, now: Duration) {
         self.follow = None;
+        let table = &self.table;
         let outputs = &mut self.outputs;
         self.reach.update(
-            &self.table,
-            self.setup.device,
-            self.neighbours.iter().copied(),
+            table,
+            table.place(self.setup.device.short()),
+            self.neighbours.iter().filter_map(|device| table.place(device.short())),
             (now, self.setup.config.grace),
             &mut |event| outputs.push_back(Output::Event(event)),
         );
@@ -557,7 +561,7 @@ impl<K: Keys> Presence<K> {
             let known = known.map(|device| vec![device]);
             (known.unwrap_or_else(|| others.copied().sample(&mut self.rng, most)), pause)
         } else {
-            let missing = others.filter(|device| self.reach.up(device).is_none());
+            let missing = others.filter(|device| up(&self.table, &self.reach, device).is_none());
             let reached = u32::try_from(self.reach.count()).unwrap_or(u32::MAX);
             let pause = config.missing.saturating_mul(reached).max(config.alone * 2);
             (missing.copied().sample(&mut self.rng, 1), pause)
@@ -631,6 +635,11 @@ impl<K: Keys> Presence<K> {
             piece.push(record);
         }
     }
+}
+
+/// Returns the incarnation of a device that is up.
+fn up(table: &Table, reach: &Reach, device: &Device) -> Option<u64> {
+    table.place(device.short()).and_then(|place| reach.up(place))
 }
 
 /// Returns whether the table lacks a record of a member that another device has.

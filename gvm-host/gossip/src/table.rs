@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::config::BUCKETS;
+use crate::config::{BUCKETS, MOST_LINKS};
 use crate::device::{Device, Short};
 use crate::frame::{Entry, Sums};
 use crate::record::{Kind, Record, Version};
@@ -21,9 +21,19 @@ struct Slot {
     device: Device,
     links: Option<Kept>,
     payload: Option<Kept>,
-    /// The places of the neighbours that its record lists. Neighbours that are no members are left out.
-    adjacent: Vec<u32>,
 }
+
+/// The start of a member that its record of links belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct Life {
+    pub incarnation: u64,
+    /// A record without neighbours is how a device says that it leaves.
+    pub leaves: bool,
+}
+
+/// The places of the neighbours that a member's record lists, then `NONE`. Neighbours that are no members are left out.
+type Adjacent = [u32; MOST_LINKS];
+const NONE: u32 = u32::MAX;
 
 impl Slot {
     fn kept(&self, kind: Kind) -> Option<&Kept> {
@@ -38,6 +48,9 @@ impl Slot {
 pub(crate) struct Table {
     slots: Vec<Slot>,
     places: HashMap<Short, u32>,
+    /// Per place, what is needed to follow the ways: apart from the records, because that is done often.
+    adjacent: Vec<Adjacent>,
+    lives: Vec<Option<Life>>,
     sums: Sums,
 }
 
@@ -48,25 +61,32 @@ fn bucket(device: Short, kind: Kind) -> usize {
 
 impl Table {
     pub fn new() -> Table {
-        Table { slots: Vec::new(), places: HashMap::new(), sums: Sums([0; BUCKETS]) }
+        Table {
+            slots: Vec::new(),
+            places: HashMap::new(),
+            adjacent: Vec::new(),
+            lives: Vec::new(),
+            sums: Sums([0; BUCKETS]),
+        }
     }
 
     /// Replaces the members. Records of devices that are no members any more are dropped.
     pub fn set_members(&mut self, members: &BTreeSet<Device>) {
         let mut old: BTreeMap<Device, Slot> =
             std::mem::take(&mut self.slots).into_iter().map(|slot| (slot.device, slot)).collect();
-        let empty = |device| Slot { device, links: None, payload: None, adjacent: Vec::new() };
+        let empty = |device| Slot { device, links: None, payload: None };
         self.slots =
             members.iter().map(|device| old.remove(device).unwrap_or_else(|| empty(*device))).collect();
         self.places = (0..).zip(members).map(|(place, device)| (device.short(), place)).collect();
         self.sums = Sums([0; BUCKETS]);
-        for slot in &mut self.slots {
+        self.adjacent = self.slots.iter().map(|slot| adjacent(&self.places, slot)).collect();
+        self.lives = self.slots.iter().map(life).collect();
+        for slot in &self.slots {
             for (kind, kept) in [(Kind::Links, &slot.links), (Kind::Payload, &slot.payload)] {
                 if let Some(kept) = kept {
                     self.sums.0[bucket(slot.device.short(), kind)] ^= kept.version.fingerprint;
                 }
             }
-            slot.adjacent = places(&self.places, slot.links.as_ref());
         }
     }
 
@@ -84,8 +104,13 @@ impl Table {
     }
 
     /// Returns the places of the neighbours that the member's record lists.
-    pub fn adjacent(&self, place: usize) -> &[u32] {
-        &self.slots[place].adjacent
+    pub fn adjacent(&self, place: usize) -> impl Iterator<Item = usize> {
+        self.adjacent[place].iter().take_while(|next| **next != NONE).map(|next| *next as usize)
+    }
+
+    /// Returns the start that the member's record of links belongs to.
+    pub fn life(&self, place: usize) -> Option<Life> {
+        self.lives[place]
     }
 
     pub fn record(&self, place: usize, kind: Kind) -> Option<&Record> {
@@ -115,7 +140,8 @@ impl Table {
         *sum ^= version.fingerprint;
         *kept = Some(Kept { record, version });
         if kind == Kind::Links {
-            slot.adjacent = places(&self.places, slot.links.as_ref());
+            self.adjacent[place] = adjacent(&self.places, slot);
+            self.lives[place] = life(slot);
         }
     }
 
@@ -140,7 +166,15 @@ impl Table {
     }
 }
 
-fn places(places: &HashMap<Short, u32>, links: Option<&Kept>) -> Vec<u32> {
-    let links = links.map(|kept| &kept.record).into_iter().flat_map(Record::links);
-    links.filter_map(|short| places.get(&short).copied()).collect()
+fn adjacent(places: &HashMap<Short, u32>, slot: &Slot) -> Adjacent {
+    let mut adjacent = [NONE; MOST_LINKS];
+    let links = slot.links.as_ref().map(|kept| &kept.record).into_iter().flat_map(Record::links);
+    let found = links.filter_map(|short| places.get(&short).copied());
+    adjacent.iter_mut().zip(found).for_each(|(cell, place)| *cell = place);
+    adjacent
+}
+
+fn life(slot: &Slot) -> Option<Life> {
+    let record = &slot.links.as_ref()?.record;
+    Some(Life { incarnation: record.incarnation, leaves: record.body.is_empty() })
 }

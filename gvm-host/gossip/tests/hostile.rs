@@ -94,10 +94,10 @@ fn message(devices: &mut [Presence<Key>; 2]) -> (Vec<u8>, Duration) {
     let now = now + Duration::from_millis(600);
     devices[0].tick(now);
     while let Some(output) = devices[0].output() {
-        if let Output::Send { bytes, .. } = output {
-            if bytes.windows(9).any(|window| window == b"node-8399") {
-                return (bytes, now);
-            }
+        if let Output::Send { bytes, .. } = output
+            && bytes.windows(9).any(|window| window == b"node-8399")
+        {
+            return (bytes, now);
         }
     }
     panic!("the payload was not sent");
