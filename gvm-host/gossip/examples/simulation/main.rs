@@ -53,12 +53,12 @@ fn print(all: &[Figures]) {
     row("agreement after churn", cells(&|f| seconds(f.calm)));
     row("wrong reports of death", cells(&|f| f.wrong.to_string()));
     row("idle, per device: bytes/s", cells(&|f| format!("{:.0}", f.idle.bytes)));
-    row("messages/s", cells(&|f| format!("{:.1}", f.idle.messages)));
-    row("new connections/min", cells(&|f| format!("{:.1}", f.idle.connections * 60.0)));
+    row("idle, per device: messages/s", cells(&|f| format!("{:.1}", f.idle.messages)));
+    row("idle, per device: new connections/min", cells(&|f| format!("{:.1}", f.idle.connections * 60.0)));
     row("churn, per device: bytes/s", cells(&|f| format!("{:.0}", f.churn.bytes)));
-    row("messages/s", cells(&|f| format!("{:.1}", f.churn.messages)));
+    row("churn, per device: messages/s", cells(&|f| format!("{:.1}", f.churn.messages)));
     row("memory per device: kB", cells(&|f| (f.memory / 1000).to_string()));
-    row("a new device, in all: kB", cells(&|f| format!("{}", f.join_bytes / 1000)));
+    row("what a new device costs all together: kB", cells(&|f| format!("{}", f.join_bytes / 1000)));
 }
 
 fn seconds(time: Option<Duration>) -> String {
