@@ -58,7 +58,8 @@ interface Device {
   # The nodes of the caller's device that are new or changed, and the names of those that are gone; with `all`, every node.
   # Names have no device. A guest is told only the nodes that accept nodes of its device.
   nodes @2 (all :Bool, here :List(NodeInfo), gone :List(Text)) -> ();
-  # Addresses at which the caller's device can be dialled, `tcp:HOST:PORT`, best first; and the revision of its index of
+  # Addresses at which the caller's device can be dialled, `tcp:HOST:PORT`, best first, and perhaps `relay:` with the relay
+  # where it is met, as a person gives it to `--relay`; and the revision of its index of
   # modules, 0 if the receiver may not read it.
   about @3 (addresses :List(Text), index :UInt64) -> ();
   # The index of modules, as its file has it. Only for members.
@@ -75,5 +76,5 @@ interface Device {
 
 struct Reachable {
   device @0 :Data;                 # 32 bytes: its id
-  addresses @1 :List(Text);        # `tcp:HOST:PORT`, best first
+  addresses @1 :List(Text);        # as in `about`
 }

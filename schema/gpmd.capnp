@@ -332,7 +332,7 @@ struct DeviceStatus {
   up @4 :Bool;
   since @5 :Int64;                 # when it came up or went down, milliseconds since 1970
   address @6 :Text;                # in use; null if it is not connected
-  transport @7 :Text;              # `tcp`; null if it is not connected
+  transport @7 :Text;              # `tcp`, `iroh` or `relayed`; null if it is not connected
   roundTrip @8 :UInt64;            # in microseconds; 0 if it is not known
   nodes @9 :UInt32;
   version @10 :Text;               # of its gpmd
@@ -341,4 +341,7 @@ struct DeviceStatus {
   admittedBy @13 :Text;            # a name, or an id if that device is no longer in the network
   admitted @14 :Int64;             # milliseconds since 1970
   modules @15 :UInt32;             # counted by name
+  # Where packets in tunnels to it go: `udp:HOST:PORT`, or the URL of a relay; null if no tunnel is open.
+  tunnel @17 :Text;
+  relay @16 :Text;                 # where it is met if it cannot be dialled; null if that is not known
 }

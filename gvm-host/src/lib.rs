@@ -111,6 +111,7 @@ pub use peer::questions::Answering;
 pub use trust::device::DeviceKey;
 pub use trust::devices::{Devices, Known};
 pub use trust::key::{PublicKey, SecretKey, Signature};
+pub use trust::relay;
 pub use trust::{certificate, roster};
 
 pub use wire::value::size as size_in_message;
@@ -127,9 +128,10 @@ pub mod system {
 
 /// Addresses and connections, for programs that diagnose problems with them.
 pub mod net {
+    pub use crate::daemon::interfaces;
     pub use crate::wire::tls::Tls;
     pub use crate::wire::transport::{
-        Address, Listener, OtherEnd, Transport, dial, dial_words, host_and_port,
+        Address, Listener, OtherEnd, Place, Transport, dial, dial_words, host_and_port,
     };
     pub use crate::wire::unix::listener;
 }
@@ -137,6 +139,7 @@ pub mod net {
 /// For the tests and benchmarks of this repository. It may change in any version.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::daemon::tunnels;
     pub mod engine {
         pub use crate::engine::{canonical, types};
     }

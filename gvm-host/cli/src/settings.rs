@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use gvm_host::daemon::server::ChosenRelay;
 use gvm_host::text::near;
 use gvm_host::{Code, Error, Reason, Result};
 
@@ -65,6 +66,7 @@ pub struct Daemon {
     pub port: Option<Setting<u16>>,
     pub command_port: Option<Setting<u16>>,
     pub mdns: Option<Setting<bool>>,
+    pub relay: Option<Setting<ChosenRelay>>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +98,7 @@ struct DaemonFile {
     port: Option<Spanned<u16>>,
     command_port: Option<Spanned<u16>>,
     mdns: Option<Spanned<bool>>,
+    relay: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +161,7 @@ impl Settings {
                 port: file.gpmd.port.map(|setting| at.setting(setting)),
                 command_port: file.gpmd.command_port.map(|setting| at.setting(setting)),
                 mdns: file.gpmd.mdns.map(|setting| at.setting(setting)),
+                relay: file.gpmd.relay.map(|setting| at.relay(setting)).transpose()?,
             },
         })
     }
@@ -179,6 +183,14 @@ impl Source<'_> {
         match value.parse() {
             Ok(value) => Ok(Setting { value, file, line }),
             Err(error) => Err(bad(&file, line, format_args!("gpmd.listen: {value:?}: {error}"))),
+        }
+    }
+
+    fn relay(&self, spanned: Spanned<String>) -> Result<Setting<ChosenRelay>> {
+        let Setting { value, file, line } = self.setting(spanned);
+        match value.parse() {
+            Ok(value) => Ok(Setting { value, file, line }),
+            Err(error) => Err(bad(&file, line, format_args!("gpmd.relay: {error}"))),
         }
     }
 
@@ -210,7 +222,7 @@ const KEYS: [&str; 15] = [
     "grant",
     "gpmd",
 ];
-const DAEMON_KEYS: [&str; 4] = ["listen", "port", "command-port", "mdns"];
+const DAEMON_KEYS: [&str; 5] = ["listen", "port", "command-port", "mdns", "relay"];
 
 /// Checks that all keys are known, so that a misspelled key gets a suggestion.
 fn check_keys(text: &str, path: &Path) -> Result<()> {

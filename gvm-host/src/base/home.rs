@@ -120,6 +120,11 @@ impl Home {
         self.root.join("ghost.addresses.json")
     }
 
+    /// Returns the path of the socket at which processes of this device ask gpmd for tunnels to other devices.
+    pub fn tunnel_socket(&self) -> PathBuf {
+        self.root.join("tunnel.sock")
+    }
+
     /// Returns the path of the folder of module files, `<sha256>.wasm`.
     pub fn modules(&self) -> PathBuf {
         self.root.join("modules")

@@ -17,3 +17,7 @@ mod registry_handler;
 pub mod server;
 mod stop;
 mod upload_handler;
+
+pub use network::listening::interfaces;
+#[doc(hidden)]
+pub use network::tunnels;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use super::connections::{Accepting, Until, accept};
+pub use super::network::ChosenRelay;
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
 use super::network::{Network, links, nearby};
@@ -53,6 +54,9 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// The name of the device in its network. `None` keeps the name that it has; at first, that of the host.
     pub device: Option<Name>,
+    /// The relay at which devices meet that cannot reach each other. `None` keeps the choice that was made before; at first
+    /// there is none.
+    pub relay: Option<ChosenRelay>,
     /// Whether to look for the devices of the network by multicast DNS, and to be found so.
     pub nearby: bool,
     /// Called with the hash of every stored module, on a thread that may block.
@@ -67,6 +71,7 @@ impl Config {
             ports: Ports::default(),
             listen: Vec::new(),
             device: None,
+            relay: None,
             nearby: false,
             on_stored: None,
         }
@@ -255,8 +260,9 @@ fn serve(
     let result = runtime.block_on(async {
         let (accept_more, mut more) = mpsc::channel(LISTENERS);
         let listening = Listening::new(config.listen.clone(), config.ports.nodes);
-        let (device, is_nearby) = (config.device.clone(), config.nearby);
-        let network = Network::open(&config.home, device, listening, accept_more, now_ms())?;
+        let (device, relay, is_nearby) = (config.device.clone(), config.relay.clone(), config.nearby);
+        let network = Network::open(&config.home, device, relay, listening, accept_more, now_ms())?;
+        network.start_tunnels()?;
         let node_ports = listening::start(&network).map_err(|error| taken(error, config.ports.nodes))?;
         let ports = config.ports;
         let command_port = SocketAddr::new(ports.listen, ports.commands);

@@ -87,8 +87,9 @@ pub struct DeviceStatus {
     /// When it came up or went down, in milliseconds since 1970.
     #[serde(rename = "since")]
     pub since_ms: i64,
-    /// The address in use, `tcp:HOST:PORT`.
+    /// The address in use: `tcp:HOST:PORT`, `udp:HOST:PORT`, or the URL of the relay.
     pub address: Option<String>,
+    /// `tcp`, `iroh`, or `relayed` if a relay passes the packets on.
     pub transport: Option<String>,
     /// In microseconds.
     #[serde(rename = "round_trip_us")]
@@ -101,7 +102,11 @@ pub struct DeviceStatus {
     pub version: Option<String>,
     /// Where it can be dialled, best first.
     pub addresses: Vec<String>,
-    /// Why it cannot be reached.
+    /// Where packets in tunnels to it go: `udp:HOST:PORT`, or the URL of a relay.
+    pub tunnel: Option<String>,
+    /// Where it is met if it cannot be dialled.
+    pub relay: Option<String>,
+    /// Why it cannot be reached; for this device, why its relay cannot be used.
     pub problem: Option<String>,
     /// The name of the device that admitted it, or its id if it is no longer in the network.
     pub admitted_by: String,
@@ -321,6 +326,8 @@ fn read_device(from: device_status::Reader<'_>) -> Result<DeviceStatus> {
         modules: from.get_modules(),
         version: optional(from.has_version(), from.get_version())?,
         addresses: from.get_addresses().map_err(failed)?.iter().map(text).collect::<Result<_>>()?,
+        tunnel: optional(from.has_tunnel(), from.get_tunnel())?,
+        relay: optional(from.has_relay(), from.get_relay())?,
         problem: optional(from.has_problem(), from.get_problem())?,
         admitted_by: text(from.get_admitted_by())?,
         admitted_ms: from.get_admitted(),

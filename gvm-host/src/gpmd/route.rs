@@ -39,7 +39,7 @@ impl Route {
     /// `HOME_INSECURE` if other users can read the key; `STORAGE_FULL`, `INTERNAL`.
     pub fn at(address: Address, home: &Home) -> Result<Route> {
         let tls = match address {
-            Address::Tcp(_) | Address::Node { .. } => Some(Tls::open(home)?),
+            Address::Tcp(_) | Address::Node { .. } | Address::Tunnel { .. } => Some(Tls::open(home)?),
             Address::Unix(_) => None,
         };
         Ok(Route { address, tls, home: home.clone() })
@@ -62,7 +62,7 @@ impl Route {
             _ => match self.address {
                 Address::Unix(_) => Error::io("cannot connect to gpmd", error),
                 // The host may be down, or the connection was lost during the handshake.
-                Address::Tcp(_) | Address::Node { .. } => {
+                Address::Tcp(_) | Address::Node { .. } | Address::Tunnel { .. } => {
                     self.no_answer(&error.to_string()).with_source(error)
                 }
             },
@@ -87,7 +87,9 @@ impl Route {
                 Error::new(Code::GpmdNotRunning, message).with_help(help)
             }
             Address::Unix(_) => not_running(),
-            Address::Tcp(_) | Address::Node { .. } => self.no_answer("nothing listens there"),
+            Address::Tcp(_) | Address::Node { .. } | Address::Tunnel { .. } => {
+                self.no_answer("nothing listens there")
+            }
         }
     }
 

@@ -221,7 +221,7 @@ impl Bulk {
         let ticket = answers::read_ticket(name, answer.get().and_then(|answer| answer.get_ticket()))?;
         let (other, tls) = (self.other.clone(), self.tls.clone());
         let opening = threads::bulk()?.spawn(async move {
-            let transport = reach(&other, &tls).await?;
+            let (transport, _) = reach(&other, &tls).await?;
             Fetcher::open(transport, ticket).await.map_err(|error| {
                 let why =
                     format!("cannot open the connection for large values to node `{}`: {error}", other.name);

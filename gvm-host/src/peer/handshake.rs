@@ -20,7 +20,7 @@ use super::bulk::Bulk;
 use super::callee::Callee;
 use super::calls::{Calls, StreamsServer};
 use super::connected::{Farewell, Given, Peer};
-use super::dialling::{find_out_why, reach};
+use super::dialling::{best_first, find_out_why, reach};
 use super::line::Line;
 use super::port::Port;
 use super::questions::{ANSWER, Questions};
@@ -197,7 +197,8 @@ impl Ours {
     /// `NODE_DOWN` if the node does not answer, `CONNECTION_DENIED`, `VERSION_MISMATCH`, `AUTH_FAILED`.
     pub async fn dial(&self, node: &NodeInfo, waiting: impl Fn()) -> Result<Peer> {
         self.make_room(node).await?;
-        let transport = reach(node, &self.tls).await?;
+        let (transport, at) = reach(node, &self.tls).await?;
+        let node = &best_first(node, &at);
         let binding = transport.binding()?;
         let connection = Connection::start(transport, Side::Dialled, MessageLimits::SESSION, None);
         match self.meet(&connection, node, binding, waiting).await {

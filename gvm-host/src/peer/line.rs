@@ -95,7 +95,7 @@ impl Line {
         let (reply, ticket) = oneshot::channel();
         self.tickets.send(reply).await.map_err(|_| gone())?;
         let ticket = ticket.await.map_err(|_| gone())??;
-        let mut transport = reach(&self.info, &self.tls).await?;
+        let (mut transport, _) = reach(&self.info, &self.tls).await?;
         channel::open(&mut transport, ticket).await.map_err(|error| {
             Error::new(Code::NodeDown, format!("cannot open a channel to node `{name}`: {error}"))
         })?;

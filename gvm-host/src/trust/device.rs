@@ -11,6 +11,8 @@ use std::path::Path;
 
 use super::certificate::named;
 use super::key::{PublicKey, SecretKey};
+use sha2::{Digest, Sha256};
+
 use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
@@ -66,6 +68,18 @@ impl DeviceKey {
     /// Returns the key itself.
     pub fn secret(&self) -> &SecretKey {
         &self.0
+    }
+
+    /// Returns what devices show to a relay that this device runs. It is the same in every process.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    pub fn relay_token(&self) -> Result<[u8; 16]> {
+        let digest =
+            Sha256::new().chain_update(b"ghost relay token 1\0").chain_update(self.0.seed()?).finalize();
+        let mut token = [0; 16];
+        token.copy_from_slice(&digest[..16]);
+        Ok(token)
     }
 
     /// Returns a certificate in DER that the key signs itself. It is the same in every process.

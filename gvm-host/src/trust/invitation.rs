@@ -19,14 +19,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::key::PublicKey;
+use super::relay::Relay;
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Secret;
 
 /// What every line begins with.
 pub const PREFIX: &str = "gvm-join:";
 
-/// The layout of the line that this version writes, and the only one it reads.
+/// The layout of a line, and of one that has a relay at its end.
 const FORMAT: u8 = 1;
+const WITH_RELAY: u8 = 2;
 
 /// The most addresses in a line, so that a person can still copy it and a QR code has room for it.
 pub const ADDRESSES: usize = 8;
@@ -47,6 +49,8 @@ pub struct Line {
     pub expires: u64,
     /// Where the inviting device can be dialled.
     pub addresses: Vec<SocketAddr>,
+    /// Where the inviting device can be met if no address can be dialled.
+    pub relay: Option<Relay>,
 }
 
 /// The id of an invitation, which says nothing about its secret.
@@ -93,7 +97,7 @@ impl Line {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT];
+        let mut bytes = vec![if self.relay.is_some() { WITH_RELAY } else { FORMAT }];
         bytes.extend_from_slice(self.inviter.bytes());
         bytes.extend_from_slice(self.secret.bytes());
         bytes.extend_from_slice(&self.expires.to_be_bytes());
@@ -112,6 +116,9 @@ impl Line {
             }
             bytes.extend_from_slice(&address.port().to_be_bytes());
         }
+        if let Some(relay) = &self.relay {
+            bytes.extend_from_slice(relay.to_string().as_bytes());
+        }
         let check = Sha256::digest(&bytes);
         bytes.extend_from_slice(&check[..CHECK]);
         bytes
@@ -128,7 +135,8 @@ impl Line {
             rest = left;
             Some(taken)
         };
-        if take(1)? != [FORMAT] {
+        let format = take(1)?[0];
+        if ![FORMAT, WITH_RELAY].contains(&format) {
             return None;
         }
         let inviter = PublicKey::read(take(32)?)?;
@@ -145,7 +153,12 @@ impl Line {
             let port = u16::from_be_bytes(take(2)?.try_into().ok()?);
             addresses.push(SocketAddr::new(ip, port));
         }
-        (rest.is_empty() && count <= ADDRESSES).then_some(Line { inviter, secret, expires, addresses })
+        let relay = match format {
+            WITH_RELAY => Some(std::str::from_utf8(rest).ok()?.parse().ok()?),
+            _ if rest.is_empty() => None,
+            _ => return None,
+        };
+        (count <= ADDRESSES).then_some(Line { inviter, secret, expires, addresses, relay })
     }
 }
 
@@ -286,7 +299,13 @@ mod tests {
     }
 
     fn line(addresses: Vec<SocketAddr>) -> Line {
-        Line { inviter: key(1), secret: Secret::read(&[7; 16]).unwrap(), expires: 1_800_000_000, addresses }
+        Line {
+            inviter: key(1),
+            secret: Secret::read(&[7; 16]).unwrap(),
+            expires: 1_800_000_000,
+            addresses,
+            relay: None,
+        }
     }
 
     #[test]
@@ -296,6 +315,9 @@ mod tests {
         let text = line.to_string();
         assert!(text.starts_with("gvm-join:") && text.len() < 200, "{text}");
         assert_eq!(format!("  {text}\n").parse::<Line>().unwrap(), line);
+        let relay = format!("gvm-relay:203.0.113.5:5990/{}", "a".repeat(52)).parse().unwrap();
+        let met = Line { relay: Some(relay), ..line.clone() };
+        assert_eq!(met.to_string().parse::<Line>().unwrap(), met);
         assert!(!format!("{line:?}").contains(&URL_SAFE_NO_PAD.encode([7; 16])));
     }
 
@@ -356,7 +378,7 @@ mod tests {
         ) {
             let addresses = addresses.into_iter().map(SocketAddr::from).collect();
             let inviter = PublicKey::read(&inviter).unwrap();
-            let line = Line { inviter, secret: Secret::read(&secret).unwrap(), expires, addresses };
+            let line = Line { inviter, secret: Secret::read(&secret).unwrap(), expires, addresses, relay: None };
             prop_assert_eq!(line.to_string().parse::<Line>().unwrap(), line);
         }
 

@@ -57,6 +57,19 @@ impl SecretKey {
         self.0.serialize_der()
     }
 
+    /// Returns the 32 bytes from which the key follows (RFC 8032, section 5.1.5).
+    ///
+    /// # Errors
+    /// `INTERNAL` if the key has another form.
+    pub fn seed(&self) -> Result<[u8; 32]> {
+        // The structure of RFC 8410, section 7: the private key is an octet string in an octet string.
+        const HEAD: [u8; 4] = [0x04, 0x22, 0x04, 0x20];
+        let der = self.to_der();
+        let seed = der.windows(HEAD.len()).position(|bytes| bytes == HEAD).map(|place| place + HEAD.len());
+        let seed = seed.and_then(|begin| der.get(begin..begin + 32)).and_then(|seed| seed.try_into().ok());
+        seed.ok_or_else(|| Error::internal("the private key has an unknown form"))
+    }
+
     /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         // An Ed25519 key has 32 bytes.
@@ -179,6 +192,8 @@ mod tests {
         assert!(one.public().verifies(b"text", &signature));
         assert!(!one.public().verifies(b"texT", &signature));
         assert!(!other.public().verifies(b"text", &signature));
+        let same = ring::signature::Ed25519KeyPair::from_seed_unchecked(&one.seed().unwrap()).unwrap();
+        assert_eq!(ring::signature::KeyPair::public_key(&same).as_ref(), one.public().bytes());
         let again = SecretKey::from_pem(&one.to_pem()).unwrap();
         assert_eq!(again.public(), one.public());
         assert!(SecretKey::from_pem("no key").is_err());

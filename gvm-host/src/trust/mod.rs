@@ -10,5 +10,6 @@ pub mod greeting;
 pub mod identity;
 pub mod invitation;
 pub mod key;
+pub mod relay;
 pub mod roster;
 pub mod roster_file;

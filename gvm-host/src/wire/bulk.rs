@@ -9,17 +9,16 @@
 //! thread.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::channel;
 use super::large::{self, Blob, Content};
-use super::transport::Transport;
+use super::socket::Socket;
+use super::transport::{Place, Transport};
 use crate::base::value::List;
 
 /// The first bytes of a bulk connection. No Cap'n Proto message begins so: it would have about 540 million
@@ -53,7 +52,7 @@ pub enum Purpose {
     /// It carries calls of the ticket's session.
     Channel(Ticket, Transport),
     /// gpmd has accepted it for this node. Its handshake is still to come.
-    Handed(TcpStream, SocketAddr),
+    Handed(Socket, Place),
 }
 
 /// Determines the purpose of a connection that was just accepted from its first bytes.

@@ -9,20 +9,21 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, getsockname, recvmsg, sendmsg,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::socket::Socket;
+use super::transport::Place;
 use super::unix;
 use crate::base::node::Life;
 
@@ -66,8 +67,7 @@ pub(super) async fn asked(stream: &mut TcpStream) -> io::Result<Option<Life>> {
 }
 
 /// Hands a connection to the node that listens on this socket file.
-pub(super) async fn hand(stream: TcpStream, node: &Path) -> io::Result<()> {
-    let stream = stream.into_std()?;
+pub async fn hand(stream: impl AsFd, node: &Path) -> io::Result<()> {
     let handing = async {
         let node = unix::connect(node).await?;
         loop {
@@ -119,10 +119,16 @@ pub(super) async fn first_bytes(stream: &UnixStream, bytes: &mut [u8; 8]) -> io:
     Ok(descriptor)
 }
 
-/// Converts a descriptor that gpmd has passed into the connection, with the address of its other end.
-pub(super) fn taken(descriptor: OwnedFd) -> io::Result<(TcpStream, SocketAddr)> {
+/// Converts a descriptor that gpmd has passed into the connection, with the address of its other end. A Unix socket is the end
+/// of a tunnel.
+pub(super) fn taken(descriptor: OwnedFd) -> io::Result<(Socket, Place)> {
+    if getsockname(&descriptor)?.address_family() == AddressFamily::UNIX {
+        let stream = std::os::unix::net::UnixStream::from(descriptor);
+        stream.set_nonblocking(true)?;
+        return Ok((Socket::Unix(UnixStream::from_std(stream)?), Place::Tunnel));
+    }
     let stream = std::net::TcpStream::from(descriptor);
     let from = stream.peer_addr()?;
     stream.set_nonblocking(true)?;
-    Ok((TcpStream::from_std(stream)?, from))
+    Ok((Socket::Tcp(TcpStream::from_std(stream)?), Place::Port(from)))
 }

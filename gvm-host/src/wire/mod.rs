@@ -3,8 +3,9 @@
 //! In: sockets, and the types of `base` and `call`. Out: connections that speak Cap'n Proto, and the same
 //! types decoded again. Must not know: the registry, the module store, the engine, how a node runs.
 //!
-//! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix` and
-//!   `tcp` are the two kinds; `tls` authenticates the other end where the kernel cannot.
+//! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix`,
+//!   `tcp` and `tunnel` are the kinds; `tls` authenticates the other end where the kernel cannot. `race`: the best of several
+//!   addresses. `handover`: connections that gpmd has accepted for a node.
 //! - `writer`: joins many small messages into one write.
 //! - `rpc`: the life of one connection; message limits; panics contained in one method. `pulse`, `watch`:
 //!   whether the other side is alive. `gate`: how much may run at once.
@@ -18,15 +19,17 @@ pub mod channel;
 pub mod error;
 pub mod gate;
 pub mod grant;
-mod handover;
+pub mod handover;
 pub mod hello;
 pub mod large;
 pub mod pulse;
+pub mod race;
 pub mod rpc;
 mod socket;
 mod tcp;
 pub mod tls;
 pub mod transport;
+pub mod tunnel;
 pub mod unix;
 pub mod value;
 pub mod watch;

@@ -20,8 +20,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::handover;
+use super::socket::Socket;
 use super::tls::Tls;
-use super::transport::Transport;
+use super::transport::{Place, Transport};
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Life;
 
@@ -29,10 +30,10 @@ use crate::base::node::Life;
 const DIAL: Duration = Duration::from_secs(5);
 
 /// How long an accepted connection may take for its side of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// The most handshakes at once on one port. One takes a millisecond, so only an attacker causes so many.
-const HANDSHAKES: usize = 64;
+pub(super) const HANDSHAKES: usize = 64;
 
 /// The most connections that the kernel queues until we accept them, for busy moments and floods.
 const WAITING: u32 = 1024;
@@ -60,7 +61,7 @@ pub(super) async fn dial(at: SocketAddr, node: Option<Life>, tls: &Tls) -> io::R
         if let Some(node) = node {
             handover::ask(&mut stream, node).await?;
         }
-        tls.connect(stream, at).await
+        tls.connect(Socket::Tcp(stream), Place::Port(at)).await
     };
     timeout(DIAL, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -231,23 +232,25 @@ async fn greet(
         {
             // Whoever asks for an unknown node learns nothing: the connection ends.
             let node = nodes(life).ok_or(io::ErrorKind::NotFound)?;
-            return handover::hand(stream, &node).await.map(|()| None);
+            return handover::hand(stream.into_std()?, &node).await.map(|()| None);
         }
-        tls.accept(stream, from).await.map(Some)
+        tls.accept(Socket::Tcp(stream), Place::Port(from)).await.map(Some)
     };
-    timeout(HANDSHAKE, greeting).await.unwrap_or_else(|_| Err(late(from)))
+    timeout(HANDSHAKE, greeting).await.unwrap_or_else(|_| Err(late(Place::Port(from))))
 }
 
 /// Runs the server's side of the handshake on a connection that gpmd has handed to this node.
 ///
 /// # Errors
 /// Those of the handshake; `TimedOut`.
-pub(super) async fn handed(stream: TcpStream, from: SocketAddr, tls: &Tls) -> io::Result<Transport> {
-    prepare(&stream)?;
+pub(super) async fn handed(stream: Socket, from: Place, tls: &Tls) -> io::Result<Transport> {
+    if let Socket::Tcp(stream) = &stream {
+        prepare(stream)?;
+    }
     timeout(HANDSHAKE, tls.accept(stream, from)).await.unwrap_or_else(|_| Err(late(from)))
 }
 
-fn late(from: SocketAddr) -> io::Error {
+pub(super) fn late(from: Place) -> io::Error {
     let why = format!("{from} did not complete the handshake in time");
     io::Error::new(io::ErrorKind::TimedOut, why)
 }

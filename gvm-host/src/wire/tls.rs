@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -24,11 +24,10 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
 };
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::socket::{Socket, Stream};
-use super::transport::{OtherEnd, Transport};
+use super::transport::{OtherEnd, Place, Transport};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
@@ -191,11 +190,10 @@ impl Tls {
     /// # Errors
     /// `PermissionDenied` with an `AUTH_FAILED` inside if the other side does not hold this home's key;
     /// errors of the socket.
-    pub(super) async fn connect(&self, stream: TcpStream, at: SocketAddr) -> io::Result<Transport> {
+    pub(super) async fn connect(&self, stream: Socket, at: Place) -> io::Result<Transport> {
         // The API requires a name; it is not sent.
-        let name = ServerName::IpAddress(at.ip().into());
-        let stream =
-            self.connector.connect(name, Socket::Tcp(stream)).await.map_err(|error| refused(error, at))?;
+        let name = ServerName::IpAddress(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+        let stream = self.connector.connect(name, stream).await.map_err(|error| refused(error, at))?;
         Ok(transport(stream, at, self.by_key))
     }
 
@@ -203,18 +201,22 @@ impl Tls {
     ///
     /// # Errors
     /// Those of [`Tls::connect`].
-    pub(super) async fn accept(&self, stream: TcpStream, from: SocketAddr) -> io::Result<Transport> {
-        let stream = self.acceptor.accept(Socket::Tcp(stream)).await.map_err(|error| refused(error, from))?;
+    pub(super) async fn accept(&self, stream: Socket, from: Place) -> io::Result<Transport> {
+        let stream = self.acceptor.accept(stream).await.map_err(|error| refused(error, from))?;
         Ok(transport(stream, from, self.by_key))
     }
 }
 
-fn transport(stream: impl Into<TlsStream<Socket>>, at: SocketAddr, by_key: bool) -> Transport {
+fn transport(stream: impl Into<TlsStream<Socket>>, at: Place, by_key: bool) -> Transport {
     let stream = stream.into();
+    let at = match at {
+        Place::Port(at) => Place::Port(SocketAddr::new(at.ip().to_canonical(), at.port())),
+        Place::Tunnel => at,
+    };
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let key = shown.filter(|_| by_key).and_then(|shown| key_of(shown).ok().flatten());
     let other = match key {
-        Some(key) => OtherEnd::Device { at: SocketAddr::new(at.ip().to_canonical(), at.port()), key },
+        Some(key) => OtherEnd::Device { at, key },
         None => OtherEnd::Home { at },
     };
     Transport::new(Stream::Tls(Box::new(stream)), other)
@@ -232,7 +234,7 @@ fn key_of(shown: &CertificateDer<'_>) -> std::result::Result<Option<PublicKey>, 
 }
 
 /// Converts a handshake error that TLS reported into `AUTH_FAILED`. Network errors stay as they are.
-fn refused(error: io::Error, at: SocketAddr) -> io::Error {
+fn refused(error: io::Error, at: Place) -> io::Error {
     let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return error;
     };

@@ -13,12 +13,13 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::socket::{Socket, Stream};
 use super::tls::Tls;
-use super::{handover, tcp, unix};
+use super::{handover, tcp, tunnel, unix};
+use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
+use crate::base::id::Hash;
 use crate::base::node::Life;
 use crate::trust::key::PublicKey;
 
@@ -37,22 +38,49 @@ pub enum OtherEnd {
     /// A process of our own user on this device, according to the kernel; its process id if the kernel
     /// reports it.
     Local { pid: Option<i32> },
-    /// A process at this address that has proved by TLS that it holds this home's device key.
-    Home { at: SocketAddr },
-    /// The gpmd of the device with this key, at this address. The key may be the one of this home.
-    Device { at: SocketAddr, key: PublicKey },
+    /// A process that has proved by TLS that it holds this home's device key, or the key of a node.
+    Home { at: Place },
+    /// The gpmd of the device with this key, which may be the one of this home.
+    Device { at: Place, key: PublicKey },
     /// This process itself.
     InMemory,
 }
 
+/// Where the other end of a connection over the network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Port(SocketAddr),
+    /// Somewhere behind a NAT: gpmd passes the bytes on.
+    Tunnel,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Port(at) => at.fmt(f),
+            Place::Tunnel => f.write_str("the end of a tunnel"),
+        }
+    }
+}
+
 /// An address to dial: `unix:PATH`; `tcp:HOST:PORT` with a numeric host; `tcp:HOST:PORT/ID/INCARNATION` for a node whose gpmd
-/// listens at that port and hands the connection to it.
+/// listens at that port and hands the connection to it; `tunnel:DEVICE/ID/INCARNATION:PATH` for a node that gpmd, at that
+/// socket, reaches through NATs. DEVICE is the SHA-256 of the device's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     Unix(PathBuf),
     Tcp(SocketAddr),
-    Node { gpmd: SocketAddr, life: Life },
+    Node {
+        gpmd: SocketAddr,
+        life: Life,
+    },
+    /// Without a node it is the gpmd of the device.
+    Tunnel {
+        socket: PathBuf,
+        device: DeviceId,
+        node: Option<Life>,
+    },
 }
 
 impl fmt::Display for Address {
@@ -61,6 +89,13 @@ impl fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(at) => write!(f, "tcp:{at}"),
             Address::Node { gpmd, life } => write!(f, "tcp:{gpmd}/{}/{}", life.id, life.incarnation),
+            Address::Tunnel { socket, device, node } => {
+                write!(f, "tunnel:{}", device.0)?;
+                if let Some(node) = node {
+                    write!(f, "/{}/{}", node.id, node.incarnation)?;
+                }
+                write!(f, ":{}", socket.display())
+            }
         }
     }
 }
@@ -79,6 +114,7 @@ impl FromStr for Address {
                     port(gpmd).zip(read_life(life)).map(|(gpmd, life)| Address::Node { gpmd, life })
                 }
             },
+            Some(("tunnel", rest)) => read_tunnel(rest),
             _ => None,
         };
         address.ok_or_else(|| {
@@ -95,6 +131,17 @@ fn port(text: &str) -> Option<SocketAddr> {
 fn read_life(text: &str) -> Option<Life> {
     let (id, incarnation) = text.split_once('/')?;
     Some(Life { id: id.parse().ok()?, incarnation: incarnation.parse().ok()? })
+}
+
+fn read_tunnel(text: &str) -> Option<Address> {
+    let (to, socket) = text.split_once(':')?;
+    let (device, node) = match to.split_once('/') {
+        None => (to, None),
+        Some((device, node)) => (device, Some(read_life(node)?)),
+    };
+    let socket = Path::new(socket);
+    let device = DeviceId(device.parse::<Hash>().ok()?);
+    socket.is_absolute().then(|| Address::Tunnel { socket: socket.into(), device, node })
 }
 
 impl Address {
@@ -173,10 +220,7 @@ impl Transport {
 
     /// Reads the first bytes of a connection that was just accepted. A node's own socket may bring a connection that gpmd
     /// has accepted for it: then that is the result.
-    pub(super) async fn first_bytes(
-        &mut self,
-        bytes: &mut [u8; 8],
-    ) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub(super) async fn first_bytes(&mut self, bytes: &mut [u8; 8]) -> io::Result<Option<(Socket, Place)>> {
         let Stream::Plain(Socket::Unix(stream)) = &self.stream else {
             self.read_exact(bytes).await?;
             return Ok(None);
@@ -216,7 +260,11 @@ impl AsyncRead for Transport {
             }
             self.again = None;
         }
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        Pin::new(&mut self.stream).poll_read(cx, into).map_err(|error| match error.kind() {
+            // TLS without its last message: the other side has ended abruptly, as a reset connection says.
+            io::ErrorKind::UnexpectedEof => io::ErrorKind::ConnectionReset.into(),
+            _ => error,
+        })
     }
 }
 
@@ -258,7 +306,10 @@ pub async fn dial(address: &Address, tls: Option<&Tls>) -> io::Result<Transport>
         (Address::Unix(path), _) => unix::dial(path).await,
         (Address::Tcp(at), Some(tls)) => tcp::dial(*at, None, tls).await,
         (Address::Node { gpmd, life }, Some(tls)) => tcp::dial(*gpmd, Some(*life), tls).await,
-        (Address::Tcp(_) | Address::Node { .. }, None) => {
+        (Address::Tunnel { socket, device, node }, Some(tls)) => {
+            tunnel::dial(socket, device, *node, tls).await
+        }
+        (Address::Tcp(_) | Address::Node { .. } | Address::Tunnel { .. }, None) => {
             let error = Error::new(Code::AuthFailed, format!("cannot dial {address} without a key"));
             Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
         }
@@ -269,7 +320,7 @@ pub async fn dial(address: &Address, tls: Option<&Tls>) -> io::Result<Transport>
 ///
 /// # Errors
 /// Those of the handshake; `TimedOut`.
-pub async fn handed(stream: TcpStream, from: SocketAddr, tls: &Tls) -> io::Result<Transport> {
+pub async fn handed(stream: Socket, from: Place, tls: &Tls) -> io::Result<Transport> {
     tcp::handed(stream, from, tls).await
 }
 
@@ -295,6 +346,7 @@ pub fn dial_help(error: &io::Error) -> Option<&str> {
 pub enum Listener {
     Unix(unix::Listener),
     Tcp(tcp::Listener),
+    Tunnel(tunnel::Listener),
 }
 
 impl Listener {
@@ -320,7 +372,7 @@ impl Listener {
     pub fn hand_over(self, node: impl Fn(Life) -> Option<PathBuf> + 'static) -> Listener {
         match self {
             Listener::Tcp(listener) => Listener::Tcp(listener.hand_over(node)),
-            Listener::Unix(_) => self,
+            Listener::Unix(_) | Listener::Tunnel(_) => self,
         }
     }
 
@@ -334,6 +386,7 @@ impl Listener {
         match self {
             Listener::Unix(listener) => listener.accept().await,
             Listener::Tcp(listener) => listener.accept().await,
+            Listener::Tunnel(listener) => Ok(listener.accept().await),
         }
     }
 
@@ -342,6 +395,7 @@ impl Listener {
         match self {
             Listener::Unix(listener) => Address::Unix(listener.path().into()),
             Listener::Tcp(listener) => Address::Tcp(listener.address()),
+            Listener::Tunnel(listener) => listener.address().clone(),
         }
     }
 }
@@ -353,7 +407,12 @@ mod tests {
     #[test]
     fn addresses_read_what_they_write() {
         let node = "tcp:[::1]:1111/67e55044-10b1-426f-9247-bb680e5fe0c8/17";
-        for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111", node] {
+        let device = format!("tunnel:{}", Hash::of(b"pi"));
+        let (far, farther) = (
+            format!("{device}/67e55044-10b1-426f-9247-bb680e5fe0c8/17:/h/t:u.sock"),
+            format!("{device}:/h/t.sock"),
+        );
+        for text in ["unix:/home/me/x.sock", "tcp:127.0.0.1:5989", "tcp:[::1]:1111", node, &far, &farther] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         for bad in [
@@ -367,6 +426,9 @@ mod tests {
             "",
             "unix:",
             "quic:/x",
+            "tunnel:ab:/x",
+            &format!("{device}:x"),
+            &device,
         ] {
             assert_eq!(bad.parse::<Address>().unwrap_err().code(), Code::Syntax, "{bad}");
         }

@@ -34,6 +34,12 @@ const MAX_SOCKET_NAME: usize = 100;
 /// # Errors
 /// `AUTH_FAILED` for any other user.
 fn known(stream: UnixStream) -> Result<Transport> {
+    let pid = check(&stream)?;
+    Ok(Transport::new(Stream::Plain(Socket::Unix(stream)), OtherEnd::Local { pid }))
+}
+
+/// Checks that our own user is at the other end. Returns its process id if the kernel reports it.
+fn check(stream: &UnixStream) -> Result<Option<i32>> {
     let peer = stream.peer_cred().map_err(|error| {
         Error::new(Code::AuthFailed, format!("cannot identify the other process: {error}"))
     })?;
@@ -43,8 +49,7 @@ fn known(stream: UnixStream) -> Result<Transport> {
             format!("the other process belongs to another user (uid {})", peer.uid()),
         ));
     }
-    let pid = peer.pid();
-    Ok(Transport::new(Stream::Plain(Socket::Unix(stream)), OtherEnd::Local { pid }))
+    Ok(peer.pid())
 }
 
 /// Connects to a socket file.
@@ -125,8 +130,22 @@ impl Listener {
     /// `AUTH_FAILED` if it comes from another user; `OVERLOADED` if the process has no free descriptors. The
     /// listener keeps working after an error.
     pub(super) async fn accept(&self) -> Result<Transport> {
+        self.accept_any().await.and_then(known)
+    }
+
+    /// Waits for the next connection, and returns its socket.
+    ///
+    /// # Errors
+    /// Those of [`Listener::accept`].
+    pub(super) async fn accept_stream(&self) -> Result<UnixStream> {
+        let stream = self.accept_any().await?;
+        check(&stream)?;
+        Ok(stream)
+    }
+
+    async fn accept_any(&self) -> Result<UnixStream> {
         match self.socket.accept().await {
-            Ok((stream, _)) => known(stream),
+            Ok((stream, _)) => Ok(stream),
             Err(error) => Err(Error::new(Code::Overloaded, format!("cannot accept a connection: {error}"))
                 .with_source(error)),
         }

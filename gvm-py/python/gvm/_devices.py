@@ -58,12 +58,17 @@ class Device:
     address: str | None
     """The address in use. None if it is not connected."""
     transport: str | None
+    """`tcp`, `iroh`, or `relayed` if a relay passes the packets on."""
     round_trip: float | None
     """In seconds."""
     nodes: int
     modules: int
     version: str | None
     addresses: list[str]
+    tunnel: str | None
+    """Where packets in tunnels to it go: `udp:HOST:PORT`, or the URL of a relay."""
+    relay: str | None
+    """Where it is met if it cannot be dialled."""
     problem: str | None
     """Why it cannot be reached."""
     admitted_by: str

@@ -16,6 +16,8 @@ mod manual;
 mod network;
 #[path = "gpmd/output.rs"]
 mod output;
+#[path = "gpmd/relay.rs"]
+mod relay;
 #[path = "gpmd/start.rs"]
 mod start;
 #[path = "gpmd/wasm.rs"]
@@ -79,6 +81,7 @@ fn run(mut args: Args) -> Result<()> {
         Command::Start { foreground, no, .. } if *foreground || *no => start::foreground(&args, home),
         Command::Start { detached: true, .. } => start::detached(&args, home),
         Command::Start { .. } => start::background(&args, &home),
+        Command::Relay { host } => relay::run(&args, &home, host.as_deref()),
         Command::Kill => args.control(&home)?.shut_down("gpmd was stopped"),
         Command::Status => {
             let status = args.control(&home)?.status()?;

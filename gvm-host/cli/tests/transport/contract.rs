@@ -11,7 +11,7 @@ use gvm_host::internals::wire::large;
 use gvm_host::internals::wire::large::{Blob, Content};
 use gvm_host::internals::wire::rpc::{Closed, Connection, MessageLimits, Side};
 use gvm_host::internals::wire::schema::value_capnp::Number;
-use gvm_host::net::{Address, OtherEnd, dial};
+use gvm_host::net::{Address, OtherEnd, Place, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -31,6 +31,7 @@ macro_rules! contract {
         contract!(@ memory Memory: $($test)*);
         contract!(@ unix Unix: $($test)*);
         contract!(@ tls Tls: $($test)*);
+        contract!(@ tunnel Tunnel: $($test)*);
     };
 }
 
@@ -54,7 +55,10 @@ async fn greets_and_calls(kind: Kind) {
         match (kind, end.peer()) {
             (Kind::Memory, OtherEnd::InMemory) => {}
             (Kind::Unix, OtherEnd::Local { pid }) => assert_eq!(*pid, Some(std::process::id() as i32)),
-            (Kind::Tls, OtherEnd::Home { at }) => assert!(at.ip().is_loopback()),
+            (Kind::Tls, OtherEnd::Home { at }) => {
+                assert!(matches!(at, Place::Port(at) if at.ip().is_loopback()))
+            }
+            (Kind::Tunnel, OtherEnd::Home { at }) => assert_eq!(*at, Place::Tunnel),
             other => panic!("{other:?}"),
         }
     }
@@ -172,7 +176,7 @@ async fn garbage_ends_only_its_connection(kind: Kind) {
 async fn a_silent_dialler_does_not_delay_others(kind: Kind) {
     let rig = Rig::new(kind);
     let Some(listener) = &rig.listener else { return };
-    let address = listener.address();
+    let address = rig.address();
     let begun = Instant::now();
     match &address {
         Address::Tcp(at) => {
@@ -201,6 +205,22 @@ async fn a_silent_dialler_does_not_delay_others(kind: Kind) {
             let mut said = Vec::new();
             for mut stream in silent {
                 let _ = timeout(SOON, stream.read_to_end(&mut said)).await.expect("it is closed");
+            }
+            assert!(said.is_empty());
+        }
+        Address::Tunnel { socket, .. } => {
+            let mut silent = Vec::new();
+            for _ in 0..200 {
+                silent.push(tokio::net::UnixStream::connect(socket).await.unwrap());
+            }
+            let (near, far) = timeout(SOON, rig.pair()).await.unwrap();
+            drop((near, far));
+            // What asks for nothing is closed.
+            let mut said = Vec::new();
+            for mut stream in silent {
+                let _ = timeout(Duration::from_secs(7), stream.read_to_end(&mut said))
+                    .await
+                    .expect("it is closed");
             }
             assert!(said.is_empty());
         }

@@ -6,9 +6,11 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gvm_host::Home;
+use gvm_host::internals::tunnels::{Met, Start, Tunnels};
 use gvm_host::internals::wire::hello;
 use gvm_host::internals::wire::hello::Hello;
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
@@ -16,13 +18,15 @@ use gvm_host::internals::wire::schema::node_capnp::{
     connect_door, connected, node_door, node_greeting, streams,
 };
 use gvm_host::net::Tls;
-use gvm_host::net::{Listener, Transport, dial};
+use gvm_host::net::{Address, Listener, Transport, dial};
+use gvm_host::{DeviceKey, Devices, Home};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Memory,
     Unix,
     Tls,
+    Tunnel,
 }
 
 /// The home, the key and the listener that a kind of transport needs.
@@ -30,6 +34,9 @@ pub struct Rig {
     pub home: Home,
     pub tls: Tls,
     pub listener: Option<Listener>,
+    /// The tunnels of the dialling and of the other device.
+    tunnels: Option<[Tunnels; 2]>,
+    address: Option<Address>,
     folder: tempfile::TempDir,
 }
 
@@ -38,22 +45,45 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path().join("home")).unwrap();
         let tls = Tls::open(&home).unwrap();
+        let (mut tunnels, mut address) = (None, None);
         let listener = match kind {
             Kind::Memory => None,
+            Kind::Tunnel => {
+                let start = |name: &str| {
+                    let home = Home::open(folder.path().join(name)).unwrap();
+                    let key = DeviceKey::open(&home).unwrap();
+                    let open = Arc::new(AtomicBool::new(true));
+                    let (devices, tls) = (Devices::default(), tls.clone());
+                    let start = Start { home: &home, key: &key, relay: None, devices, open, tls };
+                    (Tunnels::start(start).unwrap(), key.public())
+                };
+                let (((near, _), _), ((far, listener), key)) = (start("near"), start("far"));
+                near.meets(Met { key, relay: None, direct: far.bound() });
+                address = Some(near.address(key.id(), None));
+                tunnels = Some([near, far]);
+                Some(Listener::Tunnel(listener))
+            }
             Kind::Unix => Some(Listener::bind(&folder.path().join("x.sock")).unwrap()),
             Kind::Tls => Some(Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), tls.clone()).unwrap()),
         };
-        Rig { home, tls, listener, folder }
+        let address = address.or_else(|| listener.as_ref().map(Listener::address));
+        Rig { home, tls, listener, tunnels, address, folder }
     }
 
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("x.sock")
     }
 
+    /// Returns the address to dial. Only for kinds that have one.
+    pub fn address(&self) -> Address {
+        assert!(self.tunnels.as_ref().is_none_or(|[near, far]| near.bound() != far.bound()));
+        self.address.clone().unwrap()
+    }
+
     /// Returns the end that dialled, and the one that accepted.
     pub async fn pair(&self) -> (Transport, Transport) {
         let Some(listener) = &self.listener else { return Transport::pair(64 << 10) };
-        let address = listener.address();
+        let address = self.address();
         let (near, far) = tokio::join!(dial(&address, Some(&self.tls)), listener.accept());
         (near.unwrap(), far.unwrap())
     }

@@ -12,13 +12,16 @@ use super::{join, listening, membership, presence};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
+use crate::base::inert;
 use crate::base::node::Secret;
 use crate::daemon::server::{State, now_ms};
 use crate::trust::greeting::nonce;
 use crate::trust::invitation::{ADDRESSES, Line};
+use crate::trust::relay::Relay;
 use crate::trust::roster::{Device, Role};
 use crate::wire;
 use crate::wire::schema::gpmd_capnp::{control, device_status, invitation, network_status, other_control};
+use crate::wire::transport::Place;
 
 pub use super::join::Joined;
 
@@ -60,7 +63,7 @@ pub async fn invite(
     let inviter = network.key().public();
     let random = nonce()?;
     let secret = Secret::read(&random[..16]).ok_or_else(|| Error::internal("a secret has 16 bytes"))?;
-    let line = Line { inviter, secret, expires: expires_s, addresses: Vec::new() };
+    let line = Line { inviter, secret, expires: expires_s, addresses: Vec::new(), relay: None };
     let invitation = Invitation::new(line.id(), line.proof_key(), role, name, expires_ms);
     network.invitations.borrow_mut().add(invitation.clone(), now_ms())?;
     let opened = async {
@@ -75,7 +78,8 @@ pub async fn invite(
     }
     network.invited.notify_one();
     let addresses = network.addresses().into_iter().take(ADDRESSES).collect();
-    Ok((Line { addresses, ..line }, invitation))
+    let relay = network.tunnels().and_then(|tunnels| tunnels.told());
+    Ok((Line { addresses, relay, ..line }, invitation))
 }
 
 /// Returns the open invitations.
@@ -212,6 +216,13 @@ fn write_device(state: &State, device: &Device, mut to: device_status::Builder<'
         to.set_version(env!("CARGO_PKG_VERSION"));
         to.set_nodes(state.registry.borrow().discover().len() as u32);
         to.set_modules(state.store.index().modules.len() as u32);
+        if let Some(tunnels) = network.tunnels() {
+            to.set_relay(tunnels.relay().map(Relay::place).unwrap_or_default());
+            if !tunnels.is_online() {
+                let why = tunnels.problem().unwrap_or_else(|| "it does not answer".into());
+                to.set_problem(format!("the relay cannot be used: {}", inert::line(&why)));
+            }
+        }
         let mut list = to.init_addresses(network.addresses().len() as u32);
         for (place, at) in network.addresses().iter().enumerate() {
             list.set(place as u32, format!("tcp:{at}"));
@@ -222,8 +233,21 @@ fn write_device(state: &State, device: &Device, mut to: device_status::Builder<'
     match other.link() {
         Some(link) => {
             to.set_up(true);
-            to.set_address(format!("tcp:{}", link.at));
-            to.set_transport("tcp");
+            let path = network.tunnels().and_then(|tunnels| tunnels.path(&device.key));
+            if let Some(path) = &path {
+                to.set_tunnel(&path.at);
+            }
+            match (link.at, path) {
+                (Place::Port(at), _) => {
+                    to.set_address(format!("tcp:{at}"));
+                    to.set_transport("tcp");
+                }
+                (Place::Tunnel, Some(path)) => {
+                    to.set_transport(if path.is_relayed { "relayed" } else { "iroh" });
+                    to.set_address(path.at);
+                }
+                (Place::Tunnel, None) => to.set_transport("iroh"),
+            }
             let micros = link.round_trip.get().map_or(0, |trip| trip.as_micros());
             to.set_round_trip(u64::try_from(micros).unwrap_or(u64::MAX));
             to.set_nodes(link.told.nodes().len() as u32);
@@ -235,6 +259,9 @@ fn write_device(state: &State, device: &Device, mut to: device_status::Builder<'
                 to.set_problem(problem);
             }
         }
+    }
+    if let Some(relay) = network.known.borrow().relay(&id) {
+        to.set_relay(relay.place());
     }
     let reach = network.reach(&other);
     let mut list = to.init_addresses(reach.len() as u32);

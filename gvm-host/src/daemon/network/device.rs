@@ -24,6 +24,7 @@ use crate::daemon::control_handler;
 use crate::daemon::server::{State, ended};
 use crate::gpmd::bytes;
 use crate::modules::index::Index;
+use crate::trust::relay::Relay;
 use crate::trust::roster::Statement;
 use crate::wire::error;
 use crate::wire::hello;
@@ -41,6 +42,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub struct Told {
     nodes: RefCell<Nodes>,
     addresses: RefCell<Vec<SocketAddr>>,
+    relay: RefCell<Option<Relay>>,
     index: RefCell<Arc<Index>>,
     /// The revision of its index; 0 if it may not be read.
     revision: watch::Sender<u64>,
@@ -51,6 +53,7 @@ impl Default for Told {
         Told {
             nodes: RefCell::default(),
             addresses: RefCell::default(),
+            relay: RefCell::default(),
             index: RefCell::default(),
             revision: watch::Sender::new(0),
         }
@@ -66,6 +69,11 @@ impl Told {
     /// Returns the addresses of the other device, best first.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses.borrow().clone()
+    }
+
+    /// Returns where the other device is met if it cannot be dialled.
+    pub fn relay(&self) -> Option<Relay> {
+        self.relay.borrow().clone()
     }
 
     /// Returns the index of the other device's modules, as it was read last.
@@ -189,8 +197,10 @@ impl device::Server for Device {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let params = params.get()?;
-            let addresses = read_addresses(params.get_addresses()?)?;
+            let (addresses, relay) = read_addresses(params.get_addresses()?)?;
             self.state.network.told_addresses(self.id, &addresses);
+            self.state.network.meets(self.id, relay.as_ref());
+            *self.told.relay.borrow_mut() = relay;
             *self.told.addresses.borrow_mut() = addresses;
             self.told.revision.send_replace(params.get_index());
             // Third devices are told where this one is.
@@ -207,9 +217,15 @@ impl device::Server for Device {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             for reachable in params.get()?.get_devices()? {
-                let addresses = read_addresses(reachable.get_addresses()?)?;
+                let (addresses, relay) = read_addresses(reachable.get_addresses()?)?;
                 if let Ok(id) = reachable.get_device()?.try_into() {
-                    self.state.network.hinted(DeviceId(Hash(id)), &addresses);
+                    let device = DeviceId(Hash(id));
+                    self.state.network.hinted(device, &addresses);
+                    let is_up = self.state.network.other(&device).is_some_and(|other| other.link().is_some());
+                    // What a device says of itself counts more.
+                    if relay.is_some() && !is_up {
+                        self.state.network.meets(device, relay.as_ref());
+                    }
                 }
             }
             Ok(())
@@ -267,15 +283,18 @@ impl device::Server for Device {
     }
 }
 
-/// Reads addresses. A later version may tell kinds of addresses that this version cannot dial: these are left out.
-fn read_addresses(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::new();
-    for text in from.iter().take(MOST) {
-        if let Ok(Address::Tcp(at)) = text?.to_str()?.parse() {
-            addresses.push(at);
+/// Reads addresses and the relay. A later version may tell kinds of addresses that this version cannot dial: these are left out.
+fn read_addresses(from: capnp::text_list::Reader<'_>) -> capnp::Result<(Vec<SocketAddr>, Option<Relay>)> {
+    let (mut addresses, mut relay) = (Vec::new(), None);
+    for text in from.iter().take(MOST + 1) {
+        let text = text?.to_str()?;
+        match (text.strip_prefix("relay:"), text.parse()) {
+            (Some(text), _) => relay = text.parse().ok(),
+            (None, Ok(Address::Tcp(at))) => addresses.push(at),
+            (None, _) => {}
         }
     }
-    Ok(addresses)
+    Ok((addresses, relay))
 }
 
 /// Reads statements. Those that cannot be understood are left out: a later version may state more.

@@ -4,7 +4,6 @@
 //! the network, joining for strangers while an invitation is open. Must not know: what follows.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::links::{self, Arrival};
@@ -18,7 +17,7 @@ use crate::wire::error;
 use crate::wire::gate::Pass;
 use crate::wire::rpc::{MessageLimits, Offered, contained, overloaded};
 use crate::wire::schema::device_capnp::device_door;
-use crate::wire::transport::OtherEnd;
+use crate::wire::transport::{OtherEnd, Place};
 
 /// How often one connection may apply: more than a person needs, and nothing against 128 random bits.
 const TRIES: u32 = 3;
@@ -55,7 +54,7 @@ pub fn offer(
 struct Door {
     state: Rc<State>,
     greeted: Greeted,
-    at: SocketAddr,
+    at: Place,
     /// The key that the other device has proved.
     key: PublicKey,
     /// A secret of the TLS connection.

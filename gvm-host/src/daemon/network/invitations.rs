@@ -188,7 +188,7 @@ mod tests {
 
     fn line(secret: u8) -> Line {
         let secret = Secret::read(&[secret; 16]).unwrap();
-        Line { inviter: key(1), secret, expires: 0, addresses: Vec::new() }
+        Line { inviter: key(1), secret, expires: 0, addresses: Vec::new(), relay: None }
     }
 
     fn invited(line: &Line) -> Invitations {

@@ -3,7 +3,6 @@
 //! In: the line of an invitation, an application. Out: a device more in the network. Must not know: how the line came to the
 //! other device. Nothing is revealed to a device that does not know the secret of an open invitation.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::device::{encode_statements, read_statements};
 use super::invitations::invalid;
+use super::tunnels::Met;
 use super::{dial, links, membership};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
@@ -23,10 +23,10 @@ use crate::wire::rpc::{Connection, MessageLimits, Side};
 use crate::wire::schema::device_capnp::{admitted, application, device_door};
 use crate::wire::schema::hello_capnp::PROTOCOL;
 use crate::wire::tls::Tls;
-use crate::wire::transport::Transport;
+use crate::wire::transport::{Address, Transport};
 
-/// How long to look for the inviting device.
-const FIND: Duration = Duration::from_secs(10);
+/// How long to look for the inviting device, perhaps at a relay.
+const FIND: Duration = Duration::from_secs(15);
 
 /// How long to try again, and the pauses between.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -105,10 +105,10 @@ pub struct Joined {
 }
 
 /// Dials the inviting device. Tries again for a moment: it may be about to listen on other addresses, or to start.
-async fn find(addresses: &[SocketAddr], tls: &Tls) -> Result<(Transport, SocketAddr)> {
+async fn find(addresses: &[Address], tls: &Tls) -> Result<(Transport, Address)> {
     let until = Instant::now() + AGAIN;
     loop {
-        match dial::race(addresses, tls, FIND).await {
+        match dial::reach(addresses, tls, FIND).await {
             Err(_) if Instant::now() < until => sleep(PAUSE).await,
             found => return found,
         }
@@ -132,7 +132,16 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     }
     membership::check_alone(&network.roster.borrow(), &network.key())?;
     let tls = network.tls_to(line.inviter)?;
-    let (transport, at) = find(&line.addresses, &tls).await.map_err(|error| {
+    if let Some(relay) = &line.relay {
+        // Used from now on, as the other devices of the network do.
+        network.adopt_relay(relay)?;
+    }
+    let mut ways: Vec<Address> = line.addresses.iter().copied().map(Address::Tcp).collect();
+    if let Some(tunnels) = network.tunnels() {
+        tunnels.meets(Met { key: line.inviter, relay: line.relay.clone(), direct: Vec::new() });
+        ways.push(tunnels.address(line.inviter.id(), None));
+    }
+    let (transport, at) = find(&ways, &tls).await.map_err(|error| {
         let sentence = format!("cannot reach the inviting device: {}", error.message());
         Error::new(Code::DeviceDown, sentence)
             .with_help(
@@ -174,15 +183,21 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
         Error::new(Code::AuthFailed, "the other device does not know the secret of the invitation")
     })?;
     connection.finish().await;
-    network.worked(line.inviter.id(), at);
+    let inviter = line.inviter.id();
+    let worked = || match at {
+        Address::Tcp(at) => network.worked(inviter, at),
+        _ => {}
+    };
+    worked();
     membership::adopt(state, founder, statements).await?;
-    network.told_addresses(line.inviter.id(), &line.addresses);
-    network.worked(line.inviter.id(), at);
-    if let Some(inviter) = network.other(&line.inviter.id()) {
+    network.told_addresses(inviter, &line.addresses);
+    network.meets(inviter, line.relay.as_ref());
+    worked();
+    if let Some(inviter) = network.other(&inviter) {
         let _ = timeout(MEET, inviter.linked()).await;
     }
     let known = network.devices.now();
-    let inviter = known.get(&line.inviter.id()).map(|device| device.name.clone());
+    let inviter = known.get(&inviter).map(|device| device.name.clone());
     let inviter =
         inviter.ok_or_else(|| Error::new(Code::AuthFailed, "the inviting device is not in its network"))?;
     Ok(Joined { inviter, own: network.own_name(), devices: known.all().len() })

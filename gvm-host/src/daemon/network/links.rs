@@ -23,14 +23,17 @@ use super::{Network, dial};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
+use crate::base::node::Life;
 use crate::daemon::server::{State, now_ms};
 use crate::daemon::stop::Step;
 use crate::trust::key::PublicKey;
+use crate::trust::relay::Relay;
 use crate::wire;
 use crate::wire::pulse::Pace;
 use crate::wire::rpc::{Connection, Grip, MessageLimits, Side};
 use crate::wire::schema::device_capnp::{device, device_door, device_hello, met};
 use crate::wire::schema::hello_capnp::PROTOCOL;
+use crate::wire::transport::{Address, Place};
 
 /// The first and the longest time between the beginnings of two attempts to reach a device.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +42,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long an attempt may take; every fourth one has more time, for slow connections.
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(6);
+
+/// How long an attempt may take that may need a tunnel: a relay, and handshakes across the world.
+const LONGEST_DIAL: Duration = Duration::from_secs(15);
 
 /// How long the other device may take to answer a greeting.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -81,8 +87,8 @@ pub struct Link {
     number: u64,
     pub device: device::Client,
     grip: Grip,
-    /// The address at the other end.
-    pub at: SocketAddr,
+    /// Where the other end is.
+    pub at: Place,
     /// Whether this device dialled, so that `at` can be dialled again.
     pub is_dialled: bool,
     /// The version of the other device's program.
@@ -144,12 +150,13 @@ impl Network {
         };
         if let Some(link) = other.link() {
             let told = link.told.addresses();
-            match link.is_dialled {
-                true => add(&mut all, link.at),
-                false => {
-                    let same = told.iter().filter(|at| at.ip() == link.at.ip());
+            match (link.at, link.is_dialled) {
+                (Place::Port(at), true) => add(&mut all, at),
+                (Place::Port(from), false) => {
+                    let same = told.iter().filter(|at| at.ip() == from.ip());
                     same.for_each(|at| add(&mut all, *at));
                 }
+                (Place::Tunnel, _) => {}
             }
             told.into_iter().for_each(|at| add(&mut all, at));
         }
@@ -158,6 +165,39 @@ impl Network {
         let new: Vec<SocketAddr> = announced.iter().filter(|at| !all.contains(at)).copied().collect();
         all.extend(new);
         all
+    }
+
+    /// Returns every way to another device or its node, best first. A tunnel comes last, unless it is known that nothing else
+    /// works.
+    pub fn ways(&self, other: &Other, node: Option<Life>) -> Vec<Address> {
+        let direct = self.reach(other).into_iter().map(|at| match node {
+            Some(life) => Address::Node { gpmd: at, life },
+            None => Address::Tcp(at),
+        });
+        let tunnel = self.tunnels().map(|tunnels| tunnels.address(other.id, node));
+        let is_tunnel_best = other.link().is_some_and(|link| match link.at {
+            Place::Tunnel => true,
+            // It comes from an address that is not its own: it is behind a NAT.
+            Place::Port(from) => {
+                !link.is_dialled && link.told.addresses().iter().all(|at| at.ip() != from.ip())
+            }
+        });
+        match is_tunnel_best {
+            true => tunnel.into_iter().chain(direct).collect(),
+            false => direct.chain(tunnel).collect(),
+        }
+    }
+
+    /// Notes where a device is met.
+    pub fn meets(&self, device: DeviceId, relay: Option<&Relay>) {
+        let Some(other) = self.other(&device) else { return };
+        if self.known.borrow_mut().meets(device, relay) {
+            self.store_known();
+            if let Some(tunnels) = self.tunnels() {
+                tunnels.meets(self.met(other.key));
+            }
+            other.changed.notify_waiters();
+        }
     }
 
     /// Stores the addresses of other devices, in the background.
@@ -193,12 +233,16 @@ impl Network {
         }
     }
 
-    /// Returns what third devices may be told: the addresses that each device has told over a connection that is up.
-    pub fn reachable(&self) -> Vec<(DeviceId, Vec<SocketAddr>)> {
+    /// Returns what third devices may be told: the addresses that each device has told over a connection that is up, and its
+    /// relay.
+    pub fn reachable(&self) -> Vec<Reachable> {
         let others = self.others().into_iter();
-        let up = others.filter_map(|other| Some((other.id, other.link()?.told.addresses())));
-        let mut up: Vec<_> = up.filter(|(_, addresses)| !addresses.is_empty()).collect();
-        up.sort_by_key(|(device, _)| *device);
+        let up = others.filter_map(|other| {
+            let told = &other.link()?.told;
+            Some(Reachable { device: other.id, addresses: told.addresses(), relay: told.relay() })
+        });
+        let mut up: Vec<_> = up.filter(|up| !up.addresses.is_empty() || up.relay.is_some()).collect();
+        up.sort_by_key(|up| up.device);
         up
     }
 
@@ -208,6 +252,14 @@ impl Network {
             self.store_known();
         }
     }
+}
+
+/// Where a device can be reached, as third devices are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reachable {
+    pub device: DeviceId,
+    pub addresses: Vec<SocketAddr>,
+    pub relay: Option<Relay>,
 }
 
 /// Follows the roster: dials devices that are new in it, and disconnects those that are gone. Returns when these have been
@@ -230,6 +282,12 @@ pub async fn settle(state: &Rc<State>) {
             *other.dialling.borrow_mut() = Some(AbortOnDropHandle::new(dialling));
             other
         });
+    }
+    if let Some(tunnels) = network.tunnels() {
+        tunnels.settle();
+        for other in network.others() {
+            tunnels.meets(network.met(other.key));
+        }
     }
     let farewells = gone.into_iter().map(|other| async move {
         drop(other.dialling.borrow_mut().take());
@@ -291,7 +349,9 @@ async fn reach(state: &Rc<State>, other: &Rc<Other>, tries: u32) -> Result<()> {
     let network = &state.network;
     let tls = network.tls_to(other.key)?;
     let within = if tries % 4 == 3 { LONG } else { SHORT };
-    let (transport, at) = dial::race(&network.reach(other), &tls, within).await?;
+    // A tunnel comes last, and takes its time.
+    let within = if network.tunnels().is_some() { LONGEST_DIAL } else { within };
+    let (transport, at) = dial::reach(&network.ways(other, None), &tls, within).await?;
     let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
     if other.link().is_some() {
         connection.finish().await;
@@ -303,12 +363,16 @@ async fn reach(state: &Rc<State>, other: &Rc<Other>, tries: u32) -> Result<()> {
     write_hello(network, request.get().init_hello());
     request.get().set_device(capnp_rpc::new_client(Device::new(state, other, &told)));
     let answer = timeout(ANSWER, request.send().promise).await;
-    let answer = answer.map_err(|_| Error::new(Code::DeviceDown, format!("no answer from {at}")))?;
+    let place = match &at {
+        Address::Tcp(at) => Place::Port(*at),
+        _ => Place::Tunnel,
+    };
+    let answer = answer.map_err(|_| Error::new(Code::DeviceDown, format!("no answer from {place}")))?;
     let answer = answer.map_err(|error| match error.kind {
         // The other side's TLS refuses a key only after this side's handshake.
         capnp::ErrorKind::Disconnected | capnp::ErrorKind::Failed => Error::new(
             Code::DeviceDown,
-            format!("the device at {at} does not accept this one: its roster may not have this device"),
+            format!("the device at {place} does not accept this one: its roster may not have this device"),
         ),
         _ => wire::error::from_capnp(error, "the device", Code::DeviceDown),
     })?;
@@ -320,13 +384,15 @@ async fn reach(state: &Rc<State>, other: &Rc<Other>, tries: u32) -> Result<()> {
                 number: network.next_link(),
                 device: ok.get_device().map_err(failed)?,
                 grip: connection.grip(),
-                at,
+                at: place,
                 is_dialled: true,
                 version,
                 told,
                 round_trip: Cell::default(),
             };
-            network.worked(other.id, at);
+            if let Place::Port(at) = place {
+                network.worked(other.id, at);
+            }
             install(state, other, link, Some(connection));
             Ok(())
         }
@@ -353,7 +419,7 @@ impl Drop for Meeting<'_> {
 /// What a device that dialled says when it meets this one.
 pub struct Arrival {
     pub key: PublicKey,
-    pub at: SocketAddr,
+    pub at: Place,
     pub grip: Grip,
     pub device: device::Client,
     pub version: String,

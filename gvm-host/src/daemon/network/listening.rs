@@ -207,7 +207,7 @@ fn look(network: &Network) -> bool {
 
 /// Returns the addresses of this device that others may reach, the likely ones first. A device without a network has its
 /// loopback address.
-fn interfaces() -> Vec<IpAddr> {
+pub fn interfaces() -> Vec<IpAddr> {
     let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot list the addresses of this device");
         Vec::new()
@@ -262,6 +262,9 @@ pub async fn follow(state: Rc<State>) {
         if look(network) {
             tracing::info!("the addresses of this device have changed");
             network.changed();
+            if let Some(tunnels) = network.tunnels() {
+                tunnels.changed().await;
+            }
         }
     }
 }

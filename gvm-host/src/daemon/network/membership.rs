@@ -240,5 +240,7 @@ async fn renew_now(state: &Rc<State>) -> Result<()> {
     network.shown.replace(&key)?;
     let key = Rc::new(key);
     *network.key.borrow_mut() = key.clone();
-    replace(state, &key, roster).await
+    replace(state, &key, roster).await?;
+    // Tunnels are known by the key.
+    network.start_tunnels()
 }

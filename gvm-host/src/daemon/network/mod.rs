@@ -8,28 +8,33 @@
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
 //! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
 //!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//! - `tunnels`: the way to devices that cannot be dialled (`no_tunnels` without the feature `iroh`).
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::connections::Accepting;
+use super::connections::{Accepting, Until};
 use crate::base::device::DeviceId;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::home::Home;
 use crate::base::id::Name;
 use crate::trust::device::DeviceKey;
 use crate::trust::devices::Devices;
 use crate::trust::key::PublicKey;
+use crate::trust::relay::Relay;
 use crate::trust::roster::{Role, Roster};
 use crate::trust::roster_file;
 use crate::wire::gate::Gate;
 use crate::wire::tls::{OwnKey, Tls};
+use crate::wire::transport::Listener;
 
 pub mod commands;
 mod device;
@@ -48,12 +53,15 @@ mod presence;
 pub mod profile;
 pub mod remote;
 mod tell;
+#[cfg_attr(not(feature = "iroh"), path = "no_tunnels.rs")]
+pub mod tunnels;
 
 use invitations::Invitations;
 use known::Known;
 use links::Other;
 use listening::Listening;
 use profile::Profile;
+use tunnels::{Met, Tunnels};
 
 /// The most connections of strangers at once, while an invitation is open.
 const MOST_STRANGERS: usize = 16;
@@ -79,6 +87,7 @@ pub struct Network {
     /// Changes with everything that other devices are told.
     news: watch::Sender<u64>,
     listening: RefCell<Listening>,
+    tunnels: RefCell<Option<Rc<Tunnels>>>,
     /// One change of the listeners at a time.
     rebinding: tokio::sync::Mutex<()>,
     /// Wakes what waits for the expiry of invitations.
@@ -96,12 +105,13 @@ impl Network {
     pub fn open(
         home: &Home,
         name: Option<Name>,
+        relay: Option<ChosenRelay>,
         listening: Listening,
         accepting: mpsc::Sender<Accepting>,
         now_ms: i64,
     ) -> Result<Network> {
         let key = DeviceKey::open(home)?;
-        let profile = profile(home, name)?;
+        let profile = profile(home, name, relay)?;
         let name = match &profile.name {
             Some(name) => name.clone(),
             None => profile::host_name()?,
@@ -131,6 +141,7 @@ impl Network {
             known: RefCell::new(Known::read(home)),
             news: watch::Sender::new(0),
             listening: RefCell::new(listening),
+            tunnels: RefCell::default(),
             rebinding: tokio::sync::Mutex::default(),
             invited: Notify::new(),
             accepting,
@@ -199,6 +210,56 @@ impl Network {
         self.is_member() && !self.devices.now().is_guest(other)
     }
 
+    /// Returns the tunnels of this device, if it has a relay.
+    pub fn tunnels(&self) -> Option<Rc<Tunnels>> {
+        self.tunnels.borrow().clone()
+    }
+
+    /// Starts the tunnels anew if this device has a relay, and takes the connections that they bring.
+    ///
+    /// # Errors
+    /// `BAD_ARGUMENTS` if the program was built without them; `INTERNAL`.
+    pub fn start_tunnels(&self) -> Result<()> {
+        // The earlier ones have the same socket.
+        drop(self.tunnels.borrow_mut().take());
+        let Some(relay) = self.profile.borrow().relay.as_deref().map(str::parse::<Relay>).transpose()? else {
+            return Ok(());
+        };
+        let tls = self.tls_for_nodes()?;
+        let (home, devices, open) = (&self.home, self.devices(), self.open.clone());
+        let start = tunnels::Start { home, key: &self.key(), relay: Some(relay), devices, open, tls };
+        let (tunnels, listener) = Tunnels::start(start)?;
+        for other in self.others() {
+            tunnels.meets(self.met(other.key));
+        }
+        let listener = Listener::Tunnel(listener);
+        let accepting = Accepting { listener, offer: door::offer, until: Until::default() };
+        let taken = self.accepting.try_send(accepting);
+        taken.map_err(|_| Error::internal("gpmd cannot take connections through tunnels"))?;
+        *self.tunnels.borrow_mut() = Some(Rc::new(tunnels));
+        self.changed();
+        Ok(())
+    }
+
+    /// Returns where a device is met, as far as this one knows.
+    fn met(&self, key: PublicKey) -> Met {
+        Met { key, relay: self.known.borrow().relay(&key.id()), direct: Vec::new() }
+    }
+
+    /// Uses this relay from now on if the device has none, durably.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `INTERNAL`.
+    pub fn adopt_relay(&self, relay: &Relay) -> Result<()> {
+        if self.profile.borrow().relay.is_some() {
+            return Ok(());
+        }
+        let profile = Profile { relay: Some(relay.to_string()), ..self.profile.borrow().clone() };
+        profile.write(&self.home)?;
+        *self.profile.borrow_mut() = profile;
+        self.start_tunnels()
+    }
+
     /// Returns a number for a link.
     fn next_link(&self) -> u64 {
         self.links.set(self.links.get() + 1);
@@ -206,11 +267,43 @@ impl Network {
     }
 }
 
-/// Reads what the device remembers about itself, and remembers the name that a person gave.
-fn profile(home: &Home, name: Option<Name>) -> Result<Profile> {
-    let mut profile = Profile::read(home)?;
-    if name.is_some() && name != profile.name {
-        profile.name = name;
+/// What a person chose about the relay of this device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChosenRelay {
+    Off,
+    Use(Relay),
+}
+
+impl fmt::Display for ChosenRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChosenRelay::Off => f.write_str("off"),
+            ChosenRelay::Use(relay) => relay.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ChosenRelay {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ChosenRelay> {
+        match text {
+            "off" => Ok(ChosenRelay::Off),
+            text => text.parse().map(ChosenRelay::Use),
+        }
+    }
+}
+
+/// Reads what the device remembers about itself, and remembers what a person chose.
+fn profile(home: &Home, name: Option<Name>, relay: Option<ChosenRelay>) -> Result<Profile> {
+    let before = Profile::read(home)?;
+    let relay = match relay {
+        None => before.relay.clone(),
+        Some(ChosenRelay::Off) => None,
+        Some(ChosenRelay::Use(relay)) => Some(relay.to_string()),
+    };
+    let profile = Profile { name: name.or_else(|| before.name.clone()), relay, ..before.clone() };
+    if profile != before {
         profile.write(home)?;
     }
     Ok(profile)

@@ -4,7 +4,6 @@
 //! not know: what a name means (`presence`), who asks.
 
 use std::cell::Ref;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::links::{Link, Other};
@@ -17,6 +16,7 @@ use crate::daemon::server::State;
 use crate::trust::devices::Known;
 use crate::wire::schema::gpmd_capnp::{looked_up, registry};
 use crate::wire::schema::hello_capnp::node_info;
+use crate::wire::transport::Address;
 use crate::wire::{error, hello};
 
 /// The most nodes in one answer: it is one message.
@@ -48,16 +48,14 @@ struct Far {
     name: NodeName,
     node: Present,
     device: DeviceId,
-    reach: Vec<SocketAddr>,
+    ways: Vec<Address>,
 }
 
 impl Far {
-    /// Writes the node. It is reached through the port of its gpmd.
+    /// Writes the node. It is reached through its gpmd.
     fn write(&self, mut to: node_info::Builder<'_>) {
-        let life = self.node.life;
-        let address = |at: &SocketAddr| format!("tcp:{at}/{}/{}", life.id, life.incarnation);
-        let addresses: Vec<String> = self.reach.iter().map(address).collect();
-        hello::write_far(&self.name, life, &self.device, &addresses, to.reborrow());
+        let addresses: Vec<String> = self.ways.iter().map(Address::to_string).collect();
+        hello::write_far(&self.name, self.node.life, &self.device, &addresses, to.reborrow());
         to.set_since(self.node.since_ms);
     }
 }
@@ -69,12 +67,12 @@ pub fn discover(state: &State, mut to: registry::discover_results::Builder<'_>) 
     let own = registry.discover();
     let mut far: Vec<Far> = Vec::new();
     for up in up(state, &known) {
-        let reach = state.network.reach(&up.other);
+        let ways = |node: &Present| state.network.ways(&up.other, Some(node.life));
         far.extend(up.link.told.nodes().iter().map(|(name, node)| Far {
             name: NodeName::on(name, &up.name),
             node: node.clone(),
             device: up.other.id,
-            reach: reach.clone(),
+            ways: ways(node),
         }));
     }
     far.truncate(MOST_LISTED.saturating_sub(own.len()));
@@ -121,11 +119,12 @@ fn found(state: &State, wanted: &str) -> Result<Found> {
         Meaning::Own(name) => registry.named(&name).cloned().map(Found::Own).ok_or_else(gone),
         Meaning::Other(place, name) => {
             let (up, nodes) = others.get(place).zip(tables.get(place)).ok_or_else(gone)?;
+            let node = nodes.get(&name).ok_or_else(gone)?;
             Ok(Found::Far(Far {
                 name: NodeName::on(&name, &up.name),
-                node: nodes.get(&name).cloned().ok_or_else(gone)?,
+                node: node.clone(),
                 device: up.other.id,
-                reach: state.network.reach(&up.other),
+                ways: state.network.ways(&up.other, Some(node.life)),
             }))
         }
     }

@@ -1,6 +1,6 @@
 //! What a device remembers about itself, `ghost.device.json`, and the default name of a device.
 //!
-//! In: a home, the name of the host. Out: the name and the port of the device. Must not know: the roster, connections.
+//! In: a home, the name of the host. Out: the name, the port and the relay of the device. Must not know: the roster, connections.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -24,6 +24,9 @@ pub struct Profile {
     /// The port where other devices know this one, so that it is the same after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The relay that a person chose, or that came with the invitation, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 impl Profile {
@@ -134,7 +137,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path().join("home")).unwrap();
         assert_eq!(Profile::read(&home).unwrap(), Profile::default());
-        let profile = Profile { name: Some("pi".parse().unwrap()), port: Some(5989) };
+        let profile =
+            Profile { name: Some("pi".parse().unwrap()), port: Some(5989), relay: Some("n0".into()) };
         profile.write(&home).unwrap();
         assert_eq!(Profile::read(&home).unwrap(), profile);
         fs::write(home.device(), "{").unwrap();

@@ -12,12 +12,12 @@ use tokio::time::sleep;
 
 use super::Network;
 use super::device::encode_statements;
-use super::links::{Link, Other};
+use super::links::{Link, Other, Reachable};
 use super::presence::{self, Change, Nodes, Present};
-use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::daemon::server::State;
 use crate::trust::key::PublicKey;
+use crate::trust::relay::Relay;
 use crate::trust::roster::Statement;
 use crate::wire;
 use crate::wire::hello;
@@ -36,8 +36,8 @@ const MOST_ROSTER: usize = 6 << 20;
 #[derive(Default)]
 struct Sent {
     roster: Option<(PublicKey, Vec<Statement>)>,
-    about: Option<(Vec<SocketAddr>, u64)>,
-    others: Vec<(DeviceId, Vec<SocketAddr>)>,
+    about: Option<(Vec<SocketAddr>, Option<Relay>, u64)>,
+    others: Vec<Reachable>,
     nodes: Option<Nodes>,
 }
 
@@ -66,13 +66,14 @@ async fn tell(state: &Rc<State>, other: &Other, link: &Link, sent: &mut Sent) ->
         sent.roster = Some(statements);
     }
     let index = if network.are_members(&other.id) { state.store.index().revision } else { 0 };
-    let about = (network.addresses(), index);
+    let relay = network.tunnels().and_then(|tunnels| tunnels.told());
+    let about = (network.addresses(), relay, index);
     if sent.about.as_ref() != Some(&about) {
-        send_about(&link.device, &about.0, about.1).await?;
+        send_about(&link.device, &about.0, about.1.as_ref(), index).await?;
         sent.about = Some(about);
     }
     let mut others = network.reachable();
-    others.retain(|(device, _)| *device != other.id);
+    others.retain(|third| third.device != other.id);
     if sent.others != others {
         send_others(&link.device, &others).await?;
         sent.others = others;
@@ -127,27 +128,40 @@ async fn send_roster(device: &device::Client, statements: &[Statement]) -> Resul
     request.send().promise.await.map(drop).map_err(failed)
 }
 
-async fn send_about(device: &device::Client, addresses: &[SocketAddr], index: u64) -> Result<()> {
+async fn send_about(
+    device: &device::Client,
+    addresses: &[SocketAddr],
+    relay: Option<&Relay>,
+    index: u64,
+) -> Result<()> {
     let mut request = device.about_request();
     request.get().set_index(index);
-    write_addresses(addresses, request.get().init_addresses(addresses.len() as u32));
+    let addresses = texts(addresses, relay);
+    write_addresses(&addresses, request.get().init_addresses(addresses.len() as u32));
     request.send().promise.await.map(drop).map_err(failed)
 }
 
-async fn send_others(device: &device::Client, others: &[(DeviceId, Vec<SocketAddr>)]) -> Result<()> {
+async fn send_others(device: &device::Client, others: &[Reachable]) -> Result<()> {
     let mut request = device.others_request();
     let mut list = request.get().init_devices(others.len() as u32);
-    for (place, (id, addresses)) in others.iter().enumerate() {
+    for (place, third) in others.iter().enumerate() {
         let mut to = list.reborrow().get(place as u32);
-        to.set_device(&id.0.0);
-        write_addresses(addresses, to.init_addresses(addresses.len() as u32));
+        to.set_device(&third.device.0.0);
+        let addresses = texts(&third.addresses, third.relay.as_ref());
+        write_addresses(&addresses, to.init_addresses(addresses.len() as u32));
     }
     request.send().promise.await.map(drop).map_err(failed)
 }
 
-fn write_addresses(addresses: &[SocketAddr], mut to: capnp::text_list::Builder<'_>) {
-    for (place, at) in addresses.iter().enumerate() {
-        to.set(place as u32, format!("tcp:{at}"));
+/// Returns addresses and a relay in the form that crosses.
+fn texts(addresses: &[SocketAddr], relay: Option<&Relay>) -> Vec<String> {
+    let relay = relay.map(|relay| format!("relay:{relay}"));
+    addresses.iter().map(|at| format!("tcp:{at}")).chain(relay).collect()
+}
+
+fn write_addresses(addresses: &[String], mut to: capnp::text_list::Builder<'_>) {
+    for (place, text) in addresses.iter().enumerate() {
+        to.set(place as u32, text);
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use gvm_cli::settings::Settings;
-use gvm_host::daemon::server::{COMMAND_PORT, NODE_PORT, Ports};
+use gvm_host::daemon::server::{COMMAND_PORT, ChosenRelay, NODE_PORT, Ports};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::route::Route;
 use gvm_host::net::Address;
@@ -62,6 +62,14 @@ pub struct Args {
     /// [default: on]
     #[arg(long, global = true, env = "GPMD_MDNS", value_enum, value_name = "SWITCH", hide_env_values = true)]
     pub mdns: Option<Switch>,
+
+    /// With start: relay for devices behind NATs, where this one meets the devices that it cannot reach directly: the line
+    /// that `gpmd relay` printed, the URL of another relay, or n0 for public ones; `off` for none [default: off]
+    ///
+    /// The choice is remembered. A device that joins a network takes over the relay of the device that invited it, unless it
+    /// has one. A relay sees only encrypted packets.
+    #[arg(long, global = true, env = "GPMD_RELAY", value_name = "RELAY", hide_env_values = true)]
+    pub relay: Option<ChosenRelay>,
 
     /// With status, wasm and kill: do it on another device of the network
     #[arg(long, global = true, value_name = "DEVICE")]
@@ -140,6 +148,16 @@ pub enum Command {
     },
     /// Leave the network: this device removes itself, and gets a new key and a network of its own
     Leave,
+    /// Run a relay for devices behind NATs, for example on a rented machine; prints the line for `--relay`
+    ///
+    /// Runs in the foreground until it is interrupted. It listens on one port for TCP and UDP: the one of --port, or 5990. The
+    /// relay passes on encrypted packets of devices that have the line, and cannot read them. The line stays the same as
+    /// long as the home has the same device.key.
+    Relay {
+        /// Name or address at which devices reach the relay [default: the address of this machine]
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+    },
     /// Upload, list, download and remove modules
     Wasm {
         #[command(subcommand)]
@@ -259,6 +277,7 @@ impl Args {
         }
         let switch = |on| if on { Switch::On } else { Switch::Off };
         self.mdns = self.mdns.or(settings.mdns.map(|mdns| switch(mdns.value)));
+        self.relay = self.relay.take().or(settings.relay.map(|relay| relay.value));
         self.port = self.port.or(settings.port.map(|port| port.value));
         self.command_port = self.command_port.or(settings.command_port.map(|port| port.value));
         Ok(())
@@ -335,13 +354,15 @@ Examples:
       Make calls use an earlier version. `gpmd wasm pin math` goes back to the highest.
   gpmd invite
       Print a line for another device. There, `gpmd join LINE` joins this network.
+  gpmd relay --host vm.example.net
+      Run a relay on a machine that all devices can reach, for those that cannot reach each other.
   gpmd --on pi wasm upload --name=math --version=v0.0.1 --file=math.wasm
       Store a module on another device of the network.
   gpmd status --json
       Show the status to a script.
 
 Settings: flags override environment variables, which override config.toml in the home folder ([gpmd] with
-listen, port, command-port, mdns), which overrides the defaults.
+listen, port, command-port, mdns, relay), which overrides the defaults.
 
 Exit status:
   0    success

@@ -125,6 +125,7 @@ fn start(args: &Args, home: Home) -> Result<Start> {
         listen: args.listen.clone(),
         nearby: args.mdns != Some(Switch::Off),
         device,
+        relay: args.relay.clone(),
         on_stored: Some(Box::new(ahead)),
         ..Config::new(home)
     })
@@ -206,6 +207,9 @@ fn spawn(args: &Args, home: &Home) -> Result<std::process::Child> {
     let ports = args.ports();
     if let Some(mdns) = args.mdns {
         command.args(["--mdns", if mdns == Switch::On { "on" } else { "off" }]);
+    }
+    if let Some(relay) = &args.relay {
+        command.arg("--relay").arg(relay.to_string());
     }
     for listen in &args.listen {
         command.arg("--listen").arg(listen.to_string());
