@@ -72,6 +72,11 @@ interface Device {
   # Addresses that other devices have told the caller over connections that are up, so that devices find each other although
   # only one of them knows both. A hint where to dial, never proof of anything.
   others @7 (devices :List(Reachable)) -> ();
+  # Messages of gossip, in large networks, in order. Only between members. The sender waits for the answer before it sends more;
+  # the receiver answers late if too much comes, and ends the connection of a sender that does not wait.
+  gossip @8 (messages :List(Data)) -> ();
+  # The caller would end this connection, because it does not need it. With `busy`, the receiver does.
+  release @9 () -> (busy :Bool);
 }
 
 struct Reachable {

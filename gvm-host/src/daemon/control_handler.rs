@@ -10,6 +10,7 @@ use semver::Version;
 
 use super::connections::Greeted;
 use super::network::commands::{self, Joined};
+use super::network::links::Use;
 use super::network::remote;
 use super::server::State;
 use super::stop::Step;
@@ -49,7 +50,7 @@ impl control_door::Server for Greeter {
                     let mut ok = answer.init_ok();
                     hello::write(&hello, ok.reborrow().init_hello());
                     let (state, asker) = (self.state.clone(), Asker::Own(self.greeted.clone()));
-                    ok.set_control(capnp_rpc::new_client(Control { state, asker }));
+                    ok.set_control(capnp_rpc::new_client(Control { state, asker, _in_use: None }));
                 }
                 Err(refused) => error::write(&refused, answer.reborrow().init_error()),
             }
@@ -60,13 +61,15 @@ impl control_door::Server for Greeter {
 }
 
 /// Makes the commands for another device of the network.
-pub fn for_device(state: &Rc<State>, device: DeviceId) -> control::Client {
-    capnp_rpc::new_client(Control { state: state.clone(), asker: Asker::Device(device) })
+pub fn for_device(state: &Rc<State>, device: DeviceId, in_use: Option<Use>) -> control::Client {
+    capnp_rpc::new_client(Control { state: state.clone(), asker: Asker::Device(device), _in_use: in_use })
 }
 
 struct Control {
     state: Rc<State>,
     asker: Asker,
+    /// Keeps the connection to the other device.
+    _in_use: Option<Use>,
 }
 
 /// Who gives commands.

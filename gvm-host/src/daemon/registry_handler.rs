@@ -134,7 +134,7 @@ impl registry::Server for Registry {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let name = params.get()?.get_name()?.to_string()?;
-            names::look_up(&self.state, &name, results.get());
+            names::look_up(&self.state, &name, results.get()).await;
             Ok(())
         })
         .await
@@ -171,7 +171,10 @@ impl registry::Server for Registry {
                 true => parse_version(asked.get_version()?.to_str()?).map(Some),
                 false => Ok(None),
             };
-            let found = name.and_then(|name| Ok(fetch::find(&self.state, &name, version?.as_ref())));
+            let found = match name.and_then(|name| Ok((name, version?))) {
+                Ok((name, version)) => Ok(fetch::find(&self.state, &name, version.as_ref()).await),
+                Err(refused) => Err(refused),
+            };
             let mut answer = results.get();
             match found {
                 Ok(hash) => answer.set_sha256(hash.as_ref().map_or(&[], |hash| &hash.0)),
@@ -188,7 +191,7 @@ impl registry::Server for Registry {
         mut results: registry::OtherModulesResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            fetch::list(&self.state, results.get());
+            fetch::list(&self.state, results.get()).await;
             Ok(())
         })
         .await

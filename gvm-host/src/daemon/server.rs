@@ -19,7 +19,7 @@ use super::connections::{Accepting, Until, accept};
 pub use super::network::ChosenRelay;
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
-use super::network::{Network, links, nearby};
+use super::network::{Network, gossip, links, nearby};
 use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
@@ -38,6 +38,9 @@ pub const NODE_PORT: u16 = 5989;
 
 /// The default port for commands.
 pub const COMMAND_PORT: u16 = 1111;
+
+/// A network of more devices is large. Measured with 50: each gpmd then needs 28 MiB, and sends 9 kB per second.
+pub const SMALL: usize = 50;
 
 /// The most uploads at the same time: they share one disk, and each has a temporary file.
 const MOST_UPLOADS: usize = 16;
@@ -59,6 +62,8 @@ pub struct Config {
     pub relay: Option<ChosenRelay>,
     /// Whether to look for the devices of the network by multicast DNS, and to be found so.
     pub nearby: bool,
+    /// In a network of more devices, this one keeps connections to a few others, and learns of the rest by gossip.
+    pub small: usize,
     /// Called with the hash of every stored module, on a thread that may block.
     pub on_stored: Option<Box<dyn Fn(Hash) + Send + Sync>>,
 }
@@ -73,6 +78,7 @@ impl Config {
             device: None,
             relay: None,
             nearby: false,
+            small: SMALL,
             on_stored: None,
         }
     }
@@ -261,7 +267,7 @@ fn serve(
         let (accept_more, mut more) = mpsc::channel(LISTENERS);
         let listening = Listening::new(config.listen.clone(), config.ports.nodes);
         let (device, relay, is_nearby) = (config.device.clone(), config.relay.clone(), config.nearby);
-        let network = Network::open(&config.home, device, relay, listening, accept_more, now_ms())?;
+        let network = Network::open(&config.home, device, relay, listening, accept_more, config.small)?;
         network.start_tunnels()?;
         let node_ports = listening::start(&network).map_err(|error| taken(error, config.ports.nodes))?;
         let ports = config.ports;
@@ -290,6 +296,7 @@ fn serve(
             accepting.spawn_local(accept(listener, state.clone()));
         }
         links::settle(&state).await;
+        let gossiping = tokio::task::spawn_local(gossip::follow(state.clone()));
         let following = tokio::task::spawn_local(listening::follow(state.clone()));
         let looking = is_nearby.then(|| tokio::task::spawn_local(nearby::follow(state.clone())));
         let _ = ready.send(state.record.clone());
@@ -308,6 +315,7 @@ fn serve(
         state.stop.carry_out(&state.subscribers).await;
         while accepting.join_next().await.is_some() {}
         let _ = following.await;
+        let _ = gossiping.await;
         if let Some(looking) = looking {
             let _ = looking.await;
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::invitations::Invitation;
-use super::links::Other;
+use super::links::{self, Other};
 use super::{join, listening, membership, presence};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
@@ -170,7 +170,8 @@ pub async fn on(state: &Rc<State>, device: &str) -> Result<control::Client> {
         Error::new(Code::BadArguments, format!("`{}` is this device", found.name))
             .with_help("leave `--on` out")
     })?;
-    let link = other.link().ok_or_else(|| down(&found.name, &other))?;
+    let _in_use = other.begin_use();
+    let link = links::need(state, &other).await.map_err(|_| down(&found.name, &other))?;
     let gone = |error| wire::error::from_capnp(error, found.name.as_str(), Code::DeviceDown);
     let answer = link.device.control_request().send().promise.await.map_err(gone)?;
     match answer.get().map_err(gone)?.which().map_err(|error| gone(error.into()))? {
@@ -251,8 +252,16 @@ fn write_device(state: &State, device: &Device, mut to: device_status::Builder<'
             let micros = link.round_trip.get().map_or(0, |trip| trip.as_micros());
             to.set_round_trip(u64::try_from(micros).unwrap_or(u64::MAX));
             to.set_nodes(link.told.nodes().len() as u32);
-            to.set_modules(link.told.index().modules.len() as u32);
+            to.set_modules(other.index().modules.len() as u32);
             to.set_version(&link.version);
+        }
+        None if other.is_up() => {
+            to.set_up(true);
+            if let Some(said) = other.said.borrow().as_ref() {
+                to.set_nodes(said.count);
+                to.set_version(&said.version);
+            }
+            to.set_modules(other.index().modules.len() as u32);
         }
         None => {
             if let Some(problem) = other.problem.borrow().as_ref() {

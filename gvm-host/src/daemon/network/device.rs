@@ -3,7 +3,7 @@
 //! In: requests over the connection between two devices. Out: answers; what the other device told. Must not know: how the
 //! connection came to be, how it ends. What a guest may not do is refused here.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::known::MOST;
-use super::links::{Link, Other};
+use super::links::{self, Link, Other};
 use super::presence::{self, Nodes, Present};
-use super::{membership, remote};
+use super::rate::Rate;
+use super::{gossip, membership, remote};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, Name};
@@ -40,30 +41,44 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What another device told over one connection. Belongs to the server's thread.
 pub struct Told {
-    nodes: RefCell<Nodes>,
+    nodes: RefCell<Rc<Nodes>>,
+    /// Whether it has told its nodes.
+    has_told_nodes: Cell<bool>,
     addresses: RefCell<Vec<SocketAddr>>,
     relay: RefCell<Option<Relay>>,
     index: RefCell<Arc<Index>>,
     /// The revision of its index; 0 if it may not be read.
     revision: watch::Sender<u64>,
+    /// How much gossip it may send.
+    rate: RefCell<Rate>,
+    /// Held while its gossip is read.
+    gossips: tokio::sync::Mutex<()>,
 }
 
 impl Default for Told {
     fn default() -> Told {
         Told {
             nodes: RefCell::default(),
+            has_told_nodes: Cell::default(),
             addresses: RefCell::default(),
             relay: RefCell::default(),
             index: RefCell::default(),
             revision: watch::Sender::new(0),
+            rate: RefCell::new(Rate::new(std::time::Instant::now())),
+            gossips: tokio::sync::Mutex::default(),
         }
     }
 }
 
 impl Told {
     /// Returns the nodes of the other device.
-    pub fn nodes(&self) -> Ref<'_, Nodes> {
-        self.nodes.borrow()
+    pub fn nodes(&self) -> Rc<Nodes> {
+        self.nodes.borrow().clone()
+    }
+
+    /// Returns whether the other device has told its nodes.
+    pub fn has_told_nodes(&self) -> bool {
+        self.has_told_nodes.get()
     }
 
     /// Returns the addresses of the other device, best first.
@@ -81,14 +96,23 @@ impl Told {
         self.index.borrow().clone()
     }
 
+    /// Begins with the index that was read over an earlier connection.
+    pub fn begin_index(&self, index: Arc<Index>) {
+        *self.index.borrow_mut() = index;
+    }
+
     /// Reads the index of the other device whenever it changes. Does not end.
-    pub async fn follow_index(&self, link: &Link) {
+    pub async fn follow_index(&self, other: &Other, link: &Link) {
         let mut revision = self.revision.subscribe();
         loop {
             let told = *revision.borrow_and_update();
             if told != 0 && told != self.index.borrow().revision {
                 match read_index(link).await {
-                    Ok(index) => *self.index.borrow_mut() = Arc::new(index),
+                    Ok(index) => {
+                        let index = Arc::new(index);
+                        *self.index.borrow_mut() = index.clone();
+                        other.keep_index(index);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot read the index of another device");
                         sleep(AGAIN).await;
@@ -184,8 +208,16 @@ impl device::Server for Device {
                 let name = name?.to_str()?.parse::<Name>().map_err(|error| refused(&error))?;
                 gone.push(name);
             }
-            let mut nodes = self.told.nodes.borrow_mut();
-            presence::apply(&mut nodes, params.get_all(), here, &gone).map_err(|error| refused(&error))
+            {
+                let mut nodes = self.told.nodes.borrow_mut();
+                let nodes = Rc::make_mut(&mut nodes);
+                presence::apply(nodes, params.get_all(), here, &gone).map_err(|error| refused(&error))?;
+            }
+            self.told.has_told_nodes.set(true);
+            if let Some(other) = self.state.network.other(&self.id) {
+                other.heard();
+            }
+            Ok(())
         })
         .await
     }
@@ -274,13 +306,79 @@ impl device::Server for Device {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             match self.check_members() {
-                Ok(()) => results.get().set_control(control_handler::for_device(&self.state, self.id)),
+                Ok(()) => {
+                    let in_use = self.state.network.other(&self.id).map(|other| other.begin_use());
+                    results.get().set_control(control_handler::for_device(&self.state, self.id, in_use));
+                }
                 Err(refused) => error::write(&refused, results.get().init_error()),
             }
             Ok(())
         })
         .await
     }
+
+    async fn gossip(
+        self: Rc<Self>,
+        params: device::GossipParams,
+        _: device::GossipResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            self.check_members().map_err(|error| refused(&error))?;
+            let read = read_gossip(params.get()?.get_messages()?);
+            let received = match (read, self.told.gossips.try_lock()) {
+                (Ok(messages), Ok(_turn)) => {
+                    let size = messages.iter().map(Vec::len).sum();
+                    let pause =
+                        self.told.rate.borrow_mut().take(messages.len(), size, std::time::Instant::now());
+                    sleep(pause).await;
+                    gossip::received(&self.state, &self.id, &messages)
+                }
+                // It does not wait for answers, or sends what no honest device sends.
+                _ => Err(Error::new(Code::LimitExceeded, "the other device sends too much gossip")),
+            };
+            received.map_err(|error| {
+                tracing::warn!(device = %self.id, %error, "the connection to a device is ended");
+                let link = self.state.network.other(&self.id).and_then(|other| other.link());
+                if let Some(link) = link.filter(|link| Rc::ptr_eq(&link.told, &self.told)) {
+                    link.end();
+                }
+                refused(&error)
+            })
+        })
+        .await
+    }
+
+    async fn release(
+        self: Rc<Self>,
+        _: device::ReleaseParams,
+        mut results: device::ReleaseResults,
+    ) -> Result<(), capnp::Error> {
+        contained(async move {
+            let other = self.state.network.other(&self.id);
+            let is_busy = other.is_some_and(|other| links::is_needed(&self.state.network, &other));
+            results.get().set_busy(is_busy);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Reads messages of gossip.
+///
+/// # Errors
+/// capnp's; also if there are too many.
+fn read_gossip(from: capnp::data_list::Reader<'_>) -> capnp::Result<Vec<Vec<u8>>> {
+    let mut size = 0;
+    let mut messages = Vec::new();
+    for message in from {
+        let message = message?;
+        size += message.len();
+        if messages.len() == gossip::MOST_MESSAGES || size > gossip::MOST_BYTES {
+            return Err(capnp::Error::failed("too much gossip in one message".into()));
+        }
+        messages.push(message.to_vec());
+    }
+    Ok(messages)
 }
 
 /// Reads addresses and the relay. A later version may tell kinds of addresses that this version cannot dial: these are left out.

@@ -11,13 +11,16 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use futures::StreamExt;
+use futures::stream;
 use semver::Version;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use super::links::{Link, Other};
+use super::links::{self, Link, Other};
 use crate::base::device::DeviceId;
 use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
@@ -31,6 +34,11 @@ use crate::wire::schema::gpmd_capnp::registry;
 
 /// The most modules that are transferred at once: each is in memory until its hash is checked.
 const AT_ONCE: usize = 2;
+
+/// How many indexes of other devices are read at once, and how long one and all of them may take.
+const READ_AT_ONCE: usize = 8;
+const READS: Duration = Duration::from_secs(3);
+const READING: Duration = Duration::from_secs(10);
 
 /// The most names that are remembered.
 const MOST_NAMES: usize = 4096;
@@ -95,12 +103,15 @@ fn write_names(home: &Home, names: &BTreeMap<Name, BTreeMap<Version, Hash>>) -> 
 
 /// Returns the hash that another member has under a name: of this version, or of the highest one that a member chooses. If no
 /// member that is connected has the name, returns what it meant the last time, if its bytes are still here.
-pub fn find(state: &State, name: &Name, version: Option<&Version>) -> Option<Hash> {
+pub async fn find(state: &Rc<State>, name: &Name, version: Option<&Version>) -> Option<Hash> {
     let network = &state.network;
+    read_indexes(state).await;
     let mut best: Option<(Version, Hash)> = None;
     for other in network.others().into_iter().filter(|other| network.are_members(&other.id)) {
-        let Some(link) = other.link() else { continue };
-        let index = link.told.index();
+        if !other.is_up() {
+            continue;
+        }
+        let index = other.index();
         let Ok(found) = index.resolve(name.as_str(), version) else { continue };
         let found = (found.version.clone(), found.entry.sha256);
         // Two devices may have other bytes under the same version: every node then takes the same ones.
@@ -126,13 +137,14 @@ pub fn find(state: &State, name: &Name, version: Option<&Version>) -> Option<Has
 const MOST_LISTED: usize = 2_000;
 
 /// Answers with the modules of the other members.
-pub fn list(state: &State, mut to: registry::other_modules_results::Builder<'_>) {
+pub async fn list(state: &Rc<State>, mut to: registry::other_modules_results::Builder<'_>) {
     let network = &state.network;
+    read_indexes(state).await;
     let known = network.devices().now();
     let mut all = Vec::new();
     for other in network.others().into_iter().filter(|other| network.are_members(&other.id)) {
-        if let (Some(link), Some(device)) = (other.link(), known.get(&other.id)) {
-            all.push((device.name.clone(), link.told.index()));
+        if let (true, Some(device)) = (other.is_up(), known.get(&other.id)) {
+            all.push((device.name.clone(), other.index()));
         }
     }
     let chosen = all.iter().flat_map(|(device, index)| {
@@ -181,8 +193,16 @@ async fn fetch_in_turn(state: &Rc<State>, hash: Hash, from: Option<DeviceId>) ->
     }
     let _place = state.fetched.places.acquire().await.map_err(|_| Error::internal("gpmd is stopping"))?;
     let mut failure = None;
-    for (other, link) in sources(state, hash, from) {
-        match transfer(state, &link, hash).await {
+    if from.is_none() {
+        read_indexes(state).await;
+    }
+    for other in sources(state, hash, from) {
+        let _in_use = other.begin_use();
+        let transferred = match links::need(state, &other).await {
+            Ok(link) => transfer(state, &link, hash).await,
+            Err(error) => Err(error),
+        };
+        match transferred {
             Ok(bytes) => {
                 tracing::info!(%hash, device = %other.id, size = bytes, "fetched a module");
                 return Ok(());
@@ -204,21 +224,44 @@ async fn fetch_in_turn(state: &Rc<State>, hash: Hash, from: Option<DeviceId>) ->
 }
 
 /// Returns the devices to ask, in order: the one that is named, those whose index has the module, the other members.
-fn sources(state: &State, hash: Hash, from: Option<DeviceId>) -> Vec<(Rc<Other>, Rc<Link>)> {
+fn sources(state: &State, hash: Hash, from: Option<DeviceId>) -> Vec<Rc<Other>> {
     let network = &state.network;
-    let rank = |other: &Other, link: &Link| match () {
+    let rank = |other: &Other| match () {
+        () if network.is_direct(&other.id) && other.link().is_none() => None,
         () if Some(other.id) == from => Some(0),
         () if !network.are_members(&other.id) => None,
-        () if link.told.index().has(hash) => Some(1),
+        () if !other.is_up() => None,
+        () if other.index().has(hash) => Some(1),
+        // Too many to ask.
+        () if other.link().is_none() => None,
         () => Some(2),
     };
-    let linked = network.others().into_iter().filter_map(|other| {
-        let link = other.link()?;
-        Some((rank(&other, &link)?, other, link))
+    let ranked = network.others().into_iter().filter_map(|other| Some((rank(&other)?, other)));
+    let mut sources: Vec<_> = ranked.collect();
+    sources.sort_by_key(|(rank, other)| (*rank, other.id));
+    sources.into_iter().map(|(_, other)| other).collect()
+}
+
+/// In a large network, reads the indexes of the devices that have changed theirs.
+async fn read_indexes(state: &Rc<State>) {
+    let network = &state.network;
+    if !network.is_large() {
+        return;
+    }
+    let stale = |other: &Rc<Other>| {
+        let said = other.said.borrow().as_ref().map_or(0, |said| said.index);
+        said != 0 && other.index().revision != said
+    };
+    let others = network.others().into_iter();
+    let others: Vec<Rc<Other>> =
+        others.filter(|other| !network.is_direct(&other.id) && other.is_up() && stale(other)).collect();
+    let reading = stream::iter(others).for_each_concurrent(READ_AT_ONCE, |other| async move {
+        match links::need(state, &other).await {
+            Ok(_) => drop(other.until(READS, || !stale(&other)).await),
+            Err(error) => tracing::debug!(device = %other.id, %error, "cannot read the index of a device"),
+        }
     });
-    let mut sources: Vec<_> = linked.collect();
-    sources.sort_by_key(|(rank, other, _)| (*rank, other.id));
-    sources.into_iter().map(|(_, other, link)| (other, link)).collect()
+    let _ = timeout(READING, reading).await;
 }
 
 /// Reads the bytes from a device, checks them and stores them. Returns their number.
@@ -282,8 +325,6 @@ fn make_room(folder: &Path, most: u64, newest: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -184,9 +184,10 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     })?;
     connection.finish().await;
     let inviter = line.inviter.id();
-    let worked = || match at {
-        Address::Tcp(at) => network.worked(inviter, at),
-        _ => {}
+    let worked = || {
+        if let Address::Tcp(at) = at {
+            network.worked(inviter, at);
+        }
     };
     worked();
     membership::adopt(state, founder, statements).await?;
@@ -194,7 +195,10 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     network.meets(inviter, line.relay.as_ref());
     worked();
     if let Some(inviter) = network.other(&inviter) {
-        let _ = timeout(MEET, inviter.linked()).await;
+        let _ = match network.is_direct(&inviter.id) {
+            true => timeout(MEET, inviter.linked()).await.is_ok(),
+            false => timeout(MEET, links::need(state, &inviter)).await.is_ok(),
+        };
     }
     let known = network.devices.now();
     let inviter = known.get(&inviter).map(|device| device.name.clone());

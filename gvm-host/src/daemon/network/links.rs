@@ -1,4 +1,5 @@
-//! One connection to each other device of the network.
+//! One connection to each other device of the network; in a large network, to the neighbours that gossip chooses and to devices
+//! that something asks now.
 //!
 //! In: the roster, addresses, connections that other devices open. Out: who is up, since when, and the means to ask them.
 //! Must not know: what devices tell each other (`tell`, `device`), how TLS proves their keys.
@@ -9,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -18,14 +20,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::device::{Device, Told};
 use super::known::MOST;
+use super::payload::Said;
+use super::presence::Nodes;
 use super::tell;
-use super::{Network, dial};
+use super::{Network, dial, gossip};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
 use crate::base::node::Life;
 use crate::daemon::server::{State, now_ms};
 use crate::daemon::stop::Step;
+use crate::modules::index::Index;
 use crate::trust::key::PublicKey;
 use crate::trust::relay::Relay;
 use crate::wire;
@@ -58,6 +63,15 @@ const MEASURE: Duration = Duration::from_secs(10);
 /// How long a device that was removed may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a connection stays after it was used, in a large network.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// How long a connection is kept that nothing has used, such as one to a device that could have become a neighbour.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// How often to look for connections that are not needed.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// The most announced addresses of a device that are tried.
 const MOST_ANNOUNCED: usize = 4;
 
@@ -80,6 +94,30 @@ pub struct Other {
     /// Woken when a connection begins or ends.
     changed: Notify,
     dialling: RefCell<Option<AbortOnDropHandle<()>>>,
+    /// Woken when it may have become a device that this one keeps a connection to.
+    redirected: Notify,
+    /// One attempt at a time to reach it, in a large network.
+    turn: tokio::sync::Mutex<()>,
+    /// How many things use the connection now, and when the last one ended.
+    uses: Cell<u32>,
+    used: Cell<Option<Instant>>,
+    /// Whether gossip says that it is up, and what it says of itself there.
+    gossiped: Cell<bool>,
+    pub said: RefCell<Option<Rc<Said>>>,
+    /// Whether it was up when that was looked at last.
+    was_up: Cell<bool>,
+    /// The index of its modules, as it was read last.
+    index: RefCell<Arc<Index>>,
+}
+
+/// Keeps the connection to a device in a large network.
+pub struct Use(Rc<Other>);
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.uses.set(self.0.uses.get().saturating_sub(1));
+        self.0.used.set(Some(Instant::now()));
+    }
 }
 
 /// A connection to another device.
@@ -95,6 +133,14 @@ pub struct Link {
     pub version: String,
     pub told: Rc<Told>,
     pub round_trip: Cell<Option<Duration>>,
+    begun: Instant,
+}
+
+impl Link {
+    /// Ends the connection at once.
+    pub fn end(&self) {
+        self.grip.give_up();
+    }
 }
 
 impl Other {
@@ -109,12 +155,94 @@ impl Other {
             meeting: Cell::new(false),
             changed: Notify::new(),
             dialling: RefCell::default(),
+            redirected: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
+            uses: Cell::default(),
+            used: Cell::default(),
+            gossiped: Cell::default(),
+            said: RefCell::default(),
+            was_up: Cell::default(),
+            index: RefCell::default(),
         }
     }
 
     /// Returns the connection, if there is one that has not ended.
     pub fn link(&self) -> Option<Rc<Link>> {
         self.link.borrow().clone().filter(|link| !link.grip.is_closed())
+    }
+
+    /// Returns whether the device is up: it is connected, or gossip says so.
+    pub fn is_up(&self) -> bool {
+        self.gossiped.get() || self.link().is_some()
+    }
+
+    /// Returns the nodes of the device as far as they are known; `None` while it is down.
+    pub fn nodes(&self) -> Option<Rc<Nodes>> {
+        let link = self.link();
+        let said = || Some(self.said.borrow().as_ref()?.nodes.clone());
+        match link {
+            Some(link) if link.told.has_told_nodes() => Some(link.told.nodes()),
+            None if !self.gossiped.get() => None,
+            _ => Some(said().unwrap_or_default()),
+        }
+    }
+
+    /// Returns whether the connection has told all nodes of the device.
+    pub fn has_told_nodes(&self) -> bool {
+        self.link().is_some_and(|link| link.told.has_told_nodes())
+    }
+
+    /// Returns the index of its modules, as it was read last.
+    pub fn index(&self) -> Arc<Index> {
+        match self.link() {
+            Some(link) if link.told.index().revision != 0 => link.told.index(),
+            _ => self.index.borrow().clone(),
+        }
+    }
+
+    /// Keeps the index of its modules for the time without a connection.
+    pub fn keep_index(&self, index: Arc<Index>) {
+        *self.index.borrow_mut() = index;
+        self.heard();
+    }
+
+    /// Wakes those who wait for something that the device tells.
+    pub fn heard(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Notes what gossip says of the device.
+    pub fn gossip_says(&self, is_up: bool, said: Option<Rc<Said>>) {
+        self.gossiped.set(is_up);
+        *self.said.borrow_mut() = said;
+        self.settle_up();
+    }
+
+    /// Notes when the device came up or went down.
+    fn settle_up(&self) {
+        if self.was_up.replace(self.is_up()) != self.is_up() {
+            self.since_ms.set(now_ms());
+        }
+    }
+
+    /// Keeps the connection while the result lives, and for a while after.
+    pub fn begin_use(self: &Rc<Self>) -> Use {
+        self.uses.set(self.uses.get() + 1);
+        Use(self.clone())
+    }
+
+    /// Waits until something is the case that the device tells. Returns whether it is.
+    pub async fn until(&self, most: Duration, is_so: impl Fn() -> bool) -> bool {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if is_so() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(most, wait).await.is_ok()
     }
 
     /// Waits until there is a connection.
@@ -274,6 +402,7 @@ pub async fn settle(state: &Rc<State>) {
         let gone = others.extract_if(|_, other| !keys.contains(&other.key));
         gone.map(|(_, other)| other).collect()
     };
+    network.others().iter().for_each(|other| other.redirected.notify_one());
     for key in keys {
         let mut others = network.others.borrow_mut();
         others.entry(key.id()).or_insert_with(|| {
@@ -315,6 +444,12 @@ pub fn connected(state: &Rc<State>) -> Vec<Name> {
 async fn follow(state: Rc<State>, other: Rc<Other>) {
     let (mut pause, mut tries) = (FIRST_PAUSE, 0_u32);
     while !state.stop.is_asked() {
+        if !state.network.is_direct(&other.id) {
+            tokio::select! {
+                () = state.stop.reach(Step::Asked) => return,
+                () = other.redirected.notified() => continue,
+            }
+        }
         let begun = Instant::now();
         tokio::select! {
             () = state.stop.reach(Step::Asked) => return,
@@ -341,6 +476,69 @@ async fn follow(state: Rc<State>, other: Rc<Other>) {
             () = other.changed.notified() => {}
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Returns the connection to a device. In a large network, opens one if there is none.
+///
+/// # Errors
+/// `DEVICE_DOWN`, and others that say why it cannot be reached.
+pub async fn need(state: &Rc<State>, other: &Rc<Other>) -> Result<Rc<Link>> {
+    let down = || Error::new(Code::DeviceDown, "the device is not connected");
+    if state.network.is_direct(&other.id) || state.stop.is_asked() {
+        return other.link().ok_or_else(down);
+    }
+    if let Some(link) = other.link() {
+        return Ok(link);
+    }
+    let _turn = other.turn.lock().await;
+    if let Some(link) = other.link() {
+        return Ok(link);
+    }
+    let reached = reach(state, other, 0).await;
+    match reached {
+        Ok(()) => other.link().ok_or_else(down),
+        // The other device dials too, and its connection stays.
+        Err(error) if error.code() == Code::Overloaded => {
+            timeout(ANSWER, other.linked()).await.map_err(|_| down())
+        }
+        Err(error) => {
+            *other.problem.borrow_mut() = Some(error.message().to_owned());
+            Err(error)
+        }
+    }
+}
+
+/// Returns whether this device needs the connection to another one.
+pub fn is_needed(network: &Network, other: &Other) -> bool {
+    let is_recent = other.used.get().is_some_and(|used| used.elapsed() < UNUSED);
+    let is_young = other.link().is_some_and(|link| link.begun.elapsed() < YOUNG);
+    network.is_direct(&other.id)
+        || other.uses.get() > 0
+        || is_recent
+        || is_young
+        || network.gossips_with(&other.key)
+}
+
+/// Ends connections that neither side needs, in a large network. The side that dialled does it. Does not end.
+pub async fn release(state: &Rc<State>) {
+    loop {
+        sleep(LOOK).await;
+        for other in state.network.others() {
+            let Some(link) = other.link().filter(|link| link.is_dialled) else { continue };
+            if is_needed(&state.network, &other) {
+                continue;
+            }
+            let answer = timeout(PROBE, link.device.release_request().send().promise).await;
+            let is_busy = match answer {
+                Ok(Ok(answer)) => answer.get().is_ok_and(|answer| answer.get_busy()),
+                _ => false,
+            };
+            if !is_busy && !is_needed(&state.network, &other) {
+                tracing::debug!(device = %other.id, "a connection is not needed any more");
+                link.grip.close();
+            }
+        }
     }
 }
 
@@ -389,6 +587,7 @@ async fn reach(state: &Rc<State>, other: &Rc<Other>, tries: u32) -> Result<()> {
                 version,
                 told,
                 round_trip: Cell::default(),
+                begun: Instant::now(),
             };
             if let Place::Port(at) = place {
                 network.worked(other.id, at);
@@ -464,6 +663,7 @@ pub async fn accept(state: &Rc<State>, arrival: Arrival) -> Result<device::Clien
         version,
         told,
         round_trip: Cell::default(),
+        begun: Instant::now(),
     };
     install(state, &other, link, None);
     Ok(offered)
@@ -481,7 +681,14 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
     let link = Rc::new(link);
     *other.link.borrow_mut() = Some(link.clone());
     *other.problem.borrow_mut() = None;
-    other.since_ms.set(now_ms());
+    if state.network.is_direct(&other.id) {
+        other.since_ms.set(now_ms());
+        other.was_up.set(true);
+    } else {
+        // The index may be the same as before.
+        link.told.begin_index(other.index.borrow().clone());
+        other.settle_up();
+    }
     other.changed.notify_waiters();
     state.network.changed();
     let (state, other) = (state.clone(), other.clone());
@@ -489,9 +696,15 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
         serve(&state, &other, &link).await;
         let is_current = other.link.borrow().as_ref().is_some_and(|known| known.number == link.number);
         if is_current {
-            other.since_ms.set(now_ms());
             let gone = other.link.borrow_mut().take();
             drop(gone);
+            gossip::lost(&state, &other.key);
+            if state.network.is_direct(&other.id) {
+                other.since_ms.set(now_ms());
+                other.was_up.set(false);
+            } else {
+                other.settle_up();
+            }
         }
         tracing::info!(device = %other.id, "the connection to a device has ended");
         other.changed.notify_waiters();
@@ -515,7 +728,7 @@ async fn serve(state: &Rc<State>, other: &Other, link: &Rc<Link>) {
         // These do not end.
         () = tell::follow(state, other, link) => {}
         () = measure(link) => {}
-        () = link.told.follow_index(link) => {}
+        () = link.told.follow_index(other, link) => {}
     }
 }
 

@@ -8,6 +8,8 @@
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
 //! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
 //!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//! - `gossip`: presence in large networks, where a device keeps a few connections only. Pure: `payload` (what a device says of
+//!   itself there), `rate` (how much it may send).
 //! - `tunnels`: the way to devices that cannot be dialled (`no_tunnels` without the feature `iroh`).
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::connections::{Accepting, Until};
+use super::server::now_ms;
 use crate::base::device::DeviceId;
 use crate::base::error::{Error, Result};
 use crate::base::home::Home;
@@ -41,6 +44,7 @@ mod device;
 mod dial;
 pub mod door;
 pub mod fetch;
+pub mod gossip;
 mod invitations;
 mod join;
 mod known;
@@ -49,13 +53,16 @@ pub mod listening;
 pub mod membership;
 pub mod names;
 pub mod nearby;
+mod payload;
 mod presence;
 pub mod profile;
+mod rate;
 pub mod remote;
 mod tell;
 #[cfg_attr(not(feature = "iroh"), path = "no_tunnels.rs")]
 pub mod tunnels;
 
+use gossip::Gossip;
 use invitations::Invitations;
 use known::Known;
 use links::Other;
@@ -94,6 +101,11 @@ pub struct Network {
     invited: Notify,
     accepting: mpsc::Sender<Accepting>,
     links: Cell<u64>,
+    /// A network of more devices is large: then a device is not connected to each other one.
+    small: usize,
+    gossip: RefCell<Option<Gossip>>,
+    /// Wakes what drives the gossip.
+    woken: Notify,
 }
 
 impl Network {
@@ -108,8 +120,9 @@ impl Network {
         relay: Option<ChosenRelay>,
         listening: Listening,
         accepting: mpsc::Sender<Accepting>,
-        now_ms: i64,
+        small: usize,
     ) -> Result<Network> {
+        let now_ms = now_ms();
         let key = DeviceKey::open(home)?;
         let profile = profile(home, name, relay)?;
         let name = match &profile.name {
@@ -146,6 +159,9 @@ impl Network {
             invited: Notify::new(),
             accepting,
             links: Cell::new(0),
+            small,
+            gossip: RefCell::default(),
+            woken: Notify::new(),
         })
     }
 
@@ -208,6 +224,17 @@ impl Network {
     /// Returns whether this device and the other one are both members.
     pub fn are_members(&self, other: &DeviceId) -> bool {
         self.is_member() && !self.devices.now().is_guest(other)
+    }
+
+    /// Returns whether the network has so many devices that this one keeps only a few connections. A guest takes no part in
+    /// gossip, and is connected to each device in any network.
+    pub fn is_large(&self) -> bool {
+        self.devices.now().all().len() > self.small && self.is_member()
+    }
+
+    /// Returns whether this device keeps a connection to another one, whatever the gossip says.
+    pub fn is_direct(&self, other: &DeviceId) -> bool {
+        !self.is_large() || self.devices.now().is_guest(other)
     }
 
     /// Returns the tunnels of this device, if it has a relay.

@@ -1,12 +1,17 @@
-//! Answers about the nodes of the network: this device's and those of the others that are connected.
+//! Answers about the nodes of the network: this device's and those of the others that are up. In a large network, a name that is
+//! not known is asked for on the devices that may have it.
 //!
 //! In: the registry, what other devices told. Out: nodes with their full names and addresses, in the form that crosses. Must
 //! not know: what a name means (`presence`), who asks.
 
-use std::cell::Ref;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::links::{Link, Other};
+use futures::StreamExt;
+use futures::stream;
+use tokio::time::timeout;
+
+use super::links::{self, Other};
 use super::presence::{self, Meaning, Named, Nodes, Present};
 use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
@@ -22,21 +27,29 @@ use crate::wire::{error, hello};
 /// The most nodes in one answer: it is one message.
 const MOST_LISTED: usize = 20_000;
 
-/// A device that is connected, with the name by which others call it.
+/// How long a device may take to tell its nodes, and all devices that are asked for one name.
+const TELLS: Duration = Duration::from_secs(3);
+const TELL: Duration = Duration::from_secs(6);
+
+/// The most devices that are asked for a name without a device, and those at once.
+const MOST_ASKED: usize = 32;
+const AT_ONCE: usize = 8;
+
+/// A device that is up, with the name by which others call it.
 struct Up {
     name: Name,
     other: Rc<Other>,
-    link: Rc<Link>,
+    nodes: Rc<Nodes>,
 }
 
-/// Returns the devices that are connected, sorted by name.
+/// Returns the devices that are up, sorted by name.
 fn up(state: &State, known: &Known) -> Vec<Up> {
     let others = state.network.others().into_iter();
     let mut up: Vec<Up> = others
         .filter_map(|other| {
             let name = known.get(&other.id)?.name.clone();
-            let link = other.link()?;
-            Some(Up { name, other, link })
+            let nodes = other.nodes()?;
+            Some(Up { name, other, nodes })
         })
         .collect();
     up.sort_by(|a, b| a.name.cmp(&b.name));
@@ -68,7 +81,7 @@ pub fn discover(state: &State, mut to: registry::discover_results::Builder<'_>) 
     let mut far: Vec<Far> = Vec::new();
     for up in up(state, &known) {
         let ways = |node: &Present| state.network.ways(&up.other, Some(node.life));
-        far.extend(up.link.told.nodes().iter().map(|(name, node)| Far {
+        far.extend(up.nodes.iter().map(|(name, node)| Far {
             name: NodeName::on(name, &up.name),
             node: node.clone(),
             device: up.other.id,
@@ -88,11 +101,49 @@ pub fn discover(state: &State, mut to: registry::discover_results::Builder<'_>) 
 }
 
 /// Answers with the node that a name means.
-pub fn look_up(state: &State, wanted: &str, to: looked_up::Builder<'_>) {
+pub async fn look_up(state: &Rc<State>, wanted: &str, to: looked_up::Builder<'_>) {
+    if state.network.is_large() {
+        let _ = timeout(TELL, ask(state, wanted)).await;
+    }
     match found(state, wanted) {
         Ok(Found::Own(node)) => hello::write_node(&node, to.init_node()),
         Ok(Found::Far(far)) => far.write(to.init_node()),
         Err(refused) => error::write(&refused, to.init_error()),
+    }
+}
+
+/// Lets the devices tell their nodes that may have the node with this name, unless it is known.
+async fn ask(state: &Rc<State>, wanted: &str) {
+    let Ok(wanted) = wanted.parse::<NodeName>() else { return };
+    let Ok(name) = wanted.bare().parse::<Name>() else { return };
+    let known = state.network.devices().now();
+    let has = |other: &Rc<Other>| other.nodes().is_some_and(|nodes| nodes.contains_key(&name));
+    let mut others: Vec<Rc<Other>> = match wanted.device() {
+        Some(device) => {
+            let device = known.all().find(|known| known.name.as_str() == device);
+            device.and_then(|device| state.network.other(&device.key.id())).into_iter().collect()
+        }
+        None if state.registry.borrow().named(&name).is_some() => return,
+        None => {
+            let up = state.network.others().into_iter().filter(|other| other.is_up());
+            up.filter(|other| has(other) || other.said.borrow().as_ref().is_some_and(|said| said.has_more()))
+                .collect()
+        }
+    };
+    if others.iter().any(has) {
+        return;
+    }
+    others.retain(|other| !state.network.is_direct(&other.id) && !other.has_told_nodes());
+    others.truncate(MOST_ASKED);
+    stream::iter(others).for_each_concurrent(AT_ONCE, |other| hear(state, other)).await;
+}
+
+/// Connects to a device, and waits until it has told its nodes.
+async fn hear(state: &Rc<State>, other: Rc<Other>) {
+    let _in_use = other.begin_use();
+    match links::need(state, &other).await {
+        Ok(_) => drop(other.until(TELLS, || other.has_told_nodes()).await),
+        Err(error) => tracing::debug!(device = %other.id, %error, "cannot ask a device for its nodes"),
     }
 }
 
@@ -104,11 +155,9 @@ enum Found {
 fn found(state: &State, wanted: &str) -> Result<Found> {
     let known = state.network.devices().now();
     let others = up(state, &known);
-    let tables: Vec<Ref<'_, Nodes>> = others.iter().map(|up| up.link.told.nodes()).collect();
     let is_up = |name: &Name| others.iter().any(|up| up.name == *name);
     let down = known.all().filter(|device| Some(device.key) != known.own() && !is_up(&device.name));
-    let connected = others.iter().zip(&tables);
-    let connected = connected.map(|(up, nodes)| Named { device: &up.name, nodes: Some(nodes) });
+    let connected = others.iter().map(|up| Named { device: &up.name, nodes: Some(&*up.nodes) });
     let named: Vec<Named<'_>> =
         connected.chain(down.map(|device| Named { device: &device.name, nodes: None })).collect();
     let registry = state.registry.borrow();
@@ -118,8 +167,8 @@ fn found(state: &State, wanted: &str) -> Result<Found> {
     match presence::look_up(wanted, known.own_name(), is_own, all_own, &named)? {
         Meaning::Own(name) => registry.named(&name).cloned().map(Found::Own).ok_or_else(gone),
         Meaning::Other(place, name) => {
-            let (up, nodes) = others.get(place).zip(tables.get(place)).ok_or_else(gone)?;
-            let node = nodes.get(&name).ok_or_else(gone)?;
+            let up = others.get(place).ok_or_else(gone)?;
+            let node = up.nodes.get(&name).ok_or_else(gone)?;
             Ok(Found::Far(Far {
                 name: NodeName::on(&name, &up.name),
                 node: node.clone(),

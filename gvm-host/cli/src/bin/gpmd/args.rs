@@ -63,6 +63,10 @@ pub struct Args {
     #[arg(long, global = true, env = "GPMD_MDNS", value_enum, value_name = "SWITCH", hide_env_values = true)]
     pub mdns: Option<Switch>,
 
+    /// With start: a network of more devices uses gossip. For tests.
+    #[arg(long, global = true, env = "GPMD_SMALL", value_name = "DEVICES", hide = true)]
+    pub small: Option<usize>,
+
     /// With start: relay for devices behind NATs, where this one meets the devices that it cannot reach directly: the line
     /// that `gpmd relay` printed, the URL of another relay, or n0 for public ones; `off` for none [default: off]
     ///

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use gvm_cli::signal::is_ignored;
 use gvm_host::daemon::ahead::compile_ahead;
-use gvm_host::daemon::server::{Config, Server, Start, Stopper};
+use gvm_host::daemon::server::{Config, SMALL, Server, Start, Stopper};
 use gvm_host::gpmd::control::Control;
 use gvm_host::gpmd::record::{Record, is_running};
 use gvm_host::system::process;
@@ -127,6 +127,7 @@ fn start(args: &Args, home: Home) -> Result<Start> {
         device,
         relay: args.relay.clone(),
         on_stored: Some(Box::new(ahead)),
+        small: args.small.unwrap_or(SMALL),
         ..Config::new(home)
     })
 }
