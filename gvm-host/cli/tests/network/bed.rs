@@ -20,12 +20,19 @@ const GPMD: &str = env!("CARGO_BIN_EXE_gpmd");
 /// A device. Its gpmd is stopped when the test ends, even by a panic.
 pub struct Device {
     folder: tempfile::TempDir,
+    /// A network of more devices is large.
+    small: &'static str,
 }
 
 impl Device {
     /// Returns a device whose gpmd does not run yet.
     pub fn off() -> Device {
-        Device { folder: tempfile::tempdir().unwrap() }
+        Device::off_in_networks("50")
+    }
+
+    /// Returns such a device, for which a network of more devices than `small` is large.
+    pub fn off_in_networks(small: &'static str) -> Device {
+        Device { folder: tempfile::tempdir().unwrap(), small }
     }
 
     /// Returns a device of this name.
@@ -56,7 +63,11 @@ impl Device {
         let mut command = Command::new(GPMD);
         let home: PathBuf = self.folder.path().join("home");
         command.args(args).env("GHOST_HOME", home).env_remove("RUST_LOG");
-        command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
+        command
+            .env("GPMD_PORT", "0")
+            .env("GPMD_COMMAND_PORT", "0")
+            .env("GPMD_MDNS", "off")
+            .env("GPMD_SMALL", self.small);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
