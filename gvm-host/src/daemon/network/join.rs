@@ -184,9 +184,10 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     })?;
     connection.finish().await;
     let inviter = line.inviter.id();
-    let worked = || match at {
-        Address::Tcp(at) => network.worked(inviter, at),
-        _ => {}
+    let worked = || {
+        if let Address::Tcp(at) = at {
+            network.worked(inviter, at);
+        }
     };
     worked();
     membership::adopt(state, founder, statements).await?;
