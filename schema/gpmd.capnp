@@ -17,8 +17,9 @@ interface Registry {
   # secret, and only with it, the same incarnation can register again while its earlier connection seems to be alive.
   # `accepts` has the names in the node's accept policy: guests of the network see only nodes that name them.
   register @0 (node :NodeInfo, secret :Data, accepts :List(Text)) -> Registered;
-  # The nodes of this device, and those of all devices of the network that are up.
-  discover @1 () -> (nodes :List(NodeInfo));
+  # The nodes of this device, and those of all devices of the network that are up: those after a place in that order, 0 at first.
+  # If there are more, `next` is the place where the next answer begins; 0 if not.
+  discover @1 (begin :UInt32) -> (nodes :List(NodeInfo), next :UInt32);
   # `NAME` or `NAME@DEVICE`.
   lookUp @2 (name :Text) -> LookedUp;
   # The subscriber gets the index before this answers. Later it gets each change before the change is acknowledged to

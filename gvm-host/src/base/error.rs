@@ -295,7 +295,7 @@ fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
 }
 
 /// Returns whether there is no space: on the disk, in the user's quota, or below the largest allowed file size.
-fn is_full(error: &std::io::Error) -> bool {
+pub fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }

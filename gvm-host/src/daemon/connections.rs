@@ -21,12 +21,17 @@ use crate::wire::rpc::{Connection, Grip, MessageLimits, Offered, Side, overloade
 use crate::wire::schema::hello_capnp::hello as wire_hello;
 use crate::wire::transport::{Listener, OtherEnd, Transport};
 
-/// The most connections on one socket or port. Each node uses one: 10,000 nodes fit, and a thousand commands beside
-/// them. A connection takes some tens of KiB.
-const MOST_CONNECTIONS: usize = 11_000;
+/// The most connections of nodes and devices together. Each node uses one: 10,000 nodes fit. A connection takes some tens of KiB.
+const MOST_NODES: usize = 11_000;
 
-/// The most connections above that limit that are answered with `OVERLOADED`. More are closed unanswered.
+/// The most connections of commands together.
+const MOST_COMMANDS: usize = 1000;
+
+/// The most connections above these limits that are answered with `OVERLOADED`. More are closed unanswered.
 const MOST_REJECTED: usize = 64;
+
+/// The descriptors that gpmd needs itself: listeners, files, pipes of the runtime and of a compiler.
+const OWN: usize = 24;
 
 /// How long a connection may stay open without a greeting.
 const GREETING: Duration = Duration::from_secs(10);
@@ -38,9 +43,43 @@ const REJECTED: Duration = Duration::from_secs(1);
 /// only the two ends of the connection know, if there is one.
 pub type Offer = fn(&Rc<State>, Greeted, &OtherEnd, Vec<u8>) -> (Offered, MessageLimits);
 
+/// Whose connections a listener accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    NodesAndDevices,
+    Commands,
+}
+
+/// How many connections there may be. Commands have places of their own, so a person can still ask and stop a gpmd that is full of
+/// nodes; all places together fit into the process's limit on open files.
+pub struct Places {
+    nodes: Gate,
+    commands: Gate,
+    rejected: Gate,
+}
+
+impl Places {
+    /// Divides the files that this process may open.
+    pub fn new(open_files: usize) -> Places {
+        let free = open_files.saturating_sub(OWN);
+        let commands = (free / 4).clamp(4, MOST_COMMANDS);
+        let rejected = (free / 16).clamp(1, MOST_REJECTED);
+        let nodes = free.saturating_sub(commands + rejected).clamp(4, MOST_NODES);
+        Places { nodes: Gate::new(nodes), commands: Gate::new(commands), rejected: Gate::new(rejected) }
+    }
+
+    fn of(&self, of: Of) -> &Gate {
+        match of {
+            Of::NodesAndDevices => &self.nodes,
+            Of::Commands => &self.commands,
+        }
+    }
+}
+
 /// A listener whose connections are to be accepted.
 pub struct Accepting {
     pub listener: Listener,
+    pub of: Of,
     pub offer: Offer,
     pub until: Until,
 }
@@ -90,9 +129,8 @@ impl Greeted {
 
 /// Accepts connections until the listener is to close or gpmd is asked to stop. Returns when the last one is closed.
 pub async fn accept(accepting: Accepting, state: Rc<State>) {
-    let Accepting { listener, offer, until } = accepting;
-    let places = Gate::new(MOST_CONNECTIONS);
-    let rejected = Gate::new(MOST_REJECTED);
+    let Accepting { listener, of, offer, until } = accepting;
+    let (places, rejected) = (state.places.of(of).clone(), state.places.rejected.clone());
     let mut connections = JoinSet::new();
     loop {
         let transport = tokio::select! {
@@ -151,4 +189,21 @@ async fn reject(transport: Transport, _place: Pass) {
     let connection = Connection::start(transport, Side::Accepted, MessageLimits::CONTROL, Some(overloaded()));
     let _ = timeout(REJECTED, connection.closed()).await;
     connection.finish().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_fit_into_the_limit_on_open_files() {
+        for files in [0, 32, 64, 256, 1024, 20_000, 1 << 20] {
+            let places = Places::new(files);
+            let count = |gate: &Gate| (0..).take_while(|places| gate.take(places + 1).is_some()).count();
+            let [nodes, commands, rejected] = [&places.nodes, &places.commands, &places.rejected].map(count);
+            assert!(nodes >= 4 && commands >= 4 && rejected >= 1);
+            assert!(files < 64 || nodes + commands + rejected + OWN <= files, "{files}");
+        }
+        assert!(Places::new(1 << 20).nodes.take(MOST_NODES).is_some());
+    }
 }

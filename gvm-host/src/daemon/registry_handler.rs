@@ -24,7 +24,7 @@ use crate::base::id::{Hash, MAX_NAME, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
-use crate::wire::rpc::{Offered, contained};
+use crate::wire::rpc::{Grip, Offered, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registration, registry, registry_door, subscription,
 };
@@ -33,6 +33,15 @@ use crate::wire::{error, hello};
 /// How long the acknowledgement of a change waits for a subscriber. A node answers within milliseconds; a
 /// stopped node must not delay an upload.
 const SUBSCRIBER: Duration = Duration::from_secs(1);
+
+/// The most addresses of a node: its socket, its port, and room for more kinds.
+const MOST_ADDRESSES: usize = 4;
+
+/// How much longer the address of a node may be than the path of the home: the kind, the folder, the name of a socket.
+const LONGER: usize = 128;
+
+/// How many announcements in a row a subscriber may leave unacknowledged. Then its connection is closed.
+const MOST_MISSED: u32 = 2;
 
 /// The most names of an accept policy that are kept, and the characters of the longest one: two names and a character.
 const MOST_ACCEPTS: usize = 256;
@@ -91,6 +100,7 @@ impl registry::Server for Registry {
             let secret = Secret::read(asked.get_secret()?);
             let accepts = accepts(asked.get_accepts()?)?;
             let registered = applicant.and_then(|applicant| {
+                check_addresses(&self.state, &applicant.addresses)?;
                 let applicant = Applicant { accepts, ..applicant };
                 let mut chance = || uuid::Uuid::new_v4().as_u64_pair().1;
                 self.state.registry.borrow_mut().register(applicant, secret, now_ms(), &mut chance)
@@ -117,11 +127,11 @@ impl registry::Server for Registry {
 
     async fn discover(
         self: Rc<Self>,
-        _: registry::DiscoverParams,
+        params: registry::DiscoverParams,
         mut results: registry::DiscoverResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            names::discover(&self.state, results.get());
+            names::discover(&self.state, params.get()?.get_begin(), results.get());
             Ok(())
         })
         .await
@@ -148,7 +158,7 @@ impl registry::Server for Registry {
         contained(async move {
             let client = params.get()?.get_subscriber()?;
             // Added before it is notified: a change in between is announced twice rather than never.
-            let number = self.state.subscribers.add(client.clone());
+            let number = self.state.subscribers.add(client.clone(), self.greeted.grip());
             let mut subscription = Subscription { state: self.state.clone(), number, _watch: None };
             notify(&client, self.state.store.index().revision).await?;
             // From now on, a node that does not answer pings for some seconds is considered gone.
@@ -235,6 +245,21 @@ impl registry::Server for Registry {
 }
 
 /// Reads the names in a node's accept policy.
+/// Checks that the addresses of a node are no longer than those that nodes of this home have.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED`.
+fn check_addresses(state: &State, addresses: &[String]) -> Result<()> {
+    let longest = state.home.path().as_os_str().len() + LONGER;
+    match addresses.len() > MOST_ADDRESSES || addresses.iter().any(|address| address.len() > longest) {
+        true => Err(Error::new(
+            Code::LimitExceeded,
+            format!("a node may have {MOST_ADDRESSES} addresses of at most {longest} bytes"),
+        )),
+        false => Ok(()),
+    }
+}
+
 fn accepts(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
     let names = from.iter().take(MOST_ACCEPTS);
     names.map(|name| Ok(name?.to_str()?.chars().take(MAX_PATTERN).collect())).collect()
@@ -352,14 +377,36 @@ impl Drop for Subscription {
 /// The nodes that subscribe to changes of the index. Belongs to the server's thread.
 #[derive(Default)]
 pub struct Subscribers {
-    all: RefCell<BTreeMap<u64, index_subscriber::Client>>,
+    all: RefCell<BTreeMap<u64, Rc<Subscriber>>>,
     last: Cell<u64>,
 }
 
+struct Subscriber {
+    client: index_subscriber::Client,
+    grip: Option<Grip>,
+    /// The announcements in a row that it has not acknowledged in time.
+    missed: Cell<u32>,
+}
+
+impl Subscriber {
+    /// Notes whether an announcement was acknowledged. Returns whether the subscriber is to be kept: one that answers pings
+    /// and acknowledges nothing would delay every upload.
+    fn keeps(&self, acknowledged: bool) -> bool {
+        self.missed.set(if acknowledged { 0 } else { self.missed.get() + 1 });
+        let keeps = self.missed.get() < MOST_MISSED;
+        if let Some(grip) = self.grip.as_ref().filter(|_| !keeps) {
+            tracing::warn!("closed the connection of a node that does not acknowledge changes");
+            grip.give_up();
+        }
+        keeps
+    }
+}
+
 impl Subscribers {
-    fn add(&self, client: index_subscriber::Client) -> u64 {
+    fn add(&self, client: index_subscriber::Client, grip: Option<Grip>) -> u64 {
         self.last.set(self.last.get() + 1);
-        self.all.borrow_mut().insert(self.last.get(), client);
+        let subscriber = Rc::new(Subscriber { client, grip, missed: Cell::new(0) });
+        self.all.borrow_mut().insert(self.last.get(), subscriber);
         self.last.get()
     }
 
@@ -368,15 +415,19 @@ impl Subscribers {
         drop(gone);
     }
 
-    fn snapshot(&self) -> Vec<(u64, index_subscriber::Client)> {
-        self.all.borrow().iter().map(|(number, client)| (*number, client.clone())).collect()
+    fn snapshot(&self) -> Vec<(u64, Rc<Subscriber>)> {
+        self.all.borrow().iter().map(|(number, subscriber)| (*number, subscriber.clone())).collect()
     }
 
     /// Notifies all subscribers at the same time, and waits until they have read the index or their time is
-    /// up. Removes a subscriber that answers with an error.
+    /// up. Removes a subscriber that answers with an error, and one that does not answer repeatedly.
     pub async fn announce(&self, revision: u64) {
-        let sending = self.snapshot().into_iter().map(|(number, client)| async move {
-            if notify(&client, revision).await.is_err() {
+        let sending = self.snapshot().into_iter().map(|(number, subscriber)| async move {
+            let keeps = match notify(&subscriber.client, revision).await {
+                Ok(acknowledged) => subscriber.keeps(acknowledged),
+                Err(_) => false,
+            };
+            if !keeps {
                 self.remove(number);
             }
         });
@@ -386,9 +437,10 @@ impl Subscribers {
     /// Tells all subscribers that the devices of the network have changed, and waits until they have read the roster or
     /// their time is up. A node of an earlier version does not know this message.
     pub async fn devices_changed(&self) {
-        let sending = self.snapshot().into_iter().map(|(number, client)| async move {
-            let answer = timeout(SUBSCRIBER, client.devices_request().send().promise).await;
-            if matches!(&answer, Ok(Err(error)) if error.kind == capnp::ErrorKind::Disconnected) {
+        let sending = self.snapshot().into_iter().map(|(number, subscriber)| async move {
+            let answer = timeout(SUBSCRIBER, subscriber.client.devices_request().send().promise).await;
+            let is_gone = matches!(&answer, Ok(Err(error)) if error.kind == capnp::ErrorKind::Disconnected);
+            if is_gone || !subscriber.keeps(answer.is_ok()) {
                 self.remove(number);
             }
         });
@@ -397,8 +449,8 @@ impl Subscribers {
 
     /// Tells all subscribers that gpmd stops.
     pub async fn say_goodbye(&self, reason: &str) {
-        let sending = self.snapshot().into_iter().map(|(_, client)| async move {
-            let mut request = client.goodbye_request();
+        let sending = self.snapshot().into_iter().map(|(_, subscriber)| async move {
+            let mut request = subscriber.client.goodbye_request();
             request.get().set_reason(reason);
             let _ = timeout(SUBSCRIBER, request.send().promise).await;
         });
@@ -407,11 +459,12 @@ impl Subscribers {
 }
 
 /// Notifies one subscriber. A slow answer is not an error.
-async fn notify(client: &index_subscriber::Client, revision: u64) -> Result<(), capnp::Error> {
+async fn notify(client: &index_subscriber::Client, revision: u64) -> Result<bool, capnp::Error> {
     let mut request = client.changed_request();
     request.get().set_revision(revision);
     match timeout(SUBSCRIBER, request.send().promise).await {
         Ok(Err(error)) => Err(error),
-        Ok(Ok(_)) | Err(_) => Ok(()),
+        Ok(Ok(_)) => Ok(true),
+        Err(_) => Ok(false),
     }
 }

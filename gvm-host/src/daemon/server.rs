@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
-use super::connections::{Accepting, Until, accept};
+use super::connections::{Accepting, Of, Places, Until, accept};
 pub use super::network::ChosenRelay;
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
@@ -206,6 +207,9 @@ pub struct State {
     pub network: Network,
     pub subscribers: Subscribers,
     pub uploads: Gate,
+    pub places: Places,
+    /// The device and inode of the home's folder.
+    folder: Option<(u64, u64)>,
     /// Held while an upload is checked.
     pub checking: tokio::sync::Mutex<()>,
     pub record: Record,
@@ -287,9 +291,19 @@ fn serve(
         tracing::info!(home = %state.home.path().display(), address, commands, "gpmd is running");
         let until = Until::default();
         let own = [
-            Accepting { listener: node_socket, offer: offers::nodes, until: until.clone() },
-            Accepting { listener: command_socket, offer: offers::commands, until: until.clone() },
-            Accepting { listener: command_port, offer: offers::commands, until },
+            Accepting {
+                listener: node_socket,
+                of: Of::NodesAndDevices,
+                offer: offers::nodes,
+                until: until.clone(),
+            },
+            Accepting {
+                listener: command_socket,
+                of: Of::Commands,
+                offer: offers::commands,
+                until: until.clone(),
+            },
+            Accepting { listener: command_port, of: Of::Commands, offer: offers::commands, until },
         ];
         let mut accepting = JoinSet::new();
         for listener in own.into_iter().chain(node_ports) {
@@ -375,6 +389,8 @@ fn open(config: Config, network: Network, bound: Bound) -> Result<State> {
         network,
         subscribers: Subscribers::default(),
         uploads: Gate::new(MOST_UPLOADS),
+        places: Places::new(open_files()),
+        folder: folder_of(&config.home),
         checking: tokio::sync::Mutex::default(),
         record,
         stop: Stop::default(),
@@ -388,6 +404,23 @@ fn remove_stale_sockets(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         crate::wire::unix::remove_stale(&entry.path());
     }
+}
+
+impl State {
+    /// Returns whether the home is still the folder that it was when gpmd started.
+    pub fn has_home(&self) -> bool {
+        folder_of(&self.home) == self.folder
+    }
+}
+
+fn folder_of(home: &Home) -> Option<(u64, u64)> {
+    std::fs::metadata(home.path()).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Returns how many files this process may open.
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// Returns the time in milliseconds since 1970.

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use rustix::process::{Resource, Rlimit, Signal};
 
 use super::config::{Clocked, Kind, Slots};
-use crate::base::error::{Code, Error, Result};
+use crate::base::error::{Code, Error, Result, is_full};
 use crate::base::limits;
 
 /// The first argument that makes a program of ours a compiler.
@@ -21,6 +21,7 @@ pub const WORD: &str = "__compile";
 /// The exit statuses of the child other than success.
 const INVALID: i32 = 3;
 const REFUSED: i32 = 4;
+const FULL: i32 = 5;
 
 /// How to start the compiler child: a program of ours, and the arguments before the compiler's own.
 ///
@@ -106,6 +107,7 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
         (Some(INVALID), _) => {
             Err(Error::new(Code::ModuleInvalid, format!("the module cannot be compiled: {said}")))
         }
+        (Some(FULL), _) => Err(Error::new(Code::StorageFull, said)),
         (_, Some(signal)) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => {
             Err(Error::new(
                 Code::LimitExceeded,
@@ -156,7 +158,10 @@ fn child(args: &[OsString]) -> Result<(), (i32, String)> {
         engine.precompile_module(&bytes)
     };
     let compiled = compiled.map_err(|error| (INVALID, format!("{error:#}")))?;
-    std::fs::write(code, compiled).map_err(|error| refused(format!("cannot write the code: {error}")))
+    std::fs::write(code, compiled).map_err(|error| {
+        let status = if is_full(&error) { FULL } else { REFUSED };
+        (status, format!("cannot write the code: {error}"))
+    })
 }
 
 /// Limits the memory and time of this process from here on, ends it with its parent, and lowers its priority.

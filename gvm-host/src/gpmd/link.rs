@@ -202,10 +202,7 @@ impl Link {
     /// # Errors
     /// `GPMD_NOT_RUNNING` while gpmd is away.
     pub async fn discover(&self) -> Result<Vec<NodeInfo>> {
-        let request = self.shared.registry()?.discover_request();
-        let answer = answered(request.send().promise).await?;
-        let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
-        let mut nodes = nodes.iter().map(hello::read_node).collect::<Result<Vec<_>>>()?;
+        let mut nodes = discover(&self.shared.registry()?).await?;
         // gpmd lists its own nodes first.
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(nodes)
@@ -285,7 +282,7 @@ impl Link {
         if let Some(Session { registry, connection, registration, subscription }) = session {
             drop((registration, subscription));
             // gpmd serves requests in order, so its answer means that it has processed the drops.
-            let _ = answered(registry.discover_request().send().promise).await;
+            let _ = answered(registry.ping_request().send().promise).await;
             connection.finish().await;
         }
     }
@@ -423,9 +420,26 @@ async fn open(shared: &Rc<Shared>) -> Result<()> {
 pub async fn look(home: &Home, route: &Route) -> Result<(String, Vec<NodeInfo>)> {
     let connection = Connection::start(route.dial().await?, Side::Dialled, MessageLimits::CONTROL, None);
     let (registry, version) = greet(home, route, connection.first()).await?;
-    let answer = answered(registry.discover_request().send().promise).await?;
-    let nodes = answer.get().and_then(|answer| answer.get_nodes()).map_err(failed)?;
-    Ok((version, nodes.iter().map(hello::read_node).collect::<Result<_>>()?))
+    Ok((version, discover(&registry).await?))
+}
+
+/// Returns every running node, one message after the other.
+async fn discover(registry: &registry::Client) -> Result<Vec<NodeInfo>> {
+    let (mut nodes, mut begin) = (Vec::new(), 0);
+    loop {
+        let mut request = registry.discover_request();
+        request.get().set_begin(begin);
+        let answer = answered(request.send().promise).await?;
+        let answer = answer.get().map_err(failed)?;
+        for node in answer.get_nodes().map_err(failed)? {
+            nodes.push(hello::read_node(node)?);
+        }
+        let next = answer.get_next();
+        if next <= begin {
+            return Ok(nodes);
+        }
+        begin = next;
+    }
 }
 
 async fn greet(

@@ -94,7 +94,12 @@ pub async fn serve(transport: Transport, held: &impl Holder) -> io::Result<()> {
     loop {
         let id = match reader.read_u64_le().await {
             Ok(id) => id,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            // The other side closes the connection with or without a last word.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+            {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let Some(content) = held.get(id) else {

@@ -6,13 +6,14 @@
 //! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix`,
 //!   `tcp` and `tunnel` are the kinds; `tls` authenticates the other end where the kernel cannot. `race`: the best of several
 //!   addresses. `handover`: connections that gpmd has accepted for a node.
-//! - `writer`: joins many small messages into one write.
+//! - `writer`: joins many small messages into one write. `backlog`: bounds the answers that nobody reads.
 //! - `rpc`: the life of one connection; message limits; panics contained in one method. `pulse`, `watch`:
 //!   whether the other side is alive. `gate`: how much may run at once.
 //! - `channel`: a connection of a session that carries only calls and outcomes.
 //! - `bulk`: a second connection that carries only large values; `large`: splits and rebuilds such values.
 //! - `call`, `error`, `grant`, `hello`, `value`: convert our types to and from `schema/`.
 
+pub mod backlog;
 pub mod bulk;
 pub mod call;
 pub mod channel;

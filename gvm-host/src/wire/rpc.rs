@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
+use super::backlog::{Backlog, Counted};
 use super::pulse::{self, Signs};
 use super::transport::{OtherEnd, Transport};
 use super::watch::Watcher;
@@ -172,13 +173,14 @@ impl Connection {
         let (reader, writer) = tokio::io::split(transport);
         let (reader, writer, signs) = pulse::listen(Box::new(reader), Box::new(writer));
         let reader = futures::io::BufReader::with_capacity(READ_AHEAD, reader.compat());
-        let (gather, pump) = coalesce(Box::new(writer));
+        let backlog = Backlog::default();
+        let (gather, pump) = coalesce(Box::new(writer), backlog.clone());
         let ours = match side {
             Side::Dialled => VatSide::Client,
             Side::Accepted => VatSide::Server,
         };
         let network = VatNetwork::new(reader, gather, ours, limits.options());
-        let mut system = RpcSystem::new(Box::new(network), offered);
+        let mut system = RpcSystem::new(Box::new(Counted::new(network, backlog)), offered);
         let first = (side == Side::Dialled).then(|| system.bootstrap(VatSide::Server));
         let stop = Rc::new(Stop::default());
         let (tell, closed) = watch::channel(None);

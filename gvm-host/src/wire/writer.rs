@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::backlog::Backlog;
+
 /// Bytes held before the writer has to wait: enough for hundreds of small messages, and few enough that a
 /// slow reader soon slows the writer. A larger message passes piece by piece.
 const MOST: usize = 256 << 10;
 
-/// Creates the two halves: capnp-rpc writes to [`Gather`], and [`Pump`] sends to the socket. Nothing is sent
-/// unless [`Pump::run`] is polled. Both belong to one thread.
-pub fn coalesce(socket: Box<dyn AsyncWrite + Unpin>) -> (Gather, Pump) {
+/// Creates the two halves: capnp-rpc writes to [`Gather`] and flushes after each message, which `backlog` learns; [`Pump`] sends
+/// to the socket. Nothing is sent unless [`Pump::run`] is polled. Both belong to one thread.
+pub fn coalesce(socket: Box<dyn AsyncWrite + Unpin>, backlog: Backlog) -> (Gather, Pump) {
     let shared = Rc::new(RefCell::new(Shared::default()));
-    (Gather(shared.clone()), Pump { shared, socket })
+    (Gather(shared.clone(), backlog), Pump { shared, socket })
 }
 
 #[derive(Default)]
@@ -49,7 +51,7 @@ impl Shared {
 }
 
 /// The writing half. Closing or dropping it lets the pump end after everything has been sent.
-pub struct Gather(Rc<RefCell<Shared>>);
+pub struct Gather(Rc<RefCell<Shared>>, Backlog);
 
 impl futures::io::AsyncWrite for Gather {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -75,7 +77,10 @@ impl futures::io::AsyncWrite for Gather {
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0.borrow().failed {
             Some(kind) => Poll::Ready(Err(kind.into())),
-            None => Poll::Ready(Ok(())),
+            None => {
+                self.1.sent();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -171,7 +176,7 @@ mod tests {
     fn everything_written_before_the_close_arrives_in_order() {
         run(async {
             let (near, mut far) = tokio::io::duplex(100);
-            let (mut gather, mut pump) = coalesce(Box::new(near));
+            let (mut gather, mut pump) = coalesce(Box::new(near), Backlog::default());
             let written: Vec<u8> = (0..3 * MOST).map(|index| (index % 251) as u8).collect();
             let writing = async {
                 gather.write_all(&written).await.unwrap();
@@ -192,7 +197,7 @@ mod tests {
     fn a_reader_that_stops_blocks_the_writer() {
         run(async {
             let (near, _far) = tokio::io::duplex(10);
-            let (mut gather, mut pump) = coalesce(Box::new(near));
+            let (mut gather, mut pump) = coalesce(Box::new(near), Backlog::default());
             let written = std::cell::Cell::new(0);
             let writing = async {
                 loop {
@@ -211,7 +216,7 @@ mod tests {
         run(async {
             let (near, far) = tokio::io::duplex(10);
             drop(far);
-            let (mut gather, mut pump) = coalesce(Box::new(near));
+            let (mut gather, mut pump) = coalesce(Box::new(near), Backlog::default());
             gather.write_all(b"lost").await.unwrap();
             assert!(pump.run().await.is_err());
             assert!(gather.write_all(b"more").await.is_err());

@@ -1,5 +1,7 @@
 //! Streams between devices in one process, over real sockets: directly, and through a relay.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use super::profile::Profile;
 use super::{Network, door};
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Life;
-use crate::daemon::connections::{Accepting, Until};
+use crate::daemon::connections::{Accepting, Of, Until};
 use crate::daemon::server::{State, ended, now_ms};
 use crate::daemon::stop::Step;
 use crate::wire::transport::{Address, Listener};
@@ -100,7 +100,7 @@ fn listen(network: &Network, wanted: &[IpAddr], port: u16) -> Result<Vec<Accepti
         }
         let until = Until::default();
         bound.push(Bound { at, until: until.clone() });
-        accepting.push(Accepting { listener, offer: door::offer, until });
+        accepting.push(Accepting { listener, of: Of::NodesAndDevices, offer: door::offer, until });
     }
     let mut listening = network.listening.borrow_mut();
     (listening.bound, listening.port) = (bound, port);
@@ -245,7 +245,7 @@ fn rank(interface: &str, ip: IpAddr) -> Option<u8> {
     Some(if is_bridge { 4 + kind } else { kind })
 }
 
-/// Notices changed addresses and expired invitations, until gpmd stops.
+/// Notices changed addresses, expired invitations and a home that was removed, until gpmd stops.
 pub async fn follow(state: Rc<State>) {
     let network = &state.network;
     loop {
@@ -253,6 +253,11 @@ pub async fn follow(state: Rc<State>) {
             () = state.stop.reach(Step::Asked) => return,
             () = network.invited.notified() => {}
             () = sleep(LOOK) => {}
+        }
+        if !state.has_home() {
+            tracing::error!("the home was removed, so gpmd stops");
+            state.stop.ask("its home was removed".into());
+            return;
         }
         if network.settle_invitations()
             && let Err(error) = settle(&state).await

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::connections::{Accepting, Until};
+use super::connections::{Accepting, Of, Until};
 use super::server::now_ms;
 use crate::base::device::DeviceId;
 use crate::base::error::{Error, Result};
@@ -260,7 +260,8 @@ impl Network {
             tunnels.meets(self.met(other.key));
         }
         let listener = Listener::Tunnel(listener);
-        let accepting = Accepting { listener, offer: door::offer, until: Until::default() };
+        let accepting =
+            Accepting { listener, of: Of::NodesAndDevices, offer: door::offer, until: Until::default() };
         let taken = self.accepting.try_send(accepting);
         taken.map_err(|_| Error::internal("gpmd cannot take connections through tunnels"))?;
         *self.tunnels.borrow_mut() = Some(Rc::new(tunnels));

@@ -24,8 +24,15 @@ use crate::wire::schema::hello_capnp::node_info;
 use crate::wire::transport::Address;
 use crate::wire::{error, hello};
 
-/// The most nodes in one answer: it is one message.
-const MOST_LISTED: usize = 20_000;
+/// The most nodes that are listed.
+const MOST_LISTED: usize = 100_000;
+
+/// The most bytes of nodes in one answer, far below the limit of a message.
+const PAGE: usize = 2 << 20;
+
+/// About how many bytes a node takes without its addresses, and each address without its text.
+const NODE: usize = 256;
+const PART: usize = 24;
 
 /// How long a device may take to tell its nodes, and all devices that are asked for one name.
 const TELLS: Duration = Duration::from_secs(3);
@@ -73,11 +80,12 @@ impl Far {
     }
 }
 
-/// Answers with every node of the network: this device's first, then those of the others, each sorted by name.
-pub fn discover(state: &State, mut to: registry::discover_results::Builder<'_>) {
+/// Answers with the nodes of the network, as many as one message holds, from a place in their order: this device's first, then those
+/// of the others, each sorted by name.
+pub fn discover(state: &State, begin: u32, mut to: registry::discover_results::Builder<'_>) {
     let known = state.network.devices().now();
     let registry = state.registry.borrow();
-    let own = registry.discover();
+    let own: Vec<&NodeInfo> = registry.discover().collect();
     let mut far: Vec<Far> = Vec::new();
     for up in up(state, &known) {
         let ways = |node: &Present| state.network.ways(&up.other, Some(node.life));
@@ -90,13 +98,24 @@ pub fn discover(state: &State, mut to: registry::discover_results::Builder<'_>) 
     }
     far.truncate(MOST_LISTED.saturating_sub(own.len()));
     far.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut list = to.reborrow().init_nodes((own.len() + far.len()) as u32);
-    let mut places = 0..list.len();
-    for (node, place) in own.zip(&mut places) {
-        hello::write_node(node, list.reborrow().get(place));
-    }
-    for (node, place) in far.iter().zip(places) {
-        node.write(list.reborrow().get(place));
+    let all: Vec<Found<'_>> = own.into_iter().map(Found::Own).chain(far.iter().map(Found::Far)).collect();
+    let begin = all.len().min(begin as usize);
+    let mut room = PAGE;
+    let page = all[begin..].iter().take_while(|node| {
+        let is_first = room == PAGE;
+        let size = node.size();
+        room = room.saturating_sub(size);
+        is_first || room > 0
+    });
+    let page: Vec<&Found<'_>> = page.collect();
+    let end = begin + page.len();
+    to.set_next(if end < all.len() { end as u32 } else { 0 });
+    let mut list = to.init_nodes(page.len() as u32);
+    for (place, node) in page.into_iter().enumerate() {
+        match node {
+            Found::Own(node) => hello::write_node(node, list.reborrow().get(place as u32)),
+            Found::Far(far) => far.write(list.reborrow().get(place as u32)),
+        }
     }
 }
 
@@ -106,8 +125,8 @@ pub async fn look_up(state: &Rc<State>, wanted: &str, to: looked_up::Builder<'_>
         let _ = timeout(TELL, ask(state, wanted)).await;
     }
     match found(state, wanted) {
-        Ok(Found::Own(node)) => hello::write_node(&node, to.init_node()),
-        Ok(Found::Far(far)) => far.write(to.init_node()),
+        Ok(Meant::Own(node)) => hello::write_node(&node, to.init_node()),
+        Ok(Meant::Far(far)) => far.write(to.init_node()),
         Err(refused) => error::write(&refused, to.init_error()),
     }
 }
@@ -147,12 +166,30 @@ async fn hear(state: &Rc<State>, other: Rc<Other>) {
     }
 }
 
-enum Found {
+/// A node in the list of all.
+enum Found<'a> {
+    Own(&'a NodeInfo),
+    Far(&'a Far),
+}
+
+impl Found<'_> {
+    /// Returns about how many bytes the node takes in a message.
+    fn size(&self) -> usize {
+        let texts: usize = match self {
+            Found::Own(node) => node.addresses.iter().map(|address| address.len() + PART).sum(),
+            Found::Far(far) => far.ways.iter().map(|address| address.to_string().len() + PART).sum(),
+        };
+        NODE + texts
+    }
+}
+
+/// The node that a name means.
+enum Meant {
     Own(NodeInfo),
     Far(Far),
 }
 
-fn found(state: &State, wanted: &str) -> Result<Found> {
+fn found(state: &State, wanted: &str) -> Result<Meant> {
     let known = state.network.devices().now();
     let others = up(state, &known);
     let is_up = |name: &Name| others.iter().any(|up| up.name == *name);
@@ -165,11 +202,11 @@ fn found(state: &State, wanted: &str) -> Result<Found> {
     let all_own = registry.entries().map(|(name, _, _)| name);
     let gone = || Error::new(Code::NodeNotFound, format!("no running node is named `{wanted}`"));
     match presence::look_up(wanted, known.own_name(), is_own, all_own, &named)? {
-        Meaning::Own(name) => registry.named(&name).cloned().map(Found::Own).ok_or_else(gone),
+        Meaning::Own(name) => registry.named(&name).cloned().map(Meant::Own).ok_or_else(gone),
         Meaning::Other(place, name) => {
             let up = others.get(place).ok_or_else(gone)?;
             let node = up.nodes.get(&name).ok_or_else(gone)?;
-            Ok(Found::Far(Far {
+            Ok(Meant::Far(Far {
                 name: NodeName::on(&name, &up.name),
                 node: node.clone(),
                 device: up.other.id,

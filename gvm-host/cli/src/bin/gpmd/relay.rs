@@ -71,10 +71,12 @@ pub fn run(args: &Args, home: &Home, host: Option<&str>) -> Result<()> {
             ),
         });
         tokio::select! {
-            why = running.ended() => Err(Error::internal(format!("the relay has ended: {why}"))),
-            _ = interrupted.recv() => Ok(running.stop().await),
-            _ = terminated.recv() => Ok(running.stop().await),
+            why = running.ended() => return Err(Error::internal(format!("the relay has ended: {why}"))),
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
         }
+        running.stop().await;
+        Ok(())
     })
 }
 
