@@ -34,7 +34,11 @@ impl Device {
     /// Returns a command of this repository that will run on the host.
     pub fn command(&self, program: &str, words: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        command.args(words).env("GHOST_HOME", self.home.path().join("home")).env("GPMD_MDNS", "off").kill_on_drop(true);
+        command
+            .args(words)
+            .env("GHOST_HOME", self.home.path().join("home"))
+            .env("GPMD_MDNS", "off")
+            .kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -48,7 +52,11 @@ impl Device {
         let ended = timeout(PATIENCE, child.wait_with_output()).await;
         let ended = ended.with_context(|| format!("{program} {words:?} takes too long"))??;
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-        ensure!(ended.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&ended.stderr).trim());
+        ensure!(
+            ended.status.success(),
+            "{program} {words:?}: {}",
+            String::from_utf8_lossy(&ended.stderr).trim()
+        );
         Ok(said)
     }
 

@@ -12,7 +12,9 @@ mod switch;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use patchbay::RouterPreset::{self, Cloud, Corporate, Home, Hotel, IspCgnat, IspCgnatSymmetric, Public, PublicV4};
+use patchbay::RouterPreset::{
+    self, Cloud, Corporate, Home, Hotel, IspCgnat, IspCgnatSymmetric, Public, PublicV4,
+};
 
 use pair::{Pair, Way};
 

@@ -111,7 +111,8 @@ async fn measured(laptop: &mut Device, pi: &mut Device, relay: &str, expected: W
     laptop.run("gpmd", &["start", "--device", "laptop", "--relay", relay]).await?;
     let begun = Instant::now();
     let invited = laptop.run("gpmd", &["invite"]).await?;
-    let line = invited.split_whitespace().find(|word| word.starts_with("gvm-join:")).context("no line")?.to_owned();
+    let line =
+        invited.split_whitespace().find(|word| word.starts_with("gvm-join:")).context("no line")?.to_owned();
     pi.run("gpmd", &["start", "--device", "pi"]).await?;
     let joining = Instant::now();
     pi.run("gpmd", &["join", &line]).await?;
@@ -123,7 +124,8 @@ async fn measured(laptop: &mut Device, pi: &mut Device, relay: &str, expected: W
     laptop.run("gpmd", &["wasm", "upload", "--name=math", "--version=1.0.0", &file]).await?;
     pi.node("study")?;
     laptop.until(Duration::from_secs(10), |pi| pi["nodes"] == 1).await?.context("the node is not seen")?;
-    let said = laptop.run("gvm", &["eval", "Node.connect(study@pi)", "Node.run(study@pi, math.add(1,2))"]).await?;
+    let said =
+        laptop.run("gvm", &["eval", "Node.connect(study@pi)", "Node.run(study@pi, math.add(1,2))"]).await?;
     ensure!(said.trim().ends_with('3'), "a call: {said}");
     let result = begun.elapsed();
     ensure!(result < RESULT, "the first result took {result:?}");
@@ -156,7 +158,10 @@ async fn calls(laptop: &Device) -> Result<Duration> {
         words.extend(std::iter::repeat_n(one, count));
         let begun = Instant::now();
         let said = laptop.run("gvm", &words).await?;
-        ensure!(said.lines().filter(|line| *line == "3").count() == count, "some calls have no result: {said}");
+        ensure!(
+            said.lines().filter(|line| *line == "3").count() == count,
+            "some calls have no result: {said}"
+        );
         anyhow::Ok(begun.elapsed())
     };
     let (few, many) = (time(1).await?, time(CALLS + 1).await?);

@@ -56,7 +56,8 @@ async fn measured(phone: &mut Device, pi: &mut Device, relay: &str) -> Result<St
     pi.run("gpmd", &["wasm", "upload", "--name=math", "--version=1.0.0", &file]).await?;
     pi.node("study")?;
     let invited = pi.run("gpmd", &["invite"]).await?;
-    let line = invited.split_whitespace().find(|word| word.starts_with("gvm-join:")).context("no line")?.to_owned();
+    let line =
+        invited.split_whitespace().find(|word| word.starts_with("gvm-join:")).context("no line")?.to_owned();
     phone.run("gpmd", &["start", "--device", "phone"]).await?;
     phone.run("gpmd", &["join", &line]).await?;
     phone.until(Duration::from_secs(10), |pi| pi["nodes"] == 1).await?.context("the node is not seen")?;
@@ -80,7 +81,11 @@ async fn measured(phone: &mut Device, pi: &mut Device, relay: &str) -> Result<St
     let failing = tokio::spawn(async move {
         let mut failed = Vec::new();
         while let Ok(Some(line)) = errors.next_line().await {
-            if line.split(':').next().is_some_and(|code| code.chars().all(|c| c.is_ascii_uppercase() || c == '_')) {
+            if line
+                .split(':')
+                .next()
+                .is_some_and(|code| code.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+            {
                 failed.push(line);
             }
         }
