@@ -13,6 +13,7 @@
 //! - `bulk`: a second connection that carries only large values; `large`: splits and rebuilds such values.
 //! - `call`, `error`, `grant`, `hello`, `value`: convert our types to and from `schema/`.
 
+mod arriving;
 pub mod backlog;
 pub mod bulk;
 pub mod call;

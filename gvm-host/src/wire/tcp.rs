@@ -11,7 +11,6 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use super::arriving::{Arriving, HANDSHAKE, late};
 use super::handover;
 use super::socket::Socket;
 use super::tls::Tls;
@@ -28,12 +28,6 @@ use crate::base::node::Life;
 
 /// How long dialling may take, handshake included: a few round trips across the world.
 const DIAL: Duration = Duration::from_secs(5);
-
-/// How long an accepted connection may take for its side of the handshake.
-pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// The most handshakes at once on one port. One takes a millisecond, so only an attacker causes so many.
-pub(super) const HANDSHAKES: usize = 64;
 
 /// The most connections that the kernel queues until we accept them, for busy moments and floods.
 const WAITING: u32 = 1024;
@@ -80,9 +74,6 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The end of a handshake: a connection, unless it was handed to a node.
-type Arrival = Pin<Box<dyn Future<Output = io::Result<Option<Transport>>>>>;
-
 /// Returns the socket file of a node.
 type Nodes = Rc<dyn Fn(Life) -> Option<PathBuf>>;
 
@@ -93,8 +84,7 @@ pub struct Listener {
     tls: Tls,
     /// The nodes to which connections are handed.
     nodes: Option<Nodes>,
-    /// Unfinished handshakes, oldest first.
-    arriving: RefCell<Vec<Arrival>>,
+    arriving: RefCell<Arriving>,
     /// When the last warning was logged.
     warned: Cell<Option<Instant>>,
 }
@@ -153,12 +143,9 @@ impl Listener {
         let mut arriving = self.arriving.borrow_mut();
         match self.socket.poll_accept(cx) {
             Poll::Ready(Ok((stream, from))) => {
-                // Close the oldest: a regular handshake is complete long before it is the oldest of so many.
-                if arriving.len() >= HANDSHAKES {
-                    drop(arriving.remove(0));
+                if arriving.begin(greet(stream, from, self.tls.clone(), self.nodes.clone())) {
                     self.log_refusal("too many unfinished handshakes; this one is the oldest");
                 }
-                arriving.push(Box::pin(greet(stream, from, self.tls.clone(), self.nodes.clone())));
                 cx.waker().wake_by_ref();
             }
             Poll::Ready(Err(error)) => {
@@ -170,21 +157,7 @@ impl Listener {
             }
             Poll::Pending => {}
         }
-        let mut next = 0;
-        while let Some(arrival) = arriving.get_mut(next) {
-            match arrival.as_mut().poll(cx) {
-                Poll::Pending => next += 1,
-                Poll::Ready(done) => {
-                    drop(arriving.remove(next));
-                    match done {
-                        Ok(Some(transport)) => return Poll::Ready(Ok(transport)),
-                        Ok(None) => {}
-                        Err(error) => self.log_refusal(&error.to_string()),
-                    }
-                }
-            }
-        }
-        Poll::Pending
+        arriving.poll(cx, |error| self.log_refusal(&error.to_string())).map(Ok)
     }
 
     /// Logs a refused connection. Limits the rate of warnings, so that strangers cannot fill the log.
@@ -248,9 +221,4 @@ pub(super) async fn handed(stream: Socket, from: Place, tls: &Tls) -> io::Result
         prepare(stream)?;
     }
     timeout(HANDSHAKE, tls.accept(stream, from)).await.unwrap_or_else(|_| Err(late(from)))
-}
-
-pub(super) fn late(from: Place) -> io::Error {
-    let why = format!("{from} did not complete the handshake in time");
-    io::Error::new(io::ErrorKind::TimedOut, why)
 }

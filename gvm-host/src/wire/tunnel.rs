@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use super::arriving::{Arriving, HANDSHAKE, late};
 use super::socket::Socket;
-use super::tcp::{HANDSHAKE, HANDSHAKES, late};
 use super::tls::Tls;
 use super::transport::{Address, Place, Transport};
 use super::unix;
@@ -185,16 +184,12 @@ pub(super) async fn dial(
     timeout(DIAL, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The end of a handshake.
-type Arrival = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
-
 /// Takes the connections that came through tunnels for gpmd itself. Belongs to one thread.
 pub struct Listener {
     streams: RefCell<mpsc::Receiver<std::os::unix::net::UnixStream>>,
     address: Address,
     tls: Tls,
-    /// Unfinished handshakes, oldest first.
-    arriving: RefCell<Vec<Arrival>>,
+    arriving: RefCell<Arriving>,
 }
 
 impl Listener {
@@ -220,34 +215,19 @@ impl Listener {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Transport> {
         let mut arriving = self.arriving.borrow_mut();
         while let Poll::Ready(Some(stream)) = self.streams.borrow_mut().poll_recv(cx) {
-            if arriving.len() >= HANDSHAKES {
-                drop(arriving.remove(0));
+            if arriving.begin(greet(stream, self.tls.clone())) {
                 tracing::debug!("closed a connection through a tunnel: too many unfinished handshakes");
             }
-            arriving.push(Box::pin(greet(stream, self.tls.clone())));
         }
-        let mut next = 0;
-        while let Some(arrival) = arriving.get_mut(next) {
-            match arrival.as_mut().poll(cx) {
-                Poll::Pending => next += 1,
-                Poll::Ready(done) => {
-                    drop(arriving.remove(next));
-                    match done {
-                        Ok(transport) => return Poll::Ready(transport),
-                        Err(error) => tracing::debug!("refused a connection through a tunnel: {error}"),
-                    }
-                }
-            }
-        }
-        Poll::Pending
+        arriving.poll(cx, |error| tracing::debug!("refused a connection through a tunnel: {error}"))
     }
 }
 
-async fn greet(stream: std::os::unix::net::UnixStream, tls: Tls) -> io::Result<Transport> {
+async fn greet(stream: std::os::unix::net::UnixStream, tls: Tls) -> io::Result<Option<Transport>> {
     stream.set_nonblocking(true)?;
     let stream = Socket::Unix(UnixStream::from_std(stream)?);
     let greeting = timeout(HANDSHAKE, tls.accept(stream, Place::Tunnel)).await;
-    greeting.unwrap_or_else(|_| Err(late(Place::Tunnel)))
+    greeting.unwrap_or_else(|_| Err(late(Place::Tunnel))).map(Some)
 }
 
 #[cfg(test)]
