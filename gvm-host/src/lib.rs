@@ -139,7 +139,7 @@ pub mod net {
 /// For the tests and benchmarks of this repository. It may change in any version.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::daemon::tunnels;
+    pub use crate::daemon::{meeting, tunnels};
     pub mod engine {
         pub use crate::engine::{canonical, types};
     }

@@ -20,4 +20,4 @@ mod upload_handler;
 
 pub use network::listening::interfaces;
 #[doc(hidden)]
-pub use network::tunnels;
+pub use network::{meeting, tunnels};

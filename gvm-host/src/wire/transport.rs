@@ -145,6 +145,15 @@ fn read_tunnel(text: &str) -> Option<Address> {
 }
 
 impl Address {
+    /// Returns the address of a node of the gpmd that has this address.
+    pub fn of_node(self, life: Life) -> Address {
+        match self {
+            Address::Tcp(gpmd) => Address::Node { gpmd, life },
+            Address::Tunnel { socket, device, .. } => Address::Tunnel { socket, device, node: Some(life) },
+            address => address,
+        }
+    }
+
     /// Parses what a person types: an address, or `HOST[:PORT]`. A host name is looked up once. Blocks as
     /// long as the system's resolver does.
     ///

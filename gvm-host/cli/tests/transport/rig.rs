@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gvm_host::internals::tunnels::{Met, Start, Tunnels};
+use gvm_host::internals::meeting::{Met, Start};
+use gvm_host::internals::tunnels::Tunnels;
 use gvm_host::internals::wire::hello;
 use gvm_host::internals::wire::hello::Hello;
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
@@ -59,7 +60,7 @@ impl Rig {
                 };
                 let (((near, _), _), ((far, listener), key)) = (start("near"), start("far"));
                 near.meets(Met { key, relay: None, direct: far.bound() });
-                address = Some(near.address(key.id(), None));
+                address = Some(near.address(key.id()));
                 tunnels = Some([near, far]);
                 Some(Listener::Tunnel(listener))
             }

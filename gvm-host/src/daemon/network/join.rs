@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::device::{encode_statements, read_statements};
 use super::invitations::invalid;
-use super::tunnels::Met;
+use super::meeting::Met;
 use super::{dial, links, membership};
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
@@ -139,7 +139,7 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     let mut ways: Vec<Address> = line.addresses.iter().copied().map(Address::Tcp).collect();
     if let Some(tunnels) = network.tunnels() {
         tunnels.meets(Met { key: line.inviter, relay: line.relay.clone(), direct: Vec::new() });
-        ways.push(tunnels.address(line.inviter.id(), None));
+        ways.push(tunnels.address(line.inviter.id()));
     }
     let (transport, at) = find(&ways, &tls).await.map_err(|error| {
         let sentence = format!("cannot reach the inviting device: {}", error.message());

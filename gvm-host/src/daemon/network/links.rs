@@ -27,7 +27,6 @@ use super::{Network, dial, gossip};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::Name;
-use crate::base::node::Life;
 use crate::daemon::server::{State, now_ms};
 use crate::daemon::stop::Step;
 use crate::modules::index::Index;
@@ -295,14 +294,11 @@ impl Network {
         all
     }
 
-    /// Returns every way to another device or its node, best first. A tunnel comes last, unless it is known that nothing else
+    /// Returns every way to another device, best first. A tunnel comes last, unless it is known that nothing else
     /// works.
-    pub fn ways(&self, other: &Other, node: Option<Life>) -> Vec<Address> {
-        let direct = self.reach(other).into_iter().map(|at| match node {
-            Some(life) => Address::Node { gpmd: at, life },
-            None => Address::Tcp(at),
-        });
-        let tunnel = self.tunnels().map(|tunnels| tunnels.address(other.id, node));
+    pub fn ways(&self, other: &Other) -> Vec<Address> {
+        let direct = self.reach(other).into_iter().map(Address::Tcp);
+        let tunnel = self.tunnels().map(|tunnels| tunnels.address(other.id));
         let is_tunnel_best = other.link().is_some_and(|link| match link.at {
             Place::Tunnel => true,
             // It comes from an address that is not its own: it is behind a NAT.
@@ -549,7 +545,7 @@ async fn reach(state: &Rc<State>, other: &Rc<Other>, tries: u32) -> Result<()> {
     let within = if tries % 4 == 3 { LONG } else { SHORT };
     // A tunnel comes last, and takes its time.
     let within = if network.tunnels().is_some() { LONGEST_DIAL } else { within };
-    let (transport, at) = dial::reach(&network.ways(other, None), &tls, within).await?;
+    let (transport, at) = dial::reach(&network.ways(other), &tls, within).await?;
     let connection = Connection::start(transport, Side::Dialled, MessageLimits::CONTROL, None);
     if other.link().is_some() {
         connection.finish().await;

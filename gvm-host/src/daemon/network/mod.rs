@@ -10,7 +10,8 @@
 //!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
 //! - `gossip`: presence in large networks, where a device keeps a few connections only. Pure: `payload` (what a device says of
 //!   itself there), `rate` (how much it may send).
-//! - `tunnels`: the way to devices that cannot be dialled (`no_tunnels` without the feature `iroh`).
+//! - `tunnels`: the way to devices that cannot be dialled (`no_tunnels` without the feature `iroh`;
+//!   `meeting` has the plain data of both).
 //! - `fetch`: the modules of other devices. `names`: answers about nodes. `commands`: answers to commands. `remote`: bytes that are read piece by piece.
 
 use std::cell::{Cell, RefCell};
@@ -50,6 +51,7 @@ mod join;
 mod known;
 pub mod links;
 pub mod listening;
+pub mod meeting;
 pub mod membership;
 pub mod names;
 pub mod nearby;
@@ -67,8 +69,9 @@ use invitations::Invitations;
 use known::Known;
 use links::Other;
 use listening::Listening;
+use meeting::Met;
 use profile::Profile;
-use tunnels::{Met, Tunnels};
+use tunnels::Tunnels;
 
 /// The most connections of strangers at once, while an invitation is open.
 const MOST_STRANGERS: usize = 16;
@@ -254,7 +257,7 @@ impl Network {
         };
         let tls = self.tls_for_nodes()?;
         let (home, devices, open) = (&self.home, self.devices(), self.open.clone());
-        let start = tunnels::Start { home, key: &self.key(), relay: Some(relay), devices, open, tls };
+        let start = meeting::Start { home, key: &self.key(), relay: Some(relay), devices, open, tls };
         let (tunnels, listener) = Tunnels::start(start)?;
         for other in self.others() {
             tunnels.meets(self.met(other.key));

@@ -34,6 +34,9 @@ const PAGE: usize = 2 << 20;
 const NODE: usize = 256;
 const PART: usize = 24;
 
+/// What the address of a node has in addition to that of its gpmd: an id and an incarnation.
+const OF_NODE: usize = 58;
+
 /// How long a device may take to tell its nodes, and all devices that are asked for one name.
 const TELLS: Duration = Duration::from_secs(3);
 const TELL: Duration = Duration::from_secs(6);
@@ -68,14 +71,17 @@ struct Far {
     name: NodeName,
     node: Present,
     device: DeviceId,
-    ways: Vec<Address>,
+    /// The ways to its gpmd.
+    ways: Rc<[Address]>,
 }
 
 impl Far {
     /// Writes the node. It is reached through its gpmd.
     fn write(&self, mut to: node_info::Builder<'_>) {
-        let addresses: Vec<String> = self.ways.iter().map(Address::to_string).collect();
-        hello::write_far(&self.name, self.node.life, &self.device, &addresses, to.reborrow());
+        let life = self.node.life;
+        let addresses = self.ways.iter().map(|gpmd| gpmd.clone().of_node(life).to_string());
+        let addresses: Vec<String> = addresses.collect();
+        hello::write_far(&self.name, life, &self.device, &addresses, to.reborrow());
         to.set_since(self.node.since_ms);
     }
 }
@@ -88,12 +94,12 @@ pub fn discover(state: &State, begin: u32, mut to: registry::discover_results::B
     let own: Vec<&NodeInfo> = registry.discover().collect();
     let mut far: Vec<Far> = Vec::new();
     for up in up(state, &known) {
-        let ways = |node: &Present| state.network.ways(&up.other, Some(node.life));
+        let ways: Rc<[Address]> = state.network.ways(&up.other).into();
         far.extend(up.nodes.iter().map(|(name, node)| Far {
             name: NodeName::on(name, &up.name),
             node: node.clone(),
             device: up.other.id,
-            ways: ways(node),
+            ways: ways.clone(),
         }));
     }
     far.truncate(MOST_LISTED.saturating_sub(own.len()));
@@ -177,7 +183,7 @@ impl Found<'_> {
     fn size(&self) -> usize {
         let texts: usize = match self {
             Found::Own(node) => node.addresses.iter().map(|address| address.len() + PART).sum(),
-            Found::Far(far) => far.ways.iter().map(|address| address.to_string().len() + PART).sum(),
+            Found::Far(far) => far.ways.iter().map(|gpmd| gpmd.to_string().len() + OF_NODE + PART).sum(),
         };
         NODE + texts
     }
@@ -210,7 +216,7 @@ fn found(state: &State, wanted: &str) -> Result<Meant> {
                 name: NodeName::on(&name, &up.name),
                 node: node.clone(),
                 device: up.other.id,
-                ways: state.network.ways(&up.other, Some(node.life)),
+                ways: state.network.ways(&up.other).into(),
             }))
         }
     }

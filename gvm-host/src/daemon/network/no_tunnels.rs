@@ -1,47 +1,17 @@
 //! What takes the place of `tunnels` in a program that was built without the feature `iroh`: there are none.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use super::meeting::{Met, Path, Start};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
-use crate::base::home::Home;
-use crate::base::node::Life;
-use crate::trust::device::DeviceKey;
-use crate::trust::devices::Devices;
 use crate::trust::key::PublicKey;
 use crate::trust::relay::Relay;
-use crate::wire::tls::Tls;
 use crate::wire::transport::Address;
 use crate::wire::tunnel;
 
-/// How the packets to another device travel.
-pub struct Path {
-    pub is_relayed: bool,
-    pub at: String,
-}
-
-/// Where a device is met.
-pub struct Met {
-    pub key: PublicKey,
-    pub relay: Option<Relay>,
-    pub direct: Vec<SocketAddr>,
-}
-
 /// Never exists.
 pub struct Tunnels(Infallible);
-
-/// What would start tunnels.
-pub struct Start<'a> {
-    pub home: &'a Home,
-    pub key: &'a DeviceKey,
-    pub relay: Option<Relay>,
-    pub devices: Devices,
-    pub open: Arc<AtomicBool>,
-    pub tls: Tls,
-}
 
 impl Tunnels {
     /// # Errors
@@ -71,7 +41,7 @@ impl Tunnels {
         match self.0 {}
     }
 
-    pub fn address(&self, _: DeviceId, _: Option<Life>) -> Address {
+    pub fn address(&self, _: DeviceId) -> Address {
         match self.0 {}
     }
 

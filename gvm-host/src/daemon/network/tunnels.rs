@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -22,16 +22,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::meeting::{Met, Path, Start};
 use crate::base::device::DeviceId;
 use crate::base::error::{Error, Result};
 use crate::base::home::Home;
-use crate::base::node::Life;
-use crate::trust::device::DeviceKey;
 use crate::trust::devices::Devices;
 use crate::trust::key::PublicKey;
 use crate::trust::relay::Relay;
+
 use crate::wire::handover;
-use crate::wire::tls::Tls;
 use crate::wire::transport::Address;
 use crate::wire::tunnel::{self, Asked, Door};
 
@@ -45,14 +44,6 @@ const MOST_STRANGERS: usize = 16;
 /// The most connections for gpmd itself that wait.
 const WAITING: usize = 64;
 
-/// How the packets to another device travel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
-    pub is_relayed: bool,
-    /// The address of the other device, or the place of the relay.
-    pub at: String,
-}
-
 /// The tunnels of this device. Belongs to the server's thread; dropping it ends them.
 pub struct Tunnels {
     tunnels: gvm_tunnel::Tunnels,
@@ -60,18 +51,6 @@ pub struct Tunnels {
     shared: Arc<Shared>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What starts tunnels.
-pub struct Start<'a> {
-    pub home: &'a Home,
-    pub key: &'a DeviceKey,
-    /// Without a relay, tunnels lead only to devices whose addresses for UDP are known.
-    pub relay: Option<Relay>,
-    pub devices: Devices,
-    /// Whether strangers may come.
-    pub open: Arc<AtomicBool>,
-    pub tls: Tls,
 }
 
 /// What the server's thread and that of the tunnels share.
@@ -85,15 +64,6 @@ struct Shared {
     for_gpmd: mpsc::Sender<StdStream>,
     places: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-}
-
-/// Where a device is met.
-#[derive(Clone, Debug)]
-pub struct Met {
-    pub key: PublicKey,
-    pub relay: Option<Relay>,
-    /// Addresses for UDP, if they are known.
-    pub direct: Vec<SocketAddr>,
 }
 
 impl Shared {
@@ -217,9 +187,9 @@ impl Tunnels {
         self.tunnels.bound()
     }
 
-    /// Returns the address at which processes of this device reach another one, or its node.
-    pub fn address(&self, device: DeviceId, node: Option<Life>) -> Address {
-        Address::Tunnel { socket: self.shared.home.tunnel_socket(), device, node }
+    /// Returns the address at which processes of this device reach another one.
+    pub fn address(&self, device: DeviceId) -> Address {
+        Address::Tunnel { socket: self.shared.home.tunnel_socket(), device, node: None }
     }
 
     /// Returns how packets to a device travel; none without a connection to it.
