@@ -85,6 +85,30 @@ async fn streams_cross_directly_in_both_directions() {
 }
 
 #[tokio::test]
+async fn large_streams_lose_nothing() {
+    const BYTES: usize = 64_000_000;
+    let (one, two) = (device(1, None, &[2]).await, device(2, None, &[1]).await);
+    let stream = one.open(&key(2), None, &two.bound(), &[3; PURPOSE]).await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let sent: Vec<u8> = (0..BYTES).map(|number| (number % 251) as u8).collect();
+    let expected = sent.clone();
+    let writing = async {
+        writer.write_all(&sent).await?;
+        writer.shutdown().await
+    };
+    let reading = async {
+        let mut head = vec![0; 32 + PURPOSE];
+        reader.read_exact(&mut head).await?;
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).await?;
+        Ok::<_, io::Error>(read)
+    };
+    let (written, read) = tokio::join!(writing, reading);
+    written.unwrap();
+    assert!(read.unwrap() == expected);
+}
+
+#[tokio::test]
 async fn only_accepted_keys_open_streams() {
     let (one, stranger) = (device(1, None, &[2]).await, device(3, None, &[1]).await);
     assert!(echoes(&stranger, 1, None, &one.bound(), 3).await.is_err());
