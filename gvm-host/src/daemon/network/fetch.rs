@@ -50,6 +50,7 @@ pub struct Fetched {
     /// One transfer of a module at a time, whoever asks.
     running: RefCell<HashMap<Hash, Rc<Mutex<()>>>>,
     places: Semaphore,
+    storing: Mutex<()>,
 }
 
 impl Fetched {
@@ -57,7 +58,12 @@ impl Fetched {
     pub fn read(home: &Home) -> Fetched {
         let text = fs::read_to_string(names_file(home)).unwrap_or_default();
         let names = serde_json::from_str(&text).unwrap_or_default();
-        Fetched { names: RefCell::new(names), running: RefCell::default(), places: Semaphore::new(AT_ONCE) }
+        Fetched {
+            names: RefCell::new(names),
+            running: RefCell::default(),
+            places: Semaphore::new(AT_ONCE),
+            storing: Mutex::default(),
+        }
     }
 
     /// Notes what a name means. Returns whether it meant something else before.
@@ -69,14 +75,15 @@ impl Fetched {
         names.entry(name.clone()).or_default().insert(version.clone(), hash) != Some(hash)
     }
 
-    /// Stores what names mean, in the background.
-    fn store(&self, home: &Home) {
+    /// Stores what names mean. Has ended when the file is durable, or cannot be written: it is only a cache.
+    async fn store(&self, home: &Home) {
+        // In turns, so that the last one to write knows the most.
+        let _turn = self.storing.lock().await;
         let (names, home) = (self.names.borrow().clone(), home.clone());
-        drop(spawn_blocking(move || {
-            if let Err(error) = write_names(&home, &names) {
-                tracing::warn!(%error, "cannot store what the names of modules mean");
-            }
-        }));
+        let stored = spawn_blocking(move || write_names(&home, &names)).await;
+        if let Err(error) = stored.map_err(ended).flatten() {
+            tracing::warn!(%error, "cannot store what the names of modules mean");
+        }
     }
 
     /// Returns what a name meant the last time: this version, or the highest one.
@@ -122,7 +129,7 @@ pub async fn find(state: &Rc<State>, name: &Name, version: Option<&Version>) -> 
     match best {
         Some((version, hash)) => {
             if state.fetched.note(name, &version, hash) {
-                state.fetched.store(&state.home);
+                state.fetched.store(&state.home).await;
             }
             Some(hash)
         }
