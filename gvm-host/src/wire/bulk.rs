@@ -83,25 +83,25 @@ pub trait Holder: Send + Sync {
     fn sent(&self, id: u64);
 }
 
-/// Sends requested contents until the other side disconnects.
+/// Sends requested contents until the other side disconnects, which it may do at any time.
 ///
 /// # Errors
 /// Errors of the connection; `TimedOut` if the other side stops reading.
 pub async fn serve(transport: Transport, held: &impl Holder) -> io::Result<()> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match serve_all(transport, held).await {
+        // The other side closes the connection with or without a last word, perhaps before it has read all.
+        Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => Ok(()),
+        ended => ended,
+    }
+}
+
+async fn serve_all(transport: Transport, held: &impl Holder) -> io::Result<()> {
     let (mut reader, mut writer) = tokio::io::split(transport);
     writer.write_u8(READY).await?;
     writer.flush().await?;
     loop {
-        let id = match reader.read_u64_le().await {
-            Ok(id) => id,
-            // The other side closes the connection with or without a last word.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
-            {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+        let id = reader.read_u64_le().await?;
         let Some(content) = held.get(id) else {
             writer.write_u64_le(GONE).await?;
             writer.flush().await?;

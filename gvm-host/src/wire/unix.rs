@@ -71,6 +71,10 @@ pub(super) async fn dial(path: &Path) -> io::Result<Transport> {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            // The listener has ended with this connection in its queue.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(io::Error::new(io::ErrorKind::ConnectionRefused, error));
+            }
             Err(error) => return Err(error),
         }
     }
