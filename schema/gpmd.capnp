@@ -53,9 +53,9 @@ interface Subscription {}
 
 interface IndexSubscriber {
   # The index in the home (`ghost.modules.json`) now has this revision or a later one. The answer means that the
-  # subscriber has read it. The file itself is not sent, because it can be larger than a control message, and
-  # subscribers also read it without gpmd.
-  changed @0 (revision :UInt64) -> ();
+  # subscriber has it. A subscriber with the revision `change.base` applies the change; any other one reads the file, which is
+  # not sent, because it can be larger than a control message, and subscribers also read it without gpmd.
+  changed @0 (revision :UInt64, change :IndexChange) -> ();
   # gpmd is about to stop.
   goodbye @1 (reason :Text) -> ();
   # Asks for a sign of life. gpmd removes the registration of a node that does not answer for some seconds.
@@ -63,6 +63,13 @@ interface IndexSubscriber {
   # The roster in the home (`ghost.network.json`) or the key of the device has changed. The answer means that the subscriber
   # has read the roster, and has ended the sessions with devices that are not in it.
   devices @3 () -> ();
+}
+
+# What happened to the module with this name. Null if more has changed, or the module has too many versions for a message.
+struct IndexChange {
+  base @0 :UInt64;
+  name @1 :Text;
+  index @2 :Text;                  # in the format of the file, with this name only; without it if it was removed
 }
 
 # The first object on the socket for commands (port 1111).

@@ -22,6 +22,7 @@ use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, MAX_NAME, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
+use crate::modules::index::Change;
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
 use crate::wire::rpc::{Grip, Offered, contained};
@@ -39,6 +40,9 @@ const MOST_ADDRESSES: usize = 4;
 
 /// How much longer the address of a node may be than the path of the home: the kind, the folder, the name of a socket.
 const LONGER: usize = 128;
+
+/// The largest change of the index that is sent to subscribers, in bytes; they read the file after a larger one.
+const LARGEST_CHANGE: usize = 256 << 10;
 
 /// How many announcements in a row a subscriber may leave unacknowledged. Then its connection is closed.
 const MOST_MISSED: u32 = 2;
@@ -160,7 +164,7 @@ impl registry::Server for Registry {
             // Added before it is notified: a change in between is announced twice rather than never.
             let number = self.state.subscribers.add(client.clone(), self.greeted.grip());
             let mut subscription = Subscription { state: self.state.clone(), number, _watch: None };
-            notify(&client, self.state.store.index().revision).await?;
+            notify(&client, self.state.store.index().revision, None).await?;
             // From now on, a node that does not answer pings for some seconds is considered gone.
             subscription._watch = self.greeted.watch(move || client.ping_request().send().promise);
             results.get().set_subscription(capnp_rpc::new_client(subscription));
@@ -421,9 +425,12 @@ impl Subscribers {
 
     /// Notifies all subscribers at the same time, and waits until they have read the index or their time is
     /// up. Removes a subscriber that answers with an error, and one that does not answer repeatedly.
-    pub async fn announce(&self, revision: u64) {
+    pub async fn announce(&self, revision: u64, change: Option<&Change>) {
+        let text =
+            change.and_then(|change| change.to_json().ok().filter(|text| text.len() <= LARGEST_CHANGE));
+        let change = change.zip(text.as_deref());
         let sending = self.snapshot().into_iter().map(|(number, subscriber)| async move {
-            let keeps = match notify(&subscriber.client, revision).await {
+            let keeps = match notify(&subscriber.client, revision, change).await {
                 Ok(acknowledged) => subscriber.keeps(acknowledged),
                 Err(_) => false,
             };
@@ -459,9 +466,19 @@ impl Subscribers {
 }
 
 /// Notifies one subscriber. A slow answer is not an error.
-async fn notify(client: &index_subscriber::Client, revision: u64) -> Result<bool, capnp::Error> {
+async fn notify(
+    client: &index_subscriber::Client,
+    revision: u64,
+    change: Option<(&Change, &str)>,
+) -> Result<bool, capnp::Error> {
     let mut request = client.changed_request();
     request.get().set_revision(revision);
+    if let Some((change, text)) = change {
+        let mut to = request.get().init_change();
+        to.set_base(change.base);
+        to.set_name(change.name.as_str());
+        to.set_index(text);
+    }
     match timeout(SUBSCRIBER, request.send().promise).await {
         Ok(Err(error)) => Err(error),
         Ok(Ok(_)) => Ok(true),

@@ -23,7 +23,7 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::id::{Hash, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
-use crate::modules::index::{Entry, Index};
+use crate::modules::index::{Change, Entry, Index};
 use crate::modules::store::Reader;
 use crate::trust::certificate::HOLDS;
 use crate::trust::devices::Devices;
@@ -35,8 +35,8 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    certified, fetched_module, found_module, index_subscriber, looked_up, other_module, registered,
-    registration, registry, registry_door, registry_greeting, subscription,
+    certified, fetched_module, found_module, index_change, index_subscriber, looked_up, other_module,
+    registered, registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -517,12 +517,20 @@ struct Subscriber {
 impl index_subscriber::Server for Subscriber {
     async fn changed(
         self: Rc<Self>,
-        _: index_subscriber::ChangedParams,
+        params: index_subscriber::ChangedParams,
         _: index_subscriber::ChangedResults,
     ) -> std::result::Result<(), capnp::Error> {
         contained(async move {
             let Some(shared) = self.shared.upgrade() else { return Ok(()) };
-            let read = shared.index.borrow_mut().read();
+            let told = params.get()?;
+            let change = match told.has_change() {
+                true => read_change(told.get_change()?)?,
+                false => None,
+            };
+            let read = match change {
+                Some(change) => shared.index.borrow_mut().follow(change),
+                None => shared.index.borrow_mut().read(),
+            };
             // After a failed read, each user of the index reads the file again and gets the error.
             let unreadable = read.as_ref().err().map(Error::to_string);
             (shared.told.announced)(read.ok());
@@ -572,6 +580,13 @@ impl index_subscriber::Server for Subscriber {
         })
         .await
     }
+}
+
+/// Reads a change of the index. `None` if it makes no sense to this version, which then reads the file.
+fn read_change(from: index_change::Reader<'_>) -> capnp::Result<Option<Change>> {
+    let (name, text) = (from.get_name()?.to_str()?, from.get_index()?.to_str()?);
+    let change = name.parse().and_then(|name| Change::from_json(from.get_base(), name, text));
+    Ok(change.ok())
 }
 
 /// Waits for gpmd's answer, at most [`ANSWER`].

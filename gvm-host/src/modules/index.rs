@@ -4,6 +4,7 @@
 //! Must not know: files, sockets, the clock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use semver::Version;
 
@@ -24,7 +25,19 @@ const MAX_EXPORTS: usize = 500;
 pub struct Index {
     /// Increases with every change.
     pub revision: u64,
-    pub modules: BTreeMap<Name, Module>,
+    /// Shared with the indexes before and after a change, except for the module that changed.
+    pub modules: BTreeMap<Name, Arc<Module>>,
+}
+
+/// What a change of the index did to the module with one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The revision that the index had before.
+    pub base: u64,
+    pub revision: u64,
+    pub name: Name,
+    /// What the name stands for now; `None` if it was removed.
+    pub module: Option<Arc<Module>>,
 }
 
 /// The versions of one module.
@@ -128,7 +141,8 @@ impl Index {
             }
             None => {}
         }
-        self.modules.entry(name.clone()).or_default().versions.insert(version.clone(), entry);
+        let module = Arc::make_mut(self.modules.entry(name.clone()).or_default());
+        module.versions.insert(version.clone(), entry);
         self.revision += 1;
         Ok(true)
     }
@@ -146,6 +160,7 @@ impl Index {
             None => module.versions.keys().cloned().collect(),
         };
         if let Some(module) = self.modules.get_mut(&name) {
+            let module = Arc::make_mut(module);
             module.versions.retain(|version, _| !gone.contains(version));
             if module.pinned.as_ref().is_some_and(|pinned| gone.contains(pinned)) {
                 module.pinned = None;
@@ -171,10 +186,37 @@ impl Index {
         }
         let name = name.clone();
         if let Some(module) = self.modules.get_mut(&name) {
-            module.pinned = version.cloned();
+            Arc::make_mut(module).pinned = version.cloned();
         }
         self.revision += 1;
         Ok(())
+    }
+
+    /// Returns what has changed since an earlier index from which this one was made; `None` if that is more than one name.
+    pub fn since(&self, before: &Index) -> Option<Change> {
+        let is_same = |name: &Name, module: &Arc<Module>| {
+            before.modules.get(name).is_some_and(|known| Arc::ptr_eq(known, module))
+        };
+        let changed = self.modules.iter().filter(|(name, module)| !is_same(name, module));
+        let changed = changed.map(|(name, module)| (name, Some(module.clone())));
+        let removed = before.modules.keys().filter(|name| !self.modules.contains_key(*name));
+        let mut all = changed.chain(removed.map(|name| (name, None)));
+        let (name, module) = all.next()?;
+        let change = Change { base: before.revision, revision: self.revision, name: name.clone(), module };
+        all.next().is_none().then_some(change)
+    }
+
+    /// Returns the index after a change; `None` if the change was made to another revision.
+    pub fn with(&self, change: Change) -> Option<Index> {
+        if self.revision != change.base {
+            return None;
+        }
+        let mut index = Index { revision: change.revision, modules: self.modules.clone() };
+        match change.module {
+            Some(module) => drop(index.modules.insert(change.name, module)),
+            None => drop(index.modules.remove(&change.name)),
+        }
+        Some(index)
     }
 
     /// Returns whether any version has this hash.
@@ -190,7 +232,8 @@ impl Index {
     }
 
     fn module(&self, name: &str) -> Result<(&Name, &Module)> {
-        self.modules.iter().find(|(known, _)| known.as_str() == name).ok_or_else(|| {
+        let found = self.modules.iter().find(|(known, _)| known.as_str() == name);
+        found.map(|(name, module)| (name, &**module)).ok_or_else(|| {
             let near = near::suggestion(name, self.modules.keys().map(Name::as_str));
             let error = Error::new(Code::ModuleNotFound, format!("no module is named `{name}`{near}"));
             match near.is_empty() {
@@ -288,6 +331,29 @@ mod tests {
         let error = index.resolve("math", Some(&version("2.0.0"))).unwrap_err();
         assert_eq!(error.message(), "the module `math` has no version 2.0.0");
         assert_eq!(error.help(), Some("use one of its versions: 1.0.0"));
+    }
+
+    #[test]
+    fn a_change_has_one_name() {
+        let first = index(&["1.0.0"]);
+        let mut second = first.clone();
+        second.add(&"text".parse().unwrap(), &version("1.0.0"), entry("text")).unwrap();
+        let mut third = second.clone();
+        third.remove("math", None).unwrap();
+        let mut last = third.clone();
+        last.add(&"text".parse().unwrap(), &version("2.0.0"), entry("more")).unwrap();
+        let mut follows = first.clone();
+        for (before, after) in [(&first, &second), (&second, &third), (&third, &last)] {
+            let change = after.since(before).unwrap();
+            let crossed =
+                Change::from_json(change.base, change.name.clone(), &change.to_json().unwrap()).unwrap();
+            assert_eq!(crossed, change);
+            follows = follows.with(crossed).unwrap();
+            assert_eq!(follows, *after);
+        }
+        assert_eq!((last.since(&first), first.since(&first)), (None, None));
+        assert_eq!(first.with(last.since(&third).unwrap()), None);
+        assert!(Change::from_json(1, "math".parse().unwrap(), &last.to_json().unwrap()).is_err());
     }
 
     #[test]

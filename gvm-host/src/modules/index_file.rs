@@ -4,11 +4,12 @@
 //! nothing else: the wire and `--json` have their own. Must not know: where the file is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::index::{Entry, Index, Module};
+use super::index::{Change, Entry, Index, Module};
 use super::inspect::Kind;
 use super::names::TypeNames;
 use crate::base::error::{Code, Error, Result};
@@ -69,7 +70,8 @@ impl Index {
             );
         }
         let file: File = serde_json::from_str(text).map_err(corrupt)?;
-        let modules = file.modules.into_iter().map(|(name, module)| (name, module.into())).collect();
+        let modules =
+            file.modules.into_iter().map(|(name, module)| (name, Arc::new(module.into()))).collect();
         Ok(Index { revision: file.revision, modules })
     }
 
@@ -78,10 +80,34 @@ impl Index {
     /// # Errors
     /// `INTERNAL`.
     pub fn to_json(&self) -> Result<String> {
-        let modules = self.modules.iter().map(|(name, module)| (name.clone(), module.into())).collect();
+        let modules = self.modules.iter().map(|(name, module)| (name.clone(), (&**module).into())).collect();
         let text = serde_json::to_string_pretty(&File { format: FORMAT, revision: self.revision, modules });
         text.map(|text| text + "\n")
             .map_err(|error| Error::internal(format!("cannot write the index: {error}")))
+    }
+}
+
+impl Change {
+    /// Returns the text form of the change: an index that has at most one name.
+    ///
+    /// # Errors
+    /// `INTERNAL`.
+    pub fn to_json(&self) -> Result<String> {
+        let module = self.module.iter().map(|module| (self.name.clone(), module.clone()));
+        Index { revision: self.revision, modules: module.collect() }.to_json()
+    }
+
+    /// Reads the text form of a change of this name, made to the revision `base`.
+    ///
+    /// # Errors
+    /// Those of [`Index::from_json`]; `MODULE_CORRUPT` if it has other names.
+    pub fn from_json(base: u64, name: Name, text: &str) -> Result<Change> {
+        let Index { revision, mut modules } = Index::from_json(text)?;
+        let module = modules.remove(&name);
+        match modules.is_empty() {
+            true => Ok(Change { base, revision, name, module }),
+            false => Err(Error::new(Code::ModuleCorrupt, "a change of one module names others")),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use semver::Version;
 use tempfile::NamedTempFile;
 
-use super::index::{Entry, Index};
+use super::index::{Change, Entry, Index};
 use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
@@ -59,6 +59,8 @@ impl Store {
         let index = read_index(home)?;
         durable::sweep(home.path(), LEFT_OVER)?;
         durable::sweep(&home.modules(), Duration::ZERO)?;
+        durable::sweep(&home.shared(), Duration::ZERO)?;
+        durable::place_too(&home.index(), &home.shared())?;
         if home.index().exists() {
             remove_orphans(home, &index)?;
         }
@@ -157,6 +159,7 @@ impl Store {
         let is_intact = || read_index(&self.home).is_ok_and(|written| written == *before);
         if index.revision != before.revision || !is_intact() {
             durable::write(&self.home.index(), index.to_json()?.as_bytes())?;
+            durable::place_too(&self.home.index(), &self.home.shared())?;
             *lock(&self.index) = Arc::new(index);
         }
         Ok(result)
@@ -247,6 +250,22 @@ impl Reader {
             self.stamp = stamp;
         }
         Ok(self.index.clone())
+    }
+
+    /// Returns the index after a change that gpmd has made to the file. Reads the file if the index that was read last is another one
+    /// than the one that changed.
+    ///
+    /// # Errors
+    /// Those of [`Reader::read`].
+    pub fn follow(&mut self, change: Change) -> Result<Arc<Index>> {
+        match self.index.with(change) {
+            Some(index) => {
+                // The file may have changed again.
+                (self.index, self.stamp) = (Arc::new(index), None);
+                Ok(self.index.clone())
+            }
+            None => self.read(),
+        }
     }
 }
 

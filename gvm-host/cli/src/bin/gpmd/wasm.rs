@@ -131,7 +131,9 @@ fn all_devices(args: &Args, home: &Home) -> Result<Vec<(Option<Name>, Index)>> {
 /// Lists the modules of devices; without a name, of the one that was asked.
 fn list(devices: &[(Option<Name>, Index)], json: bool) -> Result<()> {
     let entries = devices.iter().flat_map(|(device, index)| {
-        index.entries().map(move |resolved| (device, index.modules.get(resolved.name), resolved))
+        index
+            .entries()
+            .map(move |resolved| (device, index.modules.get(resolved.name).map(|module| &**module), resolved))
     });
     let is_pinned = |module: Option<&Module>, version: &Version| {
         module.is_some_and(|module| module.pinned.as_ref() == Some(version))
