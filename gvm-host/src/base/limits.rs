@@ -53,6 +53,13 @@ pub const TICKER_LINGER: Duration = Duration::from_secs(2);
 /// Calls on fresh instances that one process runs at the same time: it reserves address space, not memory, for so many
 /// instances. Their stacks need two mappings each from the start, which takes 2 ms.
 pub const POOL: u32 = 1000;
+/// Calls on fresh instances that run at the same time for all peers of a node together: the rest of [`POOL`] is for its users.
+pub const CALLS_OF_PEERS: usize = POOL as usize * 3 / 4;
+/// Such calls of one peer. More of them wait for their turn, up to [`CALLS_PER_SESSION`].
+pub const CALLS_OF_PEER: usize = POOL as usize / 4;
+/// Such calls in addition, for peers that have at most [`FEW_CALLS`]: a few greedy peers do not keep the others out.
+pub const CALLS_OF_PEERS_WITH_FEW: usize = POOL as usize / 8;
+pub const FEW_CALLS: usize = 4;
 /// The most live instances for which one process reserves address space, if the system allows it: those of the users
 /// of a node, and those of 35 sessions.
 pub const LIVE_POOL: u32 = INSTANCES_OF_USERS as u32 + 35 * INSTANCES_PER_SESSION as u32;
@@ -191,6 +198,12 @@ pub fn compilers() -> usize {
 pub fn live_pool() -> u32 {
     let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count");
     live_pool_with(allowed.ok().and_then(|allowed| allowed.trim().parse().ok()).unwrap_or(MAPPINGS))
+}
+
+/// Returns how many live instances all peers of a node together may have: those of 35 sessions, but never more than half of
+/// all, so that the users of the node have some.
+pub fn live_of_peers() -> usize {
+    (35 * INSTANCES_PER_SESSION).min(live_pool() as usize / 2)
 }
 
 fn live_pool_with(mappings: u64) -> u32 {

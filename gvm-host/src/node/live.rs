@@ -18,6 +18,7 @@ use crate::base::id::Name;
 use crate::base::limits;
 use crate::call::ModuleRef;
 use crate::engine::{Instance, Module};
+use crate::wire::gate::{Gate, Pass};
 
 /// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
 /// The default is a session of a peer.
@@ -26,16 +27,24 @@ pub struct Instances(Arc<Held>);
 
 struct Held {
     most: usize,
+    /// The places that it shares with other owners.
+    shared: Option<Gate>,
     slots: Mutex<HashMap<Name, Slot, RandomState>>,
 }
 
 impl Default for Instances {
     fn default() -> Instances {
-        Instances::at_most(limits::INSTANCES_PER_SESSION)
+        Instances::at_most(limits::INSTANCES_PER_SESSION, None)
     }
 }
 
-enum Slot {
+/// What a name stands for, and its place among those of other owners.
+struct Slot {
+    state: State,
+    _place: Option<Pass>,
+}
+
+enum State {
     /// It is being made by the holder of this mark.
     Making(Arc<()>),
     Live(Arc<Live>),
@@ -151,17 +160,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Instances {
     /// Creates the set of the users of a node.
     pub fn of_users() -> Instances {
-        Instances::at_most(limits::INSTANCES_OF_USERS)
+        Instances::at_most(limits::INSTANCES_OF_USERS, None)
     }
 
-    fn at_most(most: usize) -> Instances {
-        Instances(Arc::new(Held { most, slots: Mutex::default() }))
+    /// Creates the set of a session of a peer. `shared` has the places for the instances of all peers.
+    pub fn of_peer(shared: Gate) -> Instances {
+        Instances::at_most(limits::INSTANCES_PER_SESSION, Some(shared))
+    }
+
+    fn at_most(most: usize, shared: Option<Gate>) -> Instances {
+        Instances(Arc::new(Held { most, shared, slots: Mutex::default() }))
     }
 
     /// Reserves the place of an instance with this name, which is made next.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` if the owner has the maximum number; `BAD_ARGUMENTS` if it has one with this name.
+    /// `LIMIT_EXCEEDED` if the owner has the maximum number; `OVERLOADED` if all owners together have; `BAD_ARGUMENTS` if it has
+    /// one with this name.
     pub fn reserve(&self, name: Name) -> Result<Reserved> {
         let mut instances = lock(&self.0.slots);
         if instances.len() >= self.0.most {
@@ -172,8 +187,10 @@ impl Instances {
         if instances.contains_key(&name) {
             return Err(Error::new(Code::BadArguments, format!("an instance named `{name}` already exists")));
         }
+        let place =
+            self.0.shared.as_ref().map(|shared| shared.enter("live instances of other nodes")).transpose()?;
         let mark = Arc::default();
-        instances.insert(name.clone(), Slot::Making(Arc::clone(&mark)));
+        instances.insert(name.clone(), Slot { state: State::Making(Arc::clone(&mark)), _place: place });
         Ok(Reserved { instances: self.clone(), name, mark })
     }
 
@@ -189,8 +206,8 @@ impl Instances {
     /// `INSTANCE_NOT_FOUND`.
     pub fn get(&self, name: &Name) -> Result<Arc<Live>> {
         match lock(&self.0.slots).get(name) {
-            Some(Slot::Live(live)) => Ok(live.clone()),
-            Some(Slot::Making(_)) | None => Err(not_found(name)),
+            Some(Slot { state: State::Live(live), .. }) => Ok(live.clone()),
+            Some(Slot { state: State::Making(_), .. }) | None => Err(not_found(name)),
         }
     }
 
@@ -207,8 +224,8 @@ impl Instances {
     pub fn list(&self) -> Vec<(Name, String)> {
         let instances = lock(&self.0.slots);
         let titles = instances.iter().filter_map(|(name, slot)| match slot {
-            Slot::Live(live) => Some((name.clone(), live.title.clone())),
-            Slot::Making(_) => None,
+            Slot { state: State::Live(live), .. } => Some((name.clone(), live.title.clone())),
+            Slot { state: State::Making(_), .. } => None,
         });
         let mut titles: Vec<_> = titles.collect();
         drop(instances);
@@ -219,7 +236,7 @@ impl Instances {
 
 impl Slot {
     fn is_marked(&self, mark: &Arc<()>) -> bool {
-        matches!(self, Slot::Making(made) if Arc::ptr_eq(made, mark))
+        matches!(&self.state, State::Making(made) if Arc::ptr_eq(made, mark))
     }
 }
 
@@ -235,7 +252,8 @@ impl Reserved {
             Some(slot) if slot.is_marked(&self.mark) => {
                 let cell = tokio::sync::Mutex::new(Ok(instance));
                 let (title, of) = (from.to_string(), from.name().cloned());
-                *slot = Slot::Live(Arc::new(Live { module, title, of, cell, running: Running::default() }));
+                slot.state =
+                    State::Live(Arc::new(Live { module, title, of, cell, running: Running::default() }));
                 Ok(())
             }
             _ => Err(Error::new(Code::Cancelled, "the instance was dropped while it was made")
@@ -359,5 +377,18 @@ mod tests {
         let _second = held.reserve(name(0)).unwrap();
         drop(first);
         assert_eq!(held.reserve(name(0)).err().unwrap().code(), Code::BadArguments);
+    }
+
+    #[test]
+    fn owners_share_places() {
+        let shared = Gate::new(2);
+        let [one, other] = [(); 2].map(|()| Instances::of_peer(shared.clone()));
+        let first = one.reserve(name(0)).unwrap();
+        let _second = other.reserve(name(0)).unwrap();
+        assert_eq!(one.reserve(name(1)).err().unwrap().code(), Code::Overloaded);
+        drop(first);
+        let _third = other.reserve(name(1)).unwrap();
+        other.clear();
+        one.reserve(name(1)).unwrap();
     }
 }

@@ -26,6 +26,7 @@ use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
 use crate::node::live::{self, Instances, Live, Made};
 use crate::node::modules::Modules;
+use crate::node::share::{Share, Shares};
 
 /// Runs calls on this node. Cheap to clone; `Send + Sync`.
 #[derive(Clone)]
@@ -38,6 +39,7 @@ struct Inner {
     limits: Limits,
     /// The network that guests may use. Set when the node has registered.
     network: OnceLock<Arc<dyn Network>>,
+    shares: Shares,
 }
 
 /// A caller: its live instances and its rights. Cheap to clone. The default is a user of this node, who may
@@ -48,13 +50,16 @@ pub struct Caller {
     pub rights: Rights,
     /// Limits how many modules are compiled for this caller at the same time. `None` is no limit.
     pub compiling: Option<Arc<Semaphore>>,
+    /// Limits how many fresh instances run for this caller at the same time. `None` is no limit.
+    pub share: Option<Share>,
     /// Its device; `None` for this one.
     pub device: Option<DeviceId>,
 }
 
 impl Default for Caller {
     fn default() -> Caller {
-        Caller { held: Instances::of_users(), rights: Rights::default(), compiling: None, device: None }
+        let (held, rights) = (Instances::of_users(), Rights::default());
+        Caller { held, rights, compiling: None, share: None, device: None }
     }
 }
 
@@ -84,7 +89,8 @@ impl Prepared {
 impl Runner {
     /// Returns a runner with this engine, and the grants and limits of the node.
     pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
-        Runner(Arc::new(Inner { engine, modules, grants, limits, network: OnceLock::new() }))
+        let (network, shares) = Default::default();
+        Runner(Arc::new(Inner { engine, modules, grants, limits, network, shares }))
     }
 
     /// Sets the network that guests with the grant may use.
@@ -113,6 +119,11 @@ impl Runner {
     /// Returns the node's limits. A call can only lower them.
     pub fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    /// Returns the room for the guests of peers.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.0.shares
     }
 
     /// Returns the home's modules.
@@ -247,15 +258,24 @@ impl Runner {
             }
         };
         match prepared {
-            Ok(prepared) => pin!(self.run_since(began, started, prepared, call, stdio)).await,
+            Ok(prepared) => {
+                let share = caller.share.as_ref();
+                pin!(self.run_since(began, started, prepared, call, stdio, share)).await
+            }
             Err(error) => Outcome::failed(error),
         }
     }
 
-    /// Runs a prepared call to its end, like [`Runner::run`].
-    pub async fn run_prepared(&self, prepared: Prepared, mut call: Call, mut stdio: Stdio) -> Outcome {
+    /// Runs a prepared call to its end, like [`Runner::run`], when it is its turn in the share of its caller.
+    pub(super) async fn run_prepared(
+        &self,
+        prepared: Prepared,
+        mut call: Call,
+        mut stdio: Stdio,
+        share: Option<Share>,
+    ) -> Outcome {
         let now = Instant::now();
-        self.run_since(now, now, prepared, &mut call, &mut stdio).await
+        self.run_since(now, now, prepared, &mut call, &mut stdio, share.as_ref()).await
     }
 
     /// Runs a prepared call, which starts now. Its time limit counts from `began`.
@@ -266,8 +286,16 @@ impl Runner {
         prepared: Prepared,
         call: &mut Call,
         stdio: &mut Stdio,
+        share: Option<&Share>,
     ) -> Outcome {
         let limits = self.0.limits.narrow(call.limits);
+        let _turn = match share {
+            None => None,
+            Some(share) => match share.turn(&call.above, &limits, began).await {
+                Ok(turn) => Some(turn),
+                Err(error) => return Outcome::failed(error),
+            },
+        };
         let Prepared { module, entry } = prepared;
         let want_type = call.want_type;
         let entered = pin!(self.enter(&module, entry, call, stdio, limits, began));

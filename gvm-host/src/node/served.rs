@@ -32,7 +32,8 @@ impl Served {
     /// Returns a peer with these rights and no instances. `foreign` allows it to bring modules of its own.
     pub fn new(runner: Runner, rights: Rights, device: Option<DeviceId>, foreign: bool) -> Served {
         let compiling = Some(Arc::new(Semaphore::new(limits::compilers_per_peer())));
-        Served { runner, caller: Caller { held: Instances::default(), rights, compiling, device }, foreign }
+        let (held, share) = (Instances::of_peer(runner.shares().live().clone()), runner.shares().of_peer());
+        Served { runner, caller: Caller { held, rights, compiling, share: Some(share), device }, foreign }
     }
 }
 
@@ -51,8 +52,8 @@ impl Service for Served {
         match self.runner.prepare_now(&self.caller.rights, &call.target, &limits) {
             Some(Err(error)) => Started { run: Box::pin(ready(Outcome::failed(error))), is_fast: true },
             Some(Ok(prepared)) => {
-                let is_fast = prepared.is_fast();
-                let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio).await });
+                let (is_fast, share) = (prepared.is_fast(), self.caller.share.clone());
+                let run = Box::pin(async move { runner.run_prepared(prepared, call, stdio, share).await });
                 Started { run, is_fast }
             }
             None => {

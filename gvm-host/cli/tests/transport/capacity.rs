@@ -239,3 +239,62 @@ fn looking_and_bringing_to_life_end_with_who_asked() {
         }
     });
 }
+
+/// Peers that fill a node with calls that never end leave room for others: for the users of the node, and for a peer with few calls.
+#[test]
+fn greedy_peers_leave_room() {
+    let (_folder, home, _server) = home();
+    let module = |text: &[u8]| ModuleRef::Bytes(Arc::<[u8]>::from(inspect::to_binary(text).unwrap()).into());
+    let spin = module(b"(module (func (export \"spin\") (loop $again (br $again))))");
+    let counter = module(COUNTER);
+    let call = |module: &ModuleRef, function: &str| {
+        let (module, function) = (module.clone(), Some(function.into()));
+        Call::new(Target { module, interface: None, function }, Args::Values(Vec::new()))
+    };
+    workers().unwrap().block_on(async {
+        let start = async |name: &str| {
+            let config = Config::new(home.clone(), engine(&home, true));
+            Handle::start(config.name(name.parse().unwrap())).await.unwrap()
+        };
+        let far = start("far").await;
+        let (polite, greedy) = (start("polite").await, ["a", "b", "c", "d"].map(start));
+        let greedy = futures::future::join_all(greedy).await;
+        polite.connect(far.name().clone()).await.unwrap();
+        let mut calls = Vec::new();
+        for (number, peer) in greedy.iter().enumerate() {
+            peer.connect(far.name().clone()).await.unwrap();
+            // More than may run, and once as many as one session may have.
+            let many = if number == 0 { limits::CALLS_PER_SESSION } else { limits::CALLS_OF_PEER + 10 };
+            for _ in 0..many {
+                let (peer, far, call) = (peer.clone(), far.name().clone(), call(&spin, "spin"));
+                calls.push(tokio::spawn(async move {
+                    peer.run(Some(far), call, Stdio::new(&Limits::default())).await
+                }));
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for (node, place) in [(&far, None), (&polite, Some(far.name().clone()))] {
+            let mut took = Vec::new();
+            for _ in 0..100 {
+                let begun = Instant::now();
+                let add = call(&counter, "increment");
+                let ran = node.run(place.clone(), add, Stdio::new(&Limits::default())).await;
+                assert_eq!(ran.result.unwrap(), Some(Value::S32(1)));
+                took.push(begun.elapsed());
+            }
+            took.sort();
+            eprintln!("the call of a neighbour: half {:?}, 99 of 100 {:?}", took[50], took[98]);
+        }
+        // More than a session may have is refused before it starts.
+        let refused = greedy[0]
+            .run(Some(far.name().clone()), call(&spin, "spin"), Stdio::new(&Limits::default()))
+            .await
+            .result
+            .unwrap_err();
+        assert_eq!((refused.code(), refused.effect()), (Code::Overloaded, Effect::NotStarted));
+        calls.iter().for_each(|call| call.abort());
+        for node in greedy.into_iter().chain([polite, far]) {
+            node.shut_down().await;
+        }
+    });
+}
