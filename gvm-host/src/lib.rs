@@ -124,6 +124,7 @@ pub mod text {
 /// Helpers for files and processes.
 pub mod system {
     pub use crate::base::{durable, process};
+    pub use crate::node::confine;
 }
 
 /// Addresses and connections, for programs that diagnose problems with them.

@@ -11,6 +11,25 @@ fn read(path: &str) -> String {
     fs::read_to_string(guests::repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The tests that SECURITY.md names are there.
+#[test]
+fn promises_have_tests() {
+    let root = guests::repository();
+    let text = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let (mut file, mut named) = (String::new(), 0);
+    for word in text.split('`').skip(1).step_by(2) {
+        if word.ends_with(".rs") {
+            file = std::fs::read_to_string(root.join(word)).unwrap_or_else(|error| panic!("{word}: {error}"));
+        } else if word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && !file.is_empty()
+        {
+            assert!(file.contains(&format!("#[test]\nfn {word}(")), "no test is named {word}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
 #[test]
 fn every_error_code_is_explained() {
     let list = read("schema/codes.toml");

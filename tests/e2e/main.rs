@@ -43,6 +43,7 @@ mod signals;
 mod strangers;
 mod survival;
 mod taken;
+mod takeover;
 mod terminal;
 mod transcripts;
 mod typing;

@@ -58,6 +58,33 @@ pub fn place(file: TempPath, path: &Path) -> Result<()> {
     sync_folder(folder_of(path)).map_err(fail)
 }
 
+/// Places a file in another folder too, under the same name, in place of any file there; removes that one if there is no file.
+/// Both names have the same content until one of them is replaced.
+///
+/// # Errors
+/// `STORAGE_FULL`, `INTERNAL`.
+pub fn place_too(path: &Path, folder: &Path) -> Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let placed = folder.join(name);
+    let fail = |error| Error::io(format_args!("cannot write `{}`", placed.display()), error);
+    if !path.exists() {
+        return match fs::remove_file(&placed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fail(error)),
+            _ => Ok(()),
+        };
+    }
+    let fresh = tempfile::Builder::new().prefix(UNFINISHED).make_in(folder, |fresh| {
+        fs::hard_link(path, fresh).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => Err(error),
+            // A file system without hard links.
+            _ => fs::copy(path, fresh).map(drop),
+        })
+    });
+    // A rename of one name of a file to another name of it does nothing, and leaves the first one.
+    let fresh = fresh.map_err(fail)?.into_temp_path();
+    fs::rename(&fresh, &placed).map_err(fail)
+}
+
 /// Writes `bytes` to `path` unless a file exists there. Returns whether it wrote the file.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use crate::base::quote;
 pub struct Home {
     root: Arc<Path>,
     id: HomeId,
+    is_confined: bool,
 }
 
 /// Identifies a home: 16 random bytes, created with the home.
@@ -36,8 +37,8 @@ impl Home {
         make_private_folder(&root)?;
         check_private(&root)?;
         let id = read_or_make_id(&root.join("home.id"))?;
-        let home = Home { root: root.into(), id };
-        for folder in [home.modules(), home.compiled(), home.nodes()] {
+        let home = Home { root: root.into(), id, is_confined: false };
+        for folder in [home.modules(), home.compiled(), home.nodes(), home.fetched(), home.shared()] {
             make_private_folder(&folder)?;
         }
         Ok(home)
@@ -52,7 +53,13 @@ impl Home {
         check_private(&root)?;
         let file = root.join("home.id");
         let id = if file.exists() { read_id(&file)? } else { HomeId([0; 16]) };
-        Ok(Home { root: root.into(), id })
+        Ok(Home { root: root.into(), id, is_confined: false })
+    }
+
+    /// Returns the home as a confined process sees it: one that cannot open the files that lie beside the key.
+    #[must_use]
+    pub fn confined(&self) -> Home {
+        Home { is_confined: true, ..self.clone() }
     }
 
     /// Returns the path of the folder: absolute, UTF-8.
@@ -97,12 +104,25 @@ impl Home {
 
     /// Returns the path of the index of modules.
     pub fn index(&self) -> PathBuf {
-        self.root.join("ghost.modules.json")
+        self.public("ghost.modules.json")
+    }
+
+    /// Returns the path of a file that nodes read.
+    fn public(&self, name: &str) -> PathBuf {
+        match self.is_confined {
+            true => self.shared().join(name),
+            false => self.root.join(name),
+        }
+    }
+
+    /// Returns the path of the folder where gpmd also places the files that confined processes read.
+    pub fn shared(&self) -> PathBuf {
+        self.root.join("shared")
     }
 
     /// Returns the path of the file that says which devices belong to the network of this home's device.
     pub fn roster(&self) -> PathBuf {
-        self.root.join("ghost.network.json")
+        self.public("ghost.network.json")
     }
 
     /// Returns the path of the file with the name and the port of this home's device.
@@ -118,6 +138,11 @@ impl Home {
     /// Returns the path of the file with the addresses at which other devices were reached.
     pub fn addresses(&self) -> PathBuf {
         self.root.join("ghost.addresses.json")
+    }
+
+    /// Returns the path of the socket at which confined nodes ask gpmd to connect to other devices.
+    pub fn dial_socket(&self) -> PathBuf {
+        self.root.join("dial.sock")
     }
 
     /// Returns the path of the socket at which processes of this device ask gpmd for tunnels to other devices.

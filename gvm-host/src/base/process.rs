@@ -36,6 +36,12 @@ pub fn state(pid: u32) -> Option<State> {
     }
 }
 
+/// Returns whether a process can gain no privileges by starting programs (`PR_SET_NO_NEW_PRIVS`), which its children inherit.
+pub fn no_new_privileges(pid: u32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| Some(line.strip_prefix("NoNewPrivs:")?.trim() == "1"))
+}
+
 /// Returns whether a process other than this one has this id.
 pub fn lives(pid: u32) -> bool {
     u32::try_from(getpid().as_raw_nonzero().get()).is_ok_and(|own| own != pid) && state(pid).is_some()

@@ -19,15 +19,16 @@ use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Name, parse_version};
 use crate::base::limits;
+use crate::base::process;
 use crate::modules::store::too_large;
 use crate::trust::roster::Role;
 use crate::wire::rpc::{Offered, contained};
 use crate::wire::schema::gpmd_capnp::{control, control_door, done};
 use crate::wire::{error, hello};
 
-/// Makes the first capability of the socket and port for commands.
-pub fn offer(state: &Rc<State>, greeted: Greeted) -> Offered {
-    let greeter = Greeter { state: state.clone(), greeted };
+/// Makes the first capability of the socket and port for commands. `pid` is the process at the other end, if it is known.
+pub fn offer(state: &Rc<State>, greeted: Greeted, pid: Option<u32>) -> Offered {
+    let greeter = Greeter { state: state.clone(), greeted, pid };
     capnp_rpc::new_client::<control_door::Client, _>(greeter).client
 }
 
@@ -35,6 +36,22 @@ pub fn offer(state: &Rc<State>, greeted: Greeted) -> Offered {
 struct Greeter {
     state: Rc<State>,
     greeted: Greeted,
+    pid: Option<u32>,
+}
+
+/// Refuses the process of a confined node, or one that such a process has started: it runs code of others, and the kernel does not
+/// keep it from this socket. It has lost the right to gain privileges, and gpmd has not.
+fn may_command(pid: Option<u32>) -> Result<()> {
+    let confined = |pid: u32| process::no_new_privileges(pid) == Some(true);
+    match pid {
+        Some(pid) if confined(pid) && !confined(std::process::id()) => Err(Error::new(
+            Code::NotPermitted,
+            "this process may not give commands to gpmd: like a confined node, it can gain no privileges \
+                 (no_new_privs), and gpmd can",
+        )
+        .with_help("run the command outside, or start gpmd in the same environment")),
+        _ => Ok(()),
+    }
 }
 
 impl control_door::Server for Greeter {
@@ -45,7 +62,8 @@ impl control_door::Server for Greeter {
     ) -> Result<(), capnp::Error> {
         contained(async move {
             let mut answer = results.get();
-            match self.greeted.pass(&self.state, params.get()?.get_hello()?) {
+            let passed = self.greeted.pass(&self.state, params.get()?.get_hello()?);
+            match passed.and_then(|hello| may_command(self.pid).map(|()| hello)) {
                 Ok(hello) => {
                     let mut ok = answer.init_ok();
                     hello::write(&hello, ok.reborrow().init_hello());

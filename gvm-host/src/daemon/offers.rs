@@ -17,6 +17,11 @@ pub fn nodes(state: &Rc<State>, greeted: Greeted, _: &OtherEnd, _: Vec<u8>) -> (
 }
 
 /// For the socket and the port of commands.
-pub fn commands(state: &Rc<State>, greeted: Greeted, _: &OtherEnd, _: Vec<u8>) -> (Offered, MessageLimits) {
-    (control_handler::offer(state, greeted), MessageLimits::CONTROL)
+pub fn commands(
+    state: &Rc<State>,
+    greeted: Greeted,
+    peer: &OtherEnd,
+    _: Vec<u8>,
+) -> (Offered, MessageLimits) {
+    (control_handler::offer(state, greeted, peer.pid()), MessageLimits::CONTROL)
 }

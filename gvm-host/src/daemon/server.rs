@@ -20,7 +20,7 @@ use super::connections::{Accepting, Of, Places, Until, accept};
 pub use super::network::ChosenRelay;
 use super::network::fetch::Fetched;
 use super::network::listening::{self, Listening};
-use super::network::{Network, gossip, links, nearby};
+use super::network::{Network, connecting, gossip, links, nearby};
 use super::offers;
 use super::registry::Registry;
 use super::registry_handler::{Endings, Subscribers};
@@ -30,6 +30,7 @@ use crate::base::home::{Home, HomeId};
 use crate::base::id::{Hash, Name};
 use crate::gpmd::record::{Lock, Record};
 use crate::modules::store::Store;
+use crate::wire::connector::Door;
 use crate::wire::gate::Gate;
 use crate::wire::hello::Hello;
 use crate::wire::transport::Listener;
@@ -238,11 +239,11 @@ impl State {
         change: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = self.store.clone();
-        let before = store.index().revision;
+        let before = store.index();
         let result = spawn_blocking(move || change(&store)).await.map_err(ended)??;
-        let revision = self.store.index().revision;
-        if revision != before {
-            self.subscribers.announce(revision).await;
+        let after = self.store.index();
+        if after.revision != before.revision {
+            self.subscribers.announce(after.revision, after.since(&before).as_ref()).await;
             self.network.changed();
         }
         Ok(result)
@@ -280,6 +281,7 @@ fn serve(
         let command_port = command_port.map_err(|error| taken(error, ports.commands))?;
         let node_socket = Listener::bind(&config.home.gpmd_socket())?;
         let command_socket = Listener::bind(&config.home.command_socket())?;
+        let door = Door::bind(&config.home.dial_socket())?;
         let bound = Bound {
             address: network.own_address().to_string(),
             command_address: command_port.address().to_string(),
@@ -309,6 +311,7 @@ fn serve(
         for listener in own.into_iter().chain(node_ports) {
             accepting.spawn_local(accept(listener, state.clone()));
         }
+        accepting.spawn_local(connecting::serve(door, state.clone()));
         links::settle(&state).await;
         let gossiping = tokio::task::spawn_local(gossip::follow(state.clone()));
         let following = tokio::task::spawn_local(listening::follow(state.clone()));

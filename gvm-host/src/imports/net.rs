@@ -88,6 +88,14 @@ impl Net {
         self.0.addresses.is_empty()
     }
 
+    /// Returns the ports that guests may reach, of any host.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.0.addresses.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
     /// Whether a socket may use this address for this purpose.
     pub(super) fn permits(&self, address: SocketAddr, reason: SocketAddrUse) -> bool {
         match reason {

@@ -5,6 +5,7 @@
 //! other nodes belong to one thread (`actor.rs`).
 
 mod actor;
+pub mod confine;
 pub mod handle;
 mod joined;
 mod lines;
@@ -14,6 +15,7 @@ pub mod nested;
 mod network;
 pub mod runner;
 mod served;
+mod share;
 pub mod waiting;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -64,7 +64,8 @@ pub fn write(home: &Home, roster: &Roster) -> Result<()> {
     let file = File { format: FORMAT, founder: roster.founder(), statements };
     let text = serde_json::to_string_pretty(&file)
         .map_err(|error| Error::internal(format!("cannot write the roster: {error}")))?;
-    durable::write(&home.roster(), (text + "\n").as_bytes())
+    durable::write(&home.roster(), (text + "\n").as_bytes())?;
+    durable::place_too(&home.roster(), &home.shared())
 }
 
 /// Removes the roster of a home. This is durable when it returns.
@@ -75,10 +76,11 @@ pub fn remove(home: &Home) -> Result<()> {
     let path = home.roster();
     let fail = |error| Error::io(format_args!("cannot remove `{}`", path.display()), error);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(fail(error)),
-        Ok(()) => durable::sync_folder(home.path()).map_err(fail),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(fail(error)),
+        Ok(()) => durable::sync_folder(home.path()).map_err(fail)?,
     }
+    durable::place_too(&path, &home.shared())
 }
 
 #[cfg(test)]

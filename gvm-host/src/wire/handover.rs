@@ -70,25 +70,30 @@ pub(super) async fn asked(stream: &mut TcpStream) -> io::Result<Option<Life>> {
 pub async fn hand(stream: impl AsFd, node: &Path) -> io::Result<()> {
     let handing = async {
         let node = unix::connect(node).await?;
-        loop {
-            node.writable().await?;
-            let sent = node.try_io(Interest::WRITABLE, || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                let descriptors = [stream.as_fd()];
-                ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-                let sent = sendmsg(&node, &[IoSlice::new(&HANDS)], &mut ancillary, SendFlags::empty());
-                Ok(sent?)
-            });
-            match sent {
-                Ok(sent) if sent == HANDS.len() => return Ok(()),
-                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
+        send(stream, &node).await
     };
     timeout(TAKE, handing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Sends a connection to the process at the other end of a socket.
+pub(super) async fn send(stream: impl AsFd, to: &UnixStream) -> io::Result<()> {
+    loop {
+        to.writable().await?;
+        let sent = to.try_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [stream.as_fd()];
+            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let sent = sendmsg(to, &[IoSlice::new(&HANDS)], &mut ancillary, SendFlags::empty());
+            Ok(sent?)
+        });
+        match sent {
+            Ok(sent) if sent == HANDS.len() => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads the first bytes of a connection on a node's own socket, and the descriptor that came with them.

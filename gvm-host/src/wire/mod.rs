@@ -5,7 +5,7 @@
 //!
 //! - `transport`: listens and dials; yields a reader, a writer and the identity of the other end. `unix`,
 //!   `tcp` and `tunnel` are the kinds; `tls` authenticates the other end where the kernel cannot. `race`: the best of several
-//!   addresses. `handover`: connections that gpmd has accepted for a node.
+//!   addresses. `handover`: connections that gpmd has accepted for a node; `connector`: those that it has made for one.
 //! - `writer`: joins many small messages into one write. `backlog`: bounds the answers that nobody reads.
 //! - `rpc`: the life of one connection; message limits; panics contained in one method. `pulse`, `watch`:
 //!   whether the other side is alive. `gate`: how much may run at once.
@@ -18,6 +18,7 @@ pub mod backlog;
 pub mod bulk;
 pub mod call;
 pub mod channel;
+pub mod connector;
 pub mod error;
 pub mod gate;
 pub mod grant;

@@ -19,10 +19,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::arriving::{Arriving, HANDSHAKE, late};
-use super::handover;
 use super::socket::Socket;
 use super::tls::Tls;
 use super::transport::{Place, Transport};
+use super::{connector, handover};
 use crate::base::error::{Code, Error, Result};
 use crate::base::node::Life;
 
@@ -46,7 +46,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// `PermissionDenied` with an `AUTH_FAILED` inside if `tls` does not accept the other end; `TimedOut`; errors of the socket.
 pub(super) async fn dial(at: SocketAddr, node: Option<Life>, tls: &Tls) -> io::Result<Transport> {
     let connecting = async {
-        let mut stream = TcpStream::connect(at).await?;
+        let mut stream = connector::connect(at).await?;
         // The kernel may connect a free local port to itself.
         if stream.local_addr()? == at {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -189,7 +189,13 @@ fn reachable(at: SocketAddr) -> SocketAddr {
         socket.local_addr()
     });
     let own = own.ok().map(|own| own.ip()).filter(|own| !own.is_unspecified());
-    SocketAddr::new(own.unwrap_or(loopback), at.port())
+    SocketAddr::new(own.or_else(|| of_interface(at)).unwrap_or(loopback), at.port())
+}
+
+/// Returns the first address of another interface than loopback, of the same family, for a process that may not use UDP.
+fn of_interface(at: SocketAddr) -> Option<IpAddr> {
+    let all = if_addrs::get_if_addrs().ok()?.into_iter();
+    all.filter(|found| !found.is_loopback()).map(|found| found.ip()).find(|ip| ip.is_ipv4() == at.is_ipv4())
 }
 
 async fn greet(

@@ -46,6 +46,16 @@ pub enum OtherEnd {
     InMemory,
 }
 
+impl OtherEnd {
+    /// Returns the process at the other end, if the kernel reports it.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            OtherEnd::Local { pid } => pid.and_then(|pid| u32::try_from(pid).ok()),
+            _ => None,
+        }
+    }
+}
+
 /// Where the other end of a connection over the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

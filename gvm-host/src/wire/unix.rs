@@ -100,10 +100,9 @@ impl Listener {
     /// `PORT_IN_USE` if another process already listens there; `STORAGE_FULL`, `INTERNAL`.
     pub(super) fn bind(path: &Path) -> Result<Listener> {
         let fail = |error| Error::io(format_args!("cannot listen on {}", path.display()), error);
-        let (folder, short) = short_name(path).map_err(fail)?;
+        let (_folder, short) = short_name(path).map_err(fail)?;
         // Two processes that both find a stale file must not remove each other's new file.
-        rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| fail(error.into()))?;
+        let _locked = lock_folder(path).map_err(fail)?;
         let socket = match std::os::unix::net::UnixListener::bind(&short) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if answers(&short) {
@@ -172,13 +171,18 @@ impl Drop for Listener {
 
 /// Removes a socket file that has no listener. Leaves any other file alone.
 pub fn remove_stale(path: &Path) {
-    let Ok((folder, short)) = short_name(path) else { return };
-    if rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).is_ok()
-        && short.extension().is_some_and(|extension| extension == "sock")
-        && !answers(&short)
-    {
+    let Ok((_folder, short)) = short_name(path) else { return };
+    let locked = lock_folder(path);
+    if locked.is_ok() && short.extension().is_some_and(|extension| extension == "sock") && !answers(&short) {
         let _ = fs::remove_file(&short);
     }
+}
+
+/// Locks the folder of a path until the result is dropped.
+fn lock_folder(path: &Path) -> io::Result<File> {
+    let folder = File::open(split(path)?.0)?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(folder)
 }
 
 /// Whether a socket file has a listener.
@@ -214,8 +218,11 @@ pub fn listener(path: &Path) -> io::Result<Option<u32>> {
 /// Returns the open folder of a path, and a short name for the path that is valid while the folder is open.
 #[cfg(target_os = "linux")]
 fn short_name(path: &Path) -> io::Result<(File, PathBuf)> {
+    use std::os::unix::fs::OpenOptionsExt;
     let (folder, name) = split(path)?;
-    let folder = File::open(folder)?;
+    // A confined process may not read the folder, but pass through it.
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+    let folder = File::options().read(true).custom_flags(flags.bits() as i32).open(folder)?;
     let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
     Ok((folder, Path::new(&short).join(name)))
 }

@@ -22,7 +22,7 @@ use gvm_host::daemon::server::Ports;
 use gvm_host::gpmd::network::NetworkStatus;
 use gvm_host::gpmd::record::{holder, is_running};
 use gvm_host::net::Address;
-use gvm_host::system::process;
+use gvm_host::system::{confine, process};
 use gvm_host::{Code, Compiler, Config, Error, Home, NodeName, Result, workers};
 
 /// The result of checking one layer.
@@ -116,6 +116,7 @@ pub fn examine(setup: &Setup) -> Vec<Finding> {
     }
     findings.skip(&["process"]);
     findings.skip(home::LAYERS);
+    findings.skip(&["confinement"]);
     findings.skip(daemon::LAYERS);
     findings.skip(network::LAYERS);
     findings.skip(own::LAYERS);
@@ -130,6 +131,7 @@ fn look(findings: &mut Findings, setup: &Setup) -> Option<()> {
         process::enough_descriptors().map(|()| ((), "the limit on open files is high enough".to_owned()));
     findings.note("process", enough.map_err(|error| Problem::of(&error, || "ulimit -n 1024".into())))?;
     let disk = home::examine(findings, setup)?;
+    findings.note("confinement", confinement(&disk.home));
     let (nodes, answers) = daemon::examine(findings, setup, &disk.home, disk.key)?;
     // Commands do not reach a gpmd at an address that a person gave.
     let network = match &setup.gpmd {
@@ -258,6 +260,14 @@ fn about_gpmd(error: &Error, home: &Home, setup: &Setup) -> String {
             format!("install gvm and gpmd from one release, then {gpmd} kill and {gpmd} start")
         }
         _ => format!("{gpmd} kill, then {gpmd} start; the log is {}", home.gpmd_log().display()),
+    }
+}
+
+/// Tries out whether the kernel confines nodes.
+fn confinement(home: &Home) -> Found<()> {
+    match confine::try_out(home) {
+        Ok(in_force) => Ok(((), format!("the kernel confines nodes: {}", in_force.words()))),
+        Err(error) => Err(Problem::of(&error, || "report this: it is an error of GVM".to_owned())),
     }
 }
 

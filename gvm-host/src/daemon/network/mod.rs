@@ -7,7 +7,7 @@
 //!   (the name and port of this device, with their file), `known` (addresses of devices, with their file).
 //! - `membership`: changes of the roster, durable before anybody hears of them. `join`: both sides of an invitation.
 //! - `nearby`: where other devices announce themselves. `listening`: where they reach this one. `dial`: how this one
-//!   reaches others. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
+//!   reaches others; `connecting`: how it does so for its nodes. `links`: one connection to each device. `door`, `device`: what another device may ask. `tell`: what it is told.
 //! - `gossip`: presence in large networks, where a device keeps a few connections only. Pure: `payload` (what a device says of
 //!   itself there), `rate` (how much it may send).
 //! - `tunnels`: the way to devices that cannot be dialled (`no_tunnels` without the feature `iroh`;
@@ -27,6 +27,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::connections::{Accepting, Of, Until};
 use super::server::now_ms;
 use crate::base::device::DeviceId;
+use crate::base::durable;
 use crate::base::error::{Error, Result};
 use crate::base::home::Home;
 use crate::base::id::Name;
@@ -41,6 +42,7 @@ use crate::wire::tls::{OwnKey, Tls};
 use crate::wire::transport::Listener;
 
 pub mod commands;
+pub mod connecting;
 mod device;
 mod dial;
 pub mod door;
@@ -134,8 +136,10 @@ impl Network {
         };
         let (roster, is_new) =
             membership::settled(roster_file::read(home)?, &key, &name, profile.name.is_some(), now_ms)?;
-        if is_new {
-            roster_file::write(home, &roster)?;
+        match is_new {
+            true => roster_file::write(home, &roster)?,
+            // After a crash, or an earlier release.
+            false => durable::place_too(&home.roster(), &home.shared())?,
         }
         let devices = Devices::default();
         membership::publish(&devices, key.public(), &roster);

@@ -5,12 +5,14 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
+use gvm_host::system::confine::{self, Needs};
 use gvm_host::{
     Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, NodeName,
     Result,
@@ -233,6 +235,8 @@ pub struct Options {
     /// Whether a flag grants something, and not only the settings of the home.
     #[arg(skip)]
     pub granted_by_flags: bool,
+    #[arg(skip)]
+    read_grants: OnceLock<Grants>,
 }
 
 /// The values of `--modules`.
@@ -291,8 +295,11 @@ impl Options {
         })
     }
 
-    /// Returns what guests may use.
+    /// Returns what guests may use. Names of hosts are looked up once: a confined process cannot do it again.
     pub fn grants(&self) -> Result<Grants> {
+        if let Some(grants) = self.read_grants.get() {
+            return Ok(grants.clone());
+        }
         let mut grants = Grants::default();
         for text in &self.dirs {
             grants.dirs.push(parse_dir(text)?);
@@ -306,7 +313,7 @@ impl Options {
         }
         self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
         grants.nodes = self.grants.contains(&SessionRights::Nodes);
-        Ok(grants)
+        Ok(self.read_grants.get_or_init(|| grants).clone())
     }
 
     /// Returns whether the options grant anything.
@@ -364,6 +371,42 @@ impl Options {
         config.gpmd = self.gpmd()?;
         config.session_time = self.session_time.as_deref().map(parse_time).transpose()?.flatten();
         Ok(config)
+    }
+
+    /// Confines this process to what a node of this home needs, and to `changes`, files that it writes. Returns the home as the
+    /// node then sees it. Must be called before the process has other threads.
+    ///
+    /// # Errors
+    /// Those of the options; `INTERNAL`.
+    pub fn confine_node(&self, home: &Home, changes: &[PathBuf]) -> Result<Home> {
+        if let Some(Address::Tcp(_)) = self.gpmd()? {
+            // It needs the key of the device to reach its gpmd.
+            return Ok(home.clone());
+        }
+        self.confine(home, Some(self.listening()?.port()), &[], changes)?;
+        Ok(home.confined())
+    }
+
+    /// Confines this process to what one call needs that no other node takes part in. Must be called before the process has other
+    /// threads.
+    ///
+    /// # Errors
+    /// Those of the options; `INTERNAL`.
+    pub fn confine_call(&self, home: &Home) -> Result<()> {
+        self.confine(home, None, &[home.index()], &[])
+    }
+
+    fn confine(
+        &self,
+        home: &Home,
+        listens: Option<u16>,
+        reads: &[PathBuf],
+        changes: &[PathBuf],
+    ) -> Result<()> {
+        let grants = self.grants()?;
+        let in_force = confine::confine(&Needs { home, grants: &grants, listens, reads, changes })?;
+        tracing::info!("confined: {}", in_force.words());
+        Ok(())
     }
 
     /// Returns the node to run on, from `--node`.

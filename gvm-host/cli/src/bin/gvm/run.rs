@@ -49,6 +49,13 @@ pub fn run(
     let started = Instant::now();
     // A guest that may use other nodes needs a node here, which has threads of its own.
     let alone = place.is_none() && !options.grants.contains(&SessionRights::Nodes);
+    let home = match alone {
+        true => {
+            options.confine_call(&home)?;
+            home
+        }
+        false => options.confine_node(&home, &[])?,
+    };
     let runner = match alone {
         true => Some(runner(options, &home, limits)?),
         false => None,

@@ -37,9 +37,10 @@ const UNHEARD: Duration = Duration::from_secs(1);
 
 /// Starts a node and runs what is typed; runs a script if standard input is not a terminal.
 pub fn repl(options: &Options) -> Result<i32> {
-    let home = options.home()?;
+    let (home, terminal) = (options.home()?, std::io::stdin().is_terminal());
     let history = home.history();
-    let terminal = std::io::stdin().is_terminal();
+    let changes: &[PathBuf] = if terminal { std::slice::from_ref(&history) } else { &[] };
+    let home = options.confine_node(&home, changes)?;
     let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
     let mut shell = Shell::new(options, node, Requests::catch()?)?;
     if terminal {
@@ -54,14 +55,16 @@ pub fn repl(options: &Options) -> Result<i32> {
 pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
     // Syntax errors are reported before a node is started.
     exprs.iter().try_for_each(|expr| parse::statement(expr).map(drop))?;
-    let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, false)?))?;
+    let home = options.confine_node(&options.home()?, &[])?;
+    let node = workers()?.block_on(Handle::start(options.node_config(home, false)?))?;
     let mut exprs = exprs.into_iter();
     Shell::new(options, node, Requests::catch()?)?.batch(false, |_| Ok(exprs.next().map(|expr| (0, expr))))
 }
 
 /// Runs a node without a prompt until it is told to end.
 pub fn serve(options: &Options) -> Result<i32> {
-    let node = workers()?.block_on(Handle::start(options.node_config(options.home()?, true)?))?;
+    let home = options.confine_node(&options.home()?, &[])?;
+    let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
     Shell::new(options, node, Requests::catch()?)?.serve()
 }
 
