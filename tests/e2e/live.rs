@@ -52,6 +52,22 @@ fn keep_their_state_on_another_node() {
     far.kill();
 }
 
+/// A guest that accepts that its memory may not grow has not failed; a trap in a later call has its own reason.
+#[test]
+fn a_refusal_explains_no_later_trap() {
+    let bed = Bed::new();
+    let text = "(module (memory 1) (func (export \"polite\") (result i32) (memory.grow (i32.const 65000)))
+        (func (export \"boom\") unreachable))";
+    bed.upload("polite", &bed.write("polite.wat", text));
+    let far = bed.node("far");
+    for spawn in ["Node.spawn(polite)", "Node.spawn(far, polite)"] {
+        let ended = bed.eval(["Node.connect(far)", spawn, "i1.polite()", "i1.boom()"]);
+        assert!(ended.out().lines().any(|line| line == "-1"), "{}", ended.out());
+        ended.fails("TRAP");
+    }
+    drop(far);
+}
+
 #[test]
 fn mistakes() {
     let bed = bed();

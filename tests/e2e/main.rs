@@ -15,6 +15,7 @@ mod agree;
 mod bed;
 mod calls;
 mod cancel;
+mod corpus;
 mod deep;
 mod dice;
 mod docs;

@@ -234,6 +234,18 @@ pub fn peak_memory(pid: Pid) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// Returns the resident memory of the process that no file backs, in bytes.
+pub fn anonymous_memory(pid: Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Returns the number of files and connections that the process has open.
+pub fn descriptors(pid: Pid) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap().count()
+}
+
 /// Returns the TCP ports on which the process listens.
 pub fn listening(pid: Pid) -> Vec<u16> {
     let process = format!("/proc/{}", pid.as_raw_nonzero());

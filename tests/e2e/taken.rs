@@ -227,9 +227,10 @@ fn too_many_core_instances_are_refused_before_compiling() {
 fn resource_handles_have_a_limit() {
     let bed = Bed::bare();
     // Resources that the guest defines, and resources of the host.
-    for (name, wat) in [
+    for (name, words, wat) in [
         (
             "own.wat",
+            "10000 resource handles",
             r#"(component
                 (type $r (resource (rep i32)))
                 (core func $new (canon resource.new $r))
@@ -240,6 +241,7 @@ fn resource_handles_have_a_limit() {
         ),
         (
             "host.wat",
+            "resources of its host",
             r#"(component
                 (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
                 (alias export $poll "pollable" (type $pollable))
@@ -255,7 +257,7 @@ fn resource_handles_have_a_limit() {
     ] {
         let file = bed.write(name, wat);
         let err = bed.run(["--invoke", "f()", file.to_str().unwrap()]).fails("LIMIT_EXCEEDED");
-        assert!(err.contains("10000 resource handles"), "{name}: {err}");
+        assert!(err.contains(words), "{name}: {err}");
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::process::Pid;
 
 use crate::process::{DEADLINE, wait_for};
 
@@ -68,6 +69,10 @@ impl Terminal {
         let (to, answers) = (shown.clone(), keys.clone());
         std::thread::spawn(move || show(reader, &to, &answers));
         Terminal { child, keys, shown, _pty: pty.master }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.process_id().unwrap().try_into().unwrap()).unwrap()
     }
 
     pub fn press(&self, keys: &str) {

@@ -3,6 +3,7 @@
 //! In: what a person, a caller and a node each allow. Out: the lowest of them. Must not know:
 //! how a limit is enforced.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Default for the memory of one instance, all its memories and tables together: usual modules stay below it, and
@@ -38,6 +39,9 @@ pub const INSTANCES_PER_SESSION: usize = 64;
 pub const INSTANCES_OF_USERS: usize = 10_000;
 /// Resource handles that a component may hold at once.
 pub const HANDLES: usize = 10_000;
+/// Files, folders, sockets, streams and timers of the host that a guest may hold at once: about as many files as Linux
+/// lets a program open by default. The node's other guests need descriptors too.
+pub const HOST_RESOURCES: usize = 1000;
 /// Host memory, in bytes, that the results of one call, or the arguments of one host call, may take: more than
 /// the largest value between nodes ([`VALUE_BYTES`]), and little enough for one process.
 pub const HOSTCALL_FUEL: usize = 160 << 20;
@@ -212,6 +216,21 @@ fn live_pool_with(mappings: u64) -> u32 {
     most.clamp(INSTANCES_PER_SESSION as u64, u64::from(LIVE_POOL)) as u32
 }
 
+/// Returns how many resources of the host a guest may hold: [`HOST_RESOURCES`], or a quarter of the descriptors of this
+/// process if these are fewer.
+pub fn host_resources() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        host_resources_with(descriptors.unwrap_or(u64::MAX))
+    })
+}
+
+fn host_resources_with(descriptors: u64) -> usize {
+    // A guest needs some in any case, for its streams and granted folders.
+    (descriptors / 4).clamp(DESCRIPTORS, HOST_RESOURCES as u64) as usize
+}
+
 /// Returns how many compilers may run at the same time for one peer: half of all, so that other callers get some.
 pub fn compilers_per_peer() -> usize {
     (compilers() / 2).max(1)
@@ -226,6 +245,13 @@ mod tests {
         assert_eq!(beyond(2 << 20, 1 << 20), ("2.0 MiB".into(), "1.0 MiB".into()));
         let (asked, most) = beyond((128 << 20) + 1, 128 << 20);
         assert_eq!((asked.as_str(), most.as_str()), ("134217729 bytes", "128.0 MiB (134217728 bytes)"));
+    }
+
+    #[test]
+    fn a_guest_leaves_descriptors_to_others() {
+        assert_eq!(host_resources_with(u64::MAX), 1000);
+        assert_eq!(host_resources_with(1024), 256);
+        assert_eq!(host_resources_with(48), 48);
     }
 
     #[test]

@@ -70,6 +70,12 @@ pub(super) fn explain(error: wasmtime::Error, store: &mut Store<State>, limits: 
             "the guest asked for a table of {asked} elements, and the limit is {}",
             limits::TABLE_ELEMENTS
         )),
+        // The largest object that wasmtime supports is larger than the limit can be.
+        (Some(Trap::AllocationTooLarge), None) => exceeded(format!(
+            "the guest asked for an object of more memory than its limit of {}",
+            limits::bytes(limits.memory.unwrap_or(limits::MEMORY))
+        ))
+        .with_help("raise the limit with `--max-memory`, here and on the node that runs the call"),
         (Some(trap), None) => Error::new(Code::Trap, trap_words(trap)),
         (None, None) => untyped(&error, store),
     };

@@ -54,7 +54,7 @@ impl Outlet {
     }
 
     pub fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
-        OutputWriter { outlet: self.clone(), stream, terminal }
+        OutputWriter { outlet: self.clone(), stream, terminal, permitted: 0 }
     }
 
     pub fn reader(&self, terminal: bool) -> InputReader {
@@ -68,6 +68,9 @@ pub(crate) struct OutputWriter {
     outlet: Outlet,
     stream: Stream,
     terminal: bool,
+    /// What the guest may write before it asks again. Without this, a guest that never asks could fill the pipe up to the
+    /// limit of its output while nobody reads.
+    permitted: usize,
 }
 
 impl IsTerminal for OutputWriter {
@@ -95,6 +98,10 @@ impl Pollable for OutputWriter {
 
 impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        let Some(left) = self.permitted.checked_sub(bytes.len()) else {
+            return Err(StreamError::trap("the guest writes more than `check-write` permitted"));
+        };
+        self.permitted = left;
         self.outlet.output().put(self.stream, &bytes).map_err(refused)
     }
 
@@ -103,7 +110,8 @@ impl OutputStream for OutputWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.outlet.output().room(self.stream).map_err(refused)
+        self.permitted = self.outlet.output().room(self.stream).map_err(refused)?;
+        Ok(self.permitted)
     }
 }
 

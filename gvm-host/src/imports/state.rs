@@ -28,14 +28,17 @@ pub struct State {
 
 impl State {
     /// Creates the state of an instance that may use `most` bytes of memory.
-    pub(crate) fn new(wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, net: Net, most: u64) -> State {
+    pub(crate) fn new(mut wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, net: Net, most: u64) -> State {
+        wasi.ctx().table.set_max_capacity(limits::host_resources());
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
         State { wasi, reach, net, listings: Listings::default(), limiter }
     }
 
-    /// Sets the access to the network of nodes for the next call.
+    /// Prepares the next call: its access to the network of nodes.
     pub(crate) fn turn(&mut self, reach: Option<Box<NetworkAccess>>) {
         self.reach = reach;
+        // A refusal explains a trap of the call in which it happened, and of no later one.
+        self.limiter.refused = None;
     }
 
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {

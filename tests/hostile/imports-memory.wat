@@ -1,0 +1,6 @@
+;; Imports its memory.
+;; call: f()
+;; is: IMPORT_UNSATISFIED not-started
+(module
+  (import "env" "memory" (memory 1))
+  (func (export "f")))

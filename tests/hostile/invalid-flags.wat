@@ -1,0 +1,3 @@
+;; Has flags without labels.
+;; upload: MODULE_INVALID
+(component (type $l (flags)))

@@ -1,0 +1,5 @@
+;; Loops forever without a call or a host function.
+;; call: f()
+;; is: TIMEOUT ran-and-failed
+(module
+  (func (export "f") (loop $again (br $again))))
