@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gvm_host::{
-    Args, Call, Code, Compiler, Config, Dir, Effect, Engine, EngineConfig, Error, Grants, Handle, Home, Limits,
-    List, ModuleRef, Name, NodeName, Outcome, Stdio, Target, Value, compiler, workers,
+    Args, Call, Code, Compiler, Config, Dir, Effect, Engine, EngineConfig, Error, Grants, Handle, Home,
+    Limits, List, ModuleRef, Name, NodeName, Outcome, Stdio, Target, Value, compiler, workers,
 };
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ pub const NAME: &str = "GVM_SOAK_CALLER";
 pub const NODES: &str = "GVM_SOAK_NODES";
 pub const MARKS: &str = "GVM_SOAK_MARKS";
 pub const NUMBER: &str = "GVM_SOAK_NUMBER";
+pub const DEVICE: &str = "GVM_SOAK_DEVICE";
 
 /// What comes before a line for the parent, because the test harness prints other lines.
 pub const MARKER: char = '@';
@@ -64,6 +65,7 @@ enum Phase {
 struct Caller {
     node: Handle,
     nodes: Vec<NodeName>,
+    /// A folder for each device, which its nodes grant.
     marks: PathBuf,
     tally: Mutex<Tally>,
     resting: AtomicUsize,
@@ -91,7 +93,8 @@ pub fn main() {
         let home = Home::open(PathBuf::from(var("GHOST_HOME"))).unwrap();
         let compiler = Compiler::program(env!("CARGO_BIN_EXE_gvm")).args([compiler::WORD]);
         let engine = Engine::new(EngineConfig::new(home.compiled(), compiler));
-        let dir = Dir { host: marks.clone(), guest: "/marks".into(), read_only: false };
+        let here = marks.join(var(DEVICE));
+        let dir = Dir { host: here, guest: "/marks".into(), read_only: false };
         let grants = Grants { dirs: vec![dir], nodes: true, ..Grants::default() };
         let config = Config::new(home, engine).name(var(NAME).parse().unwrap()).grants(grants);
         let caller = Arc::new(Caller {
@@ -126,7 +129,7 @@ pub fn main() {
             }
         }
         for number in caller.never.lock().unwrap().iter() {
-            if caller.marks.join(number.to_string()).exists() {
+            if caller.places(*number).next().is_some() {
                 caller.fault(format!("call {number} did not start, it said, but it ran"));
             }
         }
@@ -240,12 +243,22 @@ impl Caller {
         if wrong {
             let context = error.context().unwrap_or_default();
             let class = error.effect().as_str();
-            self.fault(format!("{kind} on {node}: {} ({class}): {} {context}", error.code(), error.message()));
+            self.fault(format!(
+                "{kind} on {node}: {} ({class}): {} {context}",
+                error.code(),
+                error.message()
+            ));
         }
     }
 
     /// Makes a call, and connects to the node for the next one if that is what it lacks.
-    async fn call(&self, kind: &str, node: &NodeName, call: Call, stdio: Stdio) -> Option<Result<Outcome, Error>> {
+    async fn call(
+        &self,
+        kind: &str,
+        node: &NodeName,
+        call: Call,
+        stdio: Stdio,
+    ) -> Option<Result<Outcome, Error>> {
         let running = async {
             let outcome = self.node.run(Some(node.clone()), call, stdio).await;
             match outcome.result {
@@ -305,10 +318,20 @@ impl Caller {
         self.seen(number, failed, node);
     }
 
+    /// Returns the files of a call, on any device.
+    fn places(&self, number: u64) -> impl Iterator<Item = PathBuf> {
+        let folders = std::fs::read_dir(&self.marks).unwrap().flatten();
+        folders.map(move |folder| folder.path().join(number.to_string())).filter(|file| file.exists())
+    }
+
     /// Compares the effect of a call with what its outcome says about it.
     fn seen(&self, number: u64, failed: Option<Effect>, node: &NodeName) {
-        let file = self.marks.join(number.to_string());
-        let ran = file.exists();
+        let there: Vec<PathBuf> = self.places(number).collect();
+        let ran = !there.is_empty();
+        let folder = self.marks.join(node.device().unwrap_or_default());
+        if there.iter().any(|file| !file.starts_with(&folder)) {
+            self.fault(format!("call {number} on {node} ran elsewhere: {there:?}"));
+        }
         match failed {
             None if !ran => self.fault(format!("call {number} on {node} has a result, but did not run")),
             Some(Effect::NotStarted) if ran => {
@@ -320,14 +343,15 @@ impl Caller {
             Some(Effect::NotStarted) => self.never.lock().unwrap().push(number),
             // A call of unknown outcome may still run: its file stays.
             Some(_) => {}
-            None => drop(std::fs::remove_file(file)),
+            None => there.iter().for_each(|file| drop(std::fs::remove_file(file))),
         }
     }
 
     /// Makes a live instance, or calls the one that there is.
     async fn count(&self, node: &NodeName, live: &mut HashMap<NodeName, Live>) {
         let Some(mut held) = live.remove(node) else {
-            let spawning = self.node.spawn(Some(node.clone()), Target::main(stored("counter")), Limits::default());
+            let spawning =
+                self.node.spawn(Some(node.clone()), Target::main(stored("counter")), Limits::default());
             match self.timed("spawn", node, spawning).await {
                 Some(Ok(name)) => {
                     live.insert(node.clone(), Live { name, least: 0, most: 0, calls: 0 });
@@ -376,7 +400,8 @@ impl Caller {
     /// Sends and receives a large value.
     async fn bulk(&self, node: &NodeName, dice: &mut Dice) {
         let (length, seed) = (200_000 + dice.below(1_500_000) as usize, dice.below(1 << 40));
-        let bytes: Vec<u8> = (0..length as u64).map(|at| (at.wrapping_mul(31) ^ (seed >> (at % 32))) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..length as u64).map(|at| (at.wrapping_mul(31) ^ (seed >> (at % 32))) as u8).collect();
         let args = vec![Value::List(List::U8(bytes.clone().into()))];
         let ended = self.simple("bulk", node, stored("values"), "echo-bytes", args).await;
         if let Some(Ok(value)) = ended {
@@ -450,10 +475,11 @@ impl Caller {
             Err(Some(value)) => {
                 let Value::String(said) = *value else { return self.fault("not a text".to_owned()) };
                 // `CODE (Class): message`.
-                let (head, message) = said.split_once(": ").unwrap_or((&said, ""));
-                let effect = match head {
-                    head if head.ends_with("(NotStarted)") => Effect::NotStarted,
-                    head if head.ends_with("(RanAndFailed)") => Effect::RanAndFailed,
+                let (head, message) = said.split_once("): ").unwrap_or((&said, ""));
+                let head = &format!("{})", head.replace("Effect::", ""));
+                let effect = match head.as_str() {
+                    head if head.ends_with("NotStarted)") => Effect::NotStarted,
+                    head if head.ends_with("RanAndFailed)") => Effect::RanAndFailed,
                     _ => Effect::Unknown,
                 };
                 *self.tally.lock().unwrap().outcomes.entry(format!("guest: {head}")).or_default() += 1;

@@ -38,7 +38,8 @@ const MEET: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(4);
 
 /// Variables of the person who runs the tests. The tested programs must not see them.
-const FOREIGN: [&str; 6] = ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "GPMD_MDNS", "RUST_LOG", "NO_COLOR"];
+const FOREIGN: [&str; 6] =
+    ["GHOST_HOME", "GPMD_PORT", "GPMD_COMMAND_PORT", "GPMD_MDNS", "RUST_LOG", "NO_COLOR"];
 
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -316,19 +317,23 @@ impl World {
         let folder = tempfile::Builder::new().prefix("gvm-soak-").tempdir().unwrap();
         let root = rustix::process::getuid().is_root();
         if !root {
-            eprintln!("network namespaces need root: all devices are on the loopback interface, and no cable is cut");
+            eprintln!(
+                "network namespaces need root: all devices are on the loopback interface, and no cable is cut"
+            );
         }
         let switch = root.then(Switch::new);
         let path = folder.path().to_owned();
-        let marks = path.join("marks");
-        std::fs::create_dir(&marks).unwrap();
+        for name in NAMES {
+            std::fs::create_dir_all(path.join("marks").join(name)).unwrap();
+        }
         let device = |place: usize, name: &'static str| Device {
             name,
             home: path.join(name),
             folder: path.clone(),
             namespace: switch.as_ref().map(|switch| switch.hosts[place].clone()),
         };
-        let devices: Vec<Device> = NAMES.iter().enumerate().map(|(place, name)| device(place, name)).collect();
+        let devices: Vec<Device> =
+            NAMES.iter().enumerate().map(|(place, name)| device(place, name)).collect();
         let mut programs = Vec::new();
         for place in 0..STAYING {
             for node in std::iter::once(None).chain(NODES.map(Some)) {
@@ -360,7 +365,10 @@ impl World {
     /// Starts everything, and makes one network of it.
     fn found(&self, folder: &Path) {
         let mut programs = self.programs.lock().unwrap();
-        programs.iter_mut().filter(|program| program.node.is_none()).for_each(|gpmd| self.start_program(gpmd));
+        programs
+            .iter_mut()
+            .filter(|program| program.node.is_none())
+            .for_each(|gpmd| self.start_program(gpmd));
         for (place, device) in self.devices.iter().enumerate().take(STAYING) {
             wait_for("gpmd answers", || device.up());
             if place > 0 {
@@ -382,7 +390,10 @@ impl World {
         }
         // The others fetch it.
         upload(&self.devices[0], "values", guests::values());
-        programs.iter_mut().filter(|program| program.node.is_some()).for_each(|node| self.start_program(node));
+        programs
+            .iter_mut()
+            .filter(|program| program.node.is_some())
+            .for_each(|node| self.start_program(node));
         drop(programs);
         assert!(folder.is_dir());
         self.wait_until_met();
@@ -390,7 +401,7 @@ impl World {
 
     pub fn start_program(&self, program: &mut Program) {
         let device = &self.devices[program.device];
-        let marks = format!("{}::/marks", self.path().join("marks").display());
+        let marks = format!("{}::/marks", self.path().join("marks").join(device.name).display());
         let child = match program.node {
             None => device.start(GPMD, &["start", "--foreground", "--device", device.name], "gpmd"),
             Some(name) => {
@@ -413,7 +424,10 @@ impl World {
             let log = File::options().append(true).create(true).open(device.log("caller")).unwrap();
             command.args(["--exact", "caller", "--nocapture"]).stderr(log);
             command.env(caller::NAME, "caller").env(caller::NODES, names.join(","));
-            command.env(caller::MARKS, folder.join("marks")).env(caller::NUMBER, (place + 1).to_string());
+            command
+                .env(caller::MARKS, folder.join("marks"))
+                .env(caller::DEVICE, device.name)
+                .env(caller::NUMBER, (place + 1).to_string());
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
             let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
             let (sender, words) = channel();
@@ -473,9 +487,11 @@ impl World {
         let met = |device: &Device| {
             let up = device.up().unwrap_or_default();
             let found = device.run(GVM, &["eval", "Node.discover()"]);
-            let found = found.filter(|found| found.ok).map(|found| String::from_utf8_lossy(&found.out).into_owned());
+            let found =
+                found.filter(|found| found.ok).map(|found| String::from_utf8_lossy(&found.out).into_owned());
             let found = found.unwrap_or_default();
-            let nodes = found.trim().split(',').filter(|name| NODES.contains(&name.split('@').next().unwrap()));
+            let nodes =
+                found.trim().split(',').filter(|name| NODES.contains(&name.split('@').next().unwrap()));
             up.iter().filter(|name| NAMES[..STAYING].contains(&name.as_str())).count() == STAYING - 1
                 && nodes.count() == STAYING * NODES.len()
         };

@@ -78,7 +78,11 @@ pub fn run(world: &World, until: Instant) {
                 programs[victim].kill();
                 stopped[victim] = None;
                 due[victim] = Some(now + Duration::from_millis(dice.below(AWAY.as_millis() as u64)));
-                world.event(if programs[victim].node.is_some() { "kill -9 of a node" } else { "kill -9 of gpmd" });
+                world.event(if programs[victim].node.is_some() {
+                    "kill -9 of a node"
+                } else {
+                    "kill -9 of gpmd"
+                });
             }
         }
         if rarely(&mut dice) {

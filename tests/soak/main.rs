@@ -86,7 +86,12 @@ fn three_devices() {
     eprintln!("{}", tally.table(began.elapsed()));
     if !tally.faults.is_empty() {
         let folder = world.keep();
-        panic!("{} faults; the logs are in {}\n{}", tally.faults.len(), folder.display(), tally.faults.join("\n"));
+        panic!(
+            "{} faults; the logs are in {}\n{}",
+            tally.faults.len(),
+            folder.display(),
+            tally.faults.join("\n")
+        );
     }
 }
 
@@ -99,7 +104,12 @@ fn progress(world: &World, began: Instant, time: Duration) {
         if Instant::now() >= next {
             next += every;
             let tally = world.tally.lock().unwrap();
-            eprintln!("{:>5.0} of {:.0} s: {}", began.elapsed().as_secs_f64(), time.as_secs_f64(), tally.line());
+            eprintln!(
+                "{:>5.0} of {:.0} s: {}",
+                began.elapsed().as_secs_f64(),
+                time.as_secs_f64(),
+                tally.line()
+            );
         }
     }
 }

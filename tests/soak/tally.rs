@@ -50,8 +50,11 @@ impl Tally {
     /// Returns everything as JSON, and forgets it.
     pub fn take(&mut self) -> Json {
         let taken = std::mem::take(self);
-        let calls: BTreeMap<_, _> =
-            taken.calls.into_iter().map(|(kind, (count, worst))| (kind, (count, worst.as_secs_f64()))).collect();
+        let calls: BTreeMap<_, _> = taken
+            .calls
+            .into_iter()
+            .map(|(kind, (count, worst))| (kind, (count, worst.as_secs_f64())))
+            .collect();
         json!({"calls": calls, "outcomes": taken.outcomes, "faults": taken.faults})
     }
 
