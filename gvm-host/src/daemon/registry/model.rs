@@ -34,17 +34,24 @@ struct Entry {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let names = [None, Some("a"), Some("b"), Some("c"), Some("node-0001"), Some("node-00001")];
-    let life = (1..4_u128, 0..2_u64).prop_map(|(id, incarnation)| Life { id: Uuid::from_u128(id), incarnation });
+    const NAMES: [Option<&str>; 6] =
+        [None, Some("a"), Some("b"), Some("c"), Some("node-0001"), Some("node-00001")];
+    let life =
+        (1..4_u128, 0..2_u64).prop_map(|(id, incarnation)| Life { id: Uuid::from_u128(id), incarnation });
     let secret = prop_oneof![1 => Just(None), 6 => (0..2_u8).prop_map(Some)];
     // Two random numbers only, so that default names are taken soon.
-    let register = (prop::sample::select(&names), life, secret, 1..3_u64)
+    let register = (prop::sample::select(&NAMES), life, secret, 1..3_u64)
         .prop_map(|(name, life, secret, chance)| Step::Register { name, life, secret, chance });
     prop_oneof![3 => register, 1 => any::<prop::sample::Index>().prop_map(Step::End)]
 }
 
 /// Returns what the model says about a registration: the error, or the token that it replaces.
-fn expected(model: &[Entry], name: Option<&str>, life: Life, secret: Option<u8>) -> std::result::Result<Option<Token>, Code> {
+fn expected(
+    model: &[Entry],
+    name: Option<&str>,
+    life: Life,
+    secret: Option<u8>,
+) -> std::result::Result<Option<Token>, Code> {
     let before = model.iter().find(|entry| entry.life == life);
     if before.is_some_and(|before| before.secret.is_none() || before.secret != secret) {
         return Err(Code::AuthFailed);
@@ -60,7 +67,8 @@ fn expected(model: &[Entry], name: Option<&str>, life: Life, secret: Option<u8>)
 fn compare(registry: &Registry, model: &[Entry], tokens: &[Token]) -> std::result::Result<(), TestCaseError> {
     let mut sorted: Vec<&Entry> = model.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let told: Vec<_> = registry.discover().map(|node| (node.name.to_string(), node.life(), node.since_ms)).collect();
+    let told: Vec<_> =
+        registry.discover().map(|node| (node.name.to_string(), node.life(), node.since_ms)).collect();
     let right: Vec<_> = sorted.iter().map(|entry| (entry.name.clone(), entry.life, entry.since_ms)).collect();
     prop_assert_eq!(told, right);
     prop_assert_eq!(registry.discover().len(), model.len());
@@ -72,7 +80,11 @@ fn compare(registry: &Registry, model: &[Entry], tokens: &[Token]) -> std::resul
     for token in tokens {
         let entry = model.iter().find(|entry| entry.token == *token);
         let told = registry.get(*token).map(|node| node.name.to_string());
-        prop_assert_eq!(told, entry.map(|entry| entry.name.clone()), "a token means its own registration or nothing");
+        prop_assert_eq!(
+            told,
+            entry.map(|entry| entry.name.clone()),
+            "a token means its own registration or nothing"
+        );
     }
     let sizes = [registry.nodes.len(), registry.lives.len(), registry.tokens.len()];
     prop_assert_eq!(sizes, [model.len(); 3], "nothing is left of a registration that ended");
