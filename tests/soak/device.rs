@@ -412,6 +412,21 @@ impl World {
         (program.child, program.started) = (Some(child), Instant::now());
     }
 
+    /// Kills the gpmd that a command has started on the device of a gpmd that could not start.
+    pub fn kill_started(&self, program: &Program) {
+        let record = self.devices[program.device].home.join("gpmd.json");
+        let record = std::fs::read(record).ok().and_then(|text| serde_json::from_slice::<Json>(&text).ok());
+        let pid = record.and_then(|record| Pid::from_raw(i32::try_from(record["pid"].as_u64()?).ok()?));
+        if let (None, Some(pid)) = (program.node, pid) {
+            // The record may be that of an earlier life, whose number another process has by now.
+            let command = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+            let home = self.devices[program.device].home.display().to_string();
+            if command.is_ok_and(|command| command.contains("gpmd") && command.contains(&home)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
     /// Starts the callers.
     fn call(&self, folder: &Path) {
         let names: Vec<String> = NAMES[..STAYING]

@@ -53,13 +53,14 @@ pub fn run(world: &World, until: Instant) {
                 continue;
             };
             if let Some(status) = child.try_wait().unwrap() {
-                // It cannot start while gpmd is away, or before its last life is forgotten.
+                // It cannot start while gpmd is away, before its last life is forgotten, or if a command has started gpmd.
                 let title = program.title();
                 match program.started.elapsed() < Duration::from_secs(20) && !program.spared {
                     true => world.event("could not start"),
                     false => world.fault(format!("{title} ended by itself: {status}")),
                 }
                 program.kill();
+                world.kill_started(program);
                 due[place] = Some(now + AWAY);
             }
             if stopped[place].is_some_and(|until| until <= now) {
@@ -126,6 +127,7 @@ fn start_all(world: &World) {
             let ended = program.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
             if ended {
                 program.kill();
+                world.kill_started(program);
                 world.start_program(program);
                 steady = Instant::now();
             }
