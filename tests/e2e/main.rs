@@ -23,6 +23,7 @@ mod doctor;
 mod doctor_home;
 mod errors;
 mod exits;
+mod faults;
 mod grants;
 mod guests;
 mod hostile;

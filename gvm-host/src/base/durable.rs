@@ -1,19 +1,53 @@
-//! Writes files atomically and durably: after a crash or a power failure, a file is complete or absent.
+//! Writes files atomically and durably: after a crash or a power failure, a file is complete or absent. Reads them up to a size.
 //!
-//! In: a path and its bytes. Out: a file that has either its old content or its new content.
+//! In: a path and its bytes. Out: a file that has either its old content or its new content; its text.
 //! Must not know: what the bytes mean.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::base::error::{Error, Result};
+use crate::base::limits;
 
 /// The prefix of unfinished files. The owner of a folder removes them when it starts.
 pub const UNFINISHED: &str = ".unfinished-";
+
+/// The largest file of a home that is read as one text: the index of some 100,000 modules. A damaged file can have any size.
+const TEXT: u64 = 64 << 20;
+
+/// Reads a file of a home as text.
+///
+/// # Errors
+/// `InvalidData` if it is too large, or no text; those of the system.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    read(path, TEXT).and_then(|bytes| {
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    })
+}
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// `InvalidData` if it has more; those of the system.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let large = || {
+        let most = limits::bytes(most);
+        io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {most}, which no such file has"))
+    };
+    let length = file.metadata()?.len();
+    if length > most {
+        return Err(large());
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(large()) } else { Ok(bytes) }
+}
 
 /// Creates an unfinished file in the folder where it will be placed. Dropping it removes the file. Mode 0600.
 ///
@@ -149,6 +183,22 @@ mod tests {
         assert!(!write_new(&path, b"three").unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn reads_no_more_than_it_should() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "text").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "text");
+        assert_eq!(read(&path, 4).unwrap(), b"text");
+        assert_eq!(read(&path, 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(read_text(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        // It takes no space on the disk, and would take all memory.
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read_text(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read_text(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

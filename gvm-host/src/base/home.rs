@@ -270,7 +270,7 @@ fn read_or_make_id(path: &Path) -> Result<HomeId> {
 }
 
 fn read_id(path: &Path) -> Result<HomeId> {
-    let text = fs::read_to_string(path)
+    let text = durable::read_text(path)
         .map_err(|error| Error::io(format_args!("cannot read `{}`", path.display()), error))?;
     match uuid::Uuid::try_parse(text.trim()) {
         Ok(id) => Ok(HomeId(*id.as_bytes())),

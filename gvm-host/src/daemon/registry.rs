@@ -148,6 +148,9 @@ impl Registry {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use uuid::Uuid;
 

@@ -22,6 +22,7 @@ use super::compiler::Compiler;
 use super::config::Kind;
 use super::module::Code as Compiled;
 use super::tidy::{self, CODE, KNOWN, LOCK, Most, SUM, TURN, WORK};
+use crate::base::durable;
 use crate::base::error::{Error, Reason, Result};
 use crate::base::id::Hash;
 use crate::base::limits;
@@ -62,7 +63,7 @@ impl Cache {
     /// Returns the module's code, if it is stored and undamaged.
     pub fn load(&self, engine: &Engine, hash: Hash, component: bool) -> Option<Compiled> {
         let path = self.code(hash);
-        let expected = std::fs::read_to_string(self.sum(hash)).ok()?;
+        let expected = durable::read_text(&self.sum(hash)).ok()?;
         if !self.is_whole(&path, expected.trim())? {
             tracing::warn!(%hash, "compiled code is damaged; compiling the module again");
             return None;
@@ -86,6 +87,11 @@ impl Cache {
         let version = Version::of(&file).ok()?;
         if self.known.recall(&version).as_deref() == Some(expected) {
             return Some(true);
+        }
+        // The checksum ends with the length.
+        let length = file.metadata().ok()?.len().to_string();
+        if expected.rsplit(' ').next() != Some(&length) {
+            return Some(false);
         }
         let whole = checksum(&file)? == expected;
         if whole {

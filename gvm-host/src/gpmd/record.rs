@@ -3,7 +3,7 @@
 //! In: a home. Out: the record and the lock. Must not know: connections. Trust the lock: the record may be
 //! left over from a gpmd that crashed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -46,7 +46,7 @@ impl Record {
 
     /// Reads the record in the home. Returns `None` if it is missing or cannot be read.
     pub fn read(home: &Home) -> Option<Record> {
-        serde_json::from_str(&fs::read_to_string(home.gpmd_record()).ok()?).ok()
+        serde_json::from_str(&durable::read_text(&home.gpmd_record()).ok()?).ok()
     }
 }
 

@@ -166,20 +166,27 @@ impl Store {
     }
 }
 
+/// What a person can do about a damaged index.
+const RESTORE: &str = "correct the file, or move it away and upload the modules again";
+
 /// Reads a home's index. It is empty if nothing was stored yet.
 ///
 /// # Errors
 /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL`.
 pub fn read_index(home: &Home) -> Result<Index> {
     let path = home.index();
-    let text = match fs::read_to_string(&path) {
+    let text = match durable::read_text(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Index::default()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            return Err(Error::new(Code::ModuleCorrupt, message).with_help(RESTORE));
+        }
         Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
     };
     Index::from_json(&text).map_err(|error| {
         let message = format!("cannot read `{}`: {}", path.display(), error.message());
-        let help = error.help().unwrap_or("correct the file, or move it away and upload the modules again");
+        let help = error.help().unwrap_or(RESTORE);
         Error::new(error.code(), message).with_help(help.to_owned()).with_source(error)
     })
 }
@@ -194,9 +201,12 @@ pub fn read_module(home: &Home, hash: Hash) -> Result<Vec<u8>> {
         Error::new(Code::ModuleCorrupt, format!("`{}` {what}", path.display()))
             .with_help("upload the module again")
     };
-    let bytes = match fs::read(&path) {
+    let bytes = match durable::read(&path, limits::MODULE_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(corrupt("is missing")),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(corrupt("has changed since it was uploaded"));
+        }
         Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
     };
     if Hash::of(&bytes) != hash { Err(corrupt("has changed since it was uploaded")) } else { Ok(bytes) }
@@ -216,7 +226,7 @@ pub fn read_fetched(home: &Home, hash: Hash) -> Result<Option<Vec<u8>>> {
         Err(error) => return Err(fail(error)),
     };
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(fail)?;
+    Read::by_ref(&mut file).take(limits::MODULE_BYTES).read_to_end(&mut bytes).map_err(fail)?;
     // gpmd removes the modules first that were not used for the longest time.
     let _ = file.set_modified(SystemTime::now());
     Ok(Some(bytes).filter(|bytes| Hash::of(bytes) == hash))

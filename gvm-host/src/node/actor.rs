@@ -415,9 +415,11 @@ impl Actor {
     }
 
     async fn connect(&self, name: NodeName) -> Result<NodeName> {
-        self.returning.borrow_mut().remove(&name);
-        if self.table.borrow().get(&name).is_some() {
-            return Ok(name);
+        let here = self.ours.devices.now().own_node(&name);
+        let called = here.as_ref().unwrap_or(&name);
+        self.returning.borrow_mut().remove(called);
+        if self.table.borrow().get(called).is_some() {
+            return Ok(called.clone());
         }
         let node = self.link.look_up(&name).await?;
         let name = node.name.clone();
@@ -472,7 +474,7 @@ impl Actor {
     }
 
     async fn disconnect(&self, name: NodeName) -> Result<()> {
-        let name = self.table.borrow().meant(&name)?.unwrap_or(name);
+        let name = self.meant(name)?;
         let returning = self.returning.borrow_mut().remove(&name);
         let peers = self.table.borrow_mut().remove_peer(&name);
         self.lines.set(&name, None);
@@ -488,7 +490,7 @@ impl Actor {
     }
 
     async fn revoke(&self, name: NodeName) -> Result<()> {
-        let name = self.table.borrow().meant(&name)?.unwrap_or(name);
+        let name = self.meant(name)?;
         let peers = self.table.borrow_mut().remove_peer(&name);
         self.lines.set(&name, None);
         if peers.is_empty() {
@@ -501,11 +503,18 @@ impl Actor {
         Ok(())
     }
 
+    /// Returns the name of the connected node that a person means, or the name itself. A name with this device means its node
+    /// and no other.
+    fn meant(&self, name: NodeName) -> Result<NodeName> {
+        if let Some(own) = self.ours.devices.now().own_node(&name) {
+            return Ok(own);
+        }
+        Ok(self.table.borrow().meant(&name)?.unwrap_or(name))
+    }
+
     fn peer(&self, name: &NodeName) -> Result<Rc<Peer>> {
-        let table = self.table.borrow();
-        let name = &table.meant(name)?.unwrap_or_else(|| name.clone());
-        let peer = table.get(name).cloned();
-        drop(table);
+        let meant = self.meant(name.clone())?;
+        let peer = self.table.borrow().get(&meant).cloned();
         peer.ok_or_else(|| self.not_connected(name))
     }
 

@@ -145,17 +145,26 @@ impl Handle {
     }
 
     /// Returns the name as it is used on this device: without the device if that is this one.
-    fn called(&self, name: NodeName) -> NodeName {
-        let Some(device) = name.device() else { return name };
-        match self.0.devices.now().own_name().is_some_and(|own| own.as_str() == device) {
-            true => name.bare().parse().unwrap_or(name),
-            false => name,
+    pub(super) fn called(&self, name: NodeName) -> NodeName {
+        if name.device().is_none() {
+            return name;
         }
+        self.0.devices.now().own_node(&name).unwrap_or(name)
     }
 
-    /// Returns the other node that a person means; `None` for this node, with or without the name of its device.
+    /// Returns the other node that a person means; `None` for this node, with or without the name of its device. A name with
+    /// the device keeps it, because the name alone may also mean a node of another device.
     pub fn other(&self, node: Option<NodeName>) -> Option<NodeName> {
-        node.map(|node| self.called(node)).filter(|node| *node != self.0.info.name)
+        node.filter(|node| self.called(node.clone()) != self.0.info.name)
+    }
+
+    /// Returns the line to the connected node that a person means with this name.
+    fn line(&self, name: &NodeName) -> Option<Arc<Line>> {
+        let own = name.device().and_then(|_| self.0.devices.now().own_node(name));
+        match own {
+            Some(own) => self.0.lines.exactly(&own),
+            None => self.0.lines.get(name),
+        }
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T> {
@@ -204,7 +213,6 @@ impl Handle {
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
     pub async fn disconnect(&self, name: NodeName) -> Result<()> {
-        let name = self.called(name);
         self.ask(|reply| Message::Disconnect(name, reply)).await?
     }
 
@@ -215,7 +223,6 @@ impl Handle {
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
     pub async fn revoke(&self, name: NodeName) -> Result<()> {
-        let name = self.called(name);
         self.ask(|reply| Message::Revoke(name, reply)).await?
     }
 
@@ -224,7 +231,6 @@ impl Handle {
     /// # Errors
     /// `NODE_NOT_CONNECTED`.
     pub async fn rights(&self, name: NodeName) -> Result<SessionRights> {
-        let name = self.called(name);
         self.ask(|reply| Message::Rights(name, reply)).await?
     }
 
@@ -300,7 +306,7 @@ impl Handle {
     /// Runs a call on another node: over the channel of the thread that waits for it, over the channel that all other
     /// callers share, or, before there is one, over the connection of the session.
     async fn run_there(&self, node: NodeName, mut call: Call, stdio: Stdio) -> Result<Outcome> {
-        if let Some(line) = self.0.lines.get(&node) {
+        if let Some(line) = self.line(&node) {
             if line.info.device.is_some() {
                 self.pin(&mut call.target).await?;
             }
@@ -331,7 +337,7 @@ impl Handle {
 
     /// Pins the module of a target on this node, if that is a node of another device.
     async fn pin_for(&self, node: &NodeName, target: &mut Target) -> Result<()> {
-        match self.0.lines.get(node).is_some_and(|line| line.info.device.is_some()) {
+        match self.line(node).is_some_and(|line| line.info.device.is_some()) {
             true => self.pin(target).await,
             false => Ok(()),
         }
@@ -348,7 +354,12 @@ impl Handle {
         // An instance would hide a stored module with the same name.
         let index = self.0.runner.modules().index();
         let name = self.0.directory.next_name(|name| index.modules.contains_key(name))?;
-        let place = Place { node: node.clone(), module: target.module.to_string() };
+        // The name of the connected node, so that the instance stays on it whoever connects later.
+        let called = |node: &NodeName| match self.line(node) {
+            Some(line) => line.info.name.clone(),
+            None => self.called(node.clone()),
+        };
+        let place = Place { node: node.as_ref().map(called), module: target.module.to_string() };
         let limits = self.0.runner.limits().narrow(limits);
         let taken = match node {
             None => {

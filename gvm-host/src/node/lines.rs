@@ -20,6 +20,11 @@ impl Lines {
         meant(&lines, name).ok().flatten().map(|(_, line)| line.clone())
     }
 
+    /// Returns the line to the node with exactly this name.
+    pub fn exactly(&self, name: &NodeName) -> Option<Arc<Line>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// Sets the line to a node; none if it is no longer connected.
     pub fn set(&self, name: &NodeName, line: Option<Arc<Line>>) {
         let mut lines = self.0.write().unwrap_or_else(PoisonError::into_inner);

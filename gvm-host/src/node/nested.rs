@@ -138,7 +138,7 @@ impl Handle {
         let ModuleRef::Stored { name, version: None } = &target.module else { return Ok(place) };
         let Some(lives) = self.instance(name) else { return Ok(place) };
         let asked = place.is_some();
-        let named = self.other(place);
+        let named = self.other(place).map(|named| self.called(named));
         let is_there = match (&named, &lives.node) {
             (Some(named), Some(node)) => node == named || node.bare() == named.as_str(),
             (named, node) => named.is_none() && node.is_none(),

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::port::Port;
+use super::port::{Lost, Port};
 use super::service::{Run, Service, Started};
 use super::term::{Runs, Term};
-use crate::base::error::{Effect, Error, Result};
+use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::limits;
 use crate::call::stdio::Stdio;
 use crate::call::streams::{Input, Output};
@@ -179,8 +179,10 @@ impl Callee {
                     for chunk in chunks {
                         // The guest gets an error for this stream and decides itself what to do.
                         let stream = chunk.stream;
-                        if let Some(broken) = self.streams.output(id, chunk).await {
-                            output.fail(stream, broken);
+                        match self.streams.output(id, chunk).await {
+                            Ok(None) => {}
+                            Ok(Some(broken)) => output.fail(stream, broken),
+                            Err(Lost) => return Err(lost_output()),
                         }
                     }
                 }
@@ -203,6 +205,11 @@ impl Callee {
 }
 
 type Pipes = (Output, Option<Input>);
+
+fn lost_output() -> Error {
+    Error::new(Code::NodeDown, "the connection was lost before the output of the call had crossed")
+        .with_effect(Effect::Unknown)
+}
 
 fn failed_task(why: impl std::fmt::Display) -> Error {
     Error::internal(format!("the task of the call failed: {why}")).with_effect(Effect::Unknown)

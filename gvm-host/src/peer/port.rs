@@ -16,8 +16,11 @@ use crate::wire;
 /// The most requests that wait for the node's thread. Beyond it, guests wait.
 const WAITING: usize = 256;
 
+/// The connection was lost, and with it the output that was not consumed yet.
+pub struct Lost;
+
 enum Asked {
-    Output(Uuid, Chunk, oneshot::Sender<Option<Broken>>),
+    Output(Uuid, Chunk, oneshot::Sender<Result<Option<Broken>, Lost>>),
     Input(Uuid, oneshot::Sender<Result<Vec<u8>, Broken>>),
 }
 
@@ -40,12 +43,13 @@ impl Port {
     }
 
     /// Sends what the guest wrote. Returns when the other side has consumed it, or why it takes no more of that stream.
-    pub async fn output(&self, call: Uuid, chunk: Chunk) -> Option<Broken> {
+    ///
+    /// # Errors
+    /// [`Lost`]: the outcome must not say that all is well, although it may still cross on a channel.
+    pub async fn output(&self, call: Uuid, chunk: Chunk) -> Result<Option<Broken>, Lost> {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Asked::Output(call, chunk, reply)).await.is_err() {
-            return Some(Broken::Pipe);
-        }
-        answer.await.unwrap_or(Some(Broken::Pipe))
+        self.0.send(Asked::Output(call, chunk, reply)).await.map_err(|_| Lost)?;
+        answer.await.unwrap_or(Err(Lost))
     }
 
     /// Requests input; no bytes mean its end.
@@ -67,7 +71,10 @@ async fn answer(streams: &streams::Client, asked: Asked) {
                 sent = send_output(streams, call, chunk) => sent,
                 () = reply.closed() => return,
             };
-            let _ = reply.send(sent.unwrap_or(Some(Broken::Pipe)));
+            let _ = reply.send(sent.or_else(|error| match error.kind {
+                capnp::ErrorKind::Disconnected => Err(Lost),
+                _ => Ok(Some(Broken::Pipe)),
+            }));
         }
         Asked::Input(call, mut reply) => {
             let input = tokio::select! {

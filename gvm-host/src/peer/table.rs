@@ -116,6 +116,9 @@ impl<T> Table<T> {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::device::DeviceId;

@@ -83,6 +83,13 @@ impl Known {
         self.devices.get(&self.own?.id()).map(|known| &known.name)
     }
 
+    /// Returns the name of a node of this device without the device. `None` if the name has no device, or that of another one.
+    pub fn own_node(&self, name: &NodeName) -> Option<NodeName> {
+        let device = name.device()?;
+        self.own_name().filter(|own| own.as_str() == device)?;
+        name.bare().parse().ok()
+    }
+
     /// Returns the name of a node as it is called on this device. `None` if its device is not trusted.
     pub fn node_name(&self, name: &Name, device: &DeviceId) -> Option<NodeName> {
         match self.is_own(device) {
@@ -116,6 +123,9 @@ mod tests {
         assert_eq!(known.key(&other.public().id()), None);
         assert!(known.is_guest(&pi.public().id()) && !known.is_guest(&laptop.public().id()));
         assert_eq!(known.own_name(), Some(&name("laptop")));
+        let own_node = |name: &str| known.own_node(&name.parse().unwrap()).map(|name| name.to_string());
+        assert_eq!(own_node("study@laptop"), Some("study".to_owned()));
+        assert_eq!(own_node("study@pi").or(own_node("study")), None);
         // A device that is in no network yet trusts itself.
         devices.set(pi.public(), []);
         assert_eq!(devices.now().key(&pi.public().id()), Some(pi.public()));

@@ -34,7 +34,7 @@ pub fn read(home: &Home) -> Result<Option<Roster>> {
         format: u32,
     }
     let path = home.roster();
-    let text = match fs::read_to_string(&path) {
+    let text = match durable::read_text(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),

@@ -250,6 +250,12 @@ fn refused(error: io::Error, at: Place) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, refused)
 }
 
+/// Returns whether the other side has refused this one, which TLS tells after the handshake of the side that dials.
+pub fn is_refusal(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
+}
+
 fn unusable(error: rustls::Error) -> Error {
     Error::internal(format!("cannot use a key for TLS: {error}")).with_source(error)
 }

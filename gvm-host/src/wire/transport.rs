@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::socket::{Socket, Stream};
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::{handover, tcp, tunnel, unix};
 use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
@@ -282,6 +282,8 @@ impl AsyncRead for Transport {
         Pin::new(&mut self.stream).poll_read(cx, into).map_err(|error| match error.kind() {
             // TLS without its last message: the other side has ended abruptly, as a reset connection says.
             io::ErrorKind::UnexpectedEof => io::ErrorKind::ConnectionReset.into(),
+            // The other side has ended the connection too, because it does not know this one, or not yet.
+            _ if tls::is_refusal(&error) => io::Error::new(io::ErrorKind::ConnectionAborted, error),
             _ => error,
         })
     }

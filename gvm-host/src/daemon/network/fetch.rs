@@ -56,7 +56,7 @@ pub struct Fetched {
 impl Fetched {
     /// Reads what the home remembers. What cannot be read is forgotten: it is only a cache.
     pub fn read(home: &Home) -> Fetched {
-        let text = fs::read_to_string(names_file(home)).unwrap_or_default();
+        let text = durable::read_text(&names_file(home)).unwrap_or_default();
         let names = serde_json::from_str(&text).unwrap_or_default();
         Fetched {
             names: RefCell::new(names),

@@ -4,7 +4,6 @@
 //! accepted. Must not know: connections, the roster. The file has no secrets, only what checks them; mode 0600.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 
 use serde::{Deserialize, Serialize};
@@ -144,7 +143,7 @@ impl Invitations {
     /// `INTERNAL` if the file cannot be read or understood.
     pub fn read(home: &Home) -> Result<Invitations> {
         let path = home.invitations();
-        match fs::read_to_string(&path) {
+        match durable::read_text(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 Error::internal(format!("`{}` is damaged: {error}", path.display()))
                     .with_help("remove the file; this revokes all invitations")
@@ -176,6 +175,7 @@ pub fn invalid() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

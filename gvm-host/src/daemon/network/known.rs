@@ -4,7 +4,6 @@
 //! never proof of anything: the file may be missing or damaged. Must not know: connections.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -96,7 +95,7 @@ impl Known {
 
     /// Reads the addresses of a home. Returns none if they cannot be read.
     pub fn read(home: &Home) -> Known {
-        let Ok(text) = fs::read_to_string(home.addresses()) else { return Known::default() };
+        let Ok(text) = durable::read_text(&home.addresses()) else { return Known::default() };
         serde_json::from_str(&text).unwrap_or_else(|error| {
             tracing::warn!(%error, "the file of addresses is damaged; it is written again");
             Known::default()
@@ -116,6 +115,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::base::id::Hash;
 

@@ -2,7 +2,6 @@
 //!
 //! In: a home, the name of the host. Out: the name, the port and the relay of the device. Must not know: the roster, connections.
 
-use std::fs;
 use std::io::ErrorKind;
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +35,7 @@ impl Profile {
     /// `INTERNAL` if the file cannot be read or understood.
     pub fn read(home: &Home) -> Result<Profile> {
         let path = home.device();
-        match fs::read_to_string(&path) {
+        match durable::read_text(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 Error::internal(format!("`{}` is damaged: {error}", path.display()))
                     .with_help("remove the file; `gpmd start --device NAME` writes a new one")
@@ -99,6 +98,8 @@ pub fn free_name(name: Name, is_taken: impl Fn(&Name) -> bool) -> Name {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -71,6 +71,8 @@ pub fn log_to_stderr(verbose: u8, daemon: bool) {
 /// Logs to the daemon's file, including panics: its standard error is not visible.
 pub fn log_to_file(verbose: u8, log: Rotating) {
     let logs = tracing_subscriber::fmt().with_env_filter(filter(verbose, true)).with_ansi(false);
+    // On a full disk, lines are lost. A message about that on standard error, which nobody reads, would panic.
+    let logs = logs.log_internal_errors(false);
     let _ = logs.with_writer(Mutex::new(log)).try_init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }
