@@ -12,8 +12,10 @@ use crate::device::{Device, Ended, GPMD, GVM, NAMES, Program, STAYING, World};
 use crate::dice::Dice;
 
 /// Codes that commands may have while gpmds die.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 13] = [
     "GPMD_NOT_RUNNING",
+    // It is stopped.
+    "OVERLOADED",
     "DEVICE_DOWN",
     "DEVICE_NOT_FOUND",
     "NODE_DOWN",
