@@ -12,8 +12,10 @@ use crate::device::{Device, Ended, GPMD, GVM, NAMES, Program, STAYING, World};
 use crate::dice::Dice;
 
 /// Codes that commands may have while gpmds die.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 13] = [
     "GPMD_NOT_RUNNING",
+    // It is stopped.
+    "OVERLOADED",
     "DEVICE_DOWN",
     "DEVICE_NOT_FOUND",
     "NODE_DOWN",
@@ -97,7 +99,12 @@ pub fn upload(world: &World) {
             let oldest = of_name.iter().min_by_key(|key| minor(key)).unwrap();
             let version = oldest.split('@').nth(1).unwrap();
             let args = ["wasm", "remove", &name, "--version", version];
-            match command(world, device, GPMD, &args).is_some() {
+            let there = device.run(GPMD, &["wasm", "get", &name, "--version", version, "--out", "-"]);
+            let is_gone = there.is_some_and(|there| there.code() == "MODULE_NOT_FOUND");
+            if is_gone && has[oldest].is_some() {
+                world.fault(format!("{oldest} was stored on {}, and is not there", device.name));
+            }
+            match is_gone || command(world, device, GPMD, &args).is_some() {
                 true => drop(has.remove(oldest)),
                 false => drop(has.insert(oldest.clone(), None)),
             }

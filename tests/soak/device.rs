@@ -403,6 +403,8 @@ impl World {
         let device = &self.devices[program.device];
         let marks = format!("{}::/marks", self.path().join("marks").join(device.name).display());
         let child = match program.node {
+            // The device that comes and goes has the name that the network gives it, each time.
+            None if program.device == STAYING => device.start(GPMD, &["start", "--foreground"], "gpmd"),
             None => device.start(GPMD, &["start", "--foreground", "--device", device.name], "gpmd"),
             Some(name) => {
                 let args = ["serve", "--name", name, "--json", "--grant", "nodes", "--dir", &marks];

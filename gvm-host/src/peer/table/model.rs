@@ -45,7 +45,7 @@ fn info(name: &str, incarnation: u64, other_device: bool) -> NodeInfo {
     let name: NodeName = name.parse().unwrap();
     let number = name.device().map_or(0, |device| device.as_bytes()[0]) + u8::from(other_device);
     NodeInfo {
-        device: (number > 0).then(|| DeviceId(Hash([number; 32]))),
+        device: (number > 0).then_some(DeviceId(Hash([number; 32]))),
         name,
         id: uuid::Uuid::nil(),
         incarnation,
