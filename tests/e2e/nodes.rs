@@ -107,6 +107,8 @@ fn a_killed_node() {
         assert_eq!(error["code"], "NODE_DOWN", "{}", ended.out());
         wait_until("the killed node is no longer listed", || bed.nodes().is_empty());
     }
+    let sockets = bed.home().join("nodes");
+    wait_until("its sockets are removed", || std::fs::read_dir(&sockets).unwrap().count() == 0);
     let mut b = bed.node("b");
     assert_eq!(b.ask("Node.discover()"), "b");
 }

@@ -6,12 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connections::Greeted;
@@ -29,7 +31,7 @@ use crate::wire::rpc::{Grip, Offered, contained};
 use crate::wire::schema::gpmd_capnp::{
     index_subscriber, registration, registry, registry_door, subscription,
 };
-use crate::wire::{error, hello};
+use crate::wire::{error, hello, unix};
 
 /// How long the acknowledgement of a change waits for a subscriber. A node answers within milliseconds; a
 /// stopped node must not delay an upload.
@@ -40,6 +42,9 @@ const MOST_ADDRESSES: usize = 4;
 
 /// How much longer the address of a node may be than the path of the home: the kind, the folder, the name of a socket.
 const LONGER: usize = 128;
+
+/// How long after the end of a registration the node's socket is removed if nobody listens there.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// The largest change of the index that is sent to subscribers, in bytes; they read the file after a larger one.
 const LARGEST_CHANGE: usize = 256 << 10;
@@ -339,8 +344,19 @@ impl Drop for Registration {
         if let Some(node) = gone {
             self.state.network.changed();
             tracing::info!(name = %node.name, id = %node.id, "a registration ended");
+            tidy(self.state.home.node_socket(node.id, node.incarnation));
         }
     }
+}
+
+/// Removes the socket of a node that was killed, a moment later: the kernel closes the files of a process one by one.
+fn tidy(socket: PathBuf) {
+    // gpmd itself may be ending.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    runtime.spawn(async move {
+        sleep(TIDY).await;
+        drop(spawn_blocking(move || unix::remove_stale(&socket)));
+    });
 }
 
 /// The registrations that have not ended, for the requests that wait for their ends. Belongs to the server's thread.
