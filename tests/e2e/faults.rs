@@ -243,6 +243,8 @@ fn damaged_files_of_every_kind() {
     bed.gpmd(["kill"]).ok();
     let mut every = Vec::new();
     files(&original, &mut every);
+    // What is there is another name of a file that is damaged under its first one.
+    every.retain(|file| !file.starts_with(original.join("shared")));
     every.sort();
     let mut dice = Dice::new();
     let cases: Vec<(PathBuf, &str)> =

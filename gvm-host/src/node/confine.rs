@@ -204,7 +204,8 @@ mod system {
         if let Ok(program) = std::env::current_exe() {
             rules = allow(rules, program, run)?;
         }
-        for path in [home.modules(), home.fetched(), home.shared(), home.gpmd_lock(), home.gpmd_record()] {
+        // A rule keeps its file on the disk as long as the process lives, also after the file is removed. These are not removed.
+        for path in [home.modules(), home.fetched(), home.shared(), home.gpmd_lock()] {
             rules = allow(rules, path, read)?;
         }
         for path in [home.compiled(), home.known()] {
