@@ -59,8 +59,8 @@ pub const TICKER_LINGER: Duration = Duration::from_secs(2);
 pub const POOL: u32 = 1000;
 /// Calls on fresh instances that run at the same time for all peers of a node together: the rest of [`POOL`] is for its users.
 pub const CALLS_OF_PEERS: usize = POOL as usize * 3 / 4;
-/// Such calls of one peer. More of them wait for their turn, up to [`CALLS_PER_SESSION`].
-pub const CALLS_OF_PEER: usize = POOL as usize / 4;
+/// Such calls of one peer, as many as Python makes at once. More of them wait for their turn, up to [`CALLS_PER_SESSION`].
+pub const CALLS_OF_PEER: usize = POOL as usize / 2;
 /// Such calls in addition, for peers that have at most [`FEW_CALLS`]: a few greedy peers do not keep the others out.
 pub const CALLS_OF_PEERS_WITH_FEW: usize = POOL as usize / 8;
 pub const FEW_CALLS: usize = 4;
