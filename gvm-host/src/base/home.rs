@@ -84,7 +84,7 @@ impl Home {
 
     /// Returns the path of the record that the running gpmd writes: its process, addresses and version.
     pub fn gpmd_record(&self) -> PathBuf {
-        self.root.join("gpmd.json")
+        self.public("gpmd.json")
     }
 
     /// Returns the path of the file that the running gpmd keeps locked.

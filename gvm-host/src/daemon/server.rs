@@ -340,9 +340,7 @@ fn serve(
         Ok(())
     });
     // The record is removed before the lock is released, so that no record exists without a lock.
-    if Record::read(&home).is_some_and(|record| record.pid == std::process::id()) {
-        let _ = std::fs::remove_file(home.gpmd_record());
-    }
+    Record::remove(&home);
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(lock);
     result

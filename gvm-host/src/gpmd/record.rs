@@ -41,7 +41,16 @@ impl Record {
     pub fn write(&self, home: &Home) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::internal(format!("cannot encode gpmd's record: {error}")))?;
-        durable::write(&home.gpmd_record(), (text + "\n").as_bytes())
+        durable::write(&home.gpmd_record(), (text + "\n").as_bytes())?;
+        durable::place_too(&home.gpmd_record(), &home.shared())
+    }
+
+    /// Removes the record, if it is the one of this process.
+    pub fn remove(home: &Home) {
+        if Record::read(home).is_some_and(|record| record.pid == std::process::id()) {
+            let _ = std::fs::remove_file(home.gpmd_record());
+            let _ = durable::place_too(&home.gpmd_record(), &home.shared());
+        }
     }
 
     /// Reads the record in the home. Returns `None` if it is missing or cannot be read.
