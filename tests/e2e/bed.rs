@@ -25,6 +25,8 @@ pub struct Bed {
     // Declared before the folder, because fields drop in order: the daemon must end first.
     gpmd: Option<Running>,
     home: PathBuf,
+    /// Variables of all processes that start from now on.
+    variables: Vec<(&'static str, &'static str)>,
     folder: tempfile::TempDir,
 }
 
@@ -32,7 +34,7 @@ impl Bed {
     /// Creates a bed without a daemon.
     pub fn bare() -> Bed {
         let folder = tempfile::Builder::new().prefix("gvm-").tempdir().unwrap();
-        Bed { gpmd: None, home: folder.path().join("home"), folder }
+        Bed { gpmd: None, home: folder.path().join("home"), variables: Vec::new(), folder }
     }
 
     /// Creates a bed with a running daemon.
@@ -63,6 +65,11 @@ impl Bed {
         self.home = home;
     }
 
+    /// Sets a variable of all processes that start from now on.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.variables.push((name, value));
+    }
+
     /// Returns a command that uses this home and starts in this folder.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
@@ -72,6 +79,7 @@ impl Bed {
         command.env("GHOST_HOME", self.home()).current_dir(self.folder());
         // Many daemons run at the same time in the tests, so each takes free ports.
         command.env("GPMD_PORT", "0").env("GPMD_COMMAND_PORT", "0").env("GPMD_MDNS", "off");
+        command.envs(self.variables.iter().copied());
         command
     }
 
