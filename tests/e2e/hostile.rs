@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::bed::{Bed, GVM};
 use crate::guests::p1;
 use crate::process::wait_until;
+use crate::random::Random;
 use crate::terminal::Terminal;
 
 #[test]
@@ -145,21 +146,7 @@ fn greeting(bed: &Bed) -> Vec<u8> {
     heard
 }
 
-/// A xorshift generator. It gives the same bytes in every run.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most as u64) as usize
-    }
-
     /// Returns random bytes, a hostile frame header with random bytes, or a real greeting with changed bits.
     fn frame(&mut self, greeting: &[u8]) -> Vec<u8> {
         let length = self.below(512);

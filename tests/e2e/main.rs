@@ -37,6 +37,8 @@ mod new;
 mod nodes;
 mod partition;
 mod process;
+#[path = "../fuzz/driver/random.rs"]
+mod random;
 mod repl;
 mod run;
 mod sessions;

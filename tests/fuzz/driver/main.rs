@@ -14,6 +14,7 @@
 
 mod memory;
 mod mutate;
+mod random;
 #[path = "../src/lib.rs"]
 mod targets;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mutate::Random;
+use random::Random;
 
 /// How long one input may take.
 const SLOW: Duration = Duration::from_secs(2);

@@ -2,10 +2,12 @@
 //!
 //! In: seeds, a number. Out: bytes; the same for the same number. Must not know: what the bytes mean.
 
+use super::random::Random;
+
 /// Longer inputs find little more and take longer.
 const LONGEST: usize = 256 << 10;
 
-/// Numbers at which code tends to change its mind.
+/// Numbers at which code often takes another branch.
 const EDGES: [u64; 14] = [
     0,
     1,
@@ -51,25 +53,11 @@ const WORDS: [&str; 24] = [
     "1e999",
 ];
 
-/// A xorshift generator.
-pub struct Random(u64);
-
 impl Random {
     pub fn new(number: u64) -> Random {
         let mut random = Random(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.next();
         random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most.max(1) as u64) as usize
     }
 
     /// Returns one of the seeds, changed.

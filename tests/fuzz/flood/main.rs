@@ -15,6 +15,8 @@
 
 #[path = "../../../gvm-host/cli/tests/pair/mod.rs"]
 mod pair;
+#[path = "../driver/random.rs"]
+mod random;
 mod record;
 
 use std::io::{Read, Write};
@@ -30,6 +32,7 @@ use gvm_host::internals::wire::schema::gpmd_capnp::control;
 use gvm_host::net::{Address, Tls, dial};
 use gvm_host::{Args, Call, Home, Limits, ModuleRef, Stdio, Target, Value, workers};
 use pair::{Pair, guest, name};
+use random::Random;
 use record::Conversation;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -86,21 +89,7 @@ impl Held {
     }
 }
 
-/// A xorshift generator.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.next() % most.max(1) as u64) as usize
-    }
-
     fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
