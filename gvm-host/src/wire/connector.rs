@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::socket::Socket;
 use super::{handover, unix};
@@ -36,9 +36,6 @@ const REASON: u64 = 1000;
 
 /// How long a request may take to arrive.
 const ASK: Duration = Duration::from_secs(5);
-
-/// How long to wait when no request can be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The socket of the gpmd that connects for this process. Confinement holds for a whole process, and so does this.
 static ASKED: OnceLock<PathBuf> = OnceLock::new();
@@ -94,15 +91,7 @@ impl Door {
 
     /// Waits for the next process of our own user. May be dropped and called again.
     pub async fn accept(&self) -> Asked {
-        loop {
-            match self.0.accept_stream().await {
-                Ok(stream) => return Asked(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a request to connect");
-                    sleep(PAUSE).await;
-                }
-            }
-        }
+        Asked(self.0.next_stream("a request to connect").await)
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::arriving::{Arriving, HANDSHAKE, late};
@@ -45,9 +45,6 @@ const REASON: usize = 1000;
 
 /// How long dialling may take: the relay, a handshake, then another one across the world.
 const DIAL: Duration = Duration::from_secs(20);
-
-/// How long to wait when no connection can be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a request may take to arrive.
 const ASK: Duration = Duration::from_secs(5);
@@ -93,15 +90,7 @@ impl Door {
 
     /// Waits for the next process of our own user that wants a tunnel. May be dropped and called again.
     pub async fn accept(&self) -> Asked {
-        loop {
-            match self.0.accept_stream().await {
-                Ok(stream) => return Asked(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a request for a tunnel");
-                    sleep(PAUSE).await;
-                }
-            }
-        }
+        Asked(self.0.next_stream("a request for a tunnel").await)
     }
 }
 

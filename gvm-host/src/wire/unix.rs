@@ -25,6 +25,9 @@ use crate::base::error::{Code, Error, Result};
 /// connections within milliseconds.
 const DIAL: Duration = Duration::from_secs(5);
 
+/// How long to wait when no connection can be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The longest socket name that the kernel accepts, on systems without `/proc/self/fd`.
 #[cfg(not(target_os = "linux"))]
 const MAX_SOCKET_NAME: usize = 100;
@@ -144,6 +147,19 @@ impl Listener {
         let stream = self.accept_any().await?;
         check(&stream)?;
         Ok(stream)
+    }
+
+    /// Waits for the next connection of our own user, however long none can be accepted. `what` names it in the log.
+    pub(super) async fn next_stream(&self, what: &str) -> UnixStream {
+        loop {
+            match self.accept_stream().await {
+                Ok(stream) => return stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept {what}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     async fn accept_any(&self) -> Result<UnixStream> {
