@@ -119,11 +119,6 @@ impl Index {
         }
     }
 
-    /// Returns whether any version of a module has this hash.
-    pub fn has(&self, hash: Hash) -> bool {
-        self.modules.values().any(|module| module.versions.values().any(|entry| entry.sha256 == hash))
-    }
-
     /// Adds a version. Returns whether it is new.
     ///
     /// # Errors

@@ -238,7 +238,7 @@ fn sources(state: &State, hash: Hash, from: Option<DeviceId>) -> Vec<Rc<Other>> 
         () if Some(other.id) == from => Some(0),
         () if !network.are_members(&other.id) => None,
         () if !other.is_up() => None,
-        () if other.index().has(hash) => Some(1),
+        () if other.index().holds(hash) => Some(1),
         // Too many to ask.
         () if other.link().is_none() => None,
         () => Some(2),
