@@ -57,7 +57,8 @@ pub const TICKER_LINGER: Duration = Duration::from_secs(2);
 /// Calls on fresh instances that one process runs at the same time: it reserves address space, not memory, for so many
 /// instances. Their stacks need two mappings each from the start, which takes 2 ms.
 pub const POOL: u32 = 1000;
-/// Calls on fresh instances that run at the same time for all peers of a node together: the rest of [`POOL`] is for its users.
+/// Calls on fresh instances that run at the same time for all peers of a node together. What is left of [`POOL`] by these and by
+/// [`CALLS_OF_PEERS_WITH_FEW`] is for its users.
 pub const CALLS_OF_PEERS: usize = POOL as usize * 3 / 4;
 /// Such calls of one peer, as many as Python makes at once. More of them wait for their turn, up to [`CALLS_PER_SESSION`].
 pub const CALLS_OF_PEER: usize = POOL as usize / 2;

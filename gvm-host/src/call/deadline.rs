@@ -23,7 +23,7 @@ pub async fn in_time<T>(
         Ok(ended) => ended,
         Err(_) => {
             let what = match effect {
-                Effect::NotStarted => "its module was not ready",
+                Effect::NotStarted => "it had not begun",
                 _ => "it was stopped",
             };
             let most = humantime::format_duration(most);

@@ -21,7 +21,6 @@ use crate::engine::{Instance, Module};
 use crate::wire::gate::{Gate, Pass};
 
 /// The instances of one owner. Cheap to clone; clones share them. Dropping the last clone frees them.
-/// The default is a session of a peer.
 #[derive(Clone)]
 pub struct Instances(Arc<Held>);
 
@@ -30,12 +29,6 @@ struct Held {
     /// The places that it shares with other owners.
     shared: Option<Gate>,
     slots: Mutex<HashMap<Name, Slot, RandomState>>,
-}
-
-impl Default for Instances {
-    fn default() -> Instances {
-        Instances::at_most(limits::INSTANCES_PER_SESSION, None)
-    }
 }
 
 /// What a name stands for, and its place among those of other owners.
@@ -363,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_being_made_has_its_place_and_nothing_else() {
-        let held = Instances::default();
+        let held = Instances::of_peer(Gate::new(usize::MAX));
         let all: Vec<_> = (0..limits::INSTANCES_PER_SESSION).map(|index| held.reserve(name(index))).collect();
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(held.reserve(name(100)).err().unwrap().code(), Code::LimitExceeded);

@@ -83,16 +83,11 @@ impl Share {
                     .with_effect(Effect::NotStarted)
             });
         }
-        if let Ok(own) = self.own.clone().try_acquire_owned() {
-            let few = || self.has_few().then(|| self.few.clone().try_acquire_owned().ok()).flatten();
-            if let Some(all) = self.all.clone().try_acquire_owned().ok().or_else(few) {
-                return Ok(Turn { _own: own, _all: all });
-            }
-        }
         let waiting = async {
             let stopped = |_| Error::internal("the node is stopping");
             let own = self.own.clone().acquire_owned().await.map_err(stopped)?;
             let all = tokio::select! {
+                biased;
                 all = self.all.clone().acquire_owned() => all,
                 few = self.few.clone().acquire_owned(), if self.has_few() => few,
             };
