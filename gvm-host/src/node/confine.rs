@@ -6,10 +6,10 @@
 //!
 //! The kernel does it: Landlock (landlock(7)) for files, TCP and signals, seccomp (seccomp(2)) for other kinds of sockets and for
 //! system calls that no node makes. Both hold for the calling thread and all that it starts, so this comes before the first other
-//! thread, and both hold for good. wasmtime's sandbox is the wall that guests meet; this is the one behind it.
+//! thread, and both hold for good. wasmtime's sandbox comes first; this holds if a guest breaks out of it.
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
 use crate::base::home::Home;
@@ -64,19 +64,20 @@ pub fn confine(needs: &Needs<'_>) -> Result<InForce> {
     for path in needs.changes {
         // Whoever writes to it reports why it cannot.
         let made = std::fs::File::options().create(true).append(true).mode(0o600).open(path);
-        made.err()
-            .into_iter()
-            .for_each(|error| tracing::debug!(%error, "cannot create `{}`", path.display()));
+        created(path, made.map(drop));
     }
     let known = needs.home.known();
-    if let Err(error) = std::fs::DirBuilder::new().mode(0o700).create(&known)
-        && error.kind() != std::io::ErrorKind::AlreadyExists
-    {
-        tracing::debug!(%error, "cannot create `{}`", known.display());
-    }
+    created(&known, std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&known));
     let in_force = system::confine(needs)?;
     connector::ask_at(needs.home.dial_socket());
     Ok(in_force)
+}
+
+/// Logs why a file or folder could not be created.
+fn created(path: &Path, made: std::io::Result<()>) {
+    if let Err(error) = made {
+        tracing::debug!(%error, "cannot create `{}`", path.display());
+    }
 }
 
 /// Tries confinement out, on a thread that ends afterwards: with no grants, the key of the home and a connection must be out of
@@ -272,6 +273,9 @@ mod system {
         libc::SYS_reboot,
     ];
 
+    /// Packets of the network device (`SOCK_PACKET`), which is obsolete and has no name in libc.
+    const PACKET: i32 = 10;
+
     /// On x86-64, the bit of the numbers of the same system calls in another calling convention (x32).
     const X32: i64 = 0x4000_0000;
 
@@ -283,32 +287,30 @@ mod system {
         };
         let (domain, kind, protocol) = (0, 1, 2);
         let masked = SeccompCmpOp::MaskedEq(0xf);
-        let mut sockets: Vec<Vec<SeccompCondition>> = Vec::new();
+        // Each rule refuses the sockets that meet all its conditions.
+        let rule = |conditions: Vec<std::result::Result<SeccompCondition, _>>| {
+            SeccompRule::new(conditions.into_iter().collect::<std::result::Result<_, _>>()?)
+        };
         // Other families than those of this device, of the internet, and of questions to the kernel about the network.
         let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-        let others = families.map(|family| is(domain, SeccompCmpOp::Ne, family));
-        sockets.push(others.into_iter().collect::<std::result::Result<_, _>>().map_err(failed)?);
-        let mut kinds = vec![libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET, libc::SOCK_DCCP, 10];
+        let mut rules = vec![rule(families.map(|family| is(domain, SeccompCmpOp::Ne, family)).into())];
+        let mut kinds = vec![libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET, libc::SOCK_DCCP, PACKET];
         if needs.grants.net.is_empty() {
             // Landlock 7 does not know UDP.
             kinds.push(libc::SOCK_DGRAM);
         }
         for family in [libc::AF_INET, libc::AF_INET6] {
-            for other in &kinds {
-                let both = [is(domain, SeccompCmpOp::Eq, family), is(kind, masked.clone(), *other)];
-                sockets.push(both.into_iter().collect::<std::result::Result<_, _>>().map_err(failed)?);
-            }
+            let family = || is(domain, SeccompCmpOp::Eq, family);
+            rules.extend(kinds.iter().map(|other| rule(vec![family(), is(kind, masked.clone(), *other)])));
             // Streams that are not TCP, which Landlock does not see: MPTCP, SCTP.
-            let stream = [
-                is(domain, SeccompCmpOp::Eq, family),
+            rules.push(rule(vec![
+                family(),
                 is(kind, masked.clone(), libc::SOCK_STREAM),
                 is(protocol, SeccompCmpOp::Ne, 0),
                 is(protocol, SeccompCmpOp::Ne, libc::IPPROTO_TCP),
-            ];
-            sockets.push(stream.into_iter().collect::<std::result::Result<_, _>>().map_err(failed)?);
+            ]));
         }
-        let rules = sockets.into_iter().map(SeccompRule::new).collect::<std::result::Result<Vec<_>, _>>();
-        let rules = rules.map_err(failed)?;
+        let rules = rules.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
         let calls = NEVER.into_iter().map(|call| (call, Vec::new()));
         let calls = calls.chain([(libc::SYS_socket, rules)]);
         let x32 = cfg!(target_arch = "x86_64").then_some(X32);
