@@ -62,8 +62,7 @@ interface Device {
   # where it is met, as a person gives it to `--relay`; and the revision of its index of
   # modules, 0 if the receiver may not read it.
   about @3 (addresses :List(Text), index :UInt64) -> ();
-  # The index of modules, as its file has it. Only for members.
-  index @4 () -> Gpmd.Found;
+  reservedIndex @4 () -> Gpmd.Found;
   # The bytes of a stored module. Every device of the network that knows the hash may read it: hashes are told only to
   # members, and by calls.
   module @5 (sha256 :Data) -> Gpmd.Found;
@@ -77,6 +76,16 @@ interface Device {
   gossip @8 (messages :List(Data)) -> ();
   # The caller would end this connection, because it does not need it. With `busy`, the receiver does.
   release @9 () -> (busy :Bool);
+  # The index of modules. Only for members. The caller knows its revision `since` from this history, or nothing.
+  index @10 (history :UInt64, since :UInt64) -> IndexNews;
+}
+
+struct IndexNews {
+  history @0 :UInt64;              # another one after each start of gpmd: a revision means nothing in another history
+  union {
+    all @1 :Gpmd.Found;            # the whole index, as its file has it
+    change @2 :Gpmd.IndexChange;   # what has changed since the revision that the caller knows
+  }
 }
 
 struct Reachable {

@@ -68,8 +68,8 @@ interface IndexSubscriber {
 # What happened to the module with this name. Null if more has changed, or the module has too many versions for a message.
 struct IndexChange {
   base @0 :UInt64;
-  name @1 :Text;
-  index @2 :Text;                  # in the format of the file, with this name only; without it if it was removed
+  gone @1 :List(Text);             # names that were removed
+  index @2 :Text;                  # in the format of the file, with the other names that have changed and no more
 }
 
 # The first object on the socket for commands (port 1111).

@@ -107,6 +107,21 @@ impl Home {
         self.public("ghost.modules.json")
     }
 
+    /// Returns the path of the changes of the index since this revision of its file.
+    pub fn index_log(&self, revision: u64) -> PathBuf {
+        self.public(&format!("ghost.modules.{revision}.log"))
+    }
+
+    /// Returns the paths of all changes of the index that lie in the home.
+    pub fn index_logs(&self) -> Vec<PathBuf> {
+        let is_log = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("ghost.modules.") && name.ends_with(".log")
+        };
+        let entries = self.index().parent().and_then(|folder| fs::read_dir(folder).ok());
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_log).collect()
+    }
+
     /// Returns the path of a file that nodes read.
     fn public(&self, name: &str) -> PathBuf {
         match self.is_confined {

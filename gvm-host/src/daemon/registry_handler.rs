@@ -24,6 +24,7 @@ use crate::base::device::DeviceId;
 use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, MAX_NAME, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
+use crate::gpmd::changes;
 use crate::modules::index::Change;
 use crate::trust::certificate::{NodeIdentity, certify};
 use crate::trust::key::PublicKey;
@@ -45,9 +46,6 @@ const LONGER: usize = 128;
 
 /// How long after the end of a registration the node's socket is removed if nobody listens there.
 const TIDY: Duration = Duration::from_secs(1);
-
-/// The largest change of the index that is sent to subscribers, in bytes; they read the file after a larger one.
-const LARGEST_CHANGE: usize = 256 << 10;
 
 /// How many announcements in a row a subscriber may leave unacknowledged. Then its connection is closed.
 const MOST_MISSED: u32 = 2;
@@ -441,10 +439,9 @@ impl Subscribers {
 
     /// Notifies all subscribers at the same time, and waits until they have read the index or their time is
     /// up. Removes a subscriber that answers with an error, and one that does not answer repeatedly.
-    pub async fn announce(&self, revision: u64, change: Option<&Change>) {
-        let text =
-            change.and_then(|change| change.to_json().ok().filter(|text| text.len() <= LARGEST_CHANGE));
-        let change = change.zip(text.as_deref());
+    pub async fn announce(&self, change: &Change) {
+        let (revision, change) = (change.revision, changes::Told::of(change));
+        let change = change.as_ref();
         let sending = self.snapshot().into_iter().map(|(number, subscriber)| async move {
             let keeps = match notify(&subscriber.client, revision, change).await {
                 Ok(acknowledged) => subscriber.keeps(acknowledged),
@@ -485,15 +482,12 @@ impl Subscribers {
 async fn notify(
     client: &index_subscriber::Client,
     revision: u64,
-    change: Option<(&Change, &str)>,
+    change: Option<&changes::Told>,
 ) -> Result<bool, capnp::Error> {
     let mut request = client.changed_request();
     request.get().set_revision(revision);
-    if let Some((change, text)) = change {
-        let mut to = request.get().init_change();
-        to.set_base(change.base);
-        to.set_name(change.name.as_str());
-        to.set_index(text);
+    if let Some(change) = change {
+        change.write(request.get().init_change());
     }
     match timeout(SUBSCRIBER, request.send().promise).await {
         Ok(Err(error)) => Err(error),

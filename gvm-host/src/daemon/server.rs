@@ -29,6 +29,7 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::home::{Home, HomeId};
 use crate::base::id::{Hash, Name};
 use crate::gpmd::record::{Lock, Record};
+use crate::modules::history::History;
 use crate::modules::store::Store;
 use crate::wire::connector::Door;
 use crate::wire::gate::Gate;
@@ -201,6 +202,8 @@ fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
 pub struct State {
     pub home: Home,
     pub store: Arc<Store>,
+    /// What has changed in the index of the store, for other devices.
+    pub history: RefCell<History>,
     /// Modules of other devices.
     pub fetched: Fetched,
     pub registry: RefCell<Registry>,
@@ -243,7 +246,7 @@ impl State {
         let result = spawn_blocking(move || change(&store)).await.map_err(ended)??;
         let after = self.store.index();
         if after.revision != before.revision {
-            self.subscribers.announce(after.revision, after.since(&before).as_ref()).await;
+            self.subscribers.announce(&after.since(&before)).await;
             self.network.changed();
         }
         Ok(result)
@@ -371,6 +374,7 @@ fn taken(error: Error, port: u16) -> Error {
 
 fn open(config: Config, network: Network, bound: Bound) -> Result<State> {
     let store = Arc::new(Store::open(&config.home)?);
+    let history = History::new(uuid::Uuid::new_v4().as_u64_pair().1, store.index());
     remove_stale_sockets(&config.home.nodes());
     let record = Record {
         pid: std::process::id(),
@@ -385,6 +389,7 @@ fn open(config: Config, network: Network, bound: Bound) -> Result<State> {
     Ok(State {
         fetched: Fetched::read(&config.home),
         store,
+        history: RefCell::new(history),
         registry: RefCell::default(),
         endings: Endings::default(),
         network,

@@ -4,9 +4,10 @@
 //! implementation of gpmd (`daemon/`), calls, sessions.
 //!
 //! - `link`: the client of a node. `control`: the client of a command; `network`: its commands about devices. `route`: the address of
-//!   gpmd. `record`: the file in which a running gpmd publishes its addresses.
+//!   gpmd. `changes`: changes of an index, as they cross. `record`: the file in which a running gpmd publishes its addresses.
 
 pub mod bytes;
+pub mod changes;
 pub mod control;
 pub mod entry;
 pub mod link;

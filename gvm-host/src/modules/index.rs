@@ -29,15 +29,14 @@ pub struct Index {
     pub modules: BTreeMap<Name, Arc<Module>>,
 }
 
-/// What a change of the index did to the module with one name.
+/// What is different between two revisions of an index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The revision that the index had before.
     pub base: u64,
     pub revision: u64,
-    pub name: Name,
-    /// What the name stands for now; `None` if it was removed.
-    pub module: Option<Arc<Module>>,
+    /// What each name that is different stands for now; `None` if it was removed.
+    pub names: BTreeMap<Name, Option<Arc<Module>>>,
 }
 
 /// The versions of one module.
@@ -187,18 +186,16 @@ impl Index {
         Ok(())
     }
 
-    /// Returns what has changed since an earlier index from which this one was made; `None` if that is more than one name.
-    pub fn since(&self, before: &Index) -> Option<Change> {
+    /// Returns what has changed since an earlier index from which this one was made.
+    pub fn since(&self, before: &Index) -> Change {
         let is_same = |name: &Name, module: &Arc<Module>| {
             before.modules.get(name).is_some_and(|known| Arc::ptr_eq(known, module))
         };
         let changed = self.modules.iter().filter(|(name, module)| !is_same(name, module));
-        let changed = changed.map(|(name, module)| (name, Some(module.clone())));
+        let changed = changed.map(|(name, module)| (name.clone(), Some(module.clone())));
         let removed = before.modules.keys().filter(|name| !self.modules.contains_key(*name));
-        let mut all = changed.chain(removed.map(|name| (name, None)));
-        let (name, module) = all.next()?;
-        let change = Change { base: before.revision, revision: self.revision, name: name.clone(), module };
-        all.next().is_none().then_some(change)
+        let names = changed.chain(removed.map(|name| (name.clone(), None)));
+        Change { base: before.revision, revision: self.revision, names: names.collect() }
     }
 
     /// Returns the index after a change; `None` if the change was made to another revision.
@@ -206,12 +203,23 @@ impl Index {
         if self.revision != change.base {
             return None;
         }
-        let mut index = Index { revision: change.revision, modules: self.modules.clone() };
-        match change.module {
-            Some(module) => drop(index.modules.insert(change.name, module)),
-            None => drop(index.modules.remove(&change.name)),
+        let mut index = self.clone();
+        index.apply(change).then_some(index)
+    }
+
+    /// Applies a change. Returns whether it was made to this revision; otherwise nothing changes.
+    pub fn apply(&mut self, change: Change) -> bool {
+        if self.revision != change.base {
+            return false;
         }
-        Some(index)
+        self.revision = change.revision;
+        for (name, module) in change.names {
+            match module {
+                Some(module) => drop(self.modules.insert(name, module)),
+                None => drop(self.modules.remove(&name)),
+            }
+        }
+        true
     }
 
     /// Returns whether any version has this hash.
@@ -329,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_has_one_name() {
+    fn changes_lead_from_one_index_to_the_next() {
         let first = index(&["1.0.0"]);
         let mut second = first.clone();
         second.add(&"text".parse().unwrap(), &version("1.0.0"), entry("text")).unwrap();
@@ -337,18 +345,24 @@ mod tests {
         third.remove("math", None).unwrap();
         let mut last = third.clone();
         last.add(&"text".parse().unwrap(), &version("2.0.0"), entry("more")).unwrap();
+        let cross = |change: &Change| {
+            let gone = change.gone().map(|name| name.as_str().to_owned()).collect::<Vec<_>>();
+            Change::from_parts(change.base, gone.iter().map(String::as_str), &change.to_json().unwrap())
+        };
         let mut follows = first.clone();
         for (before, after) in [(&first, &second), (&second, &third), (&third, &last)] {
-            let change = after.since(before).unwrap();
-            let crossed =
-                Change::from_json(change.base, change.name.clone(), &change.to_json().unwrap()).unwrap();
-            assert_eq!(crossed, change);
-            follows = follows.with(crossed).unwrap();
+            let change = after.since(before);
+            assert_eq!(change.names.len(), 1);
+            assert_eq!(cross(&change).unwrap(), change);
+            follows = follows.with(change).unwrap();
             assert_eq!(follows, *after);
         }
-        assert_eq!((last.since(&first), first.since(&first)), (None, None));
-        assert_eq!(first.with(last.since(&third).unwrap()), None);
-        assert!(Change::from_json(1, "math".parse().unwrap(), &last.to_json().unwrap()).is_err());
+        let all = cross(&last.since(&first)).unwrap();
+        assert_eq!((all.names.len(), first.with(all)), (2, Some(last.clone())));
+        assert_eq!(first.since(&first).names.len(), 0);
+        assert_eq!(first.with(last.since(&third)), None);
+        assert!(Change::from_parts(1, ["a name"].into_iter(), &last.to_json().unwrap()).is_err());
+        assert!(Change::from_parts(1, ["text"].into_iter(), &last.to_json().unwrap()).is_err());
     }
 
     #[test]

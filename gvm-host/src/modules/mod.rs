@@ -6,11 +6,12 @@
 //! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features` and
 //!   `nesting` find whether the engine can run it. `offered` has the imports that every node offers.
 //! - `file`: modules in files outside the home.
-//! - `index`: the names and versions; pure; `index_file` is its form on disk. `store`: the index and the modules on
-//!   disk.
+//! - `index`: the names and versions; pure; `index_file` is its form on disk; `history`: what has changed in it.
+//!   `store`: the index and the modules on disk.
 
 mod features;
 pub mod file;
+pub mod history;
 pub mod index;
 mod index_file;
 pub mod inspect;

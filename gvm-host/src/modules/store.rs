@@ -7,11 +7,14 @@
 //! The store creates a module's file before it adds the module to the index, and removes the file after it
 //! removes the module from the index. So the index never names a file that does not exist, even after a crash.
 //! When the store opens, it removes the files that a crash left behind.
+//!
+//! A small index is written whole with each change. A large one has a log of changes beside it, whose name has the revision of the
+//! file: the log is created before the file that it continues, and removed after the next one is in its place.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +22,7 @@ use semver::Version;
 use tempfile::NamedTempFile;
 
 use super::index::{Change, Entry, Index};
+use super::index_file::Snapshot;
 use crate::base::durable;
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
@@ -30,6 +34,12 @@ use crate::modules::inspect::{self, ModuleInfo};
 /// files there too.
 const LEFT_OVER: Duration = Duration::from_secs(600);
 
+/// The largest index that is written whole with each change, in bytes: that takes less than a flush of the disk.
+const LARGE: usize = 256 << 10;
+
+/// How often an index is read that a writer replaces at the same time.
+const TRIES: usize = 10;
+
 /// The writer's side, for gpmd. `Send + Sync`. Changes wait for the disk, so make them on threads
 /// that may block.
 #[derive(Debug)]
@@ -37,7 +47,25 @@ pub struct Store {
     home: Home,
     index: Mutex<Arc<Index>>,
     /// Locked during a change, so that there is one change at a time.
-    changing: Mutex<()>,
+    changing: Mutex<OnDisk>,
+}
+
+/// The files of the index, as the last change left them. The next one is written whole if they are different.
+#[derive(Debug, Default)]
+struct OnDisk {
+    stamp: Option<Stamp>,
+    /// The bytes of the file.
+    size: u64,
+    log: Option<Log>,
+}
+
+/// The log that changes are appended to.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: fs::File,
+    stamp: Option<Stamp>,
+    size: u64,
 }
 
 /// An upload that is a valid module and not stored yet. Dropping it removes its file.
@@ -61,10 +89,14 @@ impl Store {
         durable::sweep(&home.modules(), Duration::ZERO)?;
         durable::sweep(&home.shared(), Duration::ZERO)?;
         durable::place_too(&home.index(), &home.shared())?;
+        let mut disk = OnDisk::default();
         if home.index().exists() {
             remove_orphans(home, &index)?;
+            if !home.index_logs().is_empty() {
+                disk.write_whole(home, &index)?;
+            }
         }
-        Ok(Store { home: home.clone(), index: Mutex::new(Arc::new(index)), changing: Mutex::new(()) })
+        Ok(Store { home: home.clone(), index: Mutex::new(Arc::new(index)), changing: Mutex::new(disk) })
     }
 
     /// Returns the current index.
@@ -151,18 +183,76 @@ impl Store {
 
     /// Changes the index on disk, then in memory. Changes neither if the change or the write fails.
     fn change<T>(&self, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
-        let _changing = lock(&self.changing);
+        let mut disk = lock(&self.changing);
         let before = self.index();
         let mut index = (*before).clone();
         let result = change(&mut index)?;
         // Every acknowledged change is on the disk, even if somebody has removed or damaged the file since.
         let is_intact = || read_index(&self.home).is_ok_and(|written| written == *before);
-        if index.revision != before.revision || !is_intact() {
-            durable::write(&self.home.index(), index.to_json()?.as_bytes())?;
-            durable::place_too(&self.home.index(), &self.home.shared())?;
+        if index.revision != before.revision {
+            disk.write(&self.home, &before, &index)?;
             *lock(&self.index) = Arc::new(index);
+        } else if !is_intact() {
+            disk.write_whole(&self.home, &index)?;
         }
         Ok(result)
+    }
+}
+
+impl OnDisk {
+    /// Writes a changed index: its change alone if there is a log that is not yet larger than the file.
+    fn write(&mut self, home: &Home, before: &Index, after: &Index) -> Result<()> {
+        let is_as_left = self.stamp.is_some() && stamp(&home.index()) == self.stamp;
+        match &mut self.log {
+            Some(log) if is_as_left && log.size < self.size && stamp(&log.path) == log.stamp => {
+                log.append(&after.since(before).to_line()?)
+            }
+            _ => self.write_whole(home, after),
+        }
+    }
+
+    fn write_whole(&mut self, home: &Home, index: &Index) -> Result<()> {
+        let (text, shared) = (index.to_json()?, home.shared());
+        let (text, log) = match text.len() > LARGE {
+            true => {
+                let path = home.index_log(index.revision);
+                durable::write(&path, b"")?;
+                durable::place_too(&path, &shared)?;
+                let fail = |error| Error::io(format_args!("cannot write `{}`", path.display()), error);
+                let file = fs::File::options().append(true).open(&path).map_err(fail)?;
+                let stamp = stamp(&path);
+                (index.to_json_with_log()?, Some(Log { path, file, stamp, size: 0 }))
+            }
+            false => (text, None),
+        };
+        durable::write(&home.index(), text.as_bytes())?;
+        durable::place_too(&home.index(), &shared)?;
+        *self = OnDisk { stamp: stamp(&home.index()), size: text.len() as u64, log };
+        let current = self.log.as_ref().map(|log| &log.path);
+        for old in home.index_logs().into_iter().filter(|path| Some(path) != current) {
+            let _ = fs::remove_file(&old);
+            // Its other name goes too.
+            durable::place_too(&old, &shared)?;
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Appends a line. The line is durable when this returns. After an error the log is as before, or the next change is written
+    /// whole.
+    fn append(&mut self, line: &str) -> Result<()> {
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            let _ = self.file.set_len(self.size);
+        } else {
+            self.size += line.len() as u64;
+        }
+        self.stamp = match fs::metadata(&self.path) {
+            Ok(meta) if meta.len() == self.size => stamp(&self.path),
+            _ => None,
+        };
+        written.map_err(|error| Error::io(format_args!("cannot write `{}`", self.path.display()), error))
     }
 }
 
@@ -174,21 +264,49 @@ const RESTORE: &str = "correct the file, or move it away and upload the modules 
 /// # Errors
 /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL`.
 pub fn read_index(home: &Home) -> Result<Index> {
+    read_files(home).map(|(index, _)| index)
+}
+
+/// As [`read_index`], with the path of the log if the index has one.
+fn read_files(home: &Home) -> Result<(Index, Option<PathBuf>)> {
     let path = home.index();
-    let text = match durable::read_text(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Index::default()),
+    for _ in 0..TRIES {
+        let Some(text) = read_text(&path)? else { return Ok((Index::default(), None)) };
+        let Snapshot { index, has_log } =
+            Snapshot::from_json(&text).map_err(|error| unreadable(&path, error))?;
+        if !has_log {
+            return Ok((index, None));
+        }
+        let log = home.index_log(index.revision);
+        // Without its log, the file has been replaced in the meantime.
+        if let Some(text) = read_text(&log)? {
+            return index
+                .after_log(&text)
+                .map(|index| (index, Some(log.clone())))
+                .map_err(|error| unreadable(&log, error));
+        }
+    }
+    let sentence = format!("the changes that belong to `{}` are missing", path.display());
+    Err(Error::new(Code::ModuleCorrupt, sentence).with_help(RESTORE))
+}
+
+/// Reads a file of the index; `None` if it does not exist.
+fn read_text(path: &Path) -> Result<Option<String>> {
+    match durable::read_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == ErrorKind::InvalidData => {
             let message = format!("cannot read `{}`: {error}", path.display());
-            return Err(Error::new(Code::ModuleCorrupt, message).with_help(RESTORE));
+            Err(Error::new(Code::ModuleCorrupt, message).with_help(RESTORE))
         }
-        Err(error) => return Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
-    };
-    Index::from_json(&text).map_err(|error| {
-        let message = format!("cannot read `{}`: {}", path.display(), error.message());
-        let help = error.help().unwrap_or(RESTORE);
-        Error::new(error.code(), message).with_help(help.to_owned()).with_source(error)
-    })
+        Err(error) => Err(Error::io(format_args!("cannot read `{}`", path.display()), error)),
+    }
+}
+
+fn unreadable(path: &Path, error: Error) -> Error {
+    let message = format!("cannot read `{}`: {}", path.display(), error.message());
+    let help = error.help().unwrap_or(RESTORE);
+    Error::new(error.code(), message).with_help(help.to_owned()).with_source(error)
 }
 
 /// Reads a module's bytes and checks their hash.
@@ -236,7 +354,9 @@ pub fn read_fetched(home: &Home, hash: Hash) -> Result<Option<Vec<u8>>> {
 #[derive(Debug)]
 pub struct Reader {
     home: Home,
-    stamp: Option<Stamp>,
+    /// Of the file, and of its log.
+    stamp: Option<(Stamp, Option<Stamp>)>,
+    log: Option<PathBuf>,
     index: Arc<Index>,
 }
 
@@ -246,7 +366,7 @@ type Stamp = (u64, i64, i64, u64);
 impl Reader {
     /// Creates a reader, which reads nothing yet.
     pub fn new(home: &Home) -> Reader {
-        Reader { home: home.clone(), stamp: None, index: Arc::default() }
+        Reader { home: home.clone(), stamp: None, log: None, index: Arc::default() }
     }
 
     /// Returns the index in the file.
@@ -254,10 +374,12 @@ impl Reader {
     /// # Errors
     /// `MODULE_CORRUPT`, `VERSION_MISMATCH`, `INTERNAL`.
     pub fn read(&mut self) -> Result<Arc<Index>> {
-        let stamp = stamp(&self.home.index());
-        if stamp.is_none() || stamp != self.stamp {
-            self.index = Arc::new(read_index(&self.home)?);
-            self.stamp = stamp;
+        let now = stamp(&self.home.index()).map(|file| (file, self.log.as_deref().and_then(stamp)));
+        if now.is_none() || now != self.stamp {
+            let (index, log) = read_files(&self.home)?;
+            // These stamps are older than what was read, so a change in between is read again. So is another log.
+            self.stamp = now.filter(|_| log == self.log);
+            (self.index, self.log) = (Arc::new(index), log);
         }
         Ok(self.index.clone())
     }
@@ -450,6 +572,91 @@ mod tests {
         fs::remove_file(bed.home.index()).unwrap();
         Store::open(&bed.home).unwrap();
         read_module(&bed.home, entry.sha256).unwrap();
+    }
+
+    /// Uploads so many modules with names of their own that the index becomes large.
+    fn fill(store: &Store) {
+        for number in 0..250 {
+            let names =
+                (0..30).map(|n| format!("(func (export \"a-rather-long-name-{n}\"))")).collect::<String>();
+            let mut file = store.begin().unwrap();
+            file.write_all(format!("(module {names})").as_bytes()).unwrap();
+            let checked = store.check(file).unwrap();
+            let name = format!("large{number}").parse().unwrap();
+            store.store(&name, &"1.0.0".parse().unwrap(), checked, SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_large_index_has_a_log() {
+        let bed = bed();
+        let mut reader = Reader::new(&bed.home);
+        fill(&bed.store);
+        let size = |home: &Home| fs::metadata(home.index()).unwrap().len();
+        let (before, [log]) = (size(&bed.home), &bed.home.index_logs()[..]) else { panic!("one log") };
+        assert_eq!(*reader.read().unwrap(), *bed.store.index());
+        upload(&bed.store, "1.0.0", ADD).unwrap();
+        bed.store.remove("large7", None).unwrap();
+        bed.store.pin("large8", Some(&"1.0.0".parse().unwrap())).unwrap();
+        assert_eq!(size(&bed.home), before, "only the log has changed");
+        let index = reader.read().unwrap();
+        assert_eq!((&*index, &read_index(&bed.home).unwrap()), (&*bed.store.index(), &*bed.store.index()));
+        assert_eq!(read_index(&bed.home.confined()).unwrap(), *bed.store.index());
+        assert!(Arc::ptr_eq(&reader.read().unwrap(), &reader.read().unwrap()));
+        // A crash while a line was written: it was not acknowledged.
+        let whole = fs::read(log).unwrap();
+        fs::write(log, [&whole[..], b"{\"base\": 12"].concat()).unwrap();
+        assert_eq!(read_index(&bed.home).unwrap(), *bed.store.index());
+        // The log is not as the store left it, so the next change does not trust it.
+        upload(&bed.store, "2.0.0", SUB).unwrap();
+        assert_eq!(*reader.read().unwrap(), *bed.store.index());
+        let before = Index::clone(&bed.store.index());
+        upload(&bed.store, "3.0.0", ADD).unwrap();
+        let store = Store::open(&bed.home).unwrap();
+        assert_eq!((&*store.index(), bed.home.index_logs().len()), (&*bed.store.index(), 1));
+        assert_ne!(*store.index(), before);
+        let [log] = &bed.home.index_logs()[..] else { panic!("one log") };
+        upload(&store, "4.0.0", SUB).unwrap();
+        let line = fs::read_to_string(log).unwrap();
+        fs::write(log, line.replace("math", "ma\"th")).unwrap();
+        let error = read_index(&bed.home).unwrap_err();
+        assert_eq!(error.code(), Code::ModuleCorrupt);
+        assert!(error.message().contains("line 1 of the log"), "{error}");
+        fs::remove_file(log).unwrap();
+        assert_eq!(read_index(&bed.home).unwrap_err().code(), Code::ModuleCorrupt);
+        upload(&store, "5.0.0", ADD).unwrap();
+        assert_eq!(read_index(&bed.home).unwrap(), *store.index());
+        (0..250).for_each(|number| drop(store.remove(&format!("large{number}"), None)));
+        assert_eq!(read_index(&bed.home).unwrap(), *store.index());
+    }
+
+    #[test]
+    fn readers_of_a_large_index_see_each_change() {
+        let bed = bed();
+        fill(&bed.store);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut reader = Reader::new(&bed.home);
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let acknowledged = bed.store.index().revision;
+                        assert!(reader.read().unwrap().revision >= acknowledged);
+                        assert!(read_index(&bed.home.confined()).unwrap().revision >= acknowledged);
+                    }
+                });
+            }
+            for round in 0..300 {
+                let version: Version = format!("{round}.0.0").parse().unwrap();
+                upload(&bed.store, &version.to_string(), ADD).unwrap();
+                bed.store.pin("large8", None).unwrap();
+                if round % 20 == 0 {
+                    // The next change is written whole.
+                    lock(&bed.store.changing).stamp = None;
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]

@@ -23,14 +23,14 @@ use crate::base::error::{Code, Error, Result};
 use crate::base::id::{Hash, Name};
 use crate::daemon::control_handler;
 use crate::daemon::server::{State, ended};
-use crate::gpmd::bytes;
+use crate::gpmd::{bytes, changes};
 use crate::modules::index::Index;
 use crate::trust::relay::Relay;
 use crate::trust::roster::Statement;
 use crate::wire::error;
 use crate::wire::hello;
 use crate::wire::rpc::contained;
-use crate::wire::schema::device_capnp::device;
+use crate::wire::schema::device_capnp::{device, index_news};
 use crate::wire::transport::Address;
 
 /// The largest index of another device that is read, in bytes.
@@ -39,6 +39,16 @@ const MOST_INDEX: u64 = 64 << 20;
 /// How long to wait before an index that could not be read is read again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// The index of another device, as it was read last.
+#[derive(Clone, Debug, Default)]
+pub struct ReadIndex {
+    pub index: Arc<Index>,
+    /// The number of the history that its revision belongs to.
+    history: u64,
+    /// The bytes that were read for it: all of an index, and the changes since.
+    size: u64,
+}
+
 /// What another device told over one connection. Belongs to the server's thread.
 pub struct Told {
     nodes: RefCell<Rc<Nodes>>,
@@ -46,7 +56,9 @@ pub struct Told {
     has_told_nodes: Cell<bool>,
     addresses: RefCell<Vec<SocketAddr>>,
     relay: RefCell<Option<Relay>>,
-    index: RefCell<Arc<Index>>,
+    index: RefCell<ReadIndex>,
+    /// Whether the index was read over this connection.
+    has_read_index: Cell<bool>,
     /// The revision of its index; 0 if it may not be read.
     revision: watch::Sender<u64>,
     /// How much gossip it may send.
@@ -63,6 +75,7 @@ impl Default for Told {
             addresses: RefCell::default(),
             relay: RefCell::default(),
             index: RefCell::default(),
+            has_read_index: Cell::default(),
             revision: watch::Sender::new(0),
             rate: RefCell::new(Rate::new(std::time::Instant::now())),
             gossips: tokio::sync::Mutex::default(),
@@ -93,12 +106,14 @@ impl Told {
 
     /// Returns the index of the other device's modules, as it was read last.
     pub fn index(&self) -> Arc<Index> {
-        self.index.borrow().clone()
+        self.index.borrow().index.clone()
     }
 
-    /// Begins with the index that was read over an earlier connection.
-    pub fn begin_index(&self, index: Arc<Index>) {
-        *self.index.borrow_mut() = index;
+    /// Begins with the index that was read over an earlier connection. With `is_sure`, the same revision is the same index;
+    /// otherwise the other device is asked.
+    pub fn begin_index(&self, known: ReadIndex, is_sure: bool) {
+        *self.index.borrow_mut() = known;
+        self.has_read_index.set(is_sure);
     }
 
     /// Reads the index of the other device whenever it changes. Does not end.
@@ -106,15 +121,18 @@ impl Told {
         let mut revision = self.revision.subscribe();
         loop {
             let told = *revision.borrow_and_update();
-            if told != 0 && told != self.index.borrow().revision {
-                match read_index(link).await {
-                    Ok(index) => {
-                        let index = Arc::new(index);
-                        *self.index.borrow_mut() = index.clone();
-                        other.keep_index(index);
+            if told != 0 && (told != self.index().revision || !self.has_read_index.get()) {
+                let known = self.index.borrow().clone();
+                match read_index(link, known).await {
+                    Ok(read) => {
+                        *self.index.borrow_mut() = read.clone();
+                        self.has_read_index.set(true);
+                        other.keep_index(read);
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot read the index of another device");
+                        // It is read whole next time.
+                        self.index.borrow_mut().history = 0;
                         sleep(AGAIN).await;
                         revision.mark_changed();
                     }
@@ -127,12 +145,40 @@ impl Told {
     }
 }
 
-async fn read_index(link: &Link) -> Result<Index> {
+/// Reads what has changed since the index that is known, or all if the other device does not know that one any more.
+async fn read_index(link: &Link, known: ReadIndex) -> Result<ReadIndex> {
     let failed = |error| crate::wire::error::from_capnp(error, "the other device", Code::DeviceDown);
-    let answer = link.device.index_request().send().promise.await.map_err(failed)?;
-    let found = answer.get().map_err(failed)?;
-    let bytes = bytes::read(found, MOST_INDEX, "the other device", Code::DeviceDown).await?;
-    spawn_blocking(move || Index::from_json(&String::from_utf8_lossy(&bytes))).await.map_err(ended)?
+    let mut request = link.device.index_request();
+    // The changes of many years would be larger than the index.
+    if known.size < MOST_INDEX {
+        request.get().set_history(known.history);
+        request.get().set_since(known.index.revision);
+    }
+    let answer = request.send().promise.await.map_err(failed)?;
+    let news = answer.get().map_err(failed)?;
+    let history = news.get_history();
+    match news.which().map_err(|error| failed(error.into()))? {
+        index_news::All(found) => {
+            let found = found.map_err(failed)?;
+            let bytes = bytes::read(found, MOST_INDEX, "the other device", Code::DeviceDown).await?;
+            let size = bytes.len() as u64;
+            let read = spawn_blocking(move || Index::from_json(&String::from_utf8_lossy(&bytes)));
+            Ok(ReadIndex { index: Arc::new(read.await.map_err(ended)??), history, size })
+        }
+        index_news::Change(change) => {
+            let change = change.map_err(failed)?;
+            let size = known.size + change.total_size().map_err(failed)?.word_count * 8;
+            let change = changes::read(change).map_err(failed)?;
+            let index =
+                change.filter(|_| history == known.history).and_then(|change| known.index.with(change));
+            match index {
+                Some(index) => Ok(ReadIndex { index: Arc::new(index), history, size }),
+                None => {
+                    Err(Error::new(Code::DeviceDown, "the other device told changes of an unknown index"))
+                }
+            }
+        }
+    }
 }
 
 /// What this device offers to another one.
@@ -267,15 +313,26 @@ impl device::Server for Device {
 
     async fn index(
         self: Rc<Self>,
-        _: device::IndexParams,
+        params: device::IndexParams,
         mut results: device::IndexResults,
     ) -> Result<(), capnp::Error> {
         contained(async move {
-            let text = match self.check_members() {
-                Ok(()) => self.state.store.index().to_json(),
-                Err(refused) => Err(refused),
+            let (known, mut news) = (params.get()?, results.get());
+            let index = self.state.store.index();
+            let mut history = self.state.history.borrow_mut();
+            news.set_history(history.id);
+            let change = match self.check_members() {
+                Ok(()) if known.get_history() == history.id => history.since(&index, known.get_since()),
+                Ok(()) => None,
+                Err(refused) => {
+                    remote::write_index(Err(refused), news.init_all());
+                    return Ok(());
+                }
             };
-            remote::write_index(text, results.get());
+            match change.and_then(|change| changes::Told::of(&change)) {
+                Some(change) => change.write(news.init_change()),
+                None => remote::write_index(index.to_json(), news.init_all()),
+            }
             Ok(())
         })
         .await

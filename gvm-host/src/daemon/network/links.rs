@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::device::{Device, Told};
+use super::device::{Device, ReadIndex, Told};
 use super::known::MOST;
 use super::payload::Said;
 use super::presence::Nodes;
@@ -106,7 +106,7 @@ pub struct Other {
     /// Whether it was up when that was looked at last.
     was_up: Cell<bool>,
     /// The index of its modules, as it was read last.
-    index: RefCell<Arc<Index>>,
+    index: RefCell<ReadIndex>,
 }
 
 /// Keeps the connection to a device in a large network.
@@ -195,13 +195,13 @@ impl Other {
     pub fn index(&self) -> Arc<Index> {
         match self.link() {
             Some(link) if link.told.index().revision != 0 => link.told.index(),
-            _ => self.index.borrow().clone(),
+            _ => self.index.borrow().index.clone(),
         }
     }
 
     /// Keeps the index of its modules for the time without a connection.
-    pub fn keep_index(&self, index: Arc<Index>) {
-        *self.index.borrow_mut() = index;
+    pub fn keep_index(&self, read: ReadIndex) {
+        *self.index.borrow_mut() = read;
         self.heard();
     }
 
@@ -677,12 +677,13 @@ fn install(state: &Rc<State>, other: &Rc<Other>, link: Link, connection: Option<
     let link = Rc::new(link);
     *other.link.borrow_mut() = Some(link.clone());
     *other.problem.borrow_mut() = None;
-    if state.network.is_direct(&other.id) {
+    let is_direct = state.network.is_direct(&other.id);
+    // In a large network the same revision is taken for the same index: connections come and go.
+    link.told.begin_index(other.index.borrow().clone(), !is_direct);
+    if is_direct {
         other.since_ms.set(now_ms());
         other.was_up.set(true);
     } else {
-        // The index may be the same as before.
-        link.told.begin_index(other.index.borrow().clone());
         other.settle_up();
     }
     other.changed.notify_waiters();

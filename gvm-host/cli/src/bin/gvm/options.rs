@@ -393,7 +393,9 @@ impl Options {
     /// # Errors
     /// Those of the options; `INTERNAL`.
     pub fn confine_call(&self, home: &Home) -> Result<()> {
-        self.confine(home, None, &[home.index()], &[])
+        let mut reads = home.index_logs();
+        reads.push(home.index());
+        self.confine(home, None, &reads, &[])
     }
 
     fn confine(
