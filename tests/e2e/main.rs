@@ -11,10 +11,12 @@
     reason = "a test fails by panicking, and prints its measurements"
 )]
 
+mod advisories;
 mod agree;
 mod bed;
 mod calls;
 mod cancel;
+mod clock;
 mod corpus;
 mod deep;
 mod dice;

@@ -9,23 +9,23 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use semver::Version;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::entry;
 use super::route::{Route, not_running};
+use super::{changes, entry};
 use crate::base::device::{DeviceId, NodeName};
 use crate::base::error::{Code, Error, Result};
 use crate::base::home::Home;
 use crate::base::id::{Hash, Name, parse_version};
 use crate::base::node::{Applicant, NodeInfo, Secret};
-use crate::modules::index::{Change, Entry, Index};
+use crate::modules::index::{Entry, Index};
 use crate::modules::store::Reader;
-use crate::trust::certificate::HOLDS;
+use crate::trust::certificate::{CLOCKS, HOLDS};
 use crate::trust::devices::Devices;
 use crate::trust::identity::{Card, Identity};
 use crate::trust::key::PublicKey;
@@ -35,8 +35,8 @@ use crate::wire;
 use crate::wire::hello::{self, Hello};
 use crate::wire::rpc::{Connection, MessageLimits, Side, contained};
 use crate::wire::schema::gpmd_capnp::{
-    certified, fetched_module, found_module, index_change, index_subscriber, looked_up, other_module,
-    registered, registration, registry, registry_door, registry_greeting, subscription,
+    certified, fetched_module, found_module, index_subscriber, looked_up, other_module, registered,
+    registration, registry, registry_door, registry_greeting, subscription,
 };
 
 /// How long gpmd may take to answer. It usually answers within a millisecond, but its disk may be slow.
@@ -45,6 +45,9 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// The first and the longest wait between two attempts to reach gpmd again.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a node looks whether its certificate should be replaced.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The most events that wait to be read. More are dropped; [`Link::is_up`] still tells the current state.
 const EVENTS: usize = 16;
@@ -380,13 +383,27 @@ async fn watch(shared: Rc<Shared>, events: mpsc::Sender<Event>) {
     }
 }
 
-/// Gets another certificate long before the last one ends. Never returns.
+/// Gets another certificate long before the last one ends, and when the clock was set. Never returns.
 async fn renew(registration: registration::Client, identity: &Identity) {
+    let mut certified = SystemTime::now();
     loop {
-        sleep(HOLDS / 4).await;
-        if let Err(error) = certify(&registration, identity).await {
-            tracing::warn!(%error, "cannot renew the certificate of this node");
+        // A timer does not run while the device sleeps, so the clock tells.
+        sleep(LOOK).await;
+        let now = SystemTime::now();
+        if is_due(certified, now) {
+            match certify(&registration, identity).await {
+                Ok(()) => certified = now,
+                Err(error) => tracing::warn!(%error, "cannot renew the certificate of this node"),
+            }
         }
+    }
+}
+
+/// Whether a certificate of this time should be replaced.
+fn is_due(certified: SystemTime, now: SystemTime) -> bool {
+    match now.duration_since(certified) {
+        Ok(since) => since >= HOLDS / 4,
+        Err(set_back) => set_back.duration() >= CLOCKS / 4,
     }
 }
 
@@ -524,7 +541,7 @@ impl index_subscriber::Server for Subscriber {
             let Some(shared) = self.shared.upgrade() else { return Ok(()) };
             let told = params.get()?;
             let change = match told.has_change() {
-                true => read_change(told.get_change()?)?,
+                true => changes::read(told.get_change()?)?,
                 false => None,
             };
             let read = match change {
@@ -580,13 +597,6 @@ impl index_subscriber::Server for Subscriber {
         })
         .await
     }
-}
-
-/// Reads a change of the index. `None` if it makes no sense to this version, which then reads the file.
-fn read_change(from: index_change::Reader<'_>) -> capnp::Result<Option<Change>> {
-    let (name, text) = (from.get_name()?.to_str()?, from.get_index()?.to_str()?);
-    let change = name.parse().and_then(|name| Change::from_json(from.get_base(), name, text));
-    Ok(change.ok())
 }
 
 /// Waits for gpmd's answer, at most [`ANSWER`].

@@ -27,7 +27,7 @@ use crate::base::node::Life;
 pub const HOLDS: Duration = Duration::from_secs(24 * 3600);
 
 /// How far the clocks of two devices may differ.
-const CLOCKS: Duration = Duration::from_secs(2 * 3600);
+pub const CLOCKS: Duration = Duration::from_secs(2 * 3600);
 
 /// The name of all who sign or own certificates. Nothing depends on it.
 const NAME: &str = "ghost";
