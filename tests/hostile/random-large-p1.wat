@@ -1,6 +1,6 @@
 ;; Asks for 128 MiB of random bytes at once.
 ;; call: f()
-;; is: TRAP ran-and-failed 134217728 exceeds limit
+;; is: LIMIT_EXCEEDED ran-and-failed 128 MiB of random numbers at once
 (module
   (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
   (memory (export "memory") 2048)

@@ -89,6 +89,8 @@ pub const POOL_MEMORY: usize = 4 << 30;
 pub const LOADED_MODULES: usize = 128;
 /// Bytes of folder listings that a guest of WASI preview 1 may hold at the same time: about 300,000 files.
 pub const LISTINGS: usize = 16 << 20;
+/// Random bytes of one request of a guest.
+pub const RANDOM_BYTES: u64 = 64 << 20;
 /// Memory of the compiler process: a 20 MB component takes under 1 GiB.
 pub const COMPILER_MEMORY: u64 = 4 << 30;
 /// Processor seconds of the compiler process: a 20 MB component takes 12 on a slow machine.

@@ -20,6 +20,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use self::outlet::Outlet;
 use self::state::State;
 use crate::base::error::{Code, Error, Result};
+use crate::base::limits;
 use crate::call::Stream;
 use crate::call::stdio::Terminals;
 
@@ -99,6 +100,7 @@ pub(crate) fn wasi(
         .stdin(outlet.reader(terminals.stdin))
         .stdout(outlet.writer(Stream::Stdout, terminals.stdout))
         .stderr(outlet.writer(Stream::Stderr, terminals.stderr))
+        .max_random_size(limits::RANDOM_BYTES)
         // `net` looks up names; WASI's own lookup is off.
         .allow_ip_name_lookup(false);
     for dir in &grants.dirs {

@@ -100,6 +100,7 @@ mod system {
         ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
         PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
     };
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
     use seccompiler::{
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
         SeccompRule,
@@ -136,7 +137,16 @@ mod system {
         Error::internal(format!("cannot confine this process: {error}")).with_source(error)
     }
 
+    /// The rights of the superuser that a node may need: files of other users among those that it is allowed, and ports below 1024.
+    const KEPT: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+        .union(CapabilitySet::DAC_READ_SEARCH)
+        .union(CapabilitySet::CHOWN)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::FSETID)
+        .union(CapabilitySet::NET_BIND_SERVICE);
+
     pub fn confine(needs: &Needs<'_>) -> Result<InForce> {
+        drop_capabilities()?;
         let mut in_force = landlock(needs)?;
         in_force.seccomp = filter(needs)?;
         in_force.no_new_privileges |= in_force.seccomp;
@@ -161,6 +171,17 @@ mod system {
             refused(connected, "connect to other ports")?;
         }
         Ok(in_force)
+    }
+
+    /// Gives up the other rights of the superuser, among them to look into other processes (capabilities(7)).
+    fn drop_capabilities() -> Result<()> {
+        let CapabilitySets { effective, permitted, .. } = capabilities(None).map_err(failed)?;
+        let sets = CapabilitySets {
+            effective: effective & KEPT,
+            permitted: permitted & KEPT,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets).map_err(failed)
     }
 
     /// Adds a rule for what is at a path. A path that does not exist needs none.

@@ -12,6 +12,8 @@ mod descriptors;
 mod log;
 #[path = "common/manual.rs"]
 mod manual;
+#[path = "common/memory.rs"]
+mod memory;
 #[path = "gpmd/network.rs"]
 mod network;
 #[path = "gpmd/output.rs"]

@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Args, Switch, as_usage};
 use crate::log::Rotating;
-use crate::output;
+use crate::{memory, output};
 
 const READY: &str = "ready";
 
@@ -160,6 +160,7 @@ fn answers(home: &Home) -> Result<bool> {
 }
 
 fn serve(server: Server, signals: Signals) -> Result<()> {
+    memory::give_back();
     let stopper = server.stopper();
     std::thread::Builder::new()
         .name("signals".into())

@@ -12,6 +12,8 @@ mod inspect;
 mod keyboard;
 #[path = "../common/manual.rs"]
 mod manual;
+#[path = "../common/memory.rs"]
+mod memory;
 mod new;
 mod options;
 mod run;

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use super::keyboard::{Keyboard, Lines};
 use super::options::Options;
 use super::signals::{Requests, interrupt};
-use super::{cancelled, no_colour, status};
+use super::{cancelled, memory, no_colour, status};
 
 /// How long to wait for the last events after the node has shut down: they are already in the queue.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -42,6 +42,7 @@ pub fn repl(options: &Options) -> Result<i32> {
     let changes: &[PathBuf] = if terminal { std::slice::from_ref(&history) } else { &[] };
     let home = options.confine_node(&home, changes)?;
     let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
+    memory::give_back();
     let mut shell = Shell::new(options, node, Requests::catch()?)?;
     if terminal {
         shell.evaluator.screen.line(&banner(&shell.evaluator.node));
@@ -65,6 +66,7 @@ pub fn eval(options: &Options, exprs: Vec<String>) -> Result<i32> {
 pub fn serve(options: &Options) -> Result<i32> {
     let home = options.confine_node(&options.home()?, &[])?;
     let node = workers()?.block_on(Handle::start(options.node_config(home, true)?))?;
+    memory::give_back();
     Shell::new(options, node, Requests::catch()?)?.serve()
 }
 
