@@ -32,7 +32,8 @@ impl Served {
     /// Returns a peer with these rights and no instances. `foreign` allows it to bring modules of its own.
     pub fn new(runner: Runner, rights: Rights, device: Option<DeviceId>, foreign: bool) -> Served {
         let compiling = Some(Arc::new(Semaphore::new(limits::compilers_per_peer())));
-        let (held, share) = (Instances::of_peer(runner.shares().live().clone()), runner.shares().of_peer(device));
+        let (held, share) =
+            (Instances::of_peer(runner.shares().live().clone()), runner.shares().of_peer(device));
         Served { runner, caller: Caller { held, rights, compiling, share: Some(share), device }, foreign }
     }
 }
