@@ -167,6 +167,10 @@ fn corpus() -> Vec<Case> {
     let mut cases = made();
     for entry in std::fs::read_dir(guests::repository().join("tests/hostile")).unwrap() {
         let path = entry.unwrap().path();
+        // The advisories have a test of their own.
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         cases.push(Case::parse(&name, std::fs::read(&path).unwrap()));
     }
@@ -518,11 +522,7 @@ fn round(bed: &Bed, groups: &mut [Group<'_>], round: usize) {
 fn is_contained() {
     let started = Instant::now();
     let cases = corpus();
-    let mut bed = Bed::new();
-    // Freed memory goes back to the system at once. By default, an idle thread keeps some until it allocates again, up to hundreds
-    // of MiB after large values, and the measure would be that.
-    bed.set("MIMALLOC_PURGE_DELAY", "0");
-    let bed = bed;
+    let bed = Bed::new();
     bed.upload("math", &guests::math());
     store(&bed, &cases);
     let stored = started.elapsed();
