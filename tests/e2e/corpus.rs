@@ -36,9 +36,12 @@ const SHORT: &str = "200ms";
 const LONG_CALLERS: usize = 3;
 const SHORT_CALLERS: usize = 4;
 
-/// Growth that is allowed besides a tenth: what an allocator keeps differs from run to run, and the pool keeps at most 50 MiB of
-/// what guests have written in 100 idle slots (`KEEP_WRITTEN`), which fill up over many rounds.
-const SLACK: u64 = (8 + 50) << 20;
+/// Growth that is allowed besides a tenth: the pool keeps at most 512 KiB of what guests have written in each of 100 idle slots
+/// (`KEEP_WRITTEN`), which fill up over many rounds.
+const SLACK: u64 = 16 << 20;
+
+/// How long a process keeps memory that it has freed.
+const GIVEN_BACK: Duration = Duration::from_secs(2);
 
 /// Calls that take longer are printed.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -457,6 +460,7 @@ fn wait_until_compiled(bed: &Bed, count: usize) {
 /// What a process holds: anonymous resident memory, and descriptors.
 fn held(pid: Pid) -> (u64, usize) {
     wait_until_idle(pid);
+    std::thread::sleep(GIVEN_BACK);
     (anonymous_memory(pid), descriptors(pid))
 }
 

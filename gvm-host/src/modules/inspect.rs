@@ -213,6 +213,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     let mut scratch = wasmparser::FuncValidatorAllocations::default();
     for payload in Parser::new(0).parse_all(binary) {
         let payload = payload?;
+        check_count(&payload)?;
         if let Payload::ComponentTypeSection(section) = &payload {
             let range = section.range();
             nesting::check(binary.get(range.clone()).unwrap_or_default(), range.start)?;
@@ -261,6 +262,31 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     let main = is_main(kind, &exports);
     let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
     Ok(Looked { info, shallow })
+}
+
+/// Refuses a section that claims more items than it has bytes: the validator makes room for all of them before it reads the first,
+/// and a file of 200 bytes would take 270 MiB.
+fn check_count(payload: &Payload<'_>) -> Result<(), Invalid> {
+    macro_rules! claimed {
+        ($($section:ident)*) => {
+            match payload {
+                $(Payload::$section(section) => (section.count(), section.range()),)*
+                Payload::CodeSectionStart { count, range, .. } => (*count, range.clone()),
+                _ => return Ok(()),
+            }
+        };
+    }
+    let (count, range) = claimed! {
+        TypeSection ImportSection FunctionSection TableSection MemorySection TagSection GlobalSection
+        ExportSection ElementSection DataSection InstanceSection CoreTypeSection ComponentInstanceSection
+        ComponentAliasSection ComponentTypeSection ComponentCanonicalSection ComponentImportSection
+        ComponentExportSection
+    };
+    if count as usize <= range.len() {
+        return Ok(());
+    }
+    let (bytes, at) = (range.len(), range.start);
+    Err(Invalid(format!("a section of {bytes} bytes claims to have {count} items (at offset {at:#x})")))
 }
 
 /// The names of the imports and exports of the outermost module.
@@ -351,6 +377,17 @@ mod tests {
                 format!("{interface}{}: {}", export.name, export.ty)
             })
             .collect()
+    }
+
+    #[test]
+    fn sections_that_claim_more_items_than_bytes_are_refused() {
+        // An empty module with one more section: exports of a core module, types of a component.
+        for (layer, section) in [([1, 0, 0, 0], 7), ([0x0d, 0, 1, 0], 7)] {
+            let binary = [&b"\0asm"[..], &layer, &[section, 4, 0xaf, 0xba, 0x39, 0]].concat();
+            let error = inspect(&binary).unwrap_err();
+            assert_eq!(error.code(), Code::ModuleInvalid);
+            assert!(error.message().contains("a section of 4 bytes claims to have 941359 items"), "{error}");
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! In: nothing. Out: a thread that runs as long as the program. Must not know: who freed the memory.
 //!
-//! The allocator keeps freed memory for a moment, because the next value may need it. It gives the memory back when a thread
-//! allocates after that moment. In a program that does nothing after a large value, no thread does.
+//! The allocator keeps freed memory for a second, because the next value may need it. It gives the memory back when a thread
+//! allocates after that. In a program that does nothing after a large value, no thread does.
 
 use std::time::Duration;
 
-/// How often memory is given back.
-const PACE: Duration = Duration::from_secs(1);
+/// How often memory is given back that was freed more than a second ago.
+const PACE: Duration = Duration::from_millis(500);
 
 /// Starts the thread. A program that confines itself does that first: the thread is confined only if it starts later.
 pub fn give_back() {
