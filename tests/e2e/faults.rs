@@ -65,7 +65,11 @@ impl Disk {
     }
 
     fn remount(&self, option: &str) {
-        must(&format!("mount -o remount,{option} {}", self.at.display()));
+        // A compiler may still close its file.
+        let remount = format!("mount -o remount,{option} {}", self.at.display());
+        wait_until("no process writes to the disk", || {
+            Running::start(Command::new("sh").args(["-c", &remount])).finish().status == Some(0)
+        });
     }
 }
 

@@ -54,6 +54,23 @@ fn greedy() -> Vec<Greedy> {
     .into()
 }
 
+/// A guest that gets no memory to begin with has not started.
+#[test]
+fn refuse_a_guest_before_it_starts() {
+    let bed = Bed::new();
+    let outcome = |name: &str, text: &str| {
+        bed.upload(name, &bed.write(&format!("{name}.wat"), text));
+        let ended = bed.gvm(["--json", "--max-memory", "1MiB", "eval", &format!("{name}.f()")]);
+        let error = &ended.json()[0]["error"];
+        assert_eq!(error["code"], "LIMIT_EXCEEDED", "{error}");
+        error["outcome"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(outcome("begins", r#"(module (memory 32) (func (export "f")))"#), "not-started");
+    let initializes = r#"(module (memory 1) (func (export "f"))
+        (func (export "_initialize") (drop (memory.grow (i32.const 32))) unreachable))"#;
+    assert_eq!(outcome("initializes", initializes), "ran-and-failed");
+}
+
 #[test]
 fn stop_a_guest_here() {
     let bed = Bed::bare();

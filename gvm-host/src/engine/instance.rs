@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::component::TypedFunc;
-use wasmtime::{Func, Store, Val};
+use wasmtime::{Func, Store, Val, WasmBacktrace};
 
 use super::module::{Entry, Function, Linked, Main, Module};
 use super::{canonical, fault, types};
@@ -82,7 +82,12 @@ impl Instance {
         let _ticking = clocked.tick();
         match instantiate(&module, &mut store).await {
             Ok(body) => Ok(Instance { module, store, body, known: [None; KNOWN], outlet }),
-            Err(stop) => Err(stop.explain(&mut store, &setup.limits)),
+            Err(stop) => {
+                let has_started = module.is_component() || stop.is_in_guest();
+                let error = stop.explain(&mut store, &setup.limits);
+                let is_refused = error.code() == Code::LimitExceeded && !has_started;
+                Err(if is_refused { error.with_effect(Effect::NotStarted) } else { error })
+            }
         }
     }
 
@@ -224,6 +229,11 @@ impl From<wasmtime::Error> for Stop {
 }
 
 impl Stop {
+    /// Whether a guest was running. A component may also have run a part of itself before.
+    fn is_in_guest(&self) -> bool {
+        matches!(self, Stop::Guest(error) if error.is::<WasmBacktrace>())
+    }
+
     fn explain(self, store: &mut Store<State>, limits: &Limits) -> Error {
         match self {
             Stop::Guest(error) => fault::explain(error, store, limits),

@@ -370,7 +370,7 @@ mod tests {
         let index = index(&["1.0.0", "2.0.0-rc.1"]);
         assert_eq!(Index::from_json(&index.to_json().unwrap()).unwrap(), index);
         assert_eq!(Index::from_json("{").unwrap_err().code(), Code::ModuleCorrupt);
-        let later = index.to_json().unwrap().replace("\"format\": 1", "\"format\": 2");
+        let later = index.to_json().unwrap().replace("\"format\": 1", "\"format\": 3");
         assert_eq!(Index::from_json(&later).unwrap_err().code(), Code::VersionMismatch);
     }
 }

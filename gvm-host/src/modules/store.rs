@@ -646,7 +646,7 @@ mod tests {
                     }
                 });
             }
-            for round in 0..300 {
+            for round in 0..100 {
                 let version: Version = format!("{round}.0.0").parse().unwrap();
                 upload(&bed.store, &version.to_string(), ADD).unwrap();
                 bed.store.pin("large8", None).unwrap();

@@ -7,6 +7,7 @@
 
 mod strain;
 mod uploads;
+mod versions;
 
 use std::cell::RefCell;
 use std::fs;

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,9 @@ const READY: &str = "ready";
 
 /// How long the process in the background may take to start: it reads the index and removes unfinished files.
 const STARTING: Duration = Duration::from_secs(30);
+
+/// How long a process in the background may take to end.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// How long a daemon that has started may have no socket: it may be shutting down.
 const LOST: Duration = Duration::from_secs(2);
@@ -89,13 +93,30 @@ pub fn ensure(args: &Args, home: &Home) -> Result<bool> {
         if answers(home)? {
             return Ok(true);
         }
-        return Err(Error::internal("gpmd exits right after it starts").with_help(read_log(home)));
+        let exits = || Error::internal("gpmd exits right after it starts").with_help(read_log(home));
+        return Err(killed(&mut child).unwrap_or_else(exits));
     }
-    Err(reported(&answer).unwrap_or_else(|| {
+    Err(reported(&answer).or_else(|| killed(&mut child)).unwrap_or_else(|| {
         let detail = answer.trim_end();
         let colon = if detail.is_empty() { "" } else { ": " };
         Error::internal(format!("gpmd does not start{colon}{detail}")).with_help(read_log(home))
     }))
+}
+
+/// Returns the error of a process that a signal has ended.
+fn killed(child: &mut std::process::Child) -> Option<Error> {
+    // Its pipe is closed a moment before the process has ended.
+    let waiting = Instant::now();
+    let status = loop {
+        match child.try_wait().ok()? {
+            Some(status) => break status,
+            None if waiting.elapsed() > ENDING => return None,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let signal = status.signal()?;
+    let sentence = format!("signal {signal} ended gpmd while it started");
+    Some(Error::new(Code::GpmdNotRunning, sentence).with_help("run `gpmd start` again"))
 }
 
 fn read_log(home: &Home) -> String {
