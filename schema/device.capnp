@@ -47,6 +47,8 @@ struct Admitted {
       statements @2 :List(Data);   # the roster, each statement in JSON
     }
     error @3 :Error;
+    # The key of the joiner was removed from the network. The invitation is not used: it is good for another key.
+    removed @4 :Void;
   }
 }
 

@@ -110,6 +110,7 @@ fn a_served_node_keeps_to_its_grants() {
         ("write", file(&home.join("modules"), "new")),
         ("write", file(&home.join("shared"), "new")),
         ("read", format!("/proc/{gpmd}/mem")),
+        ("read", format!("/proc/{gpmd}/environ")),
         ("read", format!("/proc/{gpmd}/root/etc/passwd")),
         ("tcp", closed.clone()),
         ("mptcp", open.clone()),

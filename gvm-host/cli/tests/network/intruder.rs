@@ -81,6 +81,7 @@ impl Call {
         let answer = request.send().promise.await?;
         Ok(match answer.get()?.which()? {
             admitted::Ok(ok) => Ok(ok.get_statements()?.len()),
+            admitted::Removed(()) => panic!("this key was never in the network"),
             admitted::Error(error) => {
                 let error = error?;
                 Err((Code::from_number(error.get_code()), error.get_message()?.to_string()?))

@@ -42,6 +42,24 @@ fn a_removed_device_is_refused_everywhere_and_knows() {
     assert_eq!(pi.network().network, id);
 }
 
+/// It was admitted, and died before it had stored the answer. Its key was removed since, which it does not know.
+#[test]
+fn a_device_that_did_not_hear_that_it_had_joined_joins_again() {
+    let (laptop, pi) = (Device::new("laptop"), Device::new("pi"));
+    let roster = pi.home().roster();
+    let alone = std::fs::read(&roster).unwrap();
+    pi.join(&laptop.invite());
+    pi.kill_hard();
+    std::fs::write(&roster, alone).unwrap();
+    laptop.ok(&["remove", "pi"]);
+    pi.start();
+    assert_eq!(pi.names(), ["pi"]);
+    let key = pi.sees("pi").unwrap().id;
+    pi.join(&laptop.invite());
+    assert!(laptop.is_up("pi") && !pi.network().removed);
+    assert_ne!(pi.sees("pi").unwrap().id, key);
+}
+
 #[test]
 fn a_device_that_was_off_does_not_return_after_its_removal() {
     let laptop = Device::new("laptop");

@@ -6,8 +6,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::Network;
+use super::join::{self, Answer};
 use super::links::{self, Arrival};
-use super::{Network, join};
 use crate::base::error::{Code, Error, Result};
 use crate::daemon::connections::Greeted;
 use crate::daemon::registry_handler;
@@ -119,7 +120,8 @@ impl device_door::Server for Door {
                 false => join::answer(&self.state, self.key, &self.binding, application).await,
             };
             match answered {
-                Ok(admitted) => {
+                Ok(Answer::KeyRemoved) => results.get().set_removed(()),
+                Ok(Answer::Admitted(admitted)) => {
                     let mut ok = results.get().init_ok();
                     ok.set_proof(&admitted.proof);
                     ok.set_network(admitted.founder.bytes());

@@ -61,6 +61,11 @@ impl Invitation {
     ) -> Invitation {
         Invitation { id, proof_key, role, name, expires_ms, used_by: None }
     }
+
+    /// Returns whether it has not expired and the applicant knows its secret.
+    fn is_proven(&self, bound: Bound<'_>, proof: &[u8], now_ms: i64) -> bool {
+        self.expires_ms > now_ms && self.proof_key.is_proven(Side::Joiner, bound, proof)
+    }
 }
 
 impl Invitations {
@@ -123,13 +128,18 @@ impl Invitations {
         proof: &[u8],
         now_ms: i64,
     ) -> Result<Accepted> {
-        let known = self.open.get_mut(&id).filter(|known| known.expires_ms > now_ms);
+        let known = self.open.get_mut(&id).filter(|known| known.is_proven(bound, proof, now_ms));
         let known = known.filter(|known| known.used_by.is_none_or(|by| by == *bound.joiner));
-        let known = known.filter(|known| known.proof_key.is_proven(Side::Joiner, bound, proof));
         let Some(known) = known else { return Err(invalid()) };
         let again = known.used_by.replace(*bound.joiner).is_some();
         let proof = known.proof_key.prove(Side::Inviter, bound);
         Ok(Accepted { role: known.role, name: known.name.clone(), proof, again })
+    }
+
+    /// Returns whether the applicant knows the secret of an invitation that nobody has used.
+    pub fn is_open_to(&self, id: InvitationId, bound: Bound<'_>, proof: &[u8], now_ms: i64) -> bool {
+        let known = self.open.get(&id).filter(|known| known.used_by.is_none());
+        known.is_some_and(|known| known.is_proven(bound, proof, now_ms))
     }
 
     /// Forgets invitations that have expired.

@@ -45,6 +45,13 @@ pub struct Admitted {
     pub statements: Vec<Vec<u8>>,
 }
 
+/// The answer to an application.
+pub enum Answer {
+    Admitted(Admitted),
+    /// The key was removed from the network before, and can never belong to it again.
+    KeyRemoved,
+}
+
 /// Decides about the application of the device with this key. `binding` is a secret of the TLS connection with it.
 ///
 /// # Errors
@@ -54,7 +61,7 @@ pub async fn answer(
     joiner: PublicKey,
     binding: &[u8],
     from: application::Reader<'_>,
-) -> Result<Admitted> {
+) -> Result<Answer> {
     let network = &state.network;
     let failed = |_: capnp::Error| invalid();
     links::check_protocol(from.get_protocol(), "unknown")?;
@@ -66,6 +73,10 @@ pub async fn answer(
     let bound = Bound { binding, inviter: &inviter, joiner: &joiner };
     if binding.is_empty() || !network.is_member() {
         return Err(invalid());
+    }
+    let was_removed = network.roster.borrow().was_removed(&joiner);
+    if was_removed && network.invitations.borrow().is_open_to(id, bound, proof, now_ms()) {
+        return Ok(Answer::KeyRemoved);
     }
     let accepted = network.invitations.borrow_mut().accept(id, bound, proof, now_ms())?;
     // The invitation is used, durably, before the device is admitted.
@@ -83,7 +94,8 @@ pub async fn answer(
         tracing::info!(device = %joiner.id(), name = %named, role = %accepted.role, "a device joined the network");
     }
     let (founder, statements) = network.statements();
-    Ok(Admitted { proof: accepted.proof, founder, statements: encode_statements(&statements)? })
+    let statements = encode_statements(&statements)?;
+    Ok(Answer::Admitted(Admitted { proof: accepted.proof, founder, statements }))
 }
 
 /// Stores the open invitations. They are durable when this returns.
@@ -130,6 +142,18 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
         // The key that was removed can never belong to that network again.
         membership::renew(state).await?;
     }
+    if let Some(joined) = apply(state, line).await? {
+        return Ok(joined);
+    }
+    // An earlier answer was lost, so this device did not know that it belonged to the network and was removed.
+    membership::renew(state).await?;
+    let removed = || Error::new(Code::AuthFailed, "the inviting device says that a new key was removed");
+    apply(state, line).await?.ok_or_else(removed)
+}
+
+/// Applies with the key of this device. Returns `None` if the key was removed from that network.
+async fn apply(state: &Rc<State>, line: &Line) -> Result<Option<Joined>> {
+    let network = &state.network;
     membership::check_alone(&network.roster.borrow(), &network.key())?;
     let tls = network.tls_to(line.inviter)?;
     if let Some(relay) = &line.relay {
@@ -176,6 +200,7 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
                 PublicKey::read(ok.get_network().map_err(failed)?),
                 read_statements(ok.get_statements().map_err(failed)?).map_err(failed)?,
             ),
+            admitted::Removed(()) => return Ok(None),
             admitted::Error(error) => return Err(wire::error::read(error.map_err(failed)?)),
         };
     let founder = founder.filter(|_| proofs.is_proven(Part::Inviter, bound, &proof));
@@ -204,5 +229,5 @@ pub async fn join(state: &Rc<State>, line: &Line) -> Result<Joined> {
     let inviter = known.get(&inviter).map(|device| device.name.clone());
     let inviter =
         inviter.ok_or_else(|| Error::new(Code::AuthFailed, "the inviting device is not in its network"))?;
-    Ok(Joined { inviter, own: network.own_name(), devices: known.all().len() })
+    Ok(Some(Joined { inviter, own: network.own_name(), devices: known.all().len() }))
 }
