@@ -125,21 +125,23 @@ pub enum Message {
 /// The node as it is registered, and the term of its calls on other nodes.
 type Ready = oneshot::Sender<Result<(NodeInfo, Term)>>;
 
-/// Runs the thread.
-pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
+/// Runs the thread. Peers are served from the moment when `complete` is sent: a call that comes before the node is complete would not
+/// find what it may use.
+pub fn run(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready, complete: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(live(parts, inbox, ready)),
+        Ok(runtime) => runtime.block_on(live(parts, inbox, ready, complete)),
         Err(error) => drop(ready.send(Err(Error::io("cannot start the node's runtime", error)))),
     }
 }
 
-async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready) {
+async fn live(parts: Parts, inbox: mpsc::Receiver<Message>, ready: Ready, complete: oneshot::Receiver<()>) {
     match Actor::start(parts).await {
         Ok((actor, listeners, word)) => {
-            if ready.send(Ok((actor.ours.me.clone(), actor.own.clone()))).is_ok() {
+            let told = ready.send(Ok((actor.ours.me.clone(), actor.own.clone())));
+            if told.is_ok() && complete.await.is_ok() {
                 actor.serve(listeners, word, inbox).await;
             }
         }

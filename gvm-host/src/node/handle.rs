@@ -76,6 +76,7 @@ impl Handle {
         let (events, _) = broadcast::channel(EVENTS);
         let (answerers, devices) = (Answerers::default(), Devices::default());
         let (ready, registered) = oneshot::channel();
+        let (completed, complete) = oneshot::channel();
         let workers = match &config.workers {
             Some(workers) => workers.clone(),
             None => workers()?.handle().clone(),
@@ -93,7 +94,7 @@ impl Handle {
         };
         let thread = std::thread::Builder::new()
             .name("gvm-node".into())
-            .spawn(move || actor::run(parts, inbox, ready))
+            .spawn(move || actor::run(parts, inbox, ready, complete))
             .map_err(|error| Error::io("cannot start the node's thread", error))?;
         let (info, own) = registered.await.map_err(|_| Error::internal("the node's thread ended"))??;
         let thread = Mutex::new(Some(thread));
@@ -116,6 +117,8 @@ impl Handle {
         if foreign {
             node.0.runner.modules().look_elsewhere(Arc::new(OtherDevices(node.0.requests.downgrade())));
         }
+        // If the thread has ended, the next request says so.
+        let _ = completed.send(());
         Ok(node)
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use gvm_host::internals::trust::invitation::{Bound, Line, Side as Part};
 use gvm_host::internals::wire::rpc::{Connection, MessageLimits, Side};
-use gvm_host::internals::wire::schema::device_capnp::{admitted, device_door, met};
-use gvm_host::internals::wire::schema::gpmd_capnp::registry_door;
+use gvm_host::internals::wire::schema::device_capnp::{admitted, device, device_door, index_news, met};
+use gvm_host::internals::wire::schema::gpmd_capnp::{found, registry_door};
 use gvm_host::internals::wire::schema::hello_capnp::PROTOCOL;
 use gvm_host::internals::wire::tls::{OwnKey, Tls};
 use gvm_host::net::{Address, Listener, dial};
@@ -57,6 +57,10 @@ impl Intruder {
 
 impl Call {
     async fn meet(&self, network: &[u8]) -> Result<Code, capnp::Error> {
+        Ok(self.met(network).await?.err().expect("a stranger was met"))
+    }
+
+    async fn met(&self, network: &[u8]) -> Result<Result<device::Client, Code>, capnp::Error> {
         let mut request = self.door.meet_request();
         let mut hello = request.get().init_hello();
         hello.set_protocol(PROTOCOL);
@@ -65,8 +69,8 @@ impl Call {
         request.get().set_device(capnp_rpc::new_client(Nobody));
         let answer = request.send().promise.await?;
         match answer.get()?.which()? {
-            met::Ok(_) => panic!("a stranger was met"),
-            met::Error(error) => Ok(Code::from_number(error?.get_code())),
+            met::Ok(ok) => Ok(Ok(ok.get_device()?)),
+            met::Error(error) => Ok(Err(Code::from_number(error?.get_code()))),
         }
     }
 
@@ -92,7 +96,7 @@ impl Call {
 
 struct Nobody;
 
-impl gvm_host::internals::wire::schema::device_capnp::device::Server for Nobody {}
+impl device::Server for Nobody {}
 
 #[test]
 fn a_stranger_does_not_get_past_tls_without_an_invitation() {
@@ -169,6 +173,74 @@ fn a_proof_is_good_on_its_own_connection_only() {
         assert_eq!(used.unwrap_err().0, Code::InvitationInvalid);
     });
     assert_eq!(laptop.names(), ["intruder", "laptop"]);
+}
+
+/// What a member is told of an index: the number of the history, its names and those that are gone; all of it, or the changes.
+type News = (u64, bool, Vec<String>, Vec<String>);
+
+async fn news(device: &device::Client, history: u64, since: u64) -> News {
+    let mut request = device.index_request();
+    request.get().set_history(history);
+    request.get().set_since(since);
+    let answer = request.send().promise.await.unwrap();
+    let news = answer.get().unwrap();
+    let names = |text: &str| {
+        let index: serde_json::Value = serde_json::from_str(text).unwrap();
+        index["modules"].as_object().unwrap().keys().cloned().collect()
+    };
+    match news.which().unwrap() {
+        index_news::All(found) => {
+            let found::Ok(ok) = found.unwrap().which().unwrap() else { panic!("refused") };
+            let mut read = ok.get_bytes().unwrap().read_request();
+            read.get().set_length(1 << 16);
+            let answer = read.send().promise.await.unwrap();
+            let text = String::from_utf8(answer.get().unwrap().get_data().unwrap().to_vec()).unwrap();
+            (news.get_history(), true, names(&text), Vec::new())
+        }
+        index_news::Change(change) => {
+            let change = change.unwrap();
+            assert_eq!(change.get_base(), since);
+            let gone = change.get_gone().unwrap().iter().map(|name| name.unwrap().to_string().unwrap());
+            let text = change.get_index().unwrap().to_str().unwrap();
+            (news.get_history(), false, names(text), gone.collect())
+        }
+    }
+}
+
+/// A member that knows an index is told what has changed, and not the rest again.
+#[test]
+fn a_member_is_told_the_changes_of_an_index() {
+    let laptop = Device::new("laptop");
+    let line: Line = laptop.invite().parse().unwrap();
+    let founder = DeviceKey::open(&laptop.home()).unwrap().public();
+    let file = laptop.file("module.wat", "(module (func (export \"f\")))");
+    let upload = async |name: &str| {
+        let (name, file) = (format!("--name={name}"), format!("--file={file}"));
+        laptop.ok_beside(&["wasm", "upload", &name, "--version=1.0.0", &file]).await;
+    };
+    run_local(async {
+        upload("one").await;
+        let member = Intruder::new();
+        let call = member.call(&laptop).await;
+        let proof = member.proof(&line, &call.binding);
+        assert_eq!(call.join(line.id().bytes(), &proof).await.unwrap().unwrap(), 2);
+        let call = member.call(&laptop).await;
+        let device = call.met(founder.bytes()).await.unwrap().unwrap();
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (history, all, names, _) = news(&device, 0, 0).await;
+        assert_eq!((all, names), (true, own(&["one"])));
+        assert_eq!(news(&device, history, 1).await, (history, false, own(&[]), own(&[])));
+        upload("two").await;
+        assert_eq!(news(&device, history, 1).await, (history, false, own(&["two"]), own(&[])));
+        laptop.ok_beside(&["wasm", "remove", "one"]).await;
+        assert_eq!(news(&device, history, 1).await, (history, false, own(&["two"]), own(&["one"])));
+        assert_eq!(news(&device, history, 2).await, (history, false, own(&[]), own(&["one"])));
+        // Another history, and a revision that never was.
+        for (history, since) in [(history ^ 1, 2), (history, 99)] {
+            let (_, all, names, _) = news(&device, history, since).await;
+            assert_eq!((all, names), (true, own(&["two"])), "{since}");
+        }
+    });
 }
 
 /// Passes bytes on between whoever connects and this port. Returns its address. It ends with the test's process.
