@@ -34,6 +34,7 @@ mod hosts;
 mod limits;
 mod live;
 mod lost;
+mod maps;
 mod messenger;
 mod new;
 mod nodes;

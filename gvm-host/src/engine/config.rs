@@ -145,6 +145,8 @@ fn make(kind: Kind) -> Result<Engine> {
     let mut config = Config::new();
     config
         .concurrency_support(false)
+        .wasm_component_model_map(true)
+        .wasm_component_model_fixed_length_lists(true)
         .epoch_interruption(true)
         .consume_fuel(kind.fuel)
         .max_wasm_stack(limits::WASM_STACK)

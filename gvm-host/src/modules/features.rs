@@ -10,19 +10,18 @@ use wasmparser::WasmFeatures;
 pub(super) fn ours() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
     features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);
+    features.set(WasmFeatures::CM_MAP | WasmFeatures::CM_FIXED_LENGTH_LISTS, true);
     features.set(WasmFeatures::CM_ASYNC, false);
     features
 }
 
 /// The features that the engine does not run, with their common names.
-const OFF: [(WasmFeatures, &str); 19] = [
+const OFF: [(WasmFeatures, &str); 17] = [
     (WasmFeatures::CM_ASYNC, "async functions, streams or futures of the component model (WASI 0.3)"),
     (WasmFeatures::CM_ASYNC_STACKFUL, "async functions of the component model (WASI 0.3)"),
     (WasmFeatures::CM_MORE_ASYNC_BUILTINS, "async functions of the component model (WASI 0.3)"),
     (WasmFeatures::CM_THREADING, "threads of the component model"),
     (WasmFeatures::CM_ERROR_CONTEXT, "error contexts of the component model"),
-    (WasmFeatures::CM_FIXED_LENGTH_LISTS, "lists of a fixed length"),
-    (WasmFeatures::CM_MAP, "maps"),
     (WasmFeatures::CM_GC, "the garbage-collected ABI of the component model"),
     (WasmFeatures::CM64, "64-bit memories in the component model"),
     (WasmFeatures::CM_VALUES, "values as imports or exports"),

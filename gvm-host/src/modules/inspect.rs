@@ -258,6 +258,9 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
         named.keep(spelled.iter().map(String::as_str));
     }
     let shallow = signatures.shallow(&names.imports);
+    if !signatures.fit() {
+        return Err(Invalid("a value of one of its types is larger than a memory can be".to_owned()));
+    }
     let main = is_main(kind, &exports);
     let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
     Ok(Looked { info, shallow })
@@ -414,6 +417,64 @@ mod tests {
             ]
         );
         assert!(info.wit.unwrap().contains("export a:b/c@0.1.0"));
+    }
+
+    /// A component with a function that takes this type and returns it.
+    fn echo(definitions: &str, ty: &str) -> String {
+        format!(
+            r#"(component {definitions}
+                (core module $m (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+                    (func (export "two") (param i32 i32) (result i32) unreachable)
+                    (func (export "one") (param i32) (result i32) unreachable))
+                (core instance $i (instantiate $m))
+                (func $f (param "x" {ty}) (result {ty}) (canon lift (core func $i "two")
+                    (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+                (export "f" (func $f)))"#
+        )
+    }
+
+    #[test]
+    fn maps_and_fixed_length_lists() {
+        let info = look(&echo("", "(map string (list f32 3))")).unwrap();
+        assert_eq!(signatures(&info), ["f: func(x: map<string, list<f32, 3>>) -> map<string, list<f32, 3>>"]);
+        assert_eq!(info.exports[0].ty.unsupported(), None);
+        assert!(info.wit.unwrap().contains("map<string, list<f32, 3>>"));
+        let info = look(&echo("", "(list (list u8 4) 2)").replace("\"two\"", "\"none\"")).err();
+        assert!(info.is_some(), "the core function does not have that flat form");
+    }
+
+    #[test]
+    fn a_type_larger_than_a_memory_is_refused() {
+        // Each list has a million of the elements before it.
+        let sizes = |count: usize| {
+            let mut types = String::from("(type $t0 u8)");
+            for n in 1..=count {
+                types += &format!("(type $t{n} (list $t{} 1000000))", n - 1);
+            }
+            echo(&types, &format!("$t{count}")).replace("core func $i \"two\"", "core func $i \"one\"")
+        };
+        assert!(look(&sizes(1)).is_ok());
+        for count in [2, 3, 20] {
+            let error = look(&sizes(count)).unwrap_err();
+            assert_eq!(error.code(), Code::ModuleInvalid);
+            assert!(error.message().contains("larger than a memory can be"), "{error}");
+        }
+        let error = look(&echo("", "(list u8 0)")).unwrap_err();
+        assert_eq!(error.code(), Code::ModuleInvalid);
+    }
+
+    #[test]
+    fn maps_count_twice_for_the_depth() {
+        let nested = |count: usize| {
+            let mut types = String::from("(type $t0 (map u8 u8))");
+            for n in 1..count {
+                types += &format!("(type $t{n} (map u8 $t{}))", n - 1);
+            }
+            look(&echo(&types, &format!("$t{}", count - 1)))
+        };
+        assert_eq!(nested(50).unwrap().exports[0].ty.unsupported(), None);
+        assert!(nested(51).unwrap().exports[0].ty.unsupported().is_some());
     }
 
     #[test]

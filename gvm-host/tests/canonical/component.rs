@@ -21,6 +21,8 @@ impl Types {
     pub fn name(&mut self, ty: &Type) -> String {
         let (body, named) = match ty {
             Type::List(ty) => (format!("(list {})", self.name(ty)), false),
+            Type::FixedList(ty, length) => (format!("(list {} {length})", self.name(ty)), false),
+            Type::Map(map) => (format!("(map {} {})", self.name(&map.key), self.name(&map.value)), false),
             Type::Option(ty) => (format!("(option {})", self.name(ty)), false),
             Type::Tuple(types) => {
                 let names: Vec<_> = types.iter().map(|ty| self.name(ty)).collect();
@@ -68,7 +70,8 @@ pub fn flatten(ty: &Type) -> Vec<&'static str> {
         Type::S64 | Type::U64 => vec!["i64"],
         Type::F32 => vec!["f32"],
         Type::F64 => vec!["f64"],
-        Type::String | Type::List(_) => vec!["i32", "i32"],
+        Type::String | Type::List(_) | Type::Map(_) => vec!["i32", "i32"],
+        Type::FixedList(ty, length) => flatten(ty).repeat(*length as usize),
         Type::Record(fields) => fields.iter().flat_map(|field| flatten(&field.ty)).collect(),
         Type::Tuple(types) => types.iter().flat_map(flatten).collect(),
         Type::Variant(cases) => flatten_cases(cases.iter().map(|case| case.ty.as_ref())),

@@ -113,7 +113,7 @@ unsafe impl ComponentNamedList for Ret {}
 // result, because `Args` zeroes it. Guest memory is read as bytes, within its bounds.
 unsafe impl Lift for Ret {
     fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Slot) -> Result<Ret> {
-        lift::result(cx, ty, &src[0]).map(Ret).map_err(lift::blame)
+        lift::result(cx, ty, src, MAX_FLAT_RESULTS).map(Ret).map_err(lift::blame)
     }
 
     fn linear_lift_from_memory(_: &mut LiftContext<'_>, _: InterfaceType, _: &[u8]) -> Result<Ret> {
