@@ -51,6 +51,7 @@ mod strangers;
 mod survival;
 mod taken;
 mod takeover;
+mod tasks;
 mod terminal;
 mod transcripts;
 mod typing;

@@ -19,8 +19,6 @@ const REFUSED: &[(&str, &str)] = &[
         "(module (func (param i64 i64) (result i64 i64) (i64.mul_wide_s (local.get 0) (local.get 1))))",
         "needs wide arithmetic, which GVM does not run",
     ),
-    ("(component (type (stream u8)))", "(WASI 0.3), which GVM does not run"),
-    ("(component (type (future u8)))", "(WASI 0.3), which GVM does not run"),
     ("(component (type error-context))", "error contexts of the component model, which GVM does not run"),
     ("(component (import \"a\" (component)))", "root-level component imports"),
     ("(component (component $c) (export \"c\" (component $c)))", "exporting a component from the root"),

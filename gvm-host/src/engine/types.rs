@@ -11,6 +11,7 @@ use wasmtime::{Val, ValType};
 
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::{Case, Field, FuncType, MapType, ResultType, Type, Value};
+use crate::modules::signature;
 
 /// Returns the signature of a component's function.
 pub fn component_func(func: &component::ComponentFunc) -> FuncType {
@@ -67,14 +68,8 @@ pub fn component_type(ty: &component::Type) -> Type {
         From::Flags(flags) => Type::Flags(flags.names().map(Arc::from).collect()),
         From::Own(_) => unsupported("own<resource>"),
         From::Borrow(_) => unsupported("borrow<resource>"),
-        From::Future(future) => unsupported(match future.ty() {
-            Some(ty) => format!("future<{}>", component_type(&ty)),
-            None => "future".to_owned(),
-        }),
-        From::Stream(stream) => unsupported(match stream.ty() {
-            Some(ty) => format!("stream<{}>", component_type(&ty)),
-            None => "stream".to_owned(),
-        }),
+        From::Future(future) => unsupported(signature::of("future", optional(future.ty()))),
+        From::Stream(stream) => unsupported(signature::of("stream", optional(stream.ty()))),
         From::ErrorContext => unsupported("error-context"),
         From::Map(map) => {
             let (key, value) = (component_type(&map.key()), component_type(&map.value()));

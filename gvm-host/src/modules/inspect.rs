@@ -10,8 +10,8 @@ use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Val
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
-use super::translate::Needs;
-use super::{features, lookup, nesting, translate};
+use super::translate::{LiftedAsync, Needs};
+use super::{Model, features, lookup, nesting, offered, translate};
 use crate::base::contain::contained;
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::FuncType;
@@ -32,7 +32,7 @@ pub struct ModuleInfo {
     pub exports: Vec<Export>,
     /// The names of the types in a component's exports.
     pub types: TypeNames,
-    /// Whether it has a main: `_start`, or `wasi:cli/run@0.2.x`.
+    /// Whether it has a main: `_start`, or `run` of `wasi:cli/run`, version 0.2 or 0.3.
     pub main: bool,
     /// The world of a component as WIT, if it can be printed; `None` for a core module.
     pub wit: Option<String>,
@@ -142,27 +142,52 @@ pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
     taken(binary, Bodies::Skipped).map(|(looked, _)| looked.info.wanting)
 }
 
-/// As [`runnable`], with what an instance of the binary needs.
+/// What the engine must know of a binary before it compiles it.
+pub(crate) struct Requirements {
+    /// The imports without which it cannot run.
+    pub wanting: Vec<String>,
+    /// What an instance needs.
+    pub needs: Needs,
+    pub model: Model,
+    pub lifted_async: LiftedAsync,
+}
+
+/// As [`runnable`], with everything that the engine must know.
 ///
 /// # Errors
 /// As of [`inspect`].
-pub(crate) fn needs(binary: &[u8]) -> Result<(Vec<String>, Needs)> {
-    taken(binary, Bodies::Skipped).map(|(looked, needs)| (looked.info.wanting, needs))
+pub(crate) fn requirements(binary: &[u8]) -> Result<Requirements> {
+    taken(binary, Bodies::Skipped).map(|(_, requirements)| requirements)
 }
 
 /// Returns what a binary contains and needs, if the engine can run it.
-fn taken(binary: &[u8], bodies: Bodies) -> Result<(Looked, Needs)> {
-    let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
-        match features::needed(|features| look(binary, features, bodies).is_ok()) {
-            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
-                .with_help("build the module without the features that GVM does not run"),
-            None => invalid(why),
+fn taken(binary: &[u8], bodies: Bodies) -> Result<(Looked, Requirements)> {
+    let (looked, model) = match look(binary, features::of_sync(), bodies) {
+        Ok(looked) if looked.info.imports.iter().any(|import| offered::is_wasi_0_3(import)) => {
+            (looked, Model::Async)
         }
-    })?;
-    match contained(|| translate::needs(binary, looked.info.kind)) {
-        Some(Ok(needs)) => Ok((looked, needs)),
+        Ok(looked) => (looked, Model::Sync),
+        Err(_) => (
+            look(binary, features::ours(), bodies).map_err(|why| not_taken(binary, bodies, why))?,
+            Model::Async,
+        ),
+    };
+    match contained(|| translate::needs(binary, looked.info.kind, model)) {
+        Some(Ok((needs, lifted_async))) => {
+            let wanting = looked.info.wanting.clone();
+            Ok((looked, Requirements { wanting, needs, model, lifted_async }))
+        }
         Some(Err(why)) => Err(refused(why)),
         None => Err(refused("the engine failed on it")),
+    }
+}
+
+/// Returns the error of a binary that is not valid with the features that GVM runs.
+fn not_taken(binary: &[u8], bodies: Bodies, Invalid(why): Invalid) -> Error {
+    match features::needed(|features| look(binary, features, bodies).is_ok()) {
+        Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
+            .with_help("build the module without the features that GVM does not run"),
+        None => invalid(why),
     }
 }
 
@@ -301,10 +326,7 @@ impl Names {
 fn is_main(kind: Kind, exports: &[Export]) -> bool {
     exports.iter().any(|export| match (kind, &export.interface) {
         (Kind::Core, _) => export.name == "_start" && export.ty.params.is_empty(),
-        (Kind::Component, Some(interface)) => {
-            let run = interface.strip_prefix("wasi:cli/run").unwrap_or("-");
-            export.name == "run" && (run.is_empty() || run.starts_with("@0.2."))
-        }
+        (Kind::Component, Some(interface)) => export.name == "run" && offered::is_run(interface),
         (Kind::Component, None) => false,
     })
 }

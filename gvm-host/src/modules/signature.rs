@@ -15,10 +15,14 @@ use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{PrimitiveValType, ValType};
 
 use super::inspect::Export;
+use super::names::at_most;
 use crate::base::value::{Case, Field, FuncType, MapType, ResultType, Type};
 
 /// How deep a type may nest.
 const DEEPEST: usize = 100;
+
+/// How many bytes of the element type are in the name of a stream or future.
+const LONGEST_ELEMENT: usize = 200;
 
 /// The most bytes of a value in the memory of a guest, the lists of a fixed length in it included. The engine computes
 /// with 32-bit sizes.
@@ -186,10 +190,8 @@ impl<'a> Signatures<'a> {
             .iter()
             .map(|(name, ty)| Field { name: name.as_str().into(), ty: self.value(*ty, 0) })
             .collect();
-        let mut result = func.result.map(|ty| self.value(ty, 0));
-        if func.async_ {
-            result = Some(Type::Unsupported("async function".into()));
-        }
+        // An async function is called like any other.
+        let result = func.result.map(|ty| self.value(ty, 0));
         FuncType { params, result }
     }
 
@@ -307,13 +309,21 @@ impl<'a> Signatures<'a> {
             ComponentDefinedType::FixedLengthList { element, length, .. } => {
                 Type::FixedList(Arc::new(self.value(*element, depth)), *length)
             }
-            ComponentDefinedType::Future { .. } => unsupported("future"),
-            ComponentDefinedType::Stream { .. } => unsupported("stream"),
+            ComponentDefinedType::Future { ty, .. } => unsupported(&of("future", self.optional(*ty, depth))),
+            ComponentDefinedType::Stream { ty, .. } => unsupported(&of("stream", self.optional(*ty, depth))),
         }
     }
 
     fn resource(&self, id: ResourceId) -> &str {
         self.resources.get(&id).map_or("resource", String::as_str)
+    }
+}
+
+/// Names a stream or a future: `stream<u8>`. The text of a large type is cut.
+pub(crate) fn of(kind: &str, element: Option<Type>) -> String {
+    match element {
+        Some(ty) => format!("{kind}<{}>", at_most(LONGEST_ELEMENT, &ty).unwrap_or_else(|cut| cut + "…")),
+        None => kind.to_owned(),
     }
 }
 

@@ -163,6 +163,34 @@ pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
     )
 }
 
+/// Returns a component whose async `call` returns its argument: its parameters and its result have the same form, up to 16
+/// slots or else a pointer.
+#[allow(dead_code, reason = "the fuzz targets share this file and do not use it")]
+pub fn async_echo(ty: &Type, encoding: &str) -> String {
+    let mut types = Types::default();
+    let name = types.name(ty);
+    let flat = flatten(ty);
+    let core = if flat.len() > 16 { "i32".to_owned() } else { flat.join(" ") };
+    let count = if flat.len() > 16 { 1 } else { flat.len() };
+    let pass: String = (0..count).map(|index| format!("(local.get {index})")).collect();
+    format!(
+        r#"(component
+{types}
+{MEMORY}
+(core func $return (canon task.return (result {name}) (memory $memory "memory") string-encoding={encoding}))
+(core module $main
+    (import "" "return" (func $return (param {core})))
+    (func (export "call") (param {core}) (result i32) (call $return {pass}) (i32.const 0))
+    (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
+(core instance $main (instantiate $main (with "" (instance (export "return" (func $return))))))
+(func (export "call") async (param "p0" {name}) (result {name})
+    (canon lift (core func $main "call") async (callback (func $main "callback")) (memory $memory "memory")
+        (realloc (func $memory "realloc")) string-encoding={encoding}))
+)"#,
+        types = types.text
+    )
+}
+
 /// Returns a component whose core function returns `slot`. If the result type needs a pointer, `slot` is an
 /// address in a memory that begins with `words`.
 pub fn noise(result: &Type, words: &[u32], slot: u32, encoding: &str) -> String {

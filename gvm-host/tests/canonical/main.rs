@@ -10,7 +10,7 @@ mod val;
 
 use std::sync::{Arc, LazyLock};
 
-use gvm_host::internals::engine::canonical::{Args, Fault, Ret, typed};
+use gvm_host::internals::engine::canonical::{Args, Fault, Ret, Tasked, slots, typed};
 use gvm_host::internals::engine::types::component_func;
 use gvm_host::{Field, FuncType, List, Type, Value};
 use proptest::prelude::*;
@@ -20,6 +20,14 @@ use wasmtime::{Config, Engine, OptLevel, Store};
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.concurrency_support(false).cranelift_opt_level(OptLevel::None);
+    config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
+    Engine::new(&config).unwrap()
+});
+
+/// The engine for async tasks.
+static TASKS: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config.concurrency_support(true).wasm_component_model_async(true).cranelift_opt_level(OptLevel::None);
     config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
     Engine::new(&config).unwrap()
 });
@@ -124,6 +132,30 @@ proptest! {
         for values in &calls {
             echo.check(values);
         }
+    }
+
+    #[test]
+    fn async_functions_return_what_they_got((ty, values) in generate::ty().prop_flat_map(|ty| {
+        let values = proptest::collection::vec(generate::value(&ty), 3);
+        (Just(ty), values)
+    }), encoding in encoding()) {
+        let text = component::async_echo(&ty, encoding);
+        let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let component = Component::new(&TASKS, bytes).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let mut store = Store::new(&TASKS, ());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let count = component::flatten(&ty).len();
+        let slots = slots(Some(&ty), true);
+        prop_assert_eq!(slots, if count > 16 { 1 } else { count });
+        runtime.block_on(async {
+            let linker = Linker::new(&TASKS);
+            let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
+            let func = instance.get_func(&mut store, "call").unwrap();
+            for value in &values {
+                let Ret(back) = Tasked::new(func, slots).call(&mut store, Args(vec![value.clone()])).await.unwrap();
+                assert!(val::same(&back.unwrap(), value), "{ty}: {value:?}");
+            }
+        });
     }
 
     #[test]
