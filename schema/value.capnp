@@ -94,6 +94,14 @@ struct Type {
     }
     flags @21 :List(Text);
     unsupported @22 :Text;         # the WIT or core name of a type that cannot be sent
+    fixedList :group {             # its values are those of a list
+      element @23 :Type;
+      length @24 :UInt32;
+    }
+    map :group {                   # its values are lists of tuples: a key and its value
+      key @25 :Type;
+      value @26 :Type;
+    }
   }
 }
 

@@ -89,7 +89,7 @@ pub use base::id::{Hash, Name, call_id, parse_version};
 pub use base::limits::Limits;
 pub use base::node::{Applicant, Life, NodeInfo, Secret};
 pub use base::threads::workers;
-pub use base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+pub use base::value::{Case, Field, FuncType, List, MapType, ResultType, Type, Value, wrong_length};
 pub use base::{json, limits, wave};
 pub use call::parse;
 pub use call::rights::{Pattern, Rights, Rule, SessionRights};

@@ -3,7 +3,7 @@
 //! In: an object and the plan of its WIT type. Out: the value, or what does not fit and where. Numbers never
 //! wrap or lose digits silently. Must not know: calls.
 
-use gvm_host::{List, Type, Value};
+use gvm_host::{List, Type, Value, wrong_length};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
@@ -72,7 +72,16 @@ pub fn value(plan: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
     let ty = &plan.ty;
     match &plan.shape {
         Shape::Plain => plain(ty, object),
-        Shape::List(element) => list(ty, element, object),
+        Shape::List(element) => {
+            let list = list(ty, element, object)?;
+            match ty {
+                Type::FixedList(_, length) if list.len() != *length as usize => {
+                    Err(Bad::new(wrong_length(ty, list.len())))
+                }
+                _ => Ok(Value::List(list)),
+            }
+        }
+        Shape::Map { key, value } => map(ty, key, value, object),
         Shape::Record(plan) => record(ty, plan, object),
         Shape::Tuple(plans) => tuple(ty, plans, object),
         Shape::Variant(names, payloads) => variant(ty, names, payloads, object),
@@ -128,19 +137,19 @@ fn text<'a>(ty: &Type, object: &'a Bound<'_, PyAny>) -> Result<&'a str> {
     })
 }
 
-fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
+fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<List> {
     if numbers::is_masked(object)? {
         return Err(numbers::masked(ty, object)?);
     }
     let packed = element.ty.is_number();
     if packed {
         if let (Type::U8, Ok(bytes)) = (&element.ty, object.cast::<PyBytes>()) {
-            return Ok(Value::List(List::U8(bytes_of(bytes))));
+            return Ok(List::U8(bytes_of(bytes)));
         }
         if !object.is_instance_of::<PyList>()
             && let Ok(buffer) = PyUntypedBuffer::get(object)
         {
-            return numbers::from_buffer(object.py(), &buffer, &element.ty).map(Value::List);
+            return numbers::from_buffer(object.py(), &buffer, &element.ty);
         }
     }
     let unordered = object.is_instance_of::<PyString>()
@@ -160,10 +169,29 @@ fn list(ty: &Type, element: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
             }
         };
     }
-    Ok(Value::List(collect!(
+    Ok(collect!(
         S8 integer, U8 integer, S16 integer, U16 integer, S32 integer, U32 integer, S64 integer, U64 integer,
         F32 float32, F64 float64
-    )))
+    ))
+}
+
+fn map(ty: &Type, key_plan: &Plan, value_plan: &Plan, object: &Bound<'_, PyAny>) -> Result<Value> {
+    let Ok(mapping) = object.cast::<PyMapping>() else {
+        return Err(expected(ty, object).with_help("pass a dict"));
+    };
+    let entry = |pair: Bound<'_, PyAny>| {
+        let (key, item) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        let at = |bad: Bad| match key.repr() {
+            Ok(shown) => {
+                bad.at(format_args!("[{}]", shown.to_string_lossy().chars().take(40).collect::<String>()))
+            }
+            Err(raised) => raised.into(),
+        };
+        let pair = vec![value(key_plan, &key).map_err(at)?, value(value_plan, &item).map_err(at)?];
+        Ok(Value::Tuple(pair))
+    };
+    let entries = mapping.items()?.iter().map(entry).collect::<Result<Vec<_>>>()?;
+    Ok(Value::List(List::Values(entries)))
 }
 
 fn elements<T, C: FromIterator<T>>(

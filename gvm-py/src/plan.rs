@@ -22,7 +22,12 @@ pub struct Plan {
 pub enum Shape {
     /// A bool, a number, a character, or a string.
     Plain,
+    /// Of any length, or of the fixed length in the type.
     List(Box<Plan>),
+    Map {
+        key: Box<Plan>,
+        value: Box<Plan>,
+    },
     Record(Record),
     Tuple(Vec<Plan>),
     Variant(Names, Vec<Option<Plan>>),
@@ -80,7 +85,13 @@ impl Plan {
     pub fn new(py: Python<'_>, ty: &Type) -> PyResult<Plan> {
         let optional = |ty: &Option<Type>| ty.as_ref().map(|ty| Plan::new(py, ty)).transpose();
         let shape = match ty {
-            Type::List(element) => Shape::List(Box::new(Plan::new(py, element)?)),
+            Type::List(element) | Type::FixedList(element, _) => {
+                Shape::List(Box::new(Plan::new(py, element)?))
+            }
+            Type::Map(map) => Shape::Map {
+                key: Box::new(Plan::new(py, &map.key)?),
+                value: Box::new(Plan::new(py, &map.value)?),
+            },
             Type::Record(fields) => {
                 let names: Vec<Arc<str>> = fields.iter().map(|field| field.name.clone()).collect();
                 let attributes =

@@ -4,7 +4,7 @@
 
 use gvm_host::{Error, List, Value};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyString, PyTuple};
 
 use crate::errors;
 use crate::from_python::ours;
@@ -52,6 +52,16 @@ pub fn object<'py>(py: Python<'py>, plan: &Plan, value: &Value) -> PyResult<Boun
                 list.append(object(py, element, value)?)?;
             }
             list.into_any()
+        }
+        (Shape::Map { key: key_plan, value: value_plan }, Value::List(List::Values(entries))) => {
+            // If a guest gives a key twice, the last value stays.
+            let dict = PyDict::new(py);
+            for entry in entries {
+                let Value::Tuple(pair) = entry else { return Err(misfit(py, plan, entry)) };
+                let [key, value] = pair.as_slice() else { return Err(misfit(py, plan, entry)) };
+                dict.set_item(object(py, key_plan, key)?, object(py, value_plan, value)?)?;
+            }
+            dict.into_any()
         }
         (Shape::List(element), Value::List(packed)) if element.ty.is_number() => {
             numbers::to_array(py, packed)?

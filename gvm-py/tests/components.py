@@ -66,6 +66,10 @@ class Types:
         match ty.kind, ty.parts:
             case "list", (element,):
                 return self.define(f"(list {self.of(element)})", False)
+            case "fixed", (element, length):
+                return self.define(f"(list {self.of(element)} {length})", False)
+            case "map", (key, value):
+                return self.define(f"(map {self.of(key)} {self.of(value)})", False)
             case "tuple", parts:
                 return self.define(f"(tuple {' '.join(map(self.of, parts))})", False)
             case "option", (some,):

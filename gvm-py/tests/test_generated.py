@@ -22,6 +22,9 @@ DTYPES = {
 NAMES = ["a", "b-c", "from", "x1", "class", "self", "value", "name", "get-it", "z"]
 PLAIN = st.sampled_from(["bool", *INTEGERS, "f32", "f64", "char", "string"]).map(Ty)
 
+# What WIT allows as the keys of a map.
+KEYS = st.sampled_from(["bool", *INTEGERS, "char", "string"]).map(Ty)
+
 
 def names(least: int, most: int) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(NAMES), min_size=least, max_size=most, unique=True)
@@ -37,6 +40,8 @@ def made_of(inner: st.SearchStrategy[Ty]) -> st.SearchStrategy[Ty]:
     maybe = st.none() | inner
     return st.one_of(
         inner.map(lambda ty: Ty("list", (ty,))),
+        st.tuples(inner, st.integers(1, 4)).map(lambda parts: Ty("fixed", parts)),
+        st.tuples(KEYS, inner).map(lambda parts: Ty("map", parts)),
         inner.map(lambda ty: Ty("option", (ty,))),
         st.tuples(maybe, maybe).map(lambda sides: Ty("result", sides)),
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: Ty("tuple", tuple(parts))),
@@ -63,6 +68,10 @@ def values(ty: Ty) -> st.SearchStrategy[Any]:
             return st.text(st.characters(exclude_categories=["Cs"]))
         case "list", (element,):
             return st.lists(values(element), max_size=4)
+        case "fixed", (element, length):
+            return st.lists(values(element), min_size=length, max_size=length)
+        case "map", (key, value):
+            return st.dictionaries(values(key), values(value), max_size=3)
         case "option", (some,):
             return st.none() | values(some).map(gvm.Some)
         case "result", (ok, err):
@@ -95,6 +104,12 @@ def same(ty: Ty, given: Any, got: Any) -> bool:
     match ty.kind, ty.parts:
         case ("f32" | "f64"), _:
             return type(got) is float and (given == got or math.isnan(given) and math.isnan(got))
+        case "fixed", (element, length):
+            return len(got) == length and same(Ty("list", (element,)), given, got)
+        case "map", (key, value):
+            return type(got) is dict and len(given) == len(got) and all(
+                same(key, *keys) and same(value, given[keys[0]], got[keys[1]]) for keys in zip(given, got)
+            )
         case "list", (Ty("u8"),):
             return type(got) is bytes and bytes(given) == got
         case "list", (Ty(kind),) if kind in DTYPES:
@@ -162,6 +177,11 @@ def wrong(ty: Ty) -> st.SearchStrategy[Any]:
     match ty.kind, ty.parts:
         case "list", (element,):
             return wrong(element).map(lambda value: [value])
+        case "fixed", (element, length):
+            short = st.lists(values(element), max_size=length - 1)
+            return short | wrong(element).map(lambda value: [value] * length)
+        case "map", (key, value):
+            return st.tuples(values(key), wrong(value)).map(lambda pair: dict([pair])) | st.just([])
         case "tuple", (first, *rest):
             return st.tuples(wrong(first), *map(values, rest))
         case "record", fields:

@@ -15,8 +15,8 @@ const EXACT: u64 = 1 << 53;
 /// Converts a value to JSON:
 ///
 /// - Integers are numbers, or strings beyond ±2^53. Floats are numbers, or strings if they are not finite.
-/// - `list<u8>` is `{"base64": …}`. Records are objects. Tuples and other lists are arrays. Flags are an array of
-///   names.
+/// - `list<u8>` is `{"base64": …}`. Records are objects. Tuples and other lists are arrays. A map is an array of
+///   `[key, value]` pairs, because a key need not be a string. Flags are an array of names.
 /// - A case of an enum, or of a variant without payload, is its name; with payload it is `{"case": payload}`.
 /// - `none` is null. `some` is its payload, or `{"some": …}` if the payload is an option itself.
 /// - Results are `{"ok": …}` or `{"err": …}`.
@@ -37,7 +37,8 @@ pub fn to_json(value: &Value, ty: &Type) -> Json {
         (_, Value::F64(v)) => double(*v),
         (_, Value::Char(v)) => Json::String(v.to_string()),
         (_, Value::String(v)) => Json::String(v.clone()),
-        (Type::List(element), Value::List(items)) => list(items, element),
+        (Type::List(element) | Type::FixedList(element, _), Value::List(items)) => list(items, element),
+        (Type::Map(map), Value::List(items)) => list(items, &map.entry()),
         (Type::Record(fields), Value::Record(values)) => {
             let fields = fields.iter().zip(values);
             Json::Object(fields.map(|(f, value)| (f.name.to_string(), to_json(value, &f.ty))).collect())
@@ -123,7 +124,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::base::value::{Case, Field, ResultType};
+    use crate::base::value::{Case, Field, MapType, ResultType};
 
     #[track_caller]
     fn check(value: Value, ty: Type, expected: &str) {
@@ -153,6 +154,18 @@ mod tests {
         let ty = Type::List(Arc::new(Type::U8));
         check(Value::List(List::U8(vec![0, 255, 16].into())), ty.clone(), r#"{"base64":"AP8Q"}"#);
         check(Value::List(List::U8(vec![].into())), ty, r#"{"base64":""}"#);
+        let ty = Type::FixedList(Arc::new(Type::U8), 2);
+        check(Value::List(List::U8(vec![0, 255].into())), ty, r#"{"base64":"AP8="}"#);
+    }
+
+    #[test]
+    fn maps_are_pairs() {
+        let ty = Type::Map(Arc::new(MapType { key: Type::U64, value: Type::List(Arc::new(Type::U8)) }));
+        let entry = |key, bytes: &[u8]| {
+            Value::Tuple(vec![Value::U64(key), Value::List(List::U8(bytes.to_vec().into()))])
+        };
+        let value = Value::List(List::Values(vec![entry(1, &[0]), entry(u64::MAX, &[])]));
+        check(value, ty, r#"[[1,{"base64":"AA=="}],["18446744073709551615",{"base64":""}]]"#);
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub enum Type {
     Char,
     String,
     List(Arc<Type>),
+    /// A list of exactly so many elements: `list<u8, 16>`. Its values are those of a list.
+    FixedList(Arc<Type>, u32),
+    /// Its values are lists of tuples, each a key and its value, in the order of the guest.
+    Map(Arc<MapType>),
     Record(Arc<[Field]>),
     Tuple(Arc<[Type]>),
     Variant(Arc<[Case]>),
@@ -53,6 +57,13 @@ pub struct Field {
 pub struct Case {
     pub name: Arc<str>,
     pub ty: Option<Type>,
+}
+
+/// The keys and values of a `map`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MapType {
+    pub key: Type,
+    pub value: Type,
 }
 
 /// The two sides of a `result`.
@@ -178,6 +189,11 @@ fn mismatch(expected: &Type, found: &Value) -> Error {
     Error::new(Code::BadArguments, format!("expected {expected}, found {}", found.kind()))
 }
 
+/// Says that a list does not have the length of its type.
+pub fn wrong_length(ty: &Type, found: usize) -> String {
+    format!("expected {ty}, found {found} element{}", if found == 1 { "" } else { "s" })
+}
+
 impl Value {
     /// Returns the name of the value's kind: `s32`, `list`, `record`.
     pub fn kind(&self) -> &'static str {
@@ -225,22 +241,31 @@ impl Value {
             | (Type::F64, Value::F64(_))
             | (Type::Char, Value::Char(_))
             | (Type::String, Value::String(_)) => true,
-            (Type::List(element), Value::List(list)) => match (&**element, list) {
-                (Type::S8, List::S8(_))
-                | (Type::U8, List::U8(_))
-                | (Type::S16, List::S16(_))
-                | (Type::U16, List::U16(_))
-                | (Type::S32, List::S32(_))
-                | (Type::U32, List::U32(_))
-                | (Type::S64, List::S64(_))
-                | (Type::U64, List::U64(_))
-                | (Type::F32, List::F32(_))
-                | (Type::F64, List::F64(_)) => true,
-                (element, List::Values(values)) if !element.is_number() => {
-                    return values.iter().try_for_each(|value| value.check(element));
+            (Type::FixedList(_, length), Value::List(list)) if list.len() != *length as usize => {
+                return Err(Error::new(Code::BadArguments, wrong_length(ty, list.len())));
+            }
+            (Type::List(element) | Type::FixedList(element, _), Value::List(list)) => {
+                match (&**element, list) {
+                    (Type::S8, List::S8(_))
+                    | (Type::U8, List::U8(_))
+                    | (Type::S16, List::S16(_))
+                    | (Type::U16, List::U16(_))
+                    | (Type::S32, List::S32(_))
+                    | (Type::U32, List::U32(_))
+                    | (Type::S64, List::S64(_))
+                    | (Type::U64, List::U64(_))
+                    | (Type::F32, List::F32(_))
+                    | (Type::F64, List::F64(_)) => true,
+                    (element, List::Values(values)) if !element.is_number() => {
+                        return values.iter().try_for_each(|value| value.check(element));
+                    }
+                    _ => false,
                 }
-                _ => false,
-            },
+            }
+            (Type::Map(map), Value::List(List::Values(entries))) => {
+                let entry = map.entry();
+                return entries.iter().try_for_each(|value| value.check(&entry));
+            }
             (Type::Record(fields), Value::Record(values)) if fields.len() == values.len() => {
                 return fields.iter().zip(values).try_for_each(|(field, value)| value.check(&field.ty));
             }
@@ -303,13 +328,21 @@ impl Type {
     pub fn unsupported(&self) -> Option<&str> {
         match self {
             Type::Unsupported(name) => Some(name),
-            Type::List(ty) | Type::Option(ty) => ty.unsupported(),
+            Type::List(ty) | Type::FixedList(ty, _) | Type::Option(ty) => ty.unsupported(),
+            Type::Map(map) => map.key.unsupported().or_else(|| map.value.unsupported()),
             Type::Record(fields) => fields.iter().find_map(|field| field.ty.unsupported()),
             Type::Tuple(types) => types.iter().find_map(Type::unsupported),
             Type::Variant(cases) => cases.iter().find_map(|case| case.ty.as_ref()?.unsupported()),
             Type::Result(ty) => [&ty.ok, &ty.err].into_iter().find_map(|ty| ty.as_ref()?.unsupported()),
             _ => None,
         }
+    }
+}
+
+impl MapType {
+    /// Returns the type of one entry: a tuple of a key and its value.
+    pub fn entry(&self) -> Type {
+        Type::Tuple([self.key.clone(), self.value.clone()].into())
     }
 }
 
@@ -339,6 +372,8 @@ impl fmt::Display for Type {
             Type::Char => f.write_str("char"),
             Type::String => f.write_str("string"),
             Type::List(ty) => write!(f, "list<{ty}>"),
+            Type::FixedList(ty, length) => write!(f, "list<{ty}, {length}>"),
+            Type::Map(map) => write!(f, "map<{}, {}>", map.key, map.value),
             Type::Record(fields) => {
                 f.write_str("record { ")?;
                 comma_separated(f, fields.iter().map(|field| format!("{}: {}", field.name, field.ty)))?;
@@ -404,4 +439,70 @@ fn comma_separated(
         write!(f, "{item}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixed(element: Type, length: u32) -> Type {
+        Type::FixedList(Arc::new(element), length)
+    }
+
+    fn map(key: Type, value: Type) -> Type {
+        Type::Map(Arc::new(MapType { key, value }))
+    }
+
+    fn pair(key: Value, value: Value) -> Value {
+        Value::Tuple(vec![key, value])
+    }
+
+    #[test]
+    fn a_fixed_length_list_has_its_length() {
+        let bytes = |length: usize| Value::List(List::U8(vec![0; length].into()));
+        bytes(3).check(&fixed(Type::U8, 3)).unwrap();
+        for (value, message) in [
+            (bytes(2), "expected list<u8, 3>, found 2 elements"),
+            (bytes(1), "expected list<u8, 3>, found 1 element"),
+            (Value::List(List::S8(vec![0; 3])), "expected list<u8, 3>, found list"),
+            (Value::List(List::Values(vec![Value::U8(0); 3])), "expected list<u8, 3>, found list"),
+            (Value::U8(0), "expected list<u8, 3>, found u8"),
+        ] {
+            let error = value.check(&fixed(Type::U8, 3)).unwrap_err();
+            assert_eq!((error.code(), error.message()), (Code::BadArguments, message));
+        }
+        let nested = Value::List(List::Values(vec![bytes(3), bytes(2)]));
+        let error = nested.check(&fixed(fixed(Type::U8, 3), 2)).unwrap_err();
+        assert_eq!(error.message(), "expected list<u8, 3>, found 2 elements");
+    }
+
+    #[test]
+    fn a_map_has_entries_of_its_types() {
+        let ty = map(Type::String, Type::U32);
+        let text = |text: &str| Value::String(text.into());
+        let of = |entries: Vec<Value>| Value::List(List::Values(entries));
+        of(vec![]).check(&ty).unwrap();
+        // Keys may repeat.
+        of(vec![pair(text("a"), Value::U32(1)), pair(text("a"), Value::U32(2))]).check(&ty).unwrap();
+        for (value, message) in [
+            (of(vec![pair(Value::U32(1), Value::U32(1))]), "expected string, found u32"),
+            (of(vec![pair(text("a"), text("b"))]), "expected u32, found string"),
+            (of(vec![text("a")]), "expected tuple<string, u32>, found string"),
+            (of(vec![Value::Tuple(vec![text("a")])]), "expected tuple<string, u32>, found tuple"),
+            (Value::List(List::U32(vec![1])), "expected map<string, u32>, found list"),
+        ] {
+            assert_eq!(value.check(&ty).unwrap_err().message(), message);
+        }
+    }
+
+    #[test]
+    fn they_are_written_as_in_wit() {
+        let ty = map(Type::String, fixed(fixed(Type::F64, 2), 16));
+        assert_eq!(ty.to_string(), "map<string, list<list<f64, 2>, 16>>");
+        assert_eq!(ty.unsupported(), None);
+        let own = || Type::Unsupported("own<file>".into());
+        for ty in [fixed(own(), 1), map(own(), Type::U8), map(Type::U8, own())] {
+            assert_eq!(ty.unsupported(), Some("own<file>"));
+        }
+    }
 }

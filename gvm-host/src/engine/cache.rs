@@ -2,7 +2,7 @@
 //!
 //! In: a module's hash, and its bytes if they must be compiled. Out: code that is mapped and ready. A file has the
 //! module's SHA-256 as its name, in a folder that has the engine's compatibility hash as its name; its checksum is
-//! in a second file. It is checked once, until the file changes or the system is started again. Damage, other versions and races cost a recompilation and nothing else. Must not know: names
+//! in a second file, with the names of the functions that are lifted async. It is checked once, until the file changes or the system is started again. Damage, other versions and races cost a recompilation and nothing else. Must not know: names
 //! and versions of modules.
 
 use std::fs::{File, TryLockError};
@@ -28,12 +28,14 @@ use crate::base::id::Hash;
 use crate::base::limits;
 use crate::base::unchanged::{Memory, Version};
 use crate::imports::state::from_system;
+use crate::modules::translate::LiftedAsync;
 
 /// The version of the checks that a module passes before it is compiled (`Lane::compile`). Increase it when one
 /// is added: code that was compiled without that check is then no longer used.
-const CHECKS: u32 = 1;
+const CHECKS: u32 = 2;
 
-/// The compiled code of one home for one engine.
+/// The compiled code of one home for one kind of engine.
+#[derive(Clone)]
 pub(super) struct Cache {
     /// The folder of all engines.
     root: PathBuf,
@@ -46,10 +48,13 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Creates the cache of a kind. `engine` has the same settings, but may be of the other model: so that nobody must
+    /// start an engine to see that it has no code.
     pub fn new(root: &Path, engine: &Engine, kind: Kind, compiler: Compiler) -> Cache {
         let mut hasher = Xxh3::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         CHECKS.hash(&mut hasher);
+        kind.model.hash(&mut hasher);
         let folder = root.join(format!("{:016x}", hasher.finish()));
         let known = Memory::new(root.join(KNOWN));
         Cache { root: root.to_owned(), folder, known, kind, compiler }
@@ -63,12 +68,13 @@ impl Cache {
     /// Returns the module's code, if it is stored and undamaged.
     pub fn load(&self, engine: &Engine, hash: Hash, component: bool) -> Option<Compiled> {
         let path = self.code(hash);
-        let expected = durable::read_text(&self.sum(hash)).ok()?;
-        if !self.is_whole(&path, expected.trim())? {
+        let noted = durable::read_text(&self.sum(hash)).ok()?;
+        let mut lines = noted.lines();
+        if !self.is_whole(&path, lines.next()?)? {
             tracing::warn!(%hash, "compiled code is damaged; compiling the module again");
             return None;
         }
-        match map(engine, &path, component) {
+        match map(engine, &path, component, lines.map(str::to_owned).collect()) {
             Ok(code) => {
                 tidy::used(&self.sum(hash));
                 Some(code)
@@ -115,6 +121,7 @@ impl Cache {
         hash: Hash,
         component: bool,
         bytes: &[u8],
+        lifted: LiftedAsync,
     ) -> Result<Compiled> {
         if let Some(code) = self.load(engine, hash, component) {
             return Ok(code);
@@ -125,7 +132,7 @@ impl Cache {
         let code = match self.load(engine, hash, component) {
             Some(code) => Ok(code),
             None => {
-                let code = self.compile(engine, hash, component, bytes).await;
+                let code = self.compile(engine, hash, component, bytes, lifted).await;
                 self.tidy().await;
                 code
             }
@@ -136,7 +143,14 @@ impl Cache {
         code
     }
 
-    async fn compile(&self, engine: &Engine, hash: Hash, component: bool, bytes: &[u8]) -> Result<Compiled> {
+    async fn compile(
+        &self,
+        engine: &Engine,
+        hash: Hash,
+        component: bool,
+        bytes: &[u8],
+        lifted: LiftedAsync,
+    ) -> Result<Compiled> {
         let disk = |error| self.unkept(error);
         let work = tempfile::Builder::new().prefix(WORK).tempdir_in(&self.folder).map_err(disk)?;
         let wasm = work.path().join("wasm");
@@ -148,11 +162,14 @@ impl Cache {
         drop(turn);
         let checksum = File::open(&code).ok().and_then(|code| checksum(&code));
         let checksum = checksum.ok_or_else(|| Error::internal("the compiler wrote no code"))?;
-        std::fs::write(&sum, checksum).map_err(disk)?;
+        // The names of exports have no spaces, so they are lines.
+        let noted =
+            std::iter::once(&checksum).chain(&lifted).map(|line| format!("{line}\n")).collect::<String>();
+        std::fs::write(&sum, noted).map_err(disk)?;
         // The checksum comes last: code with no checksum, or an older one, is compiled again.
         std::fs::rename(&code, self.code(hash)).map_err(disk)?;
         std::fs::rename(&sum, self.sum(hash)).map_err(disk)?;
-        map(engine, &self.code(hash), component).map_err(|error| {
+        map(engine, &self.code(hash), component, lifted).map_err(|error| {
             let failed = Error::internal(format!("cannot load compiled code: {error:#}"));
             let failed = match denied(&error) {
                 true => failed.with_reason(Reason::NotExecutable),
@@ -272,12 +289,12 @@ fn denied(error: &wasmtime::Error) -> bool {
     from_system(error, &[Errno::ACCESS, Errno::PERM])
 }
 
-fn map(engine: &Engine, path: &Path, component: bool) -> wasmtime::Result<Compiled> {
+fn map(engine: &Engine, path: &Path, component: bool, lifted: LiftedAsync) -> wasmtime::Result<Compiled> {
     if component {
         // SAFETY: the file is in a folder of mode 0700 in this user's home. Our own compiler child wrote it for
         // this engine configuration, and it has just passed its checksum.
         let component = unsafe { wasmtime::component::Component::deserialize_file(engine, path)? };
-        Ok(Compiled::Component(component))
+        Ok(Compiled::Component(component, lifted))
     } else {
         // SAFETY: as above.
         let module = unsafe { wasmtime::Module::deserialize_file(engine, path)? };

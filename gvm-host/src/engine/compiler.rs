@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::config::{Clocked, Kind, Slots};
+use super::config::{Clocked, Kind};
 use crate::base::error::{Code, Error, Result, is_full};
 use crate::base::limits;
 
@@ -64,7 +64,7 @@ impl Compiler {
     pub async fn compile(&self, kind: Kind, wasm: &Path, code: &Path) -> Result<()> {
         let mut child = tokio::process::Command::new(&self.program)
             .args(&self.args)
-            .arg(if kind.fuel { "fuel" } else { "plain" })
+            .arg(kind.word())
             .arg(wasm)
             .arg(code)
             .stdin(Stdio::null())
@@ -127,7 +127,7 @@ fn judge(status: std::process::ExitStatus, said: String) -> Result<()> {
     }
 }
 
-/// Runs the child, with the arguments `plain|fuel WASM CODE`. Returns its exit status, and writes errors to
+/// Runs the child, with the arguments `KIND WASM CODE`, where the kind is `plain`, `fuel`, `async` or `async-fuel`. Returns its exit status, and writes errors to
 /// standard error.
 pub fn child_main(args: &[OsString]) -> i32 {
     use std::io::Write;
@@ -142,15 +142,15 @@ pub fn child_main(args: &[OsString]) -> i32 {
 
 fn child(args: &[OsString]) -> Result<(), (i32, String)> {
     let refused = |said: String| (REFUSED, said);
-    let [kind, wasm, code] = args else {
-        return Err(refused("expected: plain|fuel WASM CODE".into()));
+    let kind = args.first().and_then(|word| Kind::of_word(word.to_str()?));
+    let (Some(kind), [_, wasm, code]) = (kind, args) else {
+        return Err(refused("expected: plain|fuel|async|async-fuel WASM CODE".into()));
     };
     bound_self().map_err(|error| refused(format!("cannot limit the compiler: {error}")))?;
     let mut bytes = Vec::new();
     std::fs::File::open(wasm)
         .and_then(|file| file.take(limits::MODULE_BYTES).read_to_end(&mut bytes))
         .map_err(|error| refused(format!("cannot read the module: {error}")))?;
-    let kind = Kind { slots: Slots::None, fuel: kind == "fuel" };
     let engine = &Clocked::get(kind).map_err(|error| refused(error.to_string()))?.engine;
     let compiled = if crate::modules::is_component(&bytes) {
         engine.precompile_component(&bytes)

@@ -13,13 +13,42 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::base::error::{Error, Result};
 use crate::base::limits;
 use crate::base::once::Once;
+use crate::modules::Model;
 
-/// A kind of engine: how its instances get memory, and whether its code counts fuel.
+/// A kind of engine: how its instances get memory, what they can run, and whether its code counts fuel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     pub slots: Slots,
+    pub model: Model,
     /// Code that counts fuel: 28 % slower. For calls with a fuel limit.
     pub fuel: bool,
+}
+
+/// The first argument of the compiler for each kind of code: what it can run, and whether it counts fuel.
+const WORDS: [(Model, bool, &str); 4] = [
+    (Model::Sync, false, "plain"),
+    (Model::Sync, true, "fuel"),
+    (Model::Async, false, "async"),
+    (Model::Async, true, "async-fuel"),
+];
+
+impl Kind {
+    /// Returns the compiler's word for the code of this kind.
+    pub fn word(self) -> &'static str {
+        let word = WORDS.iter().find(|(model, fuel, _)| (*model, *fuel) == (self.model, self.fuel));
+        word.map_or("plain", |(_, _, word)| word)
+    }
+
+    /// Returns the kind of the compiler, which has no slots, for a word.
+    pub fn of_word(word: &str) -> Option<Kind> {
+        let (model, fuel, _) = WORDS.iter().find(|(_, _, known)| *known == word)?;
+        Some(Kind { slots: Slots::None, model: *model, fuel: *fuel })
+    }
+
+    /// Returns the place of its engine among all.
+    fn place(self) -> usize {
+        (self.slots as usize * 2 + self.model as usize) * 2 + usize::from(self.fuel)
+    }
 }
 
 /// The places that an engine keeps for instances.
@@ -43,8 +72,8 @@ pub(super) struct Clocked {
 impl Clocked {
     /// Returns the process's engine of this kind, and starts it if needed.
     pub fn get(kind: Kind) -> Result<&'static Clocked> {
-        static ENGINES: [Once<Clocked>; 6] = [const { Once::new() }; 6];
-        ENGINES[kind.slots as usize * 2 + usize::from(kind.fuel)].get_or_make(|| {
+        static ENGINES: [Once<Clocked>; 12] = [const { Once::new() }; 12];
+        ENGINES[kind.place()].get_or_make(|| {
             let engine = make(kind)?;
             let ticker = Ticker::start(engine.clone())?;
             Ok(Clocked { engine, ticker })
@@ -144,7 +173,10 @@ impl Ticker {
 fn make(kind: Kind) -> Result<Engine> {
     let mut config = Config::new();
     config
-        .concurrency_support(false)
+        .concurrency_support(kind.model == Model::Async)
+        .wasm_component_model_async(kind.model == Model::Async)
+        .wasm_component_model_map(true)
+        .wasm_component_model_fixed_length_lists(true)
         .epoch_interruption(true)
         .consume_fuel(kind.fuel)
         .max_wasm_stack(limits::WASM_STACK)
@@ -210,4 +242,26 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(bookkeeping)
         .max_component_instance_size(bookkeeping);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_an_engine_and_a_word_of_its_own() {
+        let mut places = Vec::new();
+        for slots in [Slots::None, Slots::Warm, Slots::Live] {
+            for model in [Model::Sync, Model::Async] {
+                for fuel in [false, true] {
+                    let kind = Kind { slots, model, fuel };
+                    places.push(kind.place());
+                    assert_eq!(Kind::of_word(kind.word()), Some(Kind { slots: Slots::None, ..kind }));
+                }
+            }
+        }
+        places.sort_unstable();
+        assert_eq!(places, (0..12).collect::<Vec<_>>());
+        assert_eq!(Kind::of_word("other"), None);
+    }
 }

@@ -4,14 +4,17 @@
 //! stopped. A trap leaves the store unusable, so an instance that failed is never used again. Must not know: the
 //! caller, and the node it comes from.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use wasmtime::component::TypedFunc;
 use wasmtime::{Func, Store, Val, WasmBacktrace};
 
 use super::module::{Entry, Function, Linked, Main, Module};
 use super::{canonical, fault, types};
+use crate::base::contain::contained;
 use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::limits::{self, Limits};
 use crate::base::value::Value;
@@ -20,6 +23,7 @@ use crate::imports::nodes::NetworkAccess;
 use crate::imports::outlet::Outlet;
 use crate::imports::state::State;
 use crate::imports::{self, Grants};
+use crate::modules::Model;
 
 /// How many of its functions an instance remembers.
 const KNOWN: usize = 4;
@@ -45,6 +49,8 @@ enum Callee {
     /// With the number of its results.
     Core(Func, usize),
     Component(TypedFunc<canonical::Args, canonical::Ret>),
+    /// On an engine with async tasks.
+    Tasked(canonical::Tasked),
 }
 
 /// What an instance is created with.
@@ -69,7 +75,8 @@ impl Instance {
         let terminals = setup.stdio.terminals();
         let outlet = Outlet::new(setup.stdio.output, setup.stdio.input);
         let wasi = imports::wasi(setup.grants, terminals, &outlet, setup.argv)?;
-        let state = State::new(wasi, setup.reach, setup.grants.net.clone(), most);
+        let tasks = module.model == Model::Async;
+        let state = State::new(wasi, setup.reach, setup.grants.net.clone(), most, tasks);
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -150,7 +157,7 @@ impl Instance {
     }
 
     async fn run_main(&mut self) -> Result<Option<Value>, Stop> {
-        let Instance { module, store, body, .. } = self;
+        let Instance { module, store, body, outlet, .. } = self;
         match (body, module.main()) {
             (Body::Core(instance), _) => {
                 let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(|error| {
@@ -162,7 +169,11 @@ impl Instance {
             }
             (Body::Component(instance), Some(Main::Run(index))) => {
                 let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, index)?;
-                match run.call_async(&mut *store, ()).await?.0 {
+                let ran = match module.model {
+                    Model::Sync => run.call_async(&mut *store, ()).await?.0,
+                    Model::Async => watched(outlet, pin!(run.call_async(&mut *store, ()))).await?.0,
+                };
+                match ran {
                     Ok(()) => Ok(None),
                     Err(()) => Err(Stop::Guest(wasmtime_wasi::I32Exit(1).into())),
                 }
@@ -176,7 +187,7 @@ impl Instance {
             Some((known, callee)) if known == place => callee,
             _ => {
                 let function = self.module.functions().get(place).ok_or_else(gone)?;
-                let callee = self.body.find(&mut self.store, function).ok_or_else(gone)?;
+                let callee = self.body.find(&mut self.store, function, self.module.model).ok_or_else(gone)?;
                 self.known[place % KNOWN] = Some((place, callee));
                 callee
             }
@@ -192,12 +203,16 @@ impl Instance {
                 let args = canonical::Args(std::mem::take(args));
                 Ok(pin!(callee.call_async(&mut self.store, args)).await?.0)
             }
+            Callee::Tasked(callee) => {
+                let args = canonical::Args(std::mem::take(args));
+                Ok(watched(&self.outlet, callee.call(&mut self.store, args)).await?.0)
+            }
         }
     }
 }
 
 impl Body {
-    fn find(&self, store: &mut Store<State>, function: &Function) -> Option<Callee> {
+    fn find(&self, store: &mut Store<State>, function: &Function, model: Model) -> Option<Callee> {
         match self {
             Body::Core(instance) => {
                 let callee = instance.get_func(&mut *store, &function.name)?;
@@ -206,10 +221,34 @@ impl Body {
             }
             Body::Component(instance) => {
                 let callee = instance.get_func(&mut *store, function.index.as_ref()?)?;
-                Some(Callee::Component(canonical::typed(callee)))
+                let slots = || canonical::slots(function.ty.result.as_ref(), function.lifted_async);
+                Some(match model {
+                    Model::Sync => Callee::Component(canonical::typed(callee)),
+                    Model::Async => Callee::Tasked(canonical::Tasked::new(callee, slots())),
+                })
             }
         }
     }
+}
+
+/// Runs a call until it ends, or its guest writes more output than it may: WASI 0.3 cannot stop a guest that does. A panic
+/// of wasmtime ends the call only. Its support of tasks is young: version 48, built with assertions, panics when an async
+/// function ends without a result (`tests/hostile/tasks-no-return.wat`).
+async fn watched<T>(
+    outlet: &Outlet,
+    mut call: impl Future<Output = wasmtime::Result<T>> + Unpin,
+) -> Result<T, Stop> {
+    poll_fn(|cx| {
+        let Some(polled) = contained(|| Pin::new(&mut call).poll(cx)) else {
+            let error = Error::new(Code::Trap, "the engine failed on the tasks of the guest");
+            return Poll::Ready(Err(Stop::Ours(error.with_effect(Effect::RanAndFailed))));
+        };
+        match outlet.exceeded() {
+            Some(limit) => Poll::Ready(Err(Stop::Guest(wasmtime::Error::new(limit)))),
+            None => polled.map_err(Stop::Guest),
+        }
+    })
+    .await
 }
 
 fn gone() -> Stop {

@@ -11,8 +11,9 @@ use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::{Engine, ExternType, Linker, Module, UnknownImportError};
 
 use crate::base::error::{Code, Error};
-use crate::imports::WASI;
 use crate::imports::state::State;
+use crate::imports::{WASI, WASI_0_3};
+use crate::modules::offered;
 
 /// Explains why a core module does not link. Nodes offer functions only.
 pub(super) fn of_core(linker: &Linker<State>, module: &Module, error: wasmtime::Error) -> Error {
@@ -55,11 +56,11 @@ pub(super) fn of_component(
     error: wasmtime::Error,
 ) -> Error {
     let functions = functions(engine, component);
-    let named = |(interface, function): &(String, String)| format!("`{function}` of `{interface}`");
-    let missed = functions.iter().find(|(interface, function)| {
+    let named = |function: &Function| format!("`{}` of `{}`", function.name, function.interface);
+    let missed = functions.iter().find(|function| {
         // A linker refuses to define again what it has.
         let mut linker = linker.clone();
-        stub(&mut linker, interface, function).is_ok()
+        stub(&mut linker, function).is_ok()
     });
     if let Some(missed) = missed {
         return missing(named(missed)).with_source(error);
@@ -67,8 +68,8 @@ pub(super) fn of_component(
     let fits = |place: usize| {
         let mut alone = linker.clone();
         alone.allow_shadowing(true);
-        for (_, (interface, function)) in functions.iter().enumerate().filter(|(other, _)| *other != place) {
-            stub(&mut alone, interface, function)?;
+        for (_, function) in functions.iter().enumerate().filter(|(other, _)| *other != place) {
+            stub(&mut alone, function)?;
         }
         alone.instantiate_pre(component).map(drop)
     };
@@ -84,14 +85,25 @@ pub(super) fn of_component(
     .with_source(error)
 }
 
+/// An imported function.
+struct Function {
+    interface: String,
+    name: String,
+    is_async: bool,
+}
+
 /// The functions that a component imports, each with its interface.
-fn functions(engine: &Engine, component: &Component) -> Vec<(String, String)> {
+fn functions(engine: &Engine, component: &Component) -> Vec<Function> {
     let mut functions = Vec::new();
     for (interface, item) in component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
         for (function, item) in instance.exports(engine) {
-            if matches!(item.ty, ComponentItem::ComponentFunc(_)) {
-                functions.push((interface.to_owned(), function.to_owned()));
+            if let ComponentItem::ComponentFunc(ty) = item.ty {
+                functions.push(Function {
+                    interface: interface.to_owned(),
+                    name: function.to_owned(),
+                    is_async: ty.async_(),
+                });
             }
         }
     }
@@ -99,12 +111,18 @@ fn functions(engine: &Engine, component: &Component) -> Vec<(String, String)> {
 }
 
 /// Defines a function that fits every type, under the version in which nodes offer the interface.
-fn stub(linker: &mut ComponentLinker<State>, interface: &str, function: &str) -> wasmtime::Result<()> {
+fn stub(linker: &mut ComponentLinker<State>, function: &Function) -> wasmtime::Result<()> {
+    let interface = &function.interface;
     let offered = match interface.split_once('@') {
+        Some((name, _)) if offered::is_wasi_0_3(interface) => format!("{name}@{WASI_0_3}"),
         Some((name, _)) if name.starts_with("wasi:") => format!("{name}@{WASI}"),
         _ => interface.to_owned(),
     };
-    linker.instance(&offered)?.func_new(function, |_, _, _, _| Ok(()))
+    let mut instance = linker.instance(&offered)?;
+    match function.is_async {
+        true => instance.func_new_concurrent(&function.name, |_, _, _, _| Box::pin(async { Ok(()) })),
+        false => instance.func_new(&function.name, |_, _, _, _| Ok(())),
+    }
 }
 
 fn missing(import: impl fmt::Display) -> Error {

@@ -40,7 +40,8 @@ use crate::base::id::Hash;
 use crate::base::limits::{self, Limits};
 use crate::base::value::Value;
 use crate::imports::Linkers;
-use crate::modules::{inspect, is_component, offered};
+use crate::modules::inspect::{self, Requirements};
+use crate::modules::{Model, is_component, offered};
 
 /// The settings of an engine.
 #[derive(Clone, Debug)]
@@ -89,12 +90,21 @@ pub enum Purpose {
     Live,
 }
 
-/// One kind of engine, with the modules loaded in it.
+/// The modules that are loaded for one purpose, and the engines that run them.
 struct Lane {
+    sync: Bench,
+    /// For components with async tasks. It starts with the first of them.
+    tasks: OnceLock<Bench>,
+    /// The compiled code for the latter, which can be looked for before that engine starts.
+    tasks_cache: Cache,
+    loaded: Mutex<Loaded>,
+}
+
+/// One kind of engine, with what its modules need.
+struct Bench {
     clocked: &'static Clocked,
     linkers: Linkers,
     cache: Cache,
-    loaded: Mutex<Loaded>,
 }
 
 #[derive(Default)]
@@ -149,15 +159,15 @@ impl Engine {
         if let Some(lane) = slot.get() {
             return Ok(lane);
         }
-        let kind = Kind { slots, fuel };
+        let kind = Kind { slots, model: Model::Sync, fuel };
         let clocked = Clocked::get(kind)?;
-        let cache = Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
-        Ok(slot.get_or_init(|| Lane {
-            clocked,
-            linkers: Linkers::default(),
-            cache,
-            loaded: Mutex::default(),
-        }))
+        let cache = |kind| Cache::new(&settings.compiled, &clocked.engine, kind, settings.compiler.clone());
+        // Live instances of components with tasks are few: their memory is not reserved in advance.
+        let slots = if slots == Slots::Live { Slots::None } else { slots };
+        let tasks_cache = cache(Kind { slots, model: Model::Async, fuel });
+        let sync = Bench { clocked, linkers: Linkers::default(), cache: cache(kind) };
+        let (tasks, loaded) = Default::default();
+        Ok(slot.get_or_init(|| Lane { sync, tasks, tasks_cache, loaded }))
     }
 
     /// Returns the module if it is already loaded for calls on fresh instances. Does not wait, and does not read the
@@ -191,7 +201,7 @@ impl Engine {
         }
         let _turn = match turns {
             // The semaphore is never closed.
-            Some(turns) if !lane.cache.holds(hash) => turns.acquire().await.ok(),
+            Some(turns) if !lane.holds(hash) => turns.acquire().await.ok(),
             _ => None,
         };
         let loading = place.join(|| {
@@ -220,9 +230,9 @@ impl Engine {
         let Ok(lane) = self.lane(Purpose::Fresh, limits.fuel.is_some()) else { return false };
         let place = lane.slot(hash);
         if place.module.get().is_none() {
-            let Some(code) = lane.cache.load(&lane.clocked.engine, hash, component) else { return false };
+            let Some((bench, code)) = lane.find(hash, component) else { return false };
             // An error is the same, and is reported, when the module is loaded from its bytes.
-            let Ok(module) = Module::link(lane.clocked, &lane.linkers, hash, code) else { return false };
+            let Ok(module) = bench.link(hash, code) else { return false };
             place.module.get_or_init(|| Arc::new(module));
         }
         true
@@ -269,8 +279,17 @@ impl Engine {
     }
 }
 
+impl Bench {
+    fn link(&self, hash: Hash, code: module::Code) -> Result<Module> {
+        Module::link(self.clocked, self.cache.kind().model, &self.linkers, hash, code)
+    }
+}
+
 /// Examines a module on a thread that may block.
-async fn looked_at(bytes: &Arc<[u8]>, look: impl FnOnce(&[u8]) -> Result<()> + Send + 'static) -> Result<()> {
+async fn looked_at<T: Send + 'static>(
+    bytes: &Arc<[u8]>,
+    look: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let bytes = bytes.clone();
     tokio::task::spawn_blocking(move || look(&bytes))
         .await
@@ -284,31 +303,63 @@ impl Lane {
         component: bool,
         bytes: impl Future<Output = Result<Arc<[u8]>>>,
     ) -> Result<Arc<Module>> {
-        let engine = &self.clocked.engine;
-        let code = match self.cache.load(engine, hash, component) {
-            Some(code) => code,
+        let (bench, code) = match self.find(hash, component) {
+            Some(found) => found,
             None => self.compile(hash, component, bytes.await?).await?,
         };
-        Module::link(self.clocked, &self.linkers, hash, code).map(Arc::new)
+        bench.link(hash, code).map(Arc::new)
     }
 
-    /// Returns the module's code. Refuses a module that cannot run before it is compiled.
-    async fn compile(&self, hash: Hash, component: bool, bytes: Arc<[u8]>) -> Result<module::Code> {
-        let kind = self.cache.kind();
-        looked_at(&bytes, move |bytes| {
-            let (wanting, needs) = inspect::needs(bytes)?;
+    /// Returns the module's code and the engine that runs it, if the code is stored.
+    fn find(&self, hash: Hash, component: bool) -> Option<(&Bench, module::Code)> {
+        if let Some(code) = self.sync.cache.load(&self.sync.clocked.engine, hash, component) {
+            return Some((&self.sync, code));
+        }
+        if !component || !self.tasks_cache.holds(hash) {
+            return None;
+        }
+        let bench = self.bench(Model::Async).ok()?;
+        Some((bench, bench.cache.load(&bench.clocked.engine, hash, component)?))
+    }
+
+    /// Whether the module's code seems to be stored.
+    fn holds(&self, hash: Hash) -> bool {
+        self.sync.cache.holds(hash) || self.tasks_cache.holds(hash)
+    }
+
+    /// Returns the engine for modules of this model, and starts it if needed.
+    fn bench(&self, model: Model) -> Result<&Bench> {
+        match (model, self.tasks.get()) {
+            (Model::Sync, _) => Ok(&self.sync),
+            (Model::Async, Some(bench)) => Ok(bench),
+            (Model::Async, None) => {
+                let cache = self.tasks_cache.clone();
+                let clocked = Clocked::get(cache.kind())?;
+                Ok(self.tasks.get_or_init(|| Bench { clocked, linkers: Linkers::default(), cache }))
+            }
+        }
+    }
+
+    /// Returns the module's code and the engine that runs it. Refuses a module that cannot run before it is compiled.
+    async fn compile(&self, hash: Hash, component: bool, bytes: Arc<[u8]>) -> Result<(&Bench, module::Code)> {
+        let slots = self.sync.cache.kind().slots;
+        let (model, lifted) = looked_at(&bytes, move |bytes| {
+            let Requirements { wanting, needs, model, lifted_async } = inspect::requirements(bytes)?;
             offered::check(&wanting)?;
-            room::check(&needs, kind)
+            room::check(&needs, slots)?;
+            Ok((model, lifted_async))
         })
         .await?;
-        let compiled = self.cache.load_or_compile(&self.clocked.engine, hash, component, &bytes).await;
-        match compiled {
+        let bench = self.bench(model)?;
+        let engine = &bench.clocked.engine;
+        match bench.cache.load_or_compile(engine, hash, component, &bytes, lifted).await {
+            Ok(code) => Ok((bench, code)),
             // The compiler found an error in a function; a full inspection describes it better.
             Err(error) if error.code() == Code::ModuleInvalid => {
                 looked_at(&bytes, |bytes| inspect::inspect(bytes).map(drop)).await?;
                 Err(error)
             }
-            compiled => compiled,
+            Err(error) => Err(error),
         }
     }
 

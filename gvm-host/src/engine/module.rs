@@ -21,12 +21,13 @@ use crate::base::limits;
 use crate::base::value::FuncType;
 use crate::imports::Linkers;
 use crate::imports::state::State;
-use crate::modules::lookup;
+use crate::modules::translate::LiftedAsync;
+use crate::modules::{Model, lookup, offered};
 
 /// Compiled code of either kind.
 pub(super) enum Code {
     Core(wasmtime::Module),
-    Component(Component),
+    Component(Component, LiftedAsync),
 }
 
 pub(super) enum Linked {
@@ -39,6 +40,7 @@ pub struct Module {
     pub(super) linked: Linked,
     /// The engine that the code is for.
     pub(super) clocked: &'static Clocked,
+    pub(super) model: Model,
     hash: Hash,
     functions: Vec<Function>,
     /// The functions that their name alone means, if they can be called.
@@ -53,6 +55,8 @@ pub struct Function {
     pub name: String,
     pub ty: FuncType,
     pub(super) index: Option<ComponentExportIndex>,
+    /// Whether a component lifts it with the option `async`.
+    pub(super) lifted_async: bool,
     speed: Speed,
 }
 
@@ -74,6 +78,7 @@ pub enum Entry {
 impl Module {
     pub(super) fn link(
         clocked: &'static Clocked,
+        model: Model,
         linkers: &Linkers,
         hash: Hash,
         code: Code,
@@ -83,13 +88,13 @@ impl Module {
                 let linker = linkers.core(&clocked.engine).map_err(unlinked)?;
                 Module::link_core(linker, &module)?
             }
-            Code::Component(component) => {
-                let linker = linkers.component(&clocked.engine).map_err(unlinked)?;
-                Module::link_component(&clocked.engine, linker, &component)?
+            Code::Component(component, lifted) => {
+                let linker = linkers.component(&clocked.engine, model == Model::Async).map_err(unlinked)?;
+                Module::link_component(&clocked.engine, linker, &component, &lifted)?
             }
         };
         let by_name = lookup::by_name(&functions);
-        Ok(Module { linked, clocked, hash, functions, by_name, main })
+        Ok(Module { linked, clocked, model, hash, functions, by_name, main })
     }
 
     fn link_core(linker: &wasmtime::Linker<State>, module: &wasmtime::Module) -> Result<Parts> {
@@ -100,7 +105,7 @@ impl Module {
             match export.name() {
                 "_start" => main = Some(Main::Start),
                 "_initialize" => {}
-                name => functions.push(Function::new(None, name, types::core_func(&ty), None)),
+                name => functions.push(Function::new(None, name, types::core_func(&ty), None, false)),
             }
         }
         let linked = linker.instantiate_pre(module);
@@ -108,30 +113,36 @@ impl Module {
         Ok((Linked::Core(linked), functions, main))
     }
 
-    fn link_component(engine: &Engine, linker: &Linker<State>, component: &Component) -> Result<Parts> {
+    fn link_component(
+        engine: &Engine,
+        linker: &Linker<State>,
+        component: &Component,
+        lifted: &LiftedAsync,
+    ) -> Result<Parts> {
         use wasmtime::component::types::ComponentItem;
+        let is_lifted_async = |interface: &str, function: &str| {
+            lifted.binary_search_by(|name| name.as_str().cmp(&format!("{interface}#{function}"))).is_ok()
+        };
         let mut functions = Vec::new();
         let mut main = None;
         for (name, item) in component.component_type().exports(engine) {
             match item.ty {
                 ComponentItem::ComponentFunc(ty) => {
                     let index = component.get_export_index(None, name);
-                    functions.push(Function::new(None, name, types::component_func(&ty), index));
+                    let lifted = is_lifted_async("", name);
+                    functions.push(Function::new(None, name, types::component_func(&ty), index, lifted));
                 }
                 ComponentItem::ComponentInstance(instance) => {
                     let parent = component.get_export_index(None, name);
                     for (function, item) in instance.exports(engine) {
                         let ComponentItem::ComponentFunc(ty) = item.ty else { continue };
                         let index = component.get_export_index(parent.as_ref(), function);
-                        if function == "run" && is_run(name) {
+                        if function == "run" && offered::is_run(name) {
                             main = index.map(Main::Run);
                         }
-                        functions.push(Function::new(
-                            Some(name),
-                            function,
-                            types::component_func(&ty),
-                            index,
-                        ));
+                        let lifted = is_lifted_async(name, function);
+                        let ty = types::component_func(&ty);
+                        functions.push(Function::new(Some(name), function, ty, index, lifted));
                     }
                 }
                 _ => {}
@@ -215,12 +226,14 @@ impl Function {
         name: &str,
         ty: FuncType,
         index: Option<ComponentExportIndex>,
+        lifted_async: bool,
     ) -> Function {
         Function {
             interface: interface.map(str::to_owned),
             name: name.to_owned(),
             ty,
             index,
+            lifted_async,
             speed: Speed::default(),
         }
     }
@@ -302,8 +315,4 @@ fn is_due() -> bool {
     let since = SINCE.get();
     SINCE.set(if since == UNMEASURED { 0 } else { since + 1 });
     since == UNMEASURED
-}
-
-fn is_run(interface: &str) -> bool {
-    interface == "wasi:cli/run" || interface.starts_with("wasi:cli/run@0.2.")
 }

@@ -1,9 +1,9 @@
 //! Whether an instance of a module can have the room that it needs from its start.
 //!
-//! In: what an instance needs, and which kind of engine makes it. Out: nothing, or `LIMIT_EXCEEDED`. It checks
+//! In: what an instance needs, and the slots of the engine that makes it. Out: nothing, or `LIMIT_EXCEEDED`. It checks
 //! everything that wasmtime would refuse with an error that has no type. Must not know: the module's bytes.
 
-use super::config::{Kind, Slots};
+use super::config::Slots;
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
 use crate::modules::translate::Needs;
@@ -13,7 +13,7 @@ use crate::modules::translate::Needs;
 ///
 /// # Errors
 /// `LIMIT_EXCEEDED`, with what the module needs and the limit.
-pub(super) fn check(needs: &Needs, kind: Kind) -> Result<()> {
+pub(super) fn check(needs: &Needs, slots: Slots) -> Result<()> {
     let counts = [
         (needs.instances, limits::INSTANCES, "core instances"),
         (needs.memories, limits::MEMORIES, "memories"),
@@ -28,7 +28,7 @@ pub(super) fn check(needs: &Needs, kind: Kind) -> Result<()> {
             "the module has a table of {elements} elements, and the limit is {most}"
         )));
     }
-    if kind.slots == Slots::None {
+    if slots == Slots::None {
         return Ok(());
     }
     if needs.largest_memory > limits::POOL_MEMORY as u64 {
@@ -55,8 +55,8 @@ fn exceeded(message: String) -> Error {
 mod tests {
     use super::*;
 
-    const POOLING: Kind = Kind { slots: Slots::Warm, fuel: false };
-    const PLAIN: Kind = Kind { slots: Slots::None, fuel: false };
+    const POOLING: Slots = Slots::Warm;
+    const PLAIN: Slots = Slots::None;
 
     #[test]
     fn each_limit_is_checked_at_its_edge() {

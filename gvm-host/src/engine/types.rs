@@ -10,7 +10,8 @@ use wasmtime::component::types as component;
 use wasmtime::{Val, ValType};
 
 use crate::base::error::{Code, Error, Result};
-use crate::base::value::{Case, Field, FuncType, ResultType, Type, Value};
+use crate::base::value::{Case, Field, FuncType, MapType, ResultType, Type, Value};
+use crate::modules::signature;
 
 /// Returns the signature of a component's function.
 pub fn component_func(func: &component::ComponentFunc) -> FuncType {
@@ -67,21 +68,14 @@ pub fn component_type(ty: &component::Type) -> Type {
         From::Flags(flags) => Type::Flags(flags.names().map(Arc::from).collect()),
         From::Own(_) => unsupported("own<resource>"),
         From::Borrow(_) => unsupported("borrow<resource>"),
-        From::Future(future) => unsupported(match future.ty() {
-            Some(ty) => format!("future<{}>", component_type(&ty)),
-            None => "future".to_owned(),
-        }),
-        From::Stream(stream) => unsupported(match stream.ty() {
-            Some(ty) => format!("stream<{}>", component_type(&ty)),
-            None => "stream".to_owned(),
-        }),
+        From::Future(future) => unsupported(signature::of("future", optional(future.ty()))),
+        From::Stream(stream) => unsupported(signature::of("stream", optional(stream.ty()))),
         From::ErrorContext => unsupported("error-context"),
         From::Map(map) => {
-            unsupported(format!("map<{}, {}>", component_type(&map.key()), component_type(&map.value())))
+            let (key, value) = (component_type(&map.key()), component_type(&map.value()));
+            Type::Map(Arc::new(MapType { key, value }))
         }
-        From::FixedLengthList(list) => {
-            unsupported(format!("list<{}, {}>", component_type(&list.ty()), list.len()))
-        }
+        From::FixedLengthList(list) => Type::FixedList(Arc::new(component_type(&list.ty())), list.len()),
     }
 }
 
@@ -162,9 +156,12 @@ mod tests {
             (import "flags" (type $flags (eq $flags')))
             (import "f" (func (param "a" $rec) (param "b" $var) (param "c" $enum) (param "d" $flags)
                 (result (tuple (result) (result f64) (result (error char)) (result bool (error u64))))))
+            (import "h" (func (param "a" (map string (list u8 4))) (result (list (map u8 bool) 2))))
             (import "g" (func (param "a" (own $r)) (param "b" (borrow $r)) (param "c" (list (own $r)))))
         )"#;
-        let engine = Engine::new(&Config::new()).unwrap();
+        let mut config = Config::new();
+        config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
+        let engine = Engine::new(&config).unwrap();
         let bytes = wat::parse_str(text).unwrap();
         let component = wasmtime::component::Component::new(&engine, bytes).unwrap();
         let of = |name: &str| match component.component_type().get_import(&engine, name).map(|i| i.ty) {
@@ -178,6 +175,8 @@ mod tests {
              -> tuple<result, result<f64>, result<_, char>, result<bool, u64>>"
         );
         assert_eq!(of("f").unsupported(), None);
+        assert_eq!(of("h").to_string(), "func(a: map<string, list<u8, 4>>) -> list<map<u8, bool>, 2>");
+        assert_eq!(of("h").unsupported(), None);
         assert_eq!(
             of("g").to_string(),
             "func(a: own<resource>, b: borrow<resource>, c: list<own<resource>>)"

@@ -47,6 +47,9 @@ pub struct Grants {
     pub nodes: bool,
 }
 
+/// The version of WASI 0.3 under which wasmtime defines its interfaces. A module may import any other 0.3.x.
+pub(crate) const WASI_0_3: &str = "0.3.0";
+
 /// Linkers with everything that a guest may import. Each is created once per engine, with its first module.
 #[derive(Default)]
 pub(crate) struct Linkers {
@@ -66,12 +69,20 @@ impl Linkers {
         })
     }
 
-    /// Returns the linker for components.
-    pub fn component(&self, engine: &Engine) -> wasmtime::Result<&wasmtime::component::Linker<State>> {
+    /// Returns the linker for components. WASI 0.3 needs an engine that runs async tasks.
+    pub fn component(
+        &self,
+        engine: &Engine,
+        wasi_0_3: bool,
+    ) -> wasmtime::Result<&wasmtime::component::Linker<State>> {
         once(&self.component, || {
             let mut linker = wasmtime::component::Linker::new(engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
             net::add_to_linker(&mut linker)?;
+            if wasi_0_3 {
+                wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+                net::add_0_3_to_linker(&mut linker)?;
+            }
             nodes::add_to_linker(&mut linker)?;
             Ok(linker)
         })
@@ -86,7 +97,7 @@ fn once<T>(place: &OnceLock<T>, make: impl FnOnce() -> wasmtime::Result<T>) -> w
     Ok(place.get_or_init(|| made))
 }
 
-/// Creates the WASI context of one instance, for both previews. Its streams use the outlet.
+/// Creates the WASI context of one instance, for all versions of WASI. Its streams use the outlet.
 pub(crate) fn wasi(
     grants: &Grants,
     terminals: Terminals,

@@ -8,15 +8,15 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime::component::{Accessor, Linker, Resource, ResourceType};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, subscribe};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::base::error::{Code, Error, Result};
-use crate::imports::WASI;
 use crate::imports::state::State;
+use crate::imports::{WASI, WASI_0_3};
 
 /// The interface that looks up names. The functions defined here replace those of wasmtime, which ask the system for
 /// any name.
@@ -173,6 +173,27 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                 as wasmtime::Result<(Resource<DynPollable>,)>
         },
     )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Defines the lookup of granted names for WASI 0.3.
+pub(super) fn add_0_3_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p3::bindings::sockets::{ip_name_lookup, types};
+
+    type Found = Result<Vec<types::IpAddress>, ip_name_lookup::ErrorCode>;
+    linker.allow_shadowing(true);
+    let mut lookup = linker.instance(&format!("{LOOKUP}@{WASI_0_3}"))?;
+    lookup.func_wrap_concurrent("resolve-addresses", |accessor: &Accessor<State>, (name,): (String,)| {
+        let found = accessor.with(|mut state| state.get().net().look_up(&name));
+        Box::pin(async move {
+            let found: Found = match found {
+                Some(found) => Ok(found.into_iter().map(types::IpAddress::from).collect()),
+                None => Err(ip_name_lookup::ErrorCode::PermanentResolverFailure),
+            };
+            Ok((found,))
+        })
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }

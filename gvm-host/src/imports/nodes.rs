@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -152,10 +153,17 @@ impl Host for State {
         name: String,
         call: String,
     ) -> impl Future<Output = Result<Option<String>, GuestError>> + Send {
-        let reach = self.reach().cloned();
+        let (reach, tasks) = (self.reach().cloned(), self.runs_tasks());
         answered(async move {
             let NetworkAccess { network, within } = reach?;
-            network.run(name.parse()?, call, within).await
+            let name = name.parse()?;
+            if !tasks {
+                return network.run(name, call, within).await;
+            }
+            // wasmtime panics if the called guest runs within the loop of this one. The call ends with its caller.
+            let running = tokio::spawn(async move { network.run(name, call, within).await });
+            let ran = AbortOnDropHandle::new(running).await;
+            ran.unwrap_or_else(|error| Err(Error::internal(format!("the call of a guest failed: {error}"))))
         })
     }
 

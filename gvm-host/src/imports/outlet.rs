@@ -13,7 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::call::Stream;
-use crate::call::streams::{Closed, Input, Output};
+use crate::call::streams::{Closed, Input, Output, OutputLimit};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -30,27 +30,40 @@ fn refused(closed: Closed) -> StreamError {
 /// The pipes that an instance's streams use: those of the call that runs in it. A live instance switches them for each
 /// call. Clones share the pipes.
 #[derive(Clone)]
-pub(crate) struct Outlet(Arc<Mutex<(Output, Option<Input>)>>);
+pub(crate) struct Outlet(Arc<Mutex<Pipes>>);
+
+struct Pipes {
+    output: Output,
+    input: Option<Input>,
+    /// The limit of the output that the guest went beyond with WASI 0.3, which tells it of a failure and goes on.
+    exceeded: Option<u64>,
+}
 
 impl Outlet {
     /// Creates an outlet with these pipes. No input behaves like an input that has ended.
     pub fn new(output: Output, input: Option<Input>) -> Outlet {
-        Outlet(Arc::new(Mutex::new((output, input))))
+        Outlet(Arc::new(Mutex::new(Pipes { output, input, exceeded: None })))
     }
 
     /// Swaps the pipes with those of another call.
     pub fn turn(&self, output: &mut Output, input: &mut Option<Input>) {
         let mut pipes = lock(&self.0);
-        std::mem::swap(&mut pipes.0, output);
-        std::mem::swap(&mut pipes.1, input);
+        std::mem::swap(&mut pipes.output, output);
+        std::mem::swap(&mut pipes.input, input);
+        pipes.exceeded = None;
+    }
+
+    /// Returns the limit of the output, if the guest went beyond it with WASI 0.3.
+    pub fn exceeded(&self) -> Option<OutputLimit> {
+        lock(&self.0).exceeded.map(OutputLimit)
     }
 
     fn output(&self) -> Output {
-        lock(&self.0).0.clone()
+        lock(&self.0).output.clone()
     }
 
     fn input(&self) -> Option<Input> {
-        lock(&self.0).1.clone()
+        lock(&self.0).input.clone()
     }
 
     pub fn writer(&self, stream: Stream, terminal: bool) -> OutputWriter {
@@ -115,10 +128,14 @@ impl OutputStream for OutputWriter {
     }
 }
 
-/// Only preview 3 uses this form; it waits for room in the same way.
+/// Only WASI 0.3 uses this form; it waits for room in the same way.
 impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.outlet.output().poll_put(self.stream, bytes, cx).map_err(io::Error::from)
+        let put = self.outlet.output().poll_put(self.stream, bytes, cx);
+        if let Poll::Ready(Err(Closed::Limit(OutputLimit(limit)))) = put {
+            lock(&self.outlet.0).exceeded = Some(limit);
+        }
+        put.map_err(io::Error::from)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -173,7 +190,7 @@ impl InputStream for InputReader {
     }
 }
 
-/// Only preview 3 uses this form.
+/// Only WASI 0.3 uses this form.
 impl AsyncRead for InputReader {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(input) = self.outlet.input() else { return Poll::Ready(Ok(())) };

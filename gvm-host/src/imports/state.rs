@@ -23,15 +23,23 @@ pub struct State {
     net: Net,
     /// The open listings of a guest of preview 1.
     listings: Listings,
+    /// Whether the engine runs async tasks.
+    tasks: bool,
     pub(crate) limiter: Limiter,
 }
 
 impl State {
-    /// Creates the state of an instance that may use `most` bytes of memory.
-    pub(crate) fn new(mut wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, net: Net, most: u64) -> State {
+    /// Creates the state of an instance that may use `most` bytes of memory. `tasks` tells whether its engine runs async tasks.
+    pub(crate) fn new(
+        mut wasi: WasiP1Ctx,
+        reach: Option<Box<NetworkAccess>>,
+        net: Net,
+        most: u64,
+        tasks: bool,
+    ) -> State {
         wasi.ctx().table.set_max_capacity(limits::host_resources());
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
-        State { wasi, reach, net, listings: Listings::default(), limiter }
+        State { wasi, reach, net, listings: Listings::default(), tasks, limiter }
     }
 
     /// Prepares the next call: its access to the network of nodes.
@@ -47,6 +55,12 @@ impl State {
 
     pub(crate) fn listings(&mut self) -> &mut Listings {
         &mut self.listings
+    }
+
+    /// Whether the engine runs async tasks. It polls the futures of host functions within its own loop, in which no other
+    /// such guest may run.
+    pub(crate) fn runs_tasks(&self) -> bool {
+        self.tasks
     }
 
     pub(crate) fn net(&self) -> &Net {

@@ -5,24 +5,27 @@
 
 use wasmparser::WasmFeatures;
 
-/// Returns the features that wasmtime 48 enables by default, with the cargo features that we build it with. We
-/// build it without component async.
-pub(super) fn ours() -> WasmFeatures {
+/// Returns the features of engines that run one function at a time: those that wasmtime 48 enables by default, without
+/// async functions, streams and futures of components, and with maps and lists of a fixed length.
+pub(super) fn of_sync() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3 | WasmFeatures::COMPONENT_MODEL;
     features.set(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS, true);
+    features.set(WasmFeatures::CM_MAP | WasmFeatures::CM_FIXED_LENGTH_LISTS, true);
     features.set(WasmFeatures::CM_ASYNC, false);
     features
 }
 
+/// Returns the features of engines that run async tasks, which are all features that GVM runs.
+pub(super) fn ours() -> WasmFeatures {
+    of_sync() | WasmFeatures::CM_ASYNC
+}
+
 /// The features that the engine does not run, with their common names.
-const OFF: [(WasmFeatures, &str); 19] = [
-    (WasmFeatures::CM_ASYNC, "async functions, streams or futures of the component model (WASI 0.3)"),
-    (WasmFeatures::CM_ASYNC_STACKFUL, "async functions of the component model (WASI 0.3)"),
-    (WasmFeatures::CM_MORE_ASYNC_BUILTINS, "async functions of the component model (WASI 0.3)"),
+const OFF: [(WasmFeatures, &str); 16] = [
+    (WasmFeatures::CM_ASYNC_STACKFUL, "async functions of the component model that have no callback"),
+    (WasmFeatures::CM_MORE_ASYNC_BUILTINS, "async built-ins of the component model beyond WASI 0.3"),
     (WasmFeatures::CM_THREADING, "threads of the component model"),
     (WasmFeatures::CM_ERROR_CONTEXT, "error contexts of the component model"),
-    (WasmFeatures::CM_FIXED_LENGTH_LISTS, "lists of a fixed length"),
-    (WasmFeatures::CM_MAP, "maps"),
     (WasmFeatures::CM_GC, "the garbage-collected ABI of the component model"),
     (WasmFeatures::CM64, "64-bit memories in the component model"),
     (WasmFeatures::CM_VALUES, "values as imports or exports"),

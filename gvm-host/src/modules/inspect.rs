@@ -10,8 +10,8 @@ use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Val
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
-use super::translate::Needs;
-use super::{features, lookup, nesting, translate};
+use super::translate::{LiftedAsync, Needs};
+use super::{Model, features, lookup, nesting, offered, translate};
 use crate::base::contain::contained;
 use crate::base::error::{Code, Error, Result};
 use crate::base::value::FuncType;
@@ -32,7 +32,7 @@ pub struct ModuleInfo {
     pub exports: Vec<Export>,
     /// The names of the types in a component's exports.
     pub types: TypeNames,
-    /// Whether it has a main: `_start`, or `wasi:cli/run@0.2.x`.
+    /// Whether it has a main: `_start`, or `run` of `wasi:cli/run`, version 0.2 or 0.3.
     pub main: bool,
     /// The world of a component as WIT, if it can be printed; `None` for a core module.
     pub wit: Option<String>,
@@ -142,27 +142,52 @@ pub fn runnable(binary: &[u8]) -> Result<Vec<String>> {
     taken(binary, Bodies::Skipped).map(|(looked, _)| looked.info.wanting)
 }
 
-/// As [`runnable`], with what an instance of the binary needs.
+/// What the engine must know of a binary before it compiles it.
+pub(crate) struct Requirements {
+    /// The imports without which it cannot run.
+    pub wanting: Vec<String>,
+    /// What an instance needs.
+    pub needs: Needs,
+    pub model: Model,
+    pub lifted_async: LiftedAsync,
+}
+
+/// As [`runnable`], with everything that the engine must know.
 ///
 /// # Errors
 /// As of [`inspect`].
-pub(crate) fn needs(binary: &[u8]) -> Result<(Vec<String>, Needs)> {
-    taken(binary, Bodies::Skipped).map(|(looked, needs)| (looked.info.wanting, needs))
+pub(crate) fn requirements(binary: &[u8]) -> Result<Requirements> {
+    taken(binary, Bodies::Skipped).map(|(_, requirements)| requirements)
 }
 
 /// Returns what a binary contains and needs, if the engine can run it.
-fn taken(binary: &[u8], bodies: Bodies) -> Result<(Looked, Needs)> {
-    let looked = look(binary, features::ours(), bodies).map_err(|Invalid(why)| {
-        match features::needed(|features| look(binary, features, bodies).is_ok()) {
-            Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
-                .with_help("build the module without the features that GVM does not run"),
-            None => invalid(why),
+fn taken(binary: &[u8], bodies: Bodies) -> Result<(Looked, Requirements)> {
+    let (looked, model) = match look(binary, features::of_sync(), bodies) {
+        Ok(looked) if looked.info.imports.iter().any(|import| offered::is_wasi_0_3(import)) => {
+            (looked, Model::Async)
         }
-    })?;
-    match contained(|| translate::needs(binary, looked.info.kind)) {
-        Some(Ok(needs)) => Ok((looked, needs)),
+        Ok(looked) => (looked, Model::Sync),
+        Err(_) => (
+            look(binary, features::ours(), bodies).map_err(|why| not_taken(binary, bodies, why))?,
+            Model::Async,
+        ),
+    };
+    match contained(|| translate::needs(binary, looked.info.kind, model)) {
+        Some(Ok((needs, lifted_async))) => {
+            let wanting = looked.info.wanting.clone();
+            Ok((looked, Requirements { wanting, needs, model, lifted_async }))
+        }
         Some(Err(why)) => Err(refused(why)),
         None => Err(refused("the engine failed on it")),
+    }
+}
+
+/// Returns the error of a binary that is not valid with the features that GVM runs.
+fn not_taken(binary: &[u8], bodies: Bodies, Invalid(why): Invalid) -> Error {
+    match features::needed(|features| look(binary, features, bodies).is_ok()) {
+        Some(needed) => refused(format_args!("it needs {needed}, which GVM does not run ({why})"))
+            .with_help("build the module without the features that GVM does not run"),
+        None => invalid(why),
     }
 }
 
@@ -259,6 +284,9 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
         named.keep(spelled.iter().map(String::as_str));
     }
     let shallow = signatures.shallow(&names.imports);
+    if !signatures.fit() {
+        return Err(Invalid("a value of one of its types is larger than a memory can be".to_owned()));
+    }
     let main = is_main(kind, &exports);
     let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
     Ok(Looked { info, shallow })
@@ -324,10 +352,7 @@ impl Names {
 fn is_main(kind: Kind, exports: &[Export]) -> bool {
     exports.iter().any(|export| match (kind, &export.interface) {
         (Kind::Core, _) => export.name == "_start" && export.ty.params.is_empty(),
-        (Kind::Component, Some(interface)) => {
-            let run = interface.strip_prefix("wasi:cli/run").unwrap_or("-");
-            export.name == "run" && (run.is_empty() || run.starts_with("@0.2."))
-        }
+        (Kind::Component, Some(interface)) => export.name == "run" && offered::is_run(interface),
         (Kind::Component, None) => false,
     })
 }
@@ -451,6 +476,64 @@ mod tests {
             ]
         );
         assert!(info.wit.unwrap().contains("export a:b/c@0.1.0"));
+    }
+
+    /// A component with a function that takes this type and returns it.
+    fn echo(definitions: &str, ty: &str) -> String {
+        format!(
+            r#"(component {definitions}
+                (core module $m (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+                    (func (export "two") (param i32 i32) (result i32) unreachable)
+                    (func (export "one") (param i32) (result i32) unreachable))
+                (core instance $i (instantiate $m))
+                (func $f (param "x" {ty}) (result {ty}) (canon lift (core func $i "two")
+                    (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+                (export "f" (func $f)))"#
+        )
+    }
+
+    #[test]
+    fn maps_and_fixed_length_lists() {
+        let info = look(&echo("", "(map string (list f32 3))")).unwrap();
+        assert_eq!(signatures(&info), ["f: func(x: map<string, list<f32, 3>>) -> map<string, list<f32, 3>>"]);
+        assert_eq!(info.exports[0].ty.unsupported(), None);
+        assert!(info.wit.unwrap().contains("map<string, list<f32, 3>>"));
+        let info = look(&echo("", "(list (list u8 4) 2)").replace("\"two\"", "\"none\"")).err();
+        assert!(info.is_some(), "the core function does not have that flat form");
+    }
+
+    #[test]
+    fn a_type_larger_than_a_memory_is_refused() {
+        // Each list has a million of the elements before it.
+        let sizes = |count: usize| {
+            let mut types = String::from("(type $t0 u8)");
+            for n in 1..=count {
+                types += &format!("(type $t{n} (list $t{} 1000000))", n - 1);
+            }
+            echo(&types, &format!("$t{count}")).replace("core func $i \"two\"", "core func $i \"one\"")
+        };
+        assert!(look(&sizes(1)).is_ok());
+        for count in [2, 3, 20] {
+            let error = look(&sizes(count)).unwrap_err();
+            assert_eq!(error.code(), Code::ModuleInvalid);
+            assert!(error.message().contains("larger than a memory can be"), "{error}");
+        }
+        let error = look(&echo("", "(list u8 0)")).unwrap_err();
+        assert_eq!(error.code(), Code::ModuleInvalid);
+    }
+
+    #[test]
+    fn maps_count_twice_for_the_depth() {
+        let nested = |count: usize| {
+            let mut types = String::from("(type $t0 (map u8 u8))");
+            for n in 1..count {
+                types += &format!("(type $t{n} (map u8 $t{}))", n - 1);
+            }
+            look(&echo(&types, &format!("$t{}", count - 1)))
+        };
+        assert_eq!(nested(50).unwrap().exports[0].ty.unsupported(), None);
+        assert!(nested(51).unwrap().exports[0].ty.unsupported().is_some());
     }
 
     #[test]

@@ -97,11 +97,21 @@ pub(crate) fn find_callable(
     let found = &functions[place];
     match found.ty().unsupported() {
         None => Ok(place),
-        Some(part) => Err(Error::new(
-            Code::UnsupportedType,
-            format!("the signature of `{}` has the type `{part}`, which cannot be passed yet", found.name()),
-        )
-        .with_context(format!("  {}", found.signature()))),
+        Some(part) => {
+            let message = format!(
+                "the signature of `{}` has the type `{part}`, which cannot be passed yet",
+                found.name()
+            );
+            let error =
+                Error::new(Code::UnsupportedType, message).with_context(format!("  {}", found.signature()));
+            Err(match part.starts_with("stream") || part.starts_with("future") {
+                true => error.with_help(
+                    "use streams and futures inside a component and with WASI; pass a list, or standard input and output, \
+                     to and from a call",
+                ),
+                false => error,
+            })
+        }
     }
 }
 

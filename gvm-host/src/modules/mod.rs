@@ -19,9 +19,19 @@ pub(crate) mod lookup;
 pub mod names;
 mod nesting;
 pub mod offered;
-mod signature;
+pub(crate) mod signature;
 pub mod store;
 pub(crate) mod translate;
+
+/// How an engine runs the functions of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// One function at a time, which is fast: core modules, and components without anything of the following.
+    Sync,
+    /// Functions that run at the same time as tasks: for components with async functions, streams or futures, and for those
+    /// that import WASI 0.3. A call takes more than twice the time.
+    Async,
+}
 
 /// Returns whether the bytes are a component, by the layer field of the preamble.
 pub fn is_component(bytes: &[u8]) -> bool {

@@ -10,7 +10,7 @@ const SHOWN: usize = 8;
 
 /// What every node offers to components, with or without grants: packages, their versions, their interfaces.
 /// The same as `Linkers` links.
-const INTERFACES: [(&str, &str, &[&str]); 7] = [
+const INTERFACES: [(&str, &str, &[&str]); 12] = [
     (
         "wasi:cli",
         "0.2.",
@@ -44,6 +44,27 @@ const INTERFACES: [(&str, &str, &[&str]); 7] = [
             "udp-create-socket",
         ],
     ),
+    (
+        "wasi:cli",
+        "0.3.",
+        &[
+            "environment",
+            "exit",
+            "stderr",
+            "stdin",
+            "stdout",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stderr",
+            "terminal-stdin",
+            "terminal-stdout",
+            "types",
+        ],
+    ),
+    ("wasi:clocks", "0.3.", &["monotonic-clock", "system-clock", "types"]),
+    ("wasi:filesystem", "0.3.", &["preopens", "types"]),
+    ("wasi:random", "0.3.", &["insecure", "insecure-seed", "random"]),
+    ("wasi:sockets", "0.3.", &["ip-name-lookup", "types"]),
     ("gvm:node", "0.1.", &["nodes"]),
 ];
 
@@ -97,6 +118,24 @@ const PREVIEW_1: [&str; 46] = [
     "sock_shutdown",
 ];
 
+/// Returns whether this is an interface of WASI 0.3. Versions before the first release, such as `0.3.0-rc-2026-03-15`, are
+/// not compatible with it.
+pub(crate) fn is_wasi_0_3(interface: &str) -> bool {
+    interface.starts_with("wasi:")
+        && interface.split_once('@').is_some_and(|(_, version)| is_version(version, "0.3."))
+}
+
+/// Returns whether this is an interface whose function `run` is the main of a component.
+pub(crate) fn is_run(interface: &str) -> bool {
+    let Some(version) = interface.strip_prefix("wasi:cli/run") else { return false };
+    let of = |versions| version.strip_prefix('@').is_some_and(|version| is_version(version, versions));
+    version.is_empty() || of("0.2.") || of("0.3.")
+}
+
+fn is_version(version: &str, versions: &str) -> bool {
+    version.starts_with(versions) && !version.contains('-')
+}
+
 /// Returns whether every node offers this import.
 fn is_offered(import: &str) -> bool {
     let preview_1 = ["wasi_snapshot_preview1.", "wasi_unstable."];
@@ -106,7 +145,7 @@ fn is_offered(import: &str) -> bool {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
     let (package, interface) = name.split_once('/').unwrap_or((name, ""));
     let offers = |(offered, versions, interfaces): &(&str, &str, &[&str])| {
-        package == *offered && version.starts_with(versions) && interfaces.contains(&interface)
+        package == *offered && is_version(version, versions) && interfaces.contains(&interface)
     };
     INTERFACES.iter().any(offers)
 }

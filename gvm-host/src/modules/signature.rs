@@ -15,10 +15,18 @@ use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{PrimitiveValType, ValType};
 
 use super::inspect::Export;
-use crate::base::value::{Case, Field, FuncType, ResultType, Type};
+use super::names::at_most;
+use crate::base::value::{Case, Field, FuncType, MapType, ResultType, Type};
 
 /// How deep a type may nest.
 const DEEPEST: usize = 100;
+
+/// How many bytes of the element type are in the name of a stream or future.
+const LONGEST_ELEMENT: usize = 200;
+
+/// The most bytes of a value in the memory of a guest, the lists of a fixed length in it included. The engine computes
+/// with 32-bit sizes.
+const LARGEST: u64 = 1 << 31;
 
 /// Returns the functions that a core module exports.
 pub fn core_exports(types: TypesRef<'_>) -> Vec<Export> {
@@ -52,17 +60,27 @@ fn core_type(ty: ValType) -> Type {
 /// Converts the types of one component. Each type is converted once and then shared.
 pub struct Signatures<'a> {
     types: TypesRef<'a>,
-    /// Each with the depth of the types in it.
-    known: HashMap<ComponentDefinedTypeId, (Type, usize)>,
+    known: HashMap<ComponentDefinedTypeId, Known>,
     resources: HashMap<ResourceId, String>,
     /// The greatest depth reached below the type that is being converted.
     reached: usize,
     too_deep: bool,
+    too_large: bool,
+}
+
+/// A type that has been converted.
+struct Known {
+    ty: Type,
+    /// The depth of the types in it.
+    height: usize,
+    /// At least the bytes of a value in the memory of a guest.
+    size: u64,
 }
 
 impl<'a> Signatures<'a> {
     pub fn new(types: TypesRef<'a>) -> Signatures<'a> {
-        Signatures { types, known: HashMap::new(), resources: HashMap::new(), reached: 0, too_deep: false }
+        let (known, resources) = Default::default();
+        Signatures { types, known, resources, reached: 0, too_deep: false, too_large: false }
     }
 
     /// Returns the functions of these exports of the outermost component.
@@ -92,6 +110,11 @@ impl<'a> Signatures<'a> {
             }
         }
         !self.too_deep
+    }
+
+    /// Returns whether the values of all types converted so far fit into the memory of a guest.
+    pub fn fit(&self) -> bool {
+        !self.too_large
     }
 
     /// Returns the imports of the outermost component that a node must provide. Imports of types alone need no
@@ -167,10 +190,8 @@ impl<'a> Signatures<'a> {
             .iter()
             .map(|(name, ty)| Field { name: name.as_str().into(), ty: self.value(*ty, 0) })
             .collect();
-        let mut result = func.result.map(|ty| self.value(ty, 0));
-        if func.async_ {
-            result = Some(Type::Unsupported("async function".into()));
-        }
+        // An async function is called like any other.
+        let result = func.result.map(|ty| self.value(ty, 0));
         FuncType { params, result }
     }
 
@@ -187,11 +208,11 @@ impl<'a> Signatures<'a> {
 
     fn defined(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Type {
         let height = match self.known.get(&id) {
-            Some((known, height)) if depth + height <= DEEPEST => {
+            Some(Known { ty, height, .. }) if depth + height <= DEEPEST => {
                 self.reached = self.reached.max(depth + height);
-                return known.clone();
+                return ty.clone();
             }
-            Some((_, height)) => *height,
+            Some(known) => known.height,
             None => 1,
         };
         if depth + height > DEEPEST {
@@ -200,9 +221,41 @@ impl<'a> Signatures<'a> {
         }
         let outer = std::mem::replace(&mut self.reached, depth + 1);
         let ty = self.convert(id, depth + 1);
-        self.known.insert(id, (ty.clone(), self.reached - depth));
+        let (height, size) = (self.reached - depth, self.size(id));
+        self.too_large |= size > LARGEST;
+        self.known.insert(id, Known { ty: ty.clone(), height, size });
         self.reached = self.reached.max(outer);
         ty
+    }
+
+    /// Returns an upper bound of the bytes of a value. The types in it have been converted.
+    fn size(&self, id: ComponentDefinedTypeId) -> u64 {
+        let of = |ty: &ComponentValType| match ty {
+            ComponentValType::Primitive(_) => 8,
+            ComponentValType::Type(id) => self.known.get(id).map_or(8, |known| known.size),
+        };
+        // Up to 7 bytes align a field.
+        let all = |sizes: &mut dyn Iterator<Item = u64>| {
+            sizes.fold(0, |sum: u64, size| sum.saturating_add(size).saturating_add(7))
+        };
+        match self.types.get(id) {
+            Some(ComponentDefinedType::Record(record)) => all(&mut record.fields.values().map(of)),
+            Some(ComponentDefinedType::Tuple(tuple)) => all(&mut tuple.types.iter().map(of)),
+            Some(ComponentDefinedType::Variant(variant)) => {
+                let widest = variant.cases.values().filter_map(|case| case.ty.as_ref()).map(of).max();
+                widest.unwrap_or_default().saturating_add(8)
+            }
+            Some(ComponentDefinedType::Option { ty, .. }) => of(ty).saturating_add(8),
+            Some(ComponentDefinedType::Result { ok, err, .. }) => {
+                let widest = [ok, err].into_iter().flatten().map(of).max();
+                widest.unwrap_or_default().saturating_add(8)
+            }
+            Some(ComponentDefinedType::FixedLengthList { element, length, .. }) => {
+                of(element).saturating_mul(u64::from(*length))
+            }
+            Some(ComponentDefinedType::Flags(names)) => 4 * names.len().div_ceil(32) as u64,
+            _ => 8,
+        }
     }
 
     fn convert(&mut self, id: ComponentDefinedTypeId, depth: usize) -> Type {
@@ -247,15 +300,30 @@ impl<'a> Signatures<'a> {
             ComponentDefinedType::Borrow(id) => {
                 unsupported(&format!("borrow<{}>", self.resource(id.resource())))
             }
-            ComponentDefinedType::Map { .. } => unsupported("map"),
-            ComponentDefinedType::FixedLengthList { .. } => unsupported("fixed-length list"),
-            ComponentDefinedType::Future { .. } => unsupported("future"),
-            ComponentDefinedType::Stream { .. } => unsupported("stream"),
+            ComponentDefinedType::Map { key, value, .. } => {
+                // Its values are lists of tuples, so it counts twice.
+                self.reached = self.reached.max(depth + 1);
+                let (key, value) = (self.value(*key, depth + 1), self.value(*value, depth + 1));
+                Type::Map(Arc::new(MapType { key, value }))
+            }
+            ComponentDefinedType::FixedLengthList { element, length, .. } => {
+                Type::FixedList(Arc::new(self.value(*element, depth)), *length)
+            }
+            ComponentDefinedType::Future { ty, .. } => unsupported(&of("future", self.optional(*ty, depth))),
+            ComponentDefinedType::Stream { ty, .. } => unsupported(&of("stream", self.optional(*ty, depth))),
         }
     }
 
     fn resource(&self, id: ResourceId) -> &str {
         self.resources.get(&id).map_or("resource", String::as_str)
+    }
+}
+
+/// Names a stream or a future: `stream<u8>`. The text of a large type is cut.
+pub(crate) fn of(kind: &str, element: Option<Type>) -> String {
+    match element {
+        Some(ty) => format!("{kind}<{}>", at_most(LONGEST_ELEMENT, &ty).unwrap_or_else(|cut| cut + "…")),
+        None => kind.to_owned(),
     }
 }
 

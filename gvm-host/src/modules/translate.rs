@@ -5,13 +5,15 @@
 //! the module imports, and which limits apply.
 
 use wasmtime_environ::component::{
-    Component, ComponentTypesBuilder, GlobalInitializer, InstantiateModule, Translator, VMComponentOffsets,
+    Component, ComponentTypesBuilder, Export, ExportIndex, GlobalInitializer, InstantiateModule, Translator,
+    VMComponentOffsets,
 };
 use wasmtime_environ::wasmparser::{Parser, Validator};
 use wasmtime_environ::{
     HostPtr, Module, ModuleEnvironment, ModuleTypesBuilder, ScopeVec, StaticModuleIndex, Tunables, VMOffsets,
 };
 
+use super::Model;
 use super::features;
 use super::inspect::Kind;
 
@@ -29,6 +31,10 @@ pub(crate) struct Needs {
     /// Bytes of the engine's own data about all instances, the component included.
     pub bookkeeping: u64,
 }
+
+/// The exported functions of a component that are lifted with the option `async`, as `interface#function`, or `#function`
+/// at the root: their results have another form in wasm. Sorted.
+pub(crate) type LiftedAsync = Vec<String>;
 
 impl Needs {
     fn of_module(module: &Module) -> Needs {
@@ -64,13 +70,19 @@ impl Needs {
     }
 }
 
-/// Returns what an instance of the module needs.
+/// Returns what an instance of the module needs, and its exports that are lifted async.
 ///
 /// # Errors
 /// A sentence that says why the engine refuses the module.
-pub(super) fn needs(binary: &[u8], kind: Kind) -> Result<Needs, String> {
-    let tunables = Tunables::default_host();
-    let mut validator = Validator::new_with_features(features::ours());
+pub(super) fn needs(binary: &[u8], kind: Kind, model: Model) -> Result<(Needs, LiftedAsync), String> {
+    let mut tunables = Tunables::default_host();
+    // As in `engine/config.rs`.
+    tunables.concurrency_support = model == Model::Async;
+    let mut validator = Validator::new_with_features(match model {
+        Model::Sync => features::of_sync(),
+        Model::Async => features::ours(),
+    });
+    let mut lifted = LiftedAsync::new();
     let checked = match kind {
         Kind::Core => {
             let mut types = ModuleTypesBuilder::new(&validator);
@@ -84,18 +96,40 @@ pub(super) fn needs(binary: &[u8], kind: Kind) -> Result<Needs, String> {
             let mut types = ComponentTypesBuilder::new(&validator);
             Translator::new(&tunables, &mut validator, &mut types, &scope).translate(binary).map(
                 |(translated, modules)| {
-                    let needs = Needs::of_component(&translated.component, |index| &modules[index].module);
+                    let component = &translated.component;
+                    let needs = Needs::of_component(component, |index| &modules[index].module);
+                    lifted = lifted_async(component);
                     (needs, modules.values().any(|translated| shares(&translated.module)))
                 },
             )
         }
     };
     match checked {
-        Ok((needs, false)) => Ok(needs),
+        Ok((needs, false)) => Ok((needs, lifted)),
         // The validator permits shared memories, and the engine refuses them only when it creates one.
         Ok((_, true)) => Err("it needs threads, which GVM does not run (its memory is shared)".to_owned()),
         Err(error) => Err(format!("the engine refuses it: {error:#}")),
     }
+}
+
+fn lifted_async(component: &Component) -> LiftedAsync {
+    let is_async = |export: &ExportIndex| match &component.export_items[*export] {
+        Export::LiftedFunction { options, .. } => component.options[*options].async_,
+        _ => false,
+    };
+    let mut lifted = LiftedAsync::new();
+    for (name, (export, _)) in component.exports.raw_iter() {
+        match &component.export_items[*export] {
+            Export::Instance { exports, .. } => {
+                let functions = exports.raw_iter().filter(|(_, (export, _))| is_async(export));
+                lifted.extend(functions.map(|(function, _)| format!("{name}#{function}")));
+            }
+            _ if is_async(export) => lifted.push(format!("#{name}")),
+            _ => {}
+        }
+    }
+    lifted.sort();
+    lifted
 }
 
 fn shares(module: &Module) -> bool {
@@ -111,7 +145,7 @@ mod tests {
         let text = r#"(module
             (import "a" "b" (memory 9)) (import "a" "c" (table 9 funcref))
             (memory 2) (memory 1) (table 7 funcref) (table 3 funcref))"#;
-        let needs = needs(&wat::parse_str(text).unwrap(), Kind::Core).unwrap();
+        let (needs, _) = needs(&wat::parse_str(text).unwrap(), Kind::Core, Model::Sync).unwrap();
         assert_eq!((needs.instances, needs.memories, needs.tables), (1, 2, 2));
         assert_eq!((needs.largest_memory, needs.largest_table), (2 << 16, 7));
         assert!(needs.bookkeeping > 0);
@@ -125,7 +159,7 @@ mod tests {
             (core instance (instantiate $a)) (core instance (instantiate $a))
             (component $c (core module $b (memory 3)) (core instance (instantiate $b)))
             (instance (instantiate $c)))"#;
-        let needs = needs(&wat::parse_str(text).unwrap(), Kind::Component).unwrap();
+        let (needs, _) = needs(&wat::parse_str(text).unwrap(), Kind::Component, Model::Sync).unwrap();
         assert_eq!((needs.instances, needs.memories, needs.tables), (3, 3, 2));
         assert_eq!((needs.largest_memory, needs.largest_table), (3 << 16, 5));
     }

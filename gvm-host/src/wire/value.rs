@@ -13,7 +13,7 @@ use super::large;
 use super::schema::value_capnp::{field, func_type, type_, value};
 use crate::base::error::{Code, Error, Result};
 use crate::base::limits;
-use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+use crate::base::value::{Case, Field, FuncType, List, MapType, ResultType, Type, Value};
 
 #[cfg(target_endian = "big")]
 compile_error!("packed numbers cross as they lie in memory, which must be little-endian");
@@ -261,6 +261,16 @@ pub fn write_type(from: &Type, mut to: type_::Builder<'_>) {
         Type::Char => to.set_char(()),
         Type::String => to.set_string(()),
         Type::List(element) => write_type(element, to.init_list()),
+        Type::FixedList(element, length) => {
+            let mut to = to.init_fixed_list();
+            to.set_length(*length);
+            write_type(element, to.init_element());
+        }
+        Type::Map(map) => {
+            let mut to = to.init_map();
+            write_type(&map.key, to.reborrow().init_key());
+            write_type(&map.value, to.init_value());
+        }
         Type::Record(fields) => write_fields(fields, to.init_record(fields.len() as u32)),
         Type::Tuple(types) => {
             let mut to = to.init_tuple(types.len() as u32);
@@ -357,6 +367,14 @@ fn read_type_at(from: type_::Reader<'_>, depth: u32) -> Result<Type> {
         })),
         type_::Flags(names) => Type::Flags(read_names(names.map_err(unreadable)?)?),
         type_::Unsupported(name) => Type::Unsupported(text(name)?.into()),
+        type_::FixedList(list) => {
+            let element = read_type_at(list.get_element().map_err(unreadable)?, depth)?;
+            Type::FixedList(Arc::new(element), list.get_length())
+        }
+        type_::Map(map) => Type::Map(Arc::new(MapType {
+            key: read_type_at(map.get_key().map_err(unreadable)?, depth)?,
+            value: read_type_at(map.get_value().map_err(unreadable)?, depth)?,
+        })),
     })
 }
 

@@ -21,6 +21,8 @@ impl Types {
     pub fn name(&mut self, ty: &Type) -> String {
         let (body, named) = match ty {
             Type::List(ty) => (format!("(list {})", self.name(ty)), false),
+            Type::FixedList(ty, length) => (format!("(list {} {length})", self.name(ty)), false),
+            Type::Map(map) => (format!("(map {} {})", self.name(&map.key), self.name(&map.value)), false),
             Type::Option(ty) => (format!("(option {})", self.name(ty)), false),
             Type::Tuple(types) => {
                 let names: Vec<_> = types.iter().map(|ty| self.name(ty)).collect();
@@ -68,7 +70,8 @@ pub fn flatten(ty: &Type) -> Vec<&'static str> {
         Type::S64 | Type::U64 => vec!["i64"],
         Type::F32 => vec!["f32"],
         Type::F64 => vec!["f64"],
-        Type::String | Type::List(_) => vec!["i32", "i32"],
+        Type::String | Type::List(_) | Type::Map(_) => vec!["i32", "i32"],
+        Type::FixedList(ty, length) => flatten(ty).repeat(*length as usize),
         Type::Record(fields) => fields.iter().flat_map(|field| flatten(&field.ty)).collect(),
         Type::Tuple(types) => types.iter().flat_map(flatten).collect(),
         Type::Variant(cases) => flatten_cases(cases.iter().map(|case| case.ty.as_ref())),
@@ -154,6 +157,34 @@ pub fn echo(params: &[Type], result: &Type, encoding: &str) -> String {
     (export "host" (func $host')) (export "realloc" (func $memory "realloc"))))))
 (func (export "call") {named} (result {result_name})
     (canon lift (core func $main "call") (memory $memory "memory")
+        (realloc (func $memory "realloc")) string-encoding={encoding}))
+)"#,
+        types = types.text
+    )
+}
+
+/// Returns a component whose async `call` returns its argument: its parameters and its result have the same form, up to 16
+/// slots or else a pointer.
+#[allow(dead_code, reason = "the fuzz targets share this file and do not use it")]
+pub fn async_echo(ty: &Type, encoding: &str) -> String {
+    let mut types = Types::default();
+    let name = types.name(ty);
+    let flat = flatten(ty);
+    let core = if flat.len() > 16 { "i32".to_owned() } else { flat.join(" ") };
+    let count = if flat.len() > 16 { 1 } else { flat.len() };
+    let pass: String = (0..count).map(|index| format!("(local.get {index})")).collect();
+    format!(
+        r#"(component
+{types}
+{MEMORY}
+(core func $return (canon task.return (result {name}) (memory $memory "memory") string-encoding={encoding}))
+(core module $main
+    (import "" "return" (func $return (param {core})))
+    (func (export "call") (param {core}) (result i32) (call $return {pass}) (i32.const 0))
+    (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
+(core instance $main (instantiate $main (with "" (instance (export "return" (func $return))))))
+(func (export "call") async (param "p0" {name}) (result {name})
+    (canon lift (core func $main "call") async (callback (func $main "callback")) (memory $memory "memory")
         (realloc (func $memory "realloc")) string-encoding={encoding}))
 )"#,
         types = types.text

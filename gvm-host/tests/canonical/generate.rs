@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gvm_host::{Case, Field, List, ResultType, Type, Value};
+use gvm_host::{Case, Field, List, MapType, ResultType, Type, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -31,6 +31,9 @@ pub fn ty() -> impl Strategy<Value = Type> {
         let optional = || proptest::option::of(inner.clone());
         prop_oneof![
             inner.clone().prop_map(|ty| Type::List(Arc::new(ty))),
+            (inner.clone(), 1u32..5).prop_map(|(ty, length)| Type::FixedList(Arc::new(ty), length)),
+            (inner.clone(), inner.clone())
+                .prop_map(|(key, value)| Type::Map(Arc::new(MapType { key, value }))),
             inner.clone().prop_map(|ty| Type::Option(Arc::new(ty))),
             vec(inner.clone(), 1..5).prop_map(|types| Type::Tuple(types.into())),
             vec(inner.clone(), 1..5).prop_map(|types| {
@@ -84,6 +87,18 @@ pub fn value(ty: &Type) -> BoxedStrategy<Value> {
             let element = element.clone();
             vec(value(&element), count)
                 .prop_map(move |values| Value::List(List::collect(&element, values).unwrap()))
+                .boxed()
+        }
+        Type::FixedList(element, length) => {
+            let element = element.clone();
+            vec(value(&element), *length as usize)
+                .prop_map(move |values| Value::List(List::collect(&element, values).unwrap()))
+                .boxed()
+        }
+        Type::Map(map) => {
+            let entry = (value(&map.key), value(&map.value));
+            vec(entry.prop_map(|(key, value)| Value::Tuple(vec![key, value])), 0..4)
+                .prop_map(|entries| Value::List(List::Values(entries)))
                 .boxed()
         }
         Type::Record(fields) => all(fields.iter().map(|field| &field.ty)).prop_map(Value::Record).boxed(),

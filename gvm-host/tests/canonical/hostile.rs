@@ -145,14 +145,57 @@ fn lists_are_checked() {
 }
 
 #[test]
+fn fixed_length_lists_are_checked() {
+    gives(memory("(list u8 3)", r"\07\08\09"), Value::List(List::U8(vec![7, 8, 9].into())));
+    gives(memory("(list s16 2)", r"\ff\ff\02\00"), Value::List(List::S16(vec![-1, 2])));
+    gives(slot("(list s32 1)", -5), Value::List(List::S32(vec![-5])));
+    broken(slot("(list char 1)", 0xd800));
+    broken(memory("(list char 2)", r"\41\00\00\00\00\d8\00\00"));
+    broken(memory("(list $enum 3)", r"\00\01\03"));
+    let at = |ty: &str, pointer: i64| call(ty, "i32", &format!("(i32.const {pointer})"), "", "utf8");
+    gives(at("(list u32 2)", 65528), Value::List(List::U32(vec![0, 0])));
+    for bad in [2, 65532, 65536, -8, -4] {
+        broken(at("(list u32 2)", bad));
+    }
+    // Far more elements than the memory has bytes.
+    broken(at("(list u8 1000000000)", 0));
+    broken(at("(list (list string 1000) 1000)", 0));
+}
+
+#[test]
+fn maps_are_checked() {
+    let entry = |key: &str, value: u8| Value::Tuple(vec![Value::String(key.into()), Value::U8(value)]);
+    // Two entries of 12 bytes at 24, both with the key at 48.
+    let two =
+        r"\18\00\00\00\02\00\00\00\30\00\00\00\01\00\00\00\07\00\00\00\30\00\00\00\01\00\00\00\08\00\00\00k";
+    let repeated = List::Values(vec![entry("k", 7), entry("k", 8)]);
+    gives(memory("(map string u8)", two), Value::List(repeated));
+    gives(memory("(map u8 u8)", r"\ff\ff\00\00\00\00\00\00"), Value::List(List::Values(vec![])));
+    for ty in ["(map u8 u8)", "(map string u8)", "(map u64 $var)", "(map u32 (map u32 u32))"] {
+        broken(memory(ty, r"\ff\ff\ff\ff\01\00\00\00"));
+        broken(memory(ty, r"\00\00\01\00\01\00\00\00"));
+        broken(memory(ty, r"\00\00\00\00\ff\ff\ff\ff"));
+        if ty != "(map u8 u8)" {
+            broken(memory(ty, r"\11\00\00\00\01\00\00\00"));
+        }
+    }
+    broken(memory("(map u8 $enum)", r"\18\00\00\00\01\00\00\00\00\03"));
+    broken(memory("(map char u8)", r"\18\00\00\00\01\00\00\00\00\d8\00\00\00"));
+}
+
+#[test]
 fn what_the_host_spends_is_limited() {
     // 60,000 booleans fit in one page of memory, but take more than a megabyte as host values.
     let text = format!(
         r#"(component {MEMORY}
             (core module $main (import "" "memory" (memory 1))
-                (data (i32.const 16) "\20\00\00\00\60\ea\00\00") (func (export "f") (result i32) i32.const 16))
+                (data (i32.const 16) "\20\00\00\00\60\ea\00\00") (data (i32.const 1024) "\20\00\00\00\30\75\00\00")
+                (func (export "f") (result i32) i32.const 16) (func (export "g") (result i32) i32.const 1024))
             (core instance $main (instantiate $main (with "" (instance $memory))))
             (func (export "bools") (result (list bool)) (canon lift (core func $main "f") (memory $memory "memory")))
+            (func (export "map") (result (map u8 u8)) (canon lift (core func $main "g") (memory $memory "memory")))
+            (func (export "fixed") (result (list bool 60000)) (canon lift (core func $main "g") (memory $memory "memory")))
+            (func (export "numbers") (result (list u32 10000)) (canon lift (core func $main "g") (memory $memory "memory")))
             (func (export "bytes") (result (list u8)) (canon lift (core func $main "f") (memory $memory "memory")))
             (func (export "text") (result string) (canon lift (core func $main "f") (memory $memory "memory"))))"#
     );
@@ -160,6 +203,13 @@ fn what_the_host_spends_is_limited() {
     for (name, fuel, fits) in [
         ("bools", 1 << 20, false),
         ("bools", 4 << 20, true),
+        // 30,000 entries, each with two values.
+        ("map", 2 << 20, false),
+        ("map", 6 << 20, true),
+        ("fixed", 1 << 20, false),
+        ("fixed", 4 << 20, true),
+        ("numbers", 39_999, false),
+        ("numbers", 40_000, true),
         ("bytes", 59_999, false),
         ("bytes", 60_000, true),
         ("text", 59_999, false),

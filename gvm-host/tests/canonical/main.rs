@@ -10,7 +10,7 @@ mod val;
 
 use std::sync::{Arc, LazyLock};
 
-use gvm_host::internals::engine::canonical::{Args, Fault, Ret, typed};
+use gvm_host::internals::engine::canonical::{Args, Fault, Ret, Tasked, slots, typed};
 use gvm_host::internals::engine::types::component_func;
 use gvm_host::{Field, FuncType, List, Type, Value};
 use proptest::prelude::*;
@@ -20,6 +20,15 @@ use wasmtime::{Config, Engine, OptLevel, Store};
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.concurrency_support(false).cranelift_opt_level(OptLevel::None);
+    config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
+    Engine::new(&config).unwrap()
+});
+
+/// The engine for async tasks.
+static TASKS: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config.concurrency_support(true).wasm_component_model_async(true).cranelift_opt_level(OptLevel::None);
+    config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
     Engine::new(&config).unwrap()
 });
 
@@ -126,6 +135,30 @@ proptest! {
     }
 
     #[test]
+    fn async_functions_return_what_they_got((ty, values) in generate::ty().prop_flat_map(|ty| {
+        let values = proptest::collection::vec(generate::value(&ty), 3);
+        (Just(ty), values)
+    }), encoding in encoding()) {
+        let text = component::async_echo(&ty, encoding);
+        let bytes = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let component = Component::new(&TASKS, bytes).unwrap_or_else(|error| panic!("{error:?}\n{text}"));
+        let mut store = Store::new(&TASKS, ());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let count = component::flatten(&ty).len();
+        let slots = slots(Some(&ty), true);
+        prop_assert_eq!(slots, if count > 16 { 1 } else { count });
+        runtime.block_on(async {
+            let linker = Linker::new(&TASKS);
+            let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
+            let func = instance.get_func(&mut store, "call").unwrap();
+            for value in &values {
+                let Ret(back) = Tasked::new(func, slots).call(&mut store, Args(vec![value.clone()])).await.unwrap();
+                assert!(val::same(&back.unwrap(), value), "{ty}: {value:?}");
+            }
+        });
+    }
+
+    #[test]
     fn whatever_a_guest_returns_val_and_we_agree(ty in generate::ty(), words in noise(), slot in slot(),
                                                  encoding in encoding()) {
         let text = component::noise(&ty, &words, slot, encoding);
@@ -208,6 +241,42 @@ fn every_packed_list_crosses_in_bulk() {
         )*};
     }
     check!(S8 i8, U8 u8, S16 i16, U16 u16, S32 i32, U32 u32, S64 i64, U64 u64, F32 f32, F64 f64);
+}
+
+#[test]
+fn fixed_length_lists_cross_as_slots_and_through_memory() {
+    let fixed = |ty: Type, length: u32| Type::FixedList(Arc::new(ty), length);
+    for length in [1, 2, 15, 16, 17, 1000] {
+        let bytes = Value::List(List::U8((0..length).map(|n| n as u8).collect::<Vec<_>>().into()));
+        let floats = Value::List(List::F64((0..length).map(f64::from).collect()));
+        let texts = Value::List(List::Values((0..length).map(|n| Value::String(n.to_string())).collect()));
+        Echo::new(&[fixed(Type::U8, length)], "utf8").check(&[bytes.clone()]);
+        let params = [fixed(Type::U8, length), fixed(Type::F64, length), fixed(Type::String, length)];
+        Echo::new(&params, "utf16").check(&[bytes.clone(), floats, texts]);
+        let mut echo = Echo::new(&[fixed(Type::U8, length + 1)], "utf8");
+        let error = echo.func.call(&mut echo.store, Args(vec![bytes])).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Fault::Value(_))), "{error:?}");
+    }
+}
+
+#[test]
+fn entries_of_a_map_must_be_pairs() {
+    let ty = Type::Map(Arc::new(gvm_host::MapType { key: Type::U8, value: Type::String }));
+    let mut echo = Echo::new(&[ty], "utf8");
+    let text = || Value::String("x".into());
+    for wrong in [
+        List::U8(vec![1].into()),
+        List::Values(vec![Value::U8(1)]),
+        List::Values(vec![Value::Tuple(vec![Value::U8(1)])]),
+        List::Values(vec![Value::Tuple(vec![Value::U8(1), text(), text()])]),
+        List::Values(vec![Value::Tuple(vec![text(), text()])]),
+        List::Values(vec![Value::Record(vec![Value::U8(1), text()])]),
+    ] {
+        let error = echo.func.call(&mut echo.store, Args(vec![Value::List(wrong)])).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Fault::Value(_))), "{error:?}");
+    }
+    let entry = Value::Tuple(vec![Value::U8(1), text()]);
+    echo.check(&[Value::List(List::Values(vec![entry.clone(), entry]))]);
 }
 
 #[test]

@@ -28,6 +28,17 @@ pub fn to_val(value: &Value, ty: &Type) -> Val {
         (Type::List(element), Value::List(list)) => {
             Val::List((0..list.len()).map(|index| to_val(&list.get(index).unwrap(), element)).collect())
         }
+        (Type::FixedList(element, _), Value::List(list)) => {
+            let values = (0..list.len()).map(|index| to_val(&list.get(index).unwrap(), element));
+            Val::FixedLengthList(values.collect())
+        }
+        (Type::Map(map), Value::List(List::Values(entries))) => {
+            let entry = |entry: &Value| match entry {
+                Value::Tuple(pair) => (to_val(&pair[0], &map.key), to_val(&pair[1], &map.value)),
+                other => panic!("{other:?} is not an entry of a map"),
+            };
+            Val::Map(entries.iter().map(entry).collect())
+        }
         (Type::Record(fields), Value::Record(values)) => Val::Record(
             fields.iter().zip(values).map(|(f, v)| (f.name.to_string(), to_val(v, &f.ty))).collect(),
         ),

@@ -11,13 +11,14 @@ mod val;
 use std::sync::{Arc, LazyLock};
 
 use gvm_host::internals::engine::canonical::{Args, Fault, Ret, typed};
-use gvm_host::{Case, Field, List, ResultType, Type, Value};
+use gvm_host::{Case, Field, List, MapType, ResultType, Type, Value};
 use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Config, Engine, OptLevel, Store};
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.concurrency_support(false).cranelift_opt_level(OptLevel::None);
+    config.wasm_component_model_map(true).wasm_component_model_fixed_length_lists(true);
     Engine::new(&config).unwrap()
 });
 
@@ -51,7 +52,7 @@ impl<'a> Source<'a> {
     pub fn ty(&mut self, depth: usize) -> Type {
         let label = |index: usize| -> Arc<str> { format!("n{index}").into() };
         let labels = |count: usize| (0..count).map(label).collect();
-        match self.below(if depth == 0 { 15 } else { 22 }) {
+        match self.below(if depth == 0 { 15 } else { 24 }) {
             0 => Type::Bool,
             1 => Type::S8,
             2 => Type::U8,
@@ -80,6 +81,11 @@ impl<'a> Source<'a> {
                     .map(|index| Case { name: label(index), ty: self.maybe(depth - 1) })
                     .collect(),
             ),
+            21 => Type::FixedList(Arc::new(self.ty(depth - 1)), 1 + self.below(4) as u32),
+            22 => {
+                let (key, value) = (self.ty(depth - 1), self.ty(depth - 1));
+                Type::Map(Arc::new(MapType { key, value }))
+            }
             _ => Type::Result(Arc::new(ResultType { ok: self.maybe(depth - 1), err: self.maybe(depth - 1) })),
         }
     }
@@ -108,6 +114,15 @@ impl<'a> Source<'a> {
                 let values =
                     (0..self.below(if element.is_number() { 40 } else { 5 })).map(|_| self.value(element));
                 Value::List(List::collect(element, values.collect()).unwrap())
+            }
+            Type::FixedList(element, length) => {
+                let values = (0..*length).map(|_| self.value(element));
+                Value::List(List::collect(element, values.collect()).unwrap())
+            }
+            Type::Map(map) => {
+                let entries = (0..self.below(4))
+                    .map(|_| Value::Tuple(vec![self.value(&map.key), self.value(&map.value)]));
+                Value::List(List::Values(entries.collect()))
             }
             Type::Record(fields) => Value::Record(fields.iter().map(|field| self.value(&field.ty)).collect()),
             Type::Tuple(types) => Value::Tuple(types.iter().map(|ty| self.value(ty)).collect()),

@@ -15,7 +15,8 @@ use gvm_host::internals::wire::value::Parts;
 use gvm_host::roster::{Role, Roster};
 use gvm_host::{
     Applicant, Args, Call, Case, Code, Effect, Error, Field, FuncType, Hash, Home, Life, Limits, List,
-    ModuleRef, NodeInfo, Outcome, ResultType, SecretKey, SessionRights, Target, Type, Value, inspect,
+    MapType, ModuleRef, NodeInfo, Outcome, ResultType, SecretKey, SessionRights, Target, Type, Value,
+    inspect,
 };
 
 /// One file of the corpus: the target, a name, the content.
@@ -152,6 +153,8 @@ fn everything() -> (Type, Value) {
             ),
             ("outcome", Type::Result(ResultType { ok: Some(Type::U32), err: Some(Type::String) }.into())),
             ("pair", Type::Tuple([Type::S8, Type::F32].into())),
+            ("fixed", Type::FixedList(Type::U16.into(), 3)),
+            ("map", Type::Map(MapType { key: Type::String, value: Type::Bool }.into())),
         ]
         .into_iter()
         .map(|(field, ty)| Field { name: name(field), ty })
@@ -169,6 +172,8 @@ fn everything() -> (Type, Value) {
         Value::Variant(1, Some(Box::new(Value::S64(-9)))),
         Value::Result(Err(Some(Box::new(Value::String("no".into()))))),
         Value::Tuple(vec![Value::S8(-1), Value::F32(0.5)]),
+        Value::List(List::U16(vec![1, 2, 3])),
+        Value::List(List::Values(vec![Value::Tuple(vec![Value::String("key".into()), Value::Bool(true)])])),
     ]);
     value.check(&ty).unwrap();
     (ty, value)

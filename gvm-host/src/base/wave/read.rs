@@ -14,7 +14,7 @@ use wasm_wave::untyped::UntypedValue;
 
 use super::Misread;
 use crate::base::near;
-use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value, wrong_length};
 
 type Result<T> = std::result::Result<T, Misread>;
 
@@ -97,6 +97,14 @@ impl<'a> Reader<'a> {
             Type::Char => Value::Char(node.as_char(self.text).map_err(shape)?),
             Type::String => Value::String(node.as_str(self.text).map_err(shape)?.into_owned()),
             Type::List(element) => Value::List(self.list(node, ty, element)?),
+            Type::FixedList(element, length) => {
+                let list = self.list(node, ty, element)?;
+                if list.len() != *length as usize {
+                    return Err(at(node, wrong_length(ty, list.len())));
+                }
+                Value::List(list)
+            }
+            Type::Map(map) => Value::List(self.list(node, ty, &map.entry())?),
             Type::Record(fields) => self.record(node, ty, fields)?,
             Type::Tuple(types) => {
                 let nodes = node.as_tuple().map_err(shape)?;
@@ -292,6 +300,9 @@ fn notation(ty: &Type, found: NodeType) -> Option<&'static str> {
         (Type::Bool, NodeType::Label | NodeType::Number) => Some("write `true` or `false`"),
         (Type::Flags(_), NodeType::Label | NodeType::List) => Some("write flags in braces: `{a, b}`"),
         (Type::Enum(_), NodeType::String) => Some("write a case without quotes"),
+        (Type::Map(_), NodeType::Record | NodeType::Flags | NodeType::Tuple) => {
+            Some("write a map as a list of pairs: `[(key, value), (key, value)]`")
+        }
         _ => None,
     }
 }

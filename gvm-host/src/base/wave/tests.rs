@@ -6,10 +6,18 @@ use wasm_wave::untyped::UntypedFuncCall;
 use wasm_wave::value as theirs;
 
 use super::{Misread, parse, parse_args, print};
-use crate::base::value::{Case, Field, FuncType, List, ResultType, Type, Value};
+use crate::base::value::{Case, Field, FuncType, List, MapType, ResultType, Type, Value};
 
 fn list(ty: Type) -> Type {
     Type::List(Arc::new(ty))
+}
+
+fn fixed(ty: Type, length: u32) -> Type {
+    Type::FixedList(Arc::new(ty), length)
+}
+
+fn map(key: Type, value: Type) -> Type {
+    Type::Map(Arc::new(MapType { key, value }))
 }
 
 fn option(ty: Type) -> Type {
@@ -47,6 +55,9 @@ fn params(function: &str) -> Vec<Type> {
         "strings" => list(Type::String),
         "bytes" => list(Type::U8),
         "floats" => list(Type::F64),
+        "four" => fixed(Type::U8, 4),
+        "map" => map(Type::String, Type::U8),
+        "maps" => map(Type::U8, map(Type::Char, fixed(Type::Bool, 2))),
         "option" => option(Type::U8),
         "nested" => option(option(Type::U8)),
         "result" => result(None, None),
@@ -96,6 +107,8 @@ fn their_type(ty: &Type) -> theirs::Type {
         Type::Char => T::CHAR,
         Type::String => T::STRING,
         Type::List(ty) => T::list(their_type(ty)),
+        Type::FixedList(ty, length) => T::fixed_length_list(their_type(ty), *length),
+        Type::Map(map) => T::list(their_type(&map.entry())),
         Type::Record(fields) => T::record(fields.iter().map(|f| (&*f.name, their_type(&f.ty)))).unwrap(),
         Type::Tuple(types) => T::tuple(types.iter().map(their_type).collect::<Vec<_>>()).unwrap(),
         Type::Variant(cases) => {
@@ -232,6 +245,12 @@ fn messages_suggest_names_and_help_shows_the_notation() {
         "unknown field `optinal`: did you mean `optional`?",
         "use one of: required, optional",
     );
+    says("[1, 2, 3]", "four", "expected list<u8, 4>, found 3 elements");
+    says("[[1], 2, 3, 4]", "four", "expected u8, found a list");
+    says("[(\"a\", \"b\")]", "map", "expected u8, found a string");
+    says("[(\"a\", 1, 2)]", "map", "expected 2 elements, found 3");
+    let pairs = "write a map as a list of pairs: `[(key, value), (key, value)]`";
+    helps("{a: 1}", "map", "expected map<string, u8>, found a record", pairs);
     let escapes = "end the string with `\"`; the escapes are `\\\\`, `\\\"`, `\\'`, `\\t`, `\\r`, `\\n` and `\\u{1f47b}`";
     helps("\"x", "string", "cannot parse `\"x`", escapes);
 }

@@ -1,4 +1,4 @@
-//! Writes values as WAVE text, exactly as `wasm-wave` does.
+//! Writes values as WAVE text, exactly as `wasm-wave` does, and maps as lists of pairs.
 //!
 //! In: a value and its type. Out: text that parses as the same value (any NaN as `nan`). Must not know: how
 //! text is parsed.
@@ -50,7 +50,11 @@ pub fn write(out: &mut dyn Write, value: &Value, ty: &Type) -> fmt::Result {
             escaped(out, v)?;
             out.write_str("\"")
         }
-        (Type::List(element), Value::List(list)) => write_list(out, list, element),
+        (Type::List(element) | Type::FixedList(element, _), Value::List(list)) => {
+            write_list(out, list, element)
+        }
+        // WAVE has no maps. A list of pairs is their form in the canonical ABI, and keeps their order and repeated keys.
+        (Type::Map(map), Value::List(list)) => write_list(out, list, &map.entry()),
         (Type::Record(fields), Value::Record(values)) => {
             out.write_str("{")?;
             // Fields that are `none` are omitted. A record without fields is written as `{:}`.

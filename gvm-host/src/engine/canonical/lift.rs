@@ -1,6 +1,6 @@
 //! Lifts a guest's result into a host value.
 //!
-//! In: the result slot and the guest's memory, both untrusted. Out: a value that fits its type, or an error. Host
+//! In: the result's slots and the guest's memory, both untrusted. Out: a value that fits its type, or an error. Host
 //! memory is charged to the hostcall fuel before it is allocated; the type limits the depth. Must not know: names of
 //! fields and cases, what the value is used for.
 
@@ -8,7 +8,7 @@ use std::char::DecodeUtf16Error;
 use std::str::Utf8Error;
 
 use wasmtime::component::__internal::wasmtime_environ::component::{
-    CanonicalAbiInfo, StringEncoding, VariantInfo,
+    CanonicalAbiInfo, MAX_FLAT_PARAMS, StringEncoding, TypeMap, VariantInfo,
 };
 use wasmtime::component::__internal::{InterfaceType, LiftContext};
 use wasmtime::component::Lift;
@@ -16,13 +16,21 @@ use wasmtime::{Result, ValRaw};
 
 use super::Fault;
 use crate::base::bytes::land;
-use crate::base::value::{List, Value};
+use crate::base::value::{List, Type, Value};
+
+/// What is left of the flat form of a result.
+type Slots<'a> = std::slice::Iter<'a, ValRaw>;
 
 /// The bit of a string's length that marks UTF-16, where the encoding may be either.
 const UTF16_TAG: usize = 1 << 31;
 
-/// Lifts the result: from the slot if one is enough, else from the memory that the slot points to.
-pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Option<Value>> {
+/// Lifts the result: from the slots if these are enough, else from the memory that the first slot points to.
+pub(super) fn result(
+    cx: &mut LiftContext<'_>,
+    ty: InterfaceType,
+    slots: &[ValRaw],
+    most: usize,
+) -> Result<Option<Value>> {
     let types = cx.types;
     let InterfaceType::Tuple(index) = ty else { return broken("the results are not a tuple") };
     let results = &types[index];
@@ -31,10 +39,11 @@ pub(super) fn result(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw)
         [ty] => ty,
         _ => return broken("more than one result"),
     };
-    if results.abi.flat_count(1).is_some() {
-        return flat(cx, ty, slot).map(Some);
+    let slots = &mut slots.iter();
+    if results.abi.flat_count(most).is_some() {
+        return flat(cx, ty, slots).map(Some);
     }
-    let bytes = region(cx, slot.get_u32() as usize, 1, &results.abi, "result")?;
+    let bytes = region(cx, next(slots)?.get_u32() as usize, 1, &results.abi, "result")?;
     load(cx, ty, bytes).map(Some)
 }
 
@@ -52,50 +61,111 @@ fn charge(cx: &mut LiftContext<'_>, len: usize, size: usize) -> Result<()> {
     cx.consume_fuel_array(len, size).map_err(|_| Fault::Fuel.into())
 }
 
-/// Lifts a value whose flat form is this one slot. Such a record or tuple has one field.
-fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slot: &ValRaw) -> Result<Value> {
+/// Returns the next slot.
+fn next<'a>(slots: &mut Slots<'a>) -> Result<&'a ValRaw> {
+    match slots.next() {
+        Some(slot) => Ok(slot),
+        None => broken("a value that does not fit its slots"),
+    }
+}
+
+/// Lifts a value from its flat form, which these slots begin with. Only the value's own slots are taken.
+fn flat(cx: &mut LiftContext<'_>, ty: InterfaceType, slots: &mut Slots<'_>) -> Result<Value> {
     let types = cx.types;
     Ok(match ty {
-        InterfaceType::Bool => Value::Bool(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::S8 => Value::S8(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::U8 => Value::U8(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::S16 => Value::S16(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::U16 => Value::U16(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::S32 => Value::S32(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::U32 => Value::U32(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::S64 => Value::S64(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::U64 => Value::U64(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::Float32 => Value::F32(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::Float64 => Value::F64(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::Char => Value::Char(Lift::linear_lift_from_flat(cx, ty, slot)?),
-        InterfaceType::Record(i) => match &*types[i].fields {
-            [field] => Value::Record(vec![boxed(cx, |cx| flat(cx, field.ty, slot))?]),
-            _ => return broken("a record that does not fit its slot"),
-        },
-        InterfaceType::Tuple(i) => match &*types[i].types {
-            [ty] => Value::Tuple(vec![boxed(cx, |cx| flat(cx, *ty, slot))?]),
-            _ => return broken("a tuple that does not fit its slot"),
-        },
-        InterfaceType::Enum(i) => Value::Enum(discriminant(slot.get_u32(), types[i].names.len())?),
-        InterfaceType::Flags(i) => flags(cx, types[i].names.len(), std::iter::once(Ok(slot.get_u32())))?,
+        InterfaceType::Bool => Value::Bool(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::S8 => Value::S8(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::U8 => Value::U8(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::S16 => Value::S16(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::U16 => Value::U16(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::S32 => Value::S32(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::U32 => Value::U32(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::S64 => Value::S64(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::U64 => Value::U64(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::Float32 => Value::F32(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::Float64 => Value::F64(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        InterfaceType::Char => Value::Char(Lift::linear_lift_from_flat(cx, ty, next(slots)?)?),
+        // A pointer and a length in slots are lifted as from memory.
+        InterfaceType::String | InterfaceType::List(_) | InterfaceType::Map(_) => {
+            let (ptr, len) = (next(slots)?.get_u32(), next(slots)?.get_u32());
+            let mut pair = [0; 8];
+            pair[..4].copy_from_slice(&ptr.to_le_bytes());
+            pair[4..].copy_from_slice(&len.to_le_bytes());
+            load(cx, ty, &pair)?
+        }
+        InterfaceType::FixedLengthList(i) => {
+            let (element, len) = (types[i].element, types[i].size as usize);
+            charge(cx, len, size_of::<Value>())?;
+            let values = (0..len).map(|_| flat(cx, element, slots)).collect::<Result<Vec<_>>>()?;
+            Value::List(packed_values(element, values)?)
+        }
+        InterfaceType::Record(i) => {
+            let fields = &types[i].fields;
+            charge(cx, fields.len(), size_of::<Value>())?;
+            Value::Record(fields.iter().map(|field| flat(cx, field.ty, slots)).collect::<Result<_>>()?)
+        }
+        InterfaceType::Tuple(i) => {
+            let elements = &types[i].types;
+            charge(cx, elements.len(), size_of::<Value>())?;
+            Value::Tuple(elements.iter().map(|ty| flat(cx, *ty, slots)).collect::<Result<_>>()?)
+        }
+        InterfaceType::Enum(i) => Value::Enum(discriminant(next(slots)?.get_u32(), types[i].names.len())?),
+        InterfaceType::Flags(i) => {
+            let labels = types[i].names.len();
+            let words = (0..labels.div_ceil(32)).map(|_| next(slots).map(ValRaw::get_u32));
+            flags(cx, labels, words)?
+        }
         InterfaceType::Variant(i) => {
-            let case = discriminant(slot.get_u32(), types[i].cases.len())?;
-            if types[i].cases.values().any(Option::is_some) {
-                return broken("a payload that does not fit its slot");
-            }
-            Value::Variant(case, None)
+            let case = discriminant(next(slots)?.get_u32(), types[i].cases.len())?;
+            let payload_ty = types[i].cases.get_index(case as usize).and_then(|(_, ty)| *ty);
+            Value::Variant(case, flat_payload(cx, payload_ty, &types[i].abi, slots)?)
         }
-        InterfaceType::Result(i) => {
-            if types[i].ok.is_some() || types[i].err.is_some() {
-                return broken("a payload that does not fit its slot");
-            }
-            match discriminant(slot.get_u32(), 2)? {
-                0 => Value::Result(Ok(None)),
-                _ => Value::Result(Err(None)),
-            }
+        InterfaceType::Option(i) => {
+            let some = (discriminant(next(slots)?.get_u32(), 2)? == 1).then_some(types[i].ty);
+            Value::Option(flat_payload(cx, some, &types[i].abi, slots)?)
         }
+        InterfaceType::Result(i) => match discriminant(next(slots)?.get_u32(), 2)? {
+            0 => Value::Result(Ok(flat_payload(cx, types[i].ok, &types[i].abi, slots)?)),
+            _ => Value::Result(Err(flat_payload(cx, types[i].err, &types[i].abi, slots)?)),
+        },
         _ => return unsupported(ty),
     })
+}
+
+/// Lifts the payload of a case from the slots after its number, and skips those that only other cases use. All cases
+/// share the slots, which are as wide as the widest of them; a narrower number is in the low bits.
+fn flat_payload(
+    cx: &mut LiftContext<'_>,
+    ty: Option<InterfaceType>,
+    abi: &CanonicalAbiInfo,
+    slots: &mut Slots<'_>,
+) -> Result<Option<Box<Value>>> {
+    let Some(width) = abi.flat_count(MAX_FLAT_PARAMS) else { return broken("a case that needs memory") };
+    let (mut own, rest) = match slots.as_slice().split_at_checked(width - 1) {
+        Some((own, rest)) => (own.iter(), rest.iter()),
+        None => return broken("a value that does not fit its slots"),
+    };
+    *slots = rest;
+    let Some(ty) = ty else { return Ok(None) };
+    boxed(cx, |cx| flat(cx, ty, &mut own)).map(|value| Some(Box::new(value)))
+}
+
+/// Packs the elements of a list, if they are numbers.
+fn packed_values(element: InterfaceType, values: Vec<Value>) -> Result<List> {
+    let element = match element {
+        InterfaceType::S8 => Type::S8,
+        InterfaceType::U8 => Type::U8,
+        InterfaceType::S16 => Type::S16,
+        InterfaceType::U16 => Type::U16,
+        InterfaceType::S32 => Type::S32,
+        InterfaceType::U32 => Type::U32,
+        InterfaceType::S64 => Type::S64,
+        InterfaceType::U64 => Type::U64,
+        InterfaceType::Float32 => Type::F32,
+        InterfaceType::Float64 => Type::F64,
+        _ => return Ok(List::Values(values)),
+    };
+    List::collect(&element, values).or_else(|error| broken(error.message().to_owned()))
 }
 
 /// Lifts a value from memory. `bytes` are those of the value, aligned as its type requires.
@@ -116,6 +186,10 @@ fn load(cx: &mut LiftContext<'_>, ty: InterfaceType, bytes: &[u8]) -> Result<Val
         InterfaceType::Char => Value::Char(Lift::linear_lift_from_memory(cx, ty, bytes)?),
         InterfaceType::String => Value::String(text(cx, ty, bytes)?),
         InterfaceType::List(i) => Value::List(list(cx, ty, types[i].element, bytes)?),
+        InterfaceType::FixedLengthList(i) => {
+            Value::List(inline(cx, types[i].element, types[i].size as usize, bytes)?)
+        }
+        InterfaceType::Map(i) => Value::List(List::Values(map(cx, &types[i], bytes)?)),
         InterfaceType::Record(i) => {
             let fields = types[i].fields.iter().map(|field| field.ty);
             Value::Record(sequence(cx, fields, bytes)?)
@@ -200,15 +274,60 @@ fn list(cx: &mut LiftContext<'_>, ty: InterfaceType, element: InterfaceType, byt
         InterfaceType::U64 => List::U64(packed(cx, ty, bytes)?),
         InterfaceType::Float32 => List::F32(packed(cx, ty, bytes)?),
         InterfaceType::Float64 => List::F64(packed(cx, ty, bytes)?),
-        _ => {
-            charge(cx, len, size_of::<Value>())?;
-            let mut values = Vec::with_capacity(len);
-            for item in items.chunks_exact((abi.size32 as usize).max(1)) {
-                values.push(load(cx, element, item)?);
-            }
-            List::Values(values)
-        }
+        _ => List::Values(each(cx, element, len, items)?),
     })
+}
+
+/// Lifts the elements of a fixed-length list, which lie in the value itself.
+fn inline(cx: &mut LiftContext<'_>, element: InterfaceType, len: usize, items: &[u8]) -> Result<List> {
+    /// Copies numbers, which lie in memory as they do here.
+    fn numbers<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
+        cx: &mut LiftContext<'_>,
+        len: usize,
+        items: &[u8],
+    ) -> Result<Vec<T>> {
+        charge(cx, len, size_of::<T>())?;
+        let Some(items) = len.checked_mul(size_of::<T>()).and_then(|size| items.get(..size)) else {
+            return broken("a part is outside of its value");
+        };
+        Ok(bytemuck::pod_collect_to_vec(items))
+    }
+    Ok(match element {
+        InterfaceType::S8 => List::S8(numbers(cx, len, items)?),
+        InterfaceType::U8 => List::U8(numbers(cx, len, items)?.into()),
+        InterfaceType::S16 => List::S16(numbers(cx, len, items)?),
+        InterfaceType::U16 => List::U16(numbers(cx, len, items)?),
+        InterfaceType::S32 => List::S32(numbers(cx, len, items)?),
+        InterfaceType::U32 => List::U32(numbers(cx, len, items)?),
+        InterfaceType::S64 => List::S64(numbers(cx, len, items)?),
+        InterfaceType::U64 => List::U64(numbers(cx, len, items)?),
+        InterfaceType::Float32 => List::F32(numbers(cx, len, items)?),
+        InterfaceType::Float64 => List::F64(numbers(cx, len, items)?),
+        _ => List::Values(each(cx, element, len, items)?),
+    })
+}
+
+/// Lifts elements that lie one after another.
+fn each(cx: &mut LiftContext<'_>, element: InterfaceType, len: usize, items: &[u8]) -> Result<Vec<Value>> {
+    let size = cx.types.canonical_abi(&element).size32 as usize;
+    charge(cx, len, size_of::<Value>())?;
+    let mut values = Vec::with_capacity(len);
+    for item in items.chunks_exact(size.max(1)) {
+        values.push(load(cx, element, item)?);
+    }
+    Ok(values)
+}
+
+/// Lifts a map from its pointer and length: each entry is a tuple of its key and its value.
+fn map(cx: &mut LiftContext<'_>, ty: &TypeMap, bytes: &[u8]) -> Result<Vec<Value>> {
+    let (ptr, len) = (number(bytes, 0, 4)? as usize, number(bytes, 4, 4)? as usize);
+    let items = region(cx, ptr, len, &ty.entry_abi, "map")?;
+    charge(cx, len, size_of::<Value>())?;
+    let mut entries = Vec::with_capacity(len);
+    for item in items.chunks_exact((ty.entry_abi.size32 as usize).max(1)) {
+        entries.push(Value::Tuple(sequence(cx, [ty.key, ty.value].into_iter(), item)?));
+    }
+    Ok(entries)
 }
 
 /// Lifts a list of numbers. Its pointer has been checked, so an error of wasmtime means too little fuel.

@@ -6,7 +6,9 @@
 
 use std::mem::MaybeUninit;
 
-use wasmtime::component::__internal::wasmtime_environ::component::{StringEncoding, VariantInfo};
+use wasmtime::component::__internal::wasmtime_environ::component::{
+    CanonicalAbiInfo, StringEncoding, TypeMap, VariantInfo,
+};
 use wasmtime::component::__internal::{InterfaceType, LowerContext};
 use wasmtime::component::Lower;
 use wasmtime::{Result, Trap, ValRaw, WasmBacktrace};
@@ -91,6 +93,22 @@ fn flat<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, out: 
             out.push(ValRaw::u64(ptr as u64))?;
             ValRaw::u64(len as u64)
         }
+        (InterfaceType::Map(i), Value::List(list)) => {
+            let (ptr, len) = entries(cx, &types[i], list)?;
+            out.push(ValRaw::u64(ptr as u64))?;
+            ValRaw::u64(len as u64)
+        }
+        (InterfaceType::FixedLengthList(i), Value::List(list)) => {
+            let (element, len) = (types[i].element, types[i].size as usize);
+            count(len, list.len(), "elements")?;
+            return match list {
+                List::Values(_) if is_number(element) => misfit(format!("expected {element:?} elements")),
+                List::Values(values) => values.iter().try_for_each(|value| flat(cx, element, value, out)),
+                numbers => (0..len)
+                    .filter_map(|index| numbers.get(index))
+                    .try_for_each(|number| flat(cx, element, &number, out)),
+            };
+        }
         (InterfaceType::Record(i), Value::Record(values)) => {
             let fields = &types[i].fields;
             count(fields.len(), values.len(), "fields")?;
@@ -154,6 +172,15 @@ fn store<T>(cx: &mut LowerContext<'_, T>, ty: InterfaceType, value: &Value, at: 
             number(cx, 4, wasm32(ptr)?, at)?;
             number(cx, 4, wasm32(len)?, at + 4)
         }
+        (InterfaceType::Map(i), Value::List(list)) => {
+            let (ptr, len) = entries(cx, &types[i], list)?;
+            number(cx, 4, wasm32(ptr)?, at)?;
+            number(cx, 4, wasm32(len)?, at + 4)
+        }
+        (InterfaceType::FixedLengthList(i), Value::List(list)) => {
+            count(types[i].size as usize, list.len(), "elements")?;
+            elements(cx, types[i].element, list, |_| Ok(at)).map(drop)
+        }
         (InterfaceType::Record(i), Value::Record(values)) => {
             count(types[i].fields.len(), values.len(), "fields")?;
             fields(cx, types[i].fields.iter().map(|field| field.ty), values, at)
@@ -199,23 +226,49 @@ fn fields<T>(
 
 /// Writes a list's elements to a new block. Returns its address and their number.
 fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -> Result<(usize, usize)> {
+    let base = elements(cx, element, list, |cx| block(cx, cx.types.canonical_abi(&element), list.len()))?;
+    Ok((base, list.len()))
+}
+
+/// Writes a map's entries to a new block, each as a tuple of its key and its value. Returns its address and their number.
+fn entries<T>(cx: &mut LowerContext<'_, T>, ty: &TypeMap, list: &List) -> Result<(usize, usize)> {
+    let List::Values(entries) = list else { return misfit("found numbers in a map") };
+    let base = block(cx, &ty.entry_abi, entries.len())?;
+    let size = ty.entry_abi.size32 as usize;
+    for (index, entry) in entries.iter().enumerate() {
+        let Value::Tuple(pair) = entry else {
+            return misfit(format!("found a {} where a map has a key and its value", entry.kind()));
+        };
+        count(2, pair.len(), "tuple elements")?;
+        fields(cx, [ty.key, ty.value].into_iter(), pair, base + index * size)?;
+    }
+    Ok((base, entries.len()))
+}
+
+/// Writes elements one after another to a place that is made for them. Returns its address.
+fn elements<'a, T>(
+    cx: &mut LowerContext<'a, T>,
+    element: InterfaceType,
+    list: &List,
+    place: impl FnOnce(&mut LowerContext<'a, T>) -> Result<usize>,
+) -> Result<usize> {
     macro_rules! packed {
         ($($list:ident $interface:ident),*) => {
             match (element, list) {
                 $((InterfaceType::$interface, List::$list(numbers)) => {
-                    let base = block(cx, element, numbers.len())?;
+                    let base = place(cx)?;
                     Lower::linear_store_list_to_memory(cx, element, base, numbers)?;
-                    Ok((base, numbers.len()))
+                    Ok(base)
                 })*
                 // An error before anything is written: even an empty list of numbers must have the packed form.
                 ($(InterfaceType::$interface)|*, _) => misfit(format!("expected {element:?} elements")),
                 (_, List::Values(values)) => {
-                    let base = block(cx, element, values.len())?;
+                    let base = place(cx)?;
                     let size = cx.types.canonical_abi(&element).size32 as usize;
                     for (index, value) in values.iter().enumerate() {
                         store(cx, element, value, base + index * size)?;
                     }
-                    Ok((base, values.len()))
+                    Ok(base)
                 }
                 _ => misfit("found numbers in a list of another type"),
             }
@@ -227,8 +280,7 @@ fn items<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, list: &List) -
 }
 
 /// Allocates a block for this many elements with the guest's `realloc`.
-fn block<T>(cx: &mut LowerContext<'_, T>, element: InterfaceType, len: usize) -> Result<usize> {
-    let abi = cx.types.canonical_abi(&element);
+fn block<T>(cx: &mut LowerContext<'_, T>, abi: &CanonicalAbiInfo, len: usize) -> Result<usize> {
     let size = len.checked_mul(abi.size32 as usize).filter(|size| u32::try_from(*size).is_ok());
     match size {
         Some(size) => cx.realloc(0, 0, abi.align32, size),
@@ -305,6 +357,11 @@ fn number<T>(cx: &mut LowerContext<'_, T>, width: u32, number: u32, at: usize) -
         _ => *cx.get::<4>(at) = bytes,
     }
     Ok(())
+}
+
+fn is_number(ty: InterfaceType) -> bool {
+    use InterfaceType::{Float32, Float64, S8, S16, S32, S64, U8, U16, U32, U64};
+    matches!(ty, S8 | U8 | S16 | U16 | S32 | U32 | S64 | U64 | Float32 | Float64)
 }
 
 /// Returns the words of a flags value, if it has only bits that have labels.

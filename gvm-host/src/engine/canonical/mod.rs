@@ -1,12 +1,16 @@
 //! Passes values to and from components at the speed of static types, for signatures known only at run time.
 //!
 //! In: [`Args`], lowered into the guest according to the function's type. Out: [`Ret`], lifted from the guest's
-//! result and checked in full. `lower.rs` and `lift.rs` walk values and types; strings, characters and packed lists
+//! result and checked in full. [`Tasked`] does the same on an engine that runs async tasks. `lower.rs` and `lift.rs`
+//! walk values and types; strings, characters and packed lists
 //! go through wasmtime's own implementations. This folder uses `wasmtime::component::__internal`, so the version of
 //! wasmtime is pinned. Must not know: names of fields and cases, the text form of values, the caller.
 
 mod lift;
 mod lower;
+mod tasks;
+
+pub use self::tasks::{Tasked, slots};
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -113,7 +117,7 @@ unsafe impl ComponentNamedList for Ret {}
 // result, because `Args` zeroes it. Guest memory is read as bytes, within its bounds.
 unsafe impl Lift for Ret {
     fn linear_lift_from_flat(cx: &mut LiftContext<'_>, ty: InterfaceType, src: &Slot) -> Result<Ret> {
-        lift::result(cx, ty, &src[0]).map(Ret).map_err(lift::blame)
+        lift::result(cx, ty, src, MAX_FLAT_RESULTS).map(Ret).map_err(lift::blame)
     }
 
     fn linear_lift_from_memory(_: &mut LiftContext<'_>, _: InterfaceType, _: &[u8]) -> Result<Ret> {

@@ -17,7 +17,9 @@ enum Shape<'a> {
     Variant(Vec<(&'a str, Option<&'a str>)>),
     Option(&'a str),
     Result(Option<&'a str>, Option<&'a str>),
+    /// Of any length, or of a fixed one.
     List(&'a str),
+    Map(&'a str, &'a str),
     Tuple(Vec<&'a str>),
     Other,
 }
@@ -41,8 +43,10 @@ fn shape(ty: &str) -> Shape<'_> {
     } else if let Some(both) = within("result<", '>') {
         let part = |at: usize| both.get(at).copied().filter(|ty| *ty != "_");
         Shape::Result(part(0), part(1))
-    } else if let Some([element]) = within("list<", '>').as_deref() {
+    } else if let Some([element] | [element, _]) = within("list<", '>').as_deref() {
         Shape::List(element)
+    } else if let Some([key, value]) = within("map<", '>').as_deref() {
+        Shape::Map(key, value)
     } else if let Some(types) = within("tuple<", '>') {
         Shape::Tuple(types)
     } else {
@@ -62,6 +66,8 @@ pub fn words(ty: &str, open: &[Open<'_>], text: &str) -> Vec<(String, String)> {
     let into = |ty: Option<&str>| ty.map(|ty| words(ty, inner, text)).unwrap_or_default();
     match (shape(ty), bracket.bracket, case) {
         (Shape::List(element), '[', _) => into(Some(element)),
+        // An entry of a map is written as a pair.
+        (Shape::Map(key, value), '[', _) => words(&format!("tuple<{key}, {value}>"), inner, text),
         (Shape::Tuple(types), '(', None) => into(types.get(bracket.arg).copied()),
         (Shape::Flags(names), '{', _) => {
             names.into_iter().map(|name| (name.to_owned(), "a flag".to_owned())).collect()
@@ -112,7 +118,7 @@ fn beginnings(ty: &str) -> Vec<(String, String)> {
         Shape::Option(inner) => vec![word("none"), case("some", Some(inner))],
         Shape::Result(ok, err) => vec![case("ok", ok), case("err", err)],
         Shape::Record(_) | Shape::Flags(_) => vec![("{".to_owned(), ty.to_owned())],
-        Shape::List(_) => vec![("[".to_owned(), ty.to_owned())],
+        Shape::List(_) | Shape::Map(..) => vec![("[".to_owned(), ty.to_owned())],
         Shape::Tuple(_) => vec![("(".to_owned(), ty.to_owned())],
         Shape::Other => Vec::new(),
     }
@@ -142,6 +148,12 @@ mod tests {
         assert_eq!(offered(record, "{tone: "), ["none", "some("]);
         assert_eq!(offered(record, "{tone: some("), ["red", "green"]);
         assert_eq!(offered(&format!("list<{record}>"), "[{name: \"x\"}, {tone: some("), ["red", "green"]);
+        assert_eq!(offered("list<bool, 4>", "[true, "), ["true", "false"]);
+        let map = "map<enum { one, two }, option<bool>>";
+        assert_eq!(offered(map, ""), ["["]);
+        assert_eq!(offered(map, "["), ["("]);
+        assert_eq!(offered(map, "[(one, true), ("), ["one", "two"]);
+        assert_eq!(offered(map, "[(one, "), ["none", "some("]);
         let variant = "variant { none, line(tuple<bool, record { x: f64 }>), many(list<u8>) }";
         assert_eq!(offered(variant, ""), ["%none", "line(", "many("], "a keyword is marked as a case");
         assert_eq!(offered("variant { some(bool), inf }", "%some("), ["true", "false"]);

@@ -1,3 +1,0 @@
-;; Uses the component model of WASI 0.3.
-;; upload: MODULE_INVALID WASI 0.3
-(component (type (stream u8)))
