@@ -93,20 +93,21 @@ pub fn upload(world: &World) {
                 ));
             }
         }
-        let of_name: Vec<String> =
+        let mut of_name: Vec<String> =
             has.keys().filter(|key| key.starts_with(&format!("{name}@"))).cloned().collect();
-        if of_name.len() as u64 > VERSIONS {
-            let oldest = of_name.iter().min_by_key(|key| minor(key)).unwrap();
+        of_name.sort_by_key(|key| std::cmp::Reverse(minor(key)));
+        // Some removals fail, so there may be several to remove.
+        for oldest in of_name.split_off(of_name.len().min(VERSIONS as usize)) {
             let version = oldest.split('@').nth(1).unwrap();
             let args = ["wasm", "remove", &name, "--version", version];
             let there = device.run(GPMD, &["wasm", "get", &name, "--version", version, "--out", "-"]);
             let is_gone = there.is_some_and(|there| there.code() == "MODULE_NOT_FOUND");
-            if is_gone && has[oldest].is_some() {
+            if is_gone && has[&oldest].is_some() {
                 world.fault(format!("{oldest} was stored on {}, and is not there", device.name));
             }
             match is_gone || command(world, device, GPMD, &args).is_some() {
-                true => drop(has.remove(oldest)),
-                false => drop(has.insert(oldest.clone(), None)),
+                true => drop(has.remove(&oldest)),
+                false => drop(has.insert(oldest, None)),
             }
         }
     }
