@@ -10,6 +10,7 @@ use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Val
 
 use super::names::{TypeNames, at_most};
 use super::signature::{self, Signatures};
+use super::sizes::Sizes;
 use super::translate::{LiftedAsync, Needs};
 use super::{Model, features, lookup, nesting, offered, translate};
 use crate::base::contain::contained;
@@ -18,6 +19,8 @@ use crate::base::value::FuncType;
 
 /// How many bytes of a signature are searched for types that have names.
 pub const LONGEST_SIGNATURE: usize = 16 << 10;
+
+const TOO_LARGE: &str = "a value of one of its types is larger than the component model allows";
 
 /// What a module exports and imports. Plain data, `Send + Sync`.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,7 +236,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     let mut validator = Validator::new_with_features(features);
     let mut kind = Kind::Core;
     let mut depth = 0;
-    let mut names = Names::default();
+    let (mut names, mut sizes) = (Names::default(), Sizes::default());
     let mut checked = None;
     let mut scratch = wasmparser::FuncValidatorAllocations::default();
     for payload in Parser::new(0).parse_all(binary) {
@@ -257,6 +260,11 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
             ValidPayload::End(types) if depth == 0 => checked = Some(types),
             ValidPayload::End(_) => depth -= 1,
             ValidPayload::Func(..) | ValidPayload::Ok => {}
+        }
+        if let Payload::ComponentTypeSection(section) = &payload
+            && validator.types(0).is_some_and(|types| !sizes.fit(types, section.count()))
+        {
+            return Err(Invalid(TOO_LARGE.to_owned()));
         }
         match &payload {
             Payload::Version { encoding: Encoding::Component, .. } if depth == 0 => kind = Kind::Component,
@@ -285,7 +293,7 @@ fn look_unguarded(binary: &[u8], features: WasmFeatures, bodies: Bodies) -> Resu
     }
     let shallow = signatures.shallow(&names.imports);
     if !signatures.fit() {
-        return Err(Invalid("a value of one of its types is larger than a memory can be".to_owned()));
+        return Err(Invalid(TOO_LARGE.to_owned()));
     }
     let main = is_main(kind, &exports);
     let info = ModuleInfo { kind, types: named, main, wit: None, imports: names.imports, wanting, exports };
@@ -517,7 +525,24 @@ mod tests {
         for count in [2, 3, 20] {
             let error = look(&sizes(count)).unwrap_err();
             assert_eq!(error.code(), Code::ModuleInvalid);
-            assert!(error.message().contains("larger than a memory can be"), "{error}");
+            assert!(error.message().contains("larger than the component model allows"), "{error}");
+        }
+        // The largest types, and types one byte larger, also where no function uses them.
+        for (ty, fits) in [
+            ("(list u8 268435455)", true),
+            ("(list u8 268435456)", false),
+            ("(list u64 33554431)", true),
+            ("(list u64 536870912)", false),
+            ("(list string 16777215)", true),
+            ("(list string 16777216)", false),
+            ("(tuple (list u8 268435454) (list u8 1))", true),
+            ("(tuple (list u8 268435455) (list u8 1))", false),
+            ("(option (list u8 268435454))", true),
+            ("(option (list u8 268435455))", false),
+            ("(map u8 (list u8 268435455))", true),
+            ("(list (list u8 268435455) 2)", false),
+        ] {
+            assert_eq!(look(&format!("(component (component (type {ty})))")).is_ok(), fits, "{ty}");
         }
         let error = look(&echo("", "(list u8 0)")).unwrap_err();
         assert_eq!(error.code(), Code::ModuleInvalid);

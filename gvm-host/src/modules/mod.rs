@@ -3,8 +3,8 @@
 //! In: bytes, names, versions. Out: what a module contains, the index, the bytes of stored modules, checked.
 //! Must not know: calls, how a module is run, connections.
 //!
-//! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features` and
-//!   `nesting` find whether the engine can run it. `offered` has the imports that every node offers.
+//! - `inspect`: what a module contains, with `signature`, `names` and `lookup`. `translate`, `features`,
+//!   `nesting` and `sizes` find whether the engine can run it. `offered` has the imports that every node offers.
 //! - `file`: modules in files outside the home.
 //! - `index`: the names and versions; pure; `index_file` is its form on disk; `history`: what has changed in it.
 //!   `store`: the index and the modules on disk.
@@ -20,6 +20,7 @@ pub mod names;
 mod nesting;
 pub mod offered;
 pub(crate) mod signature;
+mod sizes;
 pub mod store;
 pub(crate) mod translate;
 

@@ -126,6 +126,7 @@ impl Guest for Tasks {
     }
 
     async fn forever() {
+        Tasks::say("begun\n".to_owned()).await;
         wait_for(3_600_000_000_000).await;
     }
 
@@ -136,6 +137,7 @@ impl Guest for Tasks {
     }
 
     async fn spin() {
+        Tasks::say("begun\n".to_owned()).await;
         loop {
             std::hint::spin_loop();
         }
