@@ -250,7 +250,7 @@ fn fixed_length_lists_cross_as_slots_and_through_memory() {
         let bytes = Value::List(List::U8((0..length).map(|n| n as u8).collect::<Vec<_>>().into()));
         let floats = Value::List(List::F64((0..length).map(f64::from).collect()));
         let texts = Value::List(List::Values((0..length).map(|n| Value::String(n.to_string())).collect()));
-        Echo::new(&[fixed(Type::U8, length)], "utf8").check(&[bytes.clone()]);
+        Echo::new(&[fixed(Type::U8, length)], "utf8").check(std::slice::from_ref(&bytes));
         let params = [fixed(Type::U8, length), fixed(Type::F64, length), fixed(Type::String, length)];
         Echo::new(&params, "utf16").check(&[bytes.clone(), floats, texts]);
         let mut echo = Echo::new(&[fixed(Type::U8, length + 1)], "utf8");
