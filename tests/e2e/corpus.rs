@@ -393,9 +393,17 @@ impl Caller {
         if round == 0 {
             // The outcome of an error is not on the screen.
             let remote = format!("Node.run({there}, {name}.{call})");
-            let ended =
-                bed.eval(["--json", "--timeout", self.time, &format!("Node.connect({there})"), &remote]);
-            wrong.extend(case.check_json(ended.json().last().unwrap()));
+            let ask = || {
+                let connect = format!("Node.connect({there})");
+                let answers = bed.eval(["--json", "--timeout", self.time, &connect, &remote]).json();
+                answers.into_iter().next_back().unwrap()
+            };
+            let mut answer = ask();
+            // On a busy machine the time may be over before the guest begins, the first time.
+            if answer["error"]["code"] == "TIMEOUT" && answer["error"]["outcome"] == "not-started" {
+                answer = ask();
+            }
+            wrong.extend(case.check_json(&answer));
         } else {
             let shown = match round % 2 {
                 0 => self.ask(&format!("Node.run({there}, {name}.{call})")),

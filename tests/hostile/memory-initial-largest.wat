@@ -1,6 +1,6 @@
 ;; Declares 4 GiB of memory, the most that 32 bits can address.
 ;; call: f()
-;; is: LIMIT_EXCEEDED ran-and-failed memory 4.0 GiB
+;; is: LIMIT_EXCEEDED not-started memory 4.0 GiB
 (module
   (memory 65536)
   (func (export "f")))

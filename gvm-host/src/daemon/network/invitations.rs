@@ -75,6 +75,14 @@ impl Invitations {
     /// `LIMIT_EXCEEDED` if there are too many.
     pub fn add(&mut self, invitation: Invitation, now_ms: i64) -> Result<()> {
         self.sweep(now_ms);
+        // Those that were used are kept for devices that did not get their answer; they are forgotten first.
+        let used = self.open.iter().filter(|(_, known)| known.used_by.is_some());
+        let oldest = used.min_by_key(|(_, known)| known.expires_ms).map(|(id, _)| *id);
+        if self.open.len() >= MOST
+            && let Some(oldest) = oldest
+        {
+            self.open.remove(&oldest);
+        }
         if self.open.len() >= MOST {
             let sentence = format!("there are {MOST} invitations already");
             return Err(Error::new(Code::LimitExceeded, sentence)
@@ -227,6 +235,24 @@ mod tests {
         assert_eq!(invitations.open(1).count(), 0);
         let unknown = invitations.accept(super::tests::line(8).id(), bound(&tv), &[0; 32], 1).unwrap_err();
         assert_eq!(unknown.to_string(), refused.to_string());
+    }
+
+    #[test]
+    fn used_invitations_leave_room_for_new_ones() {
+        let mut invitations = Invitations::default();
+        let add = |invitations: &mut Invitations, number: u8| {
+            let line = line(number);
+            invitations.add(Invitation::new(line.id(), line.proof_key(), Role::Member, None, 100), 0)
+        };
+        (0..MOST as u8).for_each(|number| add(&mut invitations, number).unwrap());
+        assert_eq!(add(&mut invitations, 100).unwrap_err().code(), Code::LimitExceeded);
+        let (inviter, pi, used) = (key(1), key(2), line(5));
+        let bound = Bound { binding: b"tls", inviter: &inviter, joiner: &pi };
+        let proof = used.proof_key().prove(Side::Joiner, bound);
+        invitations.accept(used.id(), bound, &proof, 1).unwrap();
+        add(&mut invitations, 100).unwrap();
+        assert_eq!(invitations.open(1).count(), MOST);
+        assert_eq!(add(&mut invitations, 101).unwrap_err().code(), Code::LimitExceeded);
     }
 
     #[test]
