@@ -31,6 +31,7 @@ mod guests;
 mod hostile;
 mod hostile_names;
 mod hosts;
+mod http;
 mod limits;
 mod live;
 mod lost;

@@ -142,6 +142,28 @@ pub const ARRIVING: u64 = 4 * VALUE_BYTES;
 pub const KEPT: u64 = 4 * VALUE_BYTES;
 /// How long a result is kept for the other side to fetch.
 pub const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Requests that one HTTP server handles at the same time, each in an instance of its own. More of them wait for their turn.
+/// Half of [`POOL`], so that calls find room.
+pub const HTTP_REQUESTS: usize = POOL as usize / 2;
+/// Connections of one HTTP server. An idle one takes about 10 KiB. More of them wait until others end.
+pub const HTTP_CONNECTIONS: usize = 16_384;
+/// How long a client may take to send the headers of its next request, and so how long a connection may be idle.
+pub const HTTP_HEADER_TIME: Duration = Duration::from_secs(15);
+/// Bytes of the headers of a request or response, and of each buffer of a connection: the default of other servers is 8 to
+/// 64 KiB.
+pub const HTTP_HEADER_BYTES: usize = 64 << 10;
+/// Headers of a request or response. Browsers send about 20.
+pub const HTTP_HEADERS: usize = 100;
+/// How long requests may still run after an HTTP server was told to end.
+pub const HTTP_GRACE: Duration = Duration::from_secs(5);
+/// How long an instance that is reused waits for its next request.
+pub const HTTP_IDLE: Duration = Duration::from_secs(10);
+/// How often an HTTP server looks for idle instances, and a connection for a client that does not read.
+pub const HTTP_LOOK: Duration = Duration::from_secs(2);
+/// Pieces of output of requests that wait to be shown.
+pub const HTTP_OUTPUT: usize = 64;
+/// The largest file of certificate authorities. Those of all browsers together take 250 KiB.
+pub const AUTHORITIES: u64 = 4 << 20;
 /// All arguments of a main together: the most that Linux passes to a program.
 pub const ARGV_BYTES: u64 = 2 << 20;
 

@@ -26,15 +26,15 @@ const KNOWN: usize = 4;
 
 /// A running copy of a module. Its calls run one after another.
 pub struct Instance {
-    module: Arc<Module>,
-    store: Store<State>,
-    body: Body,
+    pub(super) module: Arc<Module>,
+    pub(super) store: Store<State>,
+    pub(super) body: Body,
     /// Functions that were called before, with their indices in the module. The index also chooses the place.
     known: [Option<(usize, Callee)>; KNOWN],
     outlet: Outlet,
 }
 
-enum Body {
+pub(super) enum Body {
     Core(wasmtime::Instance),
     Component(wasmtime::component::Instance),
 }
@@ -69,7 +69,7 @@ impl Instance {
         let terminals = setup.stdio.terminals();
         let outlet = Outlet::new(setup.stdio.output, setup.stdio.input);
         let wasi = imports::wasi(setup.grants, terminals, &outlet, setup.argv)?;
-        let state = State::new(wasi, setup.reach, setup.grants.net.clone(), most);
+        let state = State::new(wasi, setup.reach, setup.grants, most);
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -207,7 +207,7 @@ impl Body {
     }
 }
 
-fn gone() -> Stop {
+pub(super) fn gone() -> Stop {
     Stop::Ours(Error::internal("the module no longer has the function that was found"))
 }
 
@@ -224,7 +224,7 @@ impl From<wasmtime::Error> for Stop {
 }
 
 impl Stop {
-    fn explain(self, store: &mut Store<State>, limits: &Limits) -> Error {
+    pub(super) fn explain(self, store: &mut Store<State>, limits: &Limits) -> Error {
         match self {
             Stop::Guest(error) => fault::explain(error, store, limits),
             Stop::Ours(error) => error,

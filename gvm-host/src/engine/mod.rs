@@ -5,13 +5,15 @@
 //!
 //! The path of the data: `room` checks what the module needs; `cache` and `compiler` make its code, and `tidy`
 //! removes old code; `module` links it, and `misfit` explains why it does not link; `instance` runs a function
-//! through `canonical` (or `types`, for core functions); `fault` explains why a guest stopped.
+//! through `canonical` (or `types`, for core functions); `fault` explains why a guest stopped. `http`
+//! runs a request in an instance of a module that serves HTTP.
 
 mod cache;
 pub mod canonical;
 pub mod compiler;
 mod config;
 mod fault;
+pub mod http;
 mod instance;
 mod misfit;
 mod module;

@@ -44,6 +44,8 @@ pub struct Module {
     /// The functions that their name alone means, if they can be called.
     by_name: HashMap<String, usize, RandomState>,
     main: Option<Main>,
+    /// The function that serves a request: `handle` of `wasi:http/incoming-handler`.
+    handler: Option<ComponentExportIndex>,
 }
 
 /// One exported function.
@@ -61,7 +63,7 @@ pub(super) enum Main {
     Run(ComponentExportIndex),
 }
 
-type Parts = (Linked, Vec<Function>, Option<Main>);
+type Parts = (Linked, Vec<Function>, Option<Main>, Option<ComponentExportIndex>);
 
 /// Where a call starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Module {
         hash: Hash,
         code: Code,
     ) -> Result<Module> {
-        let (linked, functions, main) = match code {
+        let (linked, functions, main, handler) = match code {
             Code::Core(module) => {
                 let linker = linkers.core(&clocked.engine).map_err(unlinked)?;
                 Module::link_core(linker, &module)?
@@ -89,7 +91,7 @@ impl Module {
             }
         };
         let by_name = lookup::by_name(&functions);
-        Ok(Module { linked, clocked, hash, functions, by_name, main })
+        Ok(Module { linked, clocked, hash, functions, by_name, main, handler })
     }
 
     fn link_core(linker: &wasmtime::Linker<State>, module: &wasmtime::Module) -> Result<Parts> {
@@ -105,13 +107,13 @@ impl Module {
         }
         let linked = linker.instantiate_pre(module);
         let linked = linked.map_err(|error| misfit::of_core(linker, module, error))?;
-        Ok((Linked::Core(linked), functions, main))
+        Ok((Linked::Core(linked), functions, main, None))
     }
 
     fn link_component(engine: &Engine, linker: &Linker<State>, component: &Component) -> Result<Parts> {
         use wasmtime::component::types::ComponentItem;
         let mut functions = Vec::new();
-        let mut main = None;
+        let (mut main, mut handler) = (None, None);
         for (name, item) in component.component_type().exports(engine) {
             match item.ty {
                 ComponentItem::ComponentFunc(ty) => {
@@ -126,6 +128,9 @@ impl Module {
                         if function == "run" && is_run(name) {
                             main = index.map(Main::Run);
                         }
+                        if function == "handle" && is_handler(name) {
+                            handler = index;
+                        }
                         functions.push(Function::new(
                             Some(name),
                             function,
@@ -139,7 +144,7 @@ impl Module {
         }
         let linked = linker.instantiate_pre(component);
         let linked = linked.map_err(|error| misfit::of_component(linker, engine, component, error))?;
-        Ok((Linked::Component(linked), functions, main))
+        Ok((Linked::Component(linked), functions, main, handler))
     }
 
     /// Returns the SHA-256 of the module's bytes.
@@ -168,6 +173,15 @@ impl Module {
     /// Whether the module has a main, so that it can run as a program.
     pub fn has_main(&self) -> bool {
         self.main.is_some()
+    }
+
+    /// Whether the module serves HTTP: it exports `wasi:http/incoming-handler`.
+    pub fn serves_http(&self) -> bool {
+        self.handler.is_some()
+    }
+
+    pub(super) fn handler(&self) -> Option<ComponentExportIndex> {
+        self.handler
     }
 
     pub(super) fn main(&self) -> Option<&Main> {
@@ -302,6 +316,10 @@ fn is_due() -> bool {
     let since = SINCE.get();
     SINCE.set(if since == UNMEASURED { 0 } else { since + 1 });
     since == UNMEASURED
+}
+
+fn is_handler(interface: &str) -> bool {
+    interface == "wasi:http/incoming-handler" || interface.starts_with("wasi:http/incoming-handler@0.2.")
 }
 
 fn is_run(interface: &str) -> bool {

@@ -4,6 +4,8 @@
 //! one instance. By default a guest gets its arguments, clocks, randomness and its standard streams; everything else
 //! must be in [`Grants`]. Must not know: the caller.
 
+pub mod authorities;
+pub(crate) mod http;
 pub mod net;
 pub mod nodes;
 pub(crate) mod outlet;
@@ -43,6 +45,8 @@ pub struct Grants {
     pub env: Vec<(String, String)>,
     /// The addresses that guests may reach over TCP and UDP, and the names that they may look up.
     pub net: net::Net,
+    /// The authorities whose certificates guests accept when they send requests over TLS.
+    pub authorities: authorities::Authorities,
     /// Whether guests may use the network of nodes with the rights of this node.
     pub nodes: bool,
 }
@@ -72,6 +76,7 @@ impl Linkers {
             let mut linker = wasmtime::component::Linker::new(engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
             net::add_to_linker(&mut linker)?;
+            http::add_to_linker(&mut linker)?;
             nodes::add_to_linker(&mut linker)?;
             Ok(linker)
         })

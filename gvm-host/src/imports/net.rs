@@ -16,6 +16,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::base::error::{Code, Error, Result};
 use crate::imports::WASI;
+use crate::imports::http::Denied;
 use crate::imports::state::State;
 
 /// The interface that looks up names. The functions defined here replace those of wasmtime, which ask the system for
@@ -107,6 +108,20 @@ impl Net {
             // No one may connect to a guest.
             SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
         }
+    }
+
+    /// Returns the addresses to which a guest may connect for this host and port.
+    ///
+    /// # Errors
+    /// What is not granted: the name, or the address in text form.
+    pub(super) fn destinations(&self, host: &str, port: u16) -> std::result::Result<Vec<SocketAddr>, Denied> {
+        let (found, denied) = match host.parse::<IpAddr>() {
+            Ok(address) => (vec![address], Denied::Address),
+            Err(_) => (self.look_up(host).unwrap_or_default(), Denied::Name),
+        };
+        let mut found: Vec<_> = found.into_iter().map(|ip| canonical(SocketAddr::new(ip, port))).collect();
+        found.retain(|address| self.permits(*address, SocketAddrUse::TcpConnect));
+        if found.is_empty() { Err(denied) } else { Ok(found) }
     }
 
     /// Returns the addresses of a name, or of an address in text form; `None` if it was not granted.
@@ -236,6 +251,19 @@ mod tests {
         assert_eq!(Net::default().look_up("192.0.2.1"), None);
         assert!(net.permits("127.0.0.1:81".parse().unwrap(), SocketAddrUse::TcpConnect));
         assert!(!net.permits("127.0.0.1:82".parse().unwrap(), SocketAddrUse::TcpConnect));
+    }
+
+    #[test]
+    fn requests_go_where_sockets_may() {
+        let net = net(&["localhost:80", "192.0.2.1:443"]);
+        let found = net.destinations("LOCALHOST", 80).unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80), "{found:?}");
+        assert_eq!(net.destinations("192.0.2.1", 443), Ok(vec!["192.0.2.1:443".parse().unwrap()]));
+        assert_eq!(net.destinations("::ffff:192.0.2.1", 443), net.destinations("192.0.2.1", 443));
+        assert_eq!(net.destinations("localhost", 81), Err(Denied::Name));
+        assert_eq!(net.destinations("example.org", 80), Err(Denied::Name));
+        assert_eq!(net.destinations("192.0.2.1", 80), Err(Denied::Address));
+        assert_eq!(Net::default().destinations("localhost", 80), Err(Denied::Name));
     }
 
     #[test]

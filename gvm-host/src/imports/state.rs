@@ -7,7 +7,10 @@ use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi_http::WasiHttpCtxView;
 
+use super::Grants;
+use super::http::Http;
 use super::net::Net;
 use super::nodes::{INTERFACE, NetworkAccess};
 use super::p1::Listings;
@@ -21,6 +24,7 @@ pub struct State {
     reach: Option<Box<NetworkAccess>>,
     /// The addresses that sockets may use.
     net: Net,
+    http: Http,
     /// The open listings of a guest of preview 1.
     listings: Listings,
     pub(crate) limiter: Limiter,
@@ -28,10 +32,12 @@ pub struct State {
 
 impl State {
     /// Creates the state of an instance that may use `most` bytes of memory.
-    pub(crate) fn new(mut wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, net: Net, most: u64) -> State {
+    pub(crate) fn new(mut wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, grants: &Grants, most: u64) -> State {
         wasi.ctx().table.set_max_capacity(limits::host_resources());
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
-        State { wasi, reach, net, listings: Listings::default(), limiter }
+        let net = grants.net.clone();
+        let http = Http::new(net.clone(), grants.authorities.clone());
+        State { wasi, reach, net, http, listings: Listings::default(), limiter }
     }
 
     /// Prepares the next call: its access to the network of nodes.
@@ -47,6 +53,11 @@ impl State {
 
     pub(crate) fn listings(&mut self) -> &mut Listings {
         &mut self.listings
+    }
+
+    /// Returns what `wasi:http` works with.
+    pub(crate) fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http.view(self.wasi.ctx().table)
     }
 
     pub(crate) fn net(&self) -> &Net {

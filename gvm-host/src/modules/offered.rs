@@ -10,7 +10,7 @@ const SHOWN: usize = 8;
 
 /// What every node offers to components, with or without grants: packages, their versions, their interfaces.
 /// The same as `Linkers` links.
-const INTERFACES: [(&str, &str, &[&str]); 7] = [
+const INTERFACES: [(&str, &str, &[&str]); 8] = [
     (
         "wasi:cli",
         "0.2.",
@@ -29,6 +29,7 @@ const INTERFACES: [(&str, &str, &[&str]); 7] = [
     ),
     ("wasi:clocks", "0.2.", &["monotonic-clock", "wall-clock"]),
     ("wasi:filesystem", "0.2.", &["preopens", "types"]),
+    ("wasi:http", "0.2.", &["outgoing-handler", "types"]),
     ("wasi:io", "0.2.", &["error", "poll", "streams"]),
     ("wasi:random", "0.2.", &["insecure", "insecure-seed", "random"]),
     (

@@ -7,6 +7,7 @@
 mod actor;
 pub mod confine;
 pub mod handle;
+pub mod http;
 mod joined;
 mod lines;
 pub mod live;

@@ -99,7 +99,7 @@ impl Runner {
     }
 
     /// Returns the network access of the guest of a call that began at `began`; `None` is now.
-    fn reach(
+    pub(super) fn reach(
         &self,
         call: &Call,
         stdio: &Stdio,
@@ -114,6 +114,11 @@ impl Runner {
         let deadline = limits.timeout.and_then(|most| began.unwrap_or_else(Instant::now).checked_add(most));
         let within = Within { above, output: stdio.output.clone(), deadline };
         Some(Box::new(NetworkAccess { network, within }))
+    }
+
+    /// Returns what the node grants its guests.
+    pub(super) fn grants(&self) -> &Grants {
+        &self.0.grants
     }
 
     /// Returns the node's limits. A call can only lower them.

@@ -8,6 +8,7 @@ mod demo;
 #[path = "../common/descriptors.rs"]
 mod descriptors;
 mod doctor;
+mod http;
 mod inspect;
 mod keyboard;
 #[path = "../common/manual.rs"]
@@ -72,7 +73,7 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
         _ => process::enough_descriptors()?,
     }
     match command {
-        None | Some(Command::Serve) => options.settle(true)?,
+        None | Some(Command::Serve { .. }) => options.settle(true)?,
         Some(Command::Run { .. } | Command::Eval { .. }) => options.settle(false)?,
         Some(_) => {}
     }
@@ -80,7 +81,11 @@ fn dispatch(cli: Cli, screen: &mut Screen) -> Result<i32> {
         None => shell::repl(&options),
         Some(Command::Run { invoke, target_and_args }) => run::run(&options, screen, invoke, target_and_args),
         Some(Command::Eval { exprs }) => shell::eval(&options, exprs),
-        Some(Command::Serve) => shell::serve(&options),
+        Some(Command::Serve { http: Some(address), reuse, target }) => {
+            let served = http::Served { address, target: target.unwrap_or_default(), reuse };
+            http::serve(&options, screen, &served)
+        }
+        Some(Command::Serve { .. }) => shell::serve(&options),
         Some(Command::Inspect { target }) => inspect::inspect(&options, screen, &target),
         Some(Command::New { path, lang }) => new::new(screen, &path, lang),
         Some(Command::Demo) => demo::demo(&options),

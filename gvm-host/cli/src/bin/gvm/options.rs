@@ -55,9 +55,16 @@ Prints the name and id of the node on standard output, and its events on standar
 both on standard output, as one line of JSON each. There is no prompt, so --accept ask denies every request. \
 The exit status is 0 after Ctrl-C and SIGTERM.
 
+With --http, there is no node. Instead, MODULE answers the requests at ADDR: it exports wasi:http/incoming-handler \
+(world wasi:http/proxy). The limits hold for each request, and --timeout is 5 minutes by default. Guests use \
+what --dir, --env, --allow-net and --grant allow. What they write is shown on standard error, with the number of \
+the request; -v logs each request. After Ctrl-C and SIGTERM, requests that run get 5 seconds to end.
+
 Examples:
   gvm serve --name kitchen
-  gvm serve --name kitchen --json >> kitchen.log &";
+  gvm serve --name kitchen --json >> kitchen.log &
+  gvm serve --http 127.0.0.1:8080 ./site.wasm
+  gvm serve --http 0.0.0.0:80 --reuse 100 site";
 
 const INSPECT: &str = "\
 Examples:
@@ -119,9 +126,21 @@ pub enum Command {
         #[arg(value_name = "EXPR", required = true)]
         exprs: Vec<String>,
     },
-    /// Run a node without a prompt, until Ctrl-C or SIGTERM shuts it down
-    #[command(after_help = SERVE)]
-    Serve,
+    /// Run a node without a prompt, or serve a module over HTTP, until Ctrl-C or SIGTERM
+    #[command(override_usage = "gvm serve [OPTIONS]\n       gvm serve [OPTIONS] --http <ADDR> <MODULE>",
+        after_help = SERVE)]
+    Serve {
+        /// Serve MODULE over HTTP at this address, for example 127.0.0.1:8080; port 0 chooses a free one
+        #[arg(long, value_name = "ADDR[:PORT]", requires = "target")]
+        http: Option<String>,
+        /// With --http: let an instance of the module serve N requests, one after another [default: 1]
+        #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, requires = "http",
+            value_parser = count())]
+        reuse: usize,
+        /// The module for --http: a stored module (`site`, `site@1.2.0`), or a path to a .wasm or .wat file
+        #[arg(value_name = "MODULE", requires = "http")]
+        target: Option<OsString>,
+    },
     /// Show the exports, imports, size and hash of a module, and the grants that it may need
     #[command(override_usage = "gvm inspect [OPTIONS] <TARGET>", after_help = INSPECT)]
     Inspect {
@@ -253,6 +272,11 @@ pub enum WhichModules {
 pub enum SessionRights {
     /// Other nodes
     Nodes,
+}
+
+/// Parses a number of at least 1.
+fn count() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..).map(|count| count as usize)
 }
 
 /// Parses a path. Accepts an empty one, so that `GHOST_HOME= gvm` uses the default.
