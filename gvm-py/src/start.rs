@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
-use gvm_host::{Code, Config, Dir, Error, Grants, Home, LISTEN, Limits, Name, Result};
+use gvm_host::{Authorities, Code, Config, Dir, Error, Grants, Home, LISTEN, Limits, Name, Result};
 use pyo3::prelude::*;
 
 use crate::gpmd::engine;
@@ -49,6 +49,9 @@ impl Start {
         grants.dirs =
             self.dirs.into_iter().map(|(host, guest, read_only)| Dir { host, guest, read_only }).collect();
         self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
+        if !grants.net.is_empty() {
+            grants.authorities = Authorities::of_system();
+        }
         let listen: SocketAddr = self.listen.map_or(Ok(LISTEN), |text| host_and_port(&text, 0))?;
         let name: Option<Name> = self.name.map(|name| name.parse()).transpose()?;
         let rules: Result<Vec<_>> = self.allow_calls.iter().map(|text| text.parse()).collect();

@@ -32,12 +32,14 @@ mod hostile;
 mod hostile_names;
 mod hosts;
 mod http;
+mod keyvalue;
 mod limits;
 mod live;
 mod lost;
 mod messenger;
 mod new;
 mod nodes;
+mod outgoing;
 mod partition;
 mod process;
 #[path = "../fuzz/driver/random.rs"]

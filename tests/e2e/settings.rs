@@ -67,7 +67,7 @@ fn mistakes_in_the_file_are_told_by_their_line() {
         ("dir = [\"a::b::c::d\"]", ["line 1: dir", "expected `ro` or `rw`, found `c`"]),
         (
             "grant = [\"everything\"]",
-            ["line 1: grant: unknown grant \"everything\"", "\nhelp: the only grant is `nodes`"],
+            ["line 1: grant: unknown grant \"everything\"", "\nhelp: the grants are `nodes` and `keyvalue`"],
         ),
         ("max-memory = 64", ["line 1", "string"]),
         ("tiemout = \"1s\"", ["line 1", "did you mean `timeout`"]),

@@ -53,7 +53,9 @@ pub struct Settings {
     pub fuel: Option<Setting<u64>>,
     pub dir: Option<Setting<Vec<String>>>,
     pub env: Option<Setting<Vec<String>>>,
+    pub config: Option<Setting<Vec<String>>>,
     pub allow_net: Option<Setting<Vec<String>>>,
+    pub tls_ca: Option<Setting<String>>,
     pub grant: Option<Setting<Vec<String>>>,
     /// The settings of the daemon.
     pub gpmd: Daemon,
@@ -85,7 +87,9 @@ struct File {
     fuel: Option<Spanned<u64>>,
     dir: Option<Spanned<Vec<String>>>,
     env: Option<Spanned<Vec<String>>>,
+    config: Option<Spanned<Vec<String>>>,
     allow_net: Option<Spanned<Vec<String>>>,
+    tls_ca: Option<Spanned<String>>,
     grant: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     gpmd: DaemonFile,
@@ -154,7 +158,9 @@ impl Settings {
             fuel: file.fuel.map(|setting| at.setting(setting)),
             dir: file.dir.map(|setting| at.setting(setting)),
             env: file.env.map(|setting| at.setting(setting)),
+            config: file.config.map(|setting| at.setting(setting)),
             allow_net: file.allow_net.map(|setting| at.setting(setting)),
+            tls_ca: file.tls_ca.map(|setting| at.setting(setting)),
             grant: file.grant.map(|setting| at.setting(setting)),
             gpmd: Daemon {
                 listen: file.gpmd.listen.map(|setting| at.address(setting)).transpose()?,
@@ -205,7 +211,7 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// The keys of the file, and those of its section `gpmd`, as [`File`] and [`DaemonFile`] name them.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "name",
     "accept",
     "modules",
@@ -218,7 +224,9 @@ const KEYS: [&str; 15] = [
     "fuel",
     "dir",
     "env",
+    "config",
     "allow-net",
+    "tls-ca",
     "grant",
     "gpmd",
 ];

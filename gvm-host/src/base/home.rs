@@ -196,6 +196,11 @@ impl Home {
         self.root.join("known")
     }
 
+    /// Returns the path of the folder with the keys and values that modules keep.
+    pub fn keyvalue(&self) -> PathBuf {
+        self.root.join("keyvalue")
+    }
+
     /// Returns the path of the folder of the nodes' sockets.
     pub fn nodes(&self) -> PathBuf {
         self.root.join("nodes")

@@ -162,6 +162,24 @@ pub const HTTP_IDLE: Duration = Duration::from_secs(10);
 pub const HTTP_LOOK: Duration = Duration::from_secs(2);
 /// Pieces of output of requests that wait to be shown.
 pub const HTTP_OUTPUT: usize = 64;
+/// Bytes of a key, or of the name of a bucket, in a store of keys and values.
+pub const KEYVALUE_KEY: u64 = 1 << 10;
+/// Bytes of a value.
+pub const KEYVALUE_VALUE: u64 = 1 << 20;
+/// Keys of one store: the store of one module.
+pub const KEYVALUE_KEYS: u64 = 1_000_000;
+/// Bytes of all keys and values of one store.
+pub const KEYVALUE_BYTES: u64 = 256 << 20;
+/// Bytes of all values of one answer.
+pub const KEYVALUE_BATCH: u64 = 32 << 20;
+/// Keys of one answer.
+pub const KEYVALUE_PAGE: usize = 1000;
+/// Stores that a process keeps open. Each has three files.
+pub const KEYVALUE_OPEN: usize = 32;
+/// How long a guest waits for other processes that use the same store. A change takes about a millisecond.
+pub const KEYVALUE_WAIT: Duration = Duration::from_secs(5);
+/// The log of a store is cut to this size, in bytes, after its content has been written to the store.
+pub const KEYVALUE_LOG: i64 = 4 << 20;
 /// The largest file of certificate authorities. Those of all browsers together take 250 KiB.
 pub const AUTHORITIES: u64 = 4 << 20;
 /// All arguments of a main together: the most that Linux passes to a program.

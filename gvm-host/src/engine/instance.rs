@@ -16,6 +16,7 @@ use crate::base::error::{Code, Effect, Error, Result};
 use crate::base::limits::{self, Limits};
 use crate::base::value::Value;
 use crate::call::stdio::Stdio;
+use crate::imports::keyvalue::Keyvalue;
 use crate::imports::nodes::NetworkAccess;
 use crate::imports::outlet::Outlet;
 use crate::imports::state::State;
@@ -55,6 +56,8 @@ pub struct Setup<'a> {
     pub argv: &'a [&'a str],
     /// Access to the network of nodes, if it is granted.
     pub reach: Option<Box<NetworkAccess>>,
+    /// The store of the module, if it is granted.
+    pub keyvalue: Keyvalue,
 }
 
 impl Instance {
@@ -69,7 +72,7 @@ impl Instance {
         let terminals = setup.stdio.terminals();
         let outlet = Outlet::new(setup.stdio.output, setup.stdio.input);
         let wasi = imports::wasi(setup.grants, terminals, &outlet, setup.argv)?;
-        let state = State::new(wasi, setup.reach, setup.grants, most);
+        let state = State::new(wasi, setup.reach, setup.grants, setup.keyvalue, most);
         let mut store = Store::new(&clocked.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);

@@ -101,7 +101,10 @@ fn functions(engine: &Engine, component: &Component) -> Vec<(String, String)> {
 /// Defines a function that fits every type, under the version in which nodes offer the interface.
 fn stub(linker: &mut ComponentLinker<State>, interface: &str, function: &str) -> wasmtime::Result<()> {
     let offered = match interface.split_once('@') {
-        Some((name, _)) if name.starts_with("wasi:") => format!("{name}@{WASI}"),
+        // Drafts have one version only.
+        Some((name, version)) if name.starts_with("wasi:") && !version.contains('-') => {
+            format!("{name}@{WASI}")
+        }
         _ => interface.to_owned(),
     };
     linker.instance(&offered)?.func_new(function, |_, _, _, _| Ok(()))

@@ -48,10 +48,7 @@ impl Http {
         Http { context: WasiHttpCtx::new(), sender: Sender { net, authorities } }
     }
 
-    pub fn view<'a>(
-        &'a mut self,
-        table: &'a mut wasmtime::component::ResourceTable,
-    ) -> WasiHttpCtxView<'a> {
+    pub fn view<'a>(&'a mut self, table: &'a mut wasmtime::component::ResourceTable) -> WasiHttpCtxView<'a> {
         WasiHttpCtxView { hooks: &mut self.sender, table, ctx: &mut self.context }
     }
 }
@@ -245,9 +242,7 @@ impl Body for Arriving {
                 Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
             }
             Poll::Pending => match &mut this.late {
-                Some(late) => {
-                    late.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)))
-                }
+                Some(late) => late.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout))),
                 None => Poll::Pending,
             },
         }
@@ -279,7 +274,9 @@ mod tests {
         assert_eq!(read("https://example.org:8443/"), found("example.org", 8443));
         assert_eq!(read("http://[::1]:8080/"), found("::1", 8080));
         assert_eq!(read("http://192.0.2.1/"), found("192.0.2.1", 80));
-        for wrong in ["http://user@example.org/", "http://a:b@example.org:80/", "/x", "http://example.org:99999/"] {
+        for wrong in
+            ["http://user@example.org/", "http://a:b@example.org:80/", "/x", "http://example.org:99999/"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

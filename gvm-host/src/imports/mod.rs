@@ -6,6 +6,7 @@
 
 pub mod authorities;
 pub(crate) mod http;
+pub mod keyvalue;
 pub mod net;
 pub mod nodes;
 pub(crate) mod outlet;
@@ -47,8 +48,12 @@ pub struct Grants {
     pub net: net::Net,
     /// The authorities whose certificates guests accept when they send requests over TLS.
     pub authorities: authorities::Authorities,
+    /// The values of `wasi:config`.
+    pub config: Vec<(String, String)>,
     /// Whether guests may use the network of nodes with the rights of this node.
     pub nodes: bool,
+    /// Whether guests of stored modules may keep keys and values in the home.
+    pub keyvalue: bool,
 }
 
 /// Linkers with everything that a guest may import. Each is created once per engine, with its first module.
@@ -77,6 +82,8 @@ impl Linkers {
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
             net::add_to_linker(&mut linker)?;
             http::add_to_linker(&mut linker)?;
+            keyvalue::add_to_linker(&mut linker)?;
+            wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
             nodes::add_to_linker(&mut linker)?;
             Ok(linker)
         })

@@ -7,10 +7,12 @@ use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::WasiHttpCtxView;
 
 use super::Grants;
 use super::http::Http;
+use super::keyvalue::{self, Keyvalue};
 use super::net::Net;
 use super::nodes::{INTERFACE, NetworkAccess};
 use super::p1::Listings;
@@ -25,6 +27,9 @@ pub struct State {
     /// The addresses that sockets may use.
     net: Net,
     http: Http,
+    /// What `wasi:keyvalue` may use.
+    keyvalue: Keyvalue,
+    config: WasiConfigVariables,
     /// The open listings of a guest of preview 1.
     listings: Listings,
     pub(crate) limiter: Limiter,
@@ -32,12 +37,19 @@ pub struct State {
 
 impl State {
     /// Creates the state of an instance that may use `most` bytes of memory.
-    pub(crate) fn new(mut wasi: WasiP1Ctx, reach: Option<Box<NetworkAccess>>, grants: &Grants, most: u64) -> State {
+    pub(crate) fn new(
+        mut wasi: WasiP1Ctx,
+        reach: Option<Box<NetworkAccess>>,
+        grants: &Grants,
+        keyvalue: Keyvalue,
+        most: u64,
+    ) -> State {
         wasi.ctx().table.set_max_capacity(limits::host_resources());
         let limiter = Limiter { most, held: 0, adding: 0, refused: None };
         let net = grants.net.clone();
         let http = Http::new(net.clone(), grants.authorities.clone());
-        State { wasi, reach, net, http, listings: Listings::default(), limiter }
+        let config = grants.config.iter().cloned().collect();
+        State { wasi, reach, net, http, keyvalue, config, listings: Listings::default(), limiter }
     }
 
     /// Prepares the next call: its access to the network of nodes.
@@ -58,6 +70,16 @@ impl State {
     /// Returns what `wasi:http` works with.
     pub(crate) fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.http.view(self.wasi.ctx().table)
+    }
+
+    /// Returns what `wasi:keyvalue` works with.
+    pub(crate) fn keyvalue(&mut self) -> keyvalue::View<'_> {
+        self.keyvalue.view(self.wasi.ctx().table)
+    }
+
+    /// Returns what `wasi:config` works with.
+    pub(crate) fn config(&mut self) -> WasiConfig<'_> {
+        WasiConfig::from(&self.config)
     }
 
     pub(crate) fn net(&self) -> &Net {

@@ -10,7 +10,7 @@ const SHOWN: usize = 8;
 
 /// What every node offers to components, with or without grants: packages, their versions, their interfaces.
 /// The same as `Linkers` links.
-const INTERFACES: [(&str, &str, &[&str]); 8] = [
+const INTERFACES: [(&str, &str, &[&str]); 10] = [
     (
         "wasi:cli",
         "0.2.",
@@ -28,9 +28,11 @@ const INTERFACES: [(&str, &str, &[&str]); 8] = [
         ],
     ),
     ("wasi:clocks", "0.2.", &["monotonic-clock", "wall-clock"]),
+    ("wasi:config", "0.2.0-rc.1", &["store"]),
     ("wasi:filesystem", "0.2.", &["preopens", "types"]),
     ("wasi:http", "0.2.", &["outgoing-handler", "types"]),
     ("wasi:io", "0.2.", &["error", "poll", "streams"]),
+    ("wasi:keyvalue", "0.2.0-draft", &["atomics", "batch", "store"]),
     ("wasi:random", "0.2.", &["insecure", "insecure-seed", "random"]),
     (
         "wasi:sockets",

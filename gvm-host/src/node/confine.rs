@@ -68,6 +68,10 @@ pub fn confine(needs: &Needs<'_>) -> Result<InForce> {
     }
     let known = needs.home.known();
     created(&known, std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&known));
+    if needs.grants.keyvalue {
+        let stores = needs.home.keyvalue();
+        created(&stores, std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&stores));
+    }
     let in_force = system::confine(needs)?;
     connector::ask_at(needs.home.dial_socket());
     Ok(in_force)
@@ -234,6 +238,9 @@ mod system {
             rules = allow(rules, path, change)?;
         }
         rules = allow(rules, home.nodes(), read | AccessFs::MakeSock | AccessFs::RemoveFile)?;
+        if needs.grants.keyvalue {
+            rules = allow(rules, home.keyvalue(), change)?;
+        }
         for dir in &needs.grants.dirs {
             rules = allow(rules, &dir.host, if dir.read_only { read } else { change })?;
         }

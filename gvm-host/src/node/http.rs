@@ -105,7 +105,8 @@ impl Server {
         };
         let module = runner.load(&Caller::default(), &target, &limits).await?;
         if !module.serves_http() {
-            let message = format!("`{name}` does not serve HTTP: it does not export `wasi:http/incoming-handler`");
+            let message =
+                format!("`{name}` does not serve HTTP: it does not export `wasi:http/incoming-handler`");
             return Err(Error::new(Code::FunctionNotFound, message)
                 .with_help("run `gvm inspect` on the module to see its exports"));
         }
@@ -218,7 +219,12 @@ impl Serving {
 }
 
 /// Serves the requests of a connection, one after another.
-async fn connection(server: Server, stream: TcpStream, _place: OwnedSemaphorePermit, ending: CancellationToken) {
+async fn connection(
+    server: Server,
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+    ending: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     let serving = Arc::<Serving>::default();
     let service = service_fn(|request| {
@@ -268,7 +274,9 @@ impl Inner {
             method: request.method().clone(),
             uri: request.uri().clone(),
             began,
-            status: StatusCode::OK,
+            status: None,
+            bytes: 0,
+            whole: false,
         };
         let refused = match has_authority(&request) {
             true => match self.run(request, &log).await {
@@ -347,7 +355,11 @@ impl Inner {
                     () = self.over.cancelled() => {
                         return Err(Error::new(Code::Cancelled, "the server ends").with_effect(Effect::RanAndFailed));
                     }
-                    chunks = output.next() => said(chunks).await,
+                    // The guest waits while nobody reads, and so does the end of the server if it did not stop here.
+                    chunks = output.next() => tokio::select! {
+                        () = said(chunks) => {}
+                        () = self.over.cancelled() => {}
+                    },
                 }
             }
         });
@@ -385,7 +397,8 @@ impl Inner {
             return Ok(used);
         }
         let (argv, grants) = ([&*self.name], self.runner.grants());
-        let setup = Setup { limits: self.limits, grants, stdio: stdio.take(), argv: &argv, reach };
+        let keyvalue = self.runner.keyvalue(&self.target.module, &self.module);
+        let setup = Setup { limits: self.limits, grants, stdio: stdio.take(), argv: &argv, reach, keyvalue };
         let instance = pin!(self.runner.engine().instantiate(self.module.clone(), setup)).await?;
         Ok(Used { instance, served: 0, since: began })
     }
@@ -423,25 +436,29 @@ fn has_authority(request: &Request<Incoming>) -> bool {
     request.uri().authority().is_some() || host()
 }
 
-/// A line of the log of requests.
+/// A line of the log of requests. It is written when the request has ended, in whatever way.
 struct Line {
     request: u64,
     method: Method,
     uri: Uri,
     began: Instant,
-    status: StatusCode,
+    /// None if the client went away before there was a response.
+    status: Option<StatusCode>,
+    bytes: u64,
+    /// Whether the client could have all of the response.
+    whole: bool,
 }
 
-impl Line {
-    fn write(&self, bytes: u64, whole: bool) {
+impl Drop for Line {
+    fn drop(&mut self) {
         tracing::info!(
             target: LOG,
             request = self.request,
             method = %self.method,
             path = %inert::line(self.uri.path()),
-            status = self.status.as_u16(),
-            bytes,
-            whole,
+            status = self.status.map(|status| status.as_u16()),
+            bytes = self.bytes,
+            whole = self.whole,
             time = ?self.began.elapsed(),
         );
     }
@@ -451,11 +468,10 @@ impl Line {
 struct Sent {
     body: ResponseBody,
     guest: Option<AbortOnDropHandle<Result<(), StatusCode>>>,
-    /// Whether all of it has been taken.
-    whole: bool,
-    bytes: u64,
     /// Its length, if the head tells it.
     length: Option<u64>,
+    /// Whether the client gets no body, whatever the guest writes.
+    unread: bool,
     log: Line,
     serving: Arc<Serving>,
 }
@@ -468,25 +484,24 @@ impl Sent {
         serving: Arc<Serving>,
     ) -> Response<Sent> {
         let (head, body) = response.into_parts();
-        log.status = head.status;
+        log.status = Some(head.status);
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // Such a response has no body, so hyper does not take it.
         let none = log.method == Method::HEAD
             || head.status.is_informational()
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let whole = none || length == Some(0);
-        let sent = Sent { body, guest: Some(guest), whole, bytes: 0, length, log, serving };
+        log.whole = none || length == Some(0);
+        let sent = Sent { body, guest: Some(guest), length, unread: none, log, serving };
         Response::from_parts(head, sent)
     }
 
     /// A short answer of the server itself.
     fn of_server(status: StatusCode, mut log: Line, serving: Arc<Serving>) -> Response<Sent> {
-        log.status = status;
+        log.status = Some(status);
         let text = format!("{status}\n");
         let length = Some(text.len() as u64);
         let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed_unsync();
-        let mut response =
-            Response::new(Sent { body, guest: None, whole: false, bytes: 0, length, log, serving });
+        let mut response = Response::new(Sent { body, guest: None, length, unread: false, log, serving });
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
@@ -504,10 +519,10 @@ impl Body for Sent {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match &frame {
-            None => this.whole = true,
+            None => this.log.whole = true,
             Some(Ok(frame)) => {
-                this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.whole |= frame.is_trailers() || this.length == Some(this.bytes);
+                this.log.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.log.whole |= frame.is_trailers() || this.length == Some(this.log.bytes);
             }
             Some(Err(_)) => {}
         }
@@ -527,12 +542,18 @@ impl Drop for Sent {
     fn drop(&mut self) {
         self.serving.set(None);
         // The guest of a response that is whole may run on, for as long as a request may take.
-        if self.whole
+        if self.log.whole
             && let Some(guest) = self.guest.take()
         {
             drop(guest.detach());
         }
-        self.log.write(self.bytes, self.whole);
+        // The guest may write it all the same. This ends with the guest.
+        if self.unread
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let mut body = std::mem::take(&mut self.body);
+            runtime.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+        }
     }
 }
 

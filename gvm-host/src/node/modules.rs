@@ -90,6 +90,11 @@ impl Modules {
         let _ = self.0.elsewhere.set(elsewhere);
     }
 
+    /// Returns the home.
+    pub(super) fn home(&self) -> &Home {
+        &self.0.home
+    }
+
     /// Returns the version of a stored module that has this hash.
     pub fn version_of(&self, name: &Name, hash: Hash) -> Option<semver::Version> {
         let index = self.0.index.read().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,7 @@ use crate::call::stdio::Stdio;
 use crate::call::{Args, Call, ModuleRef, Outcome, Target};
 use crate::engine::{Engine, Entry, Function, Module, Purpose, Setup};
 use crate::imports::Grants;
+use crate::imports::keyvalue::{Keyvalue, Stores};
 use crate::imports::nodes::{Network, NetworkAccess, Within};
 use crate::modules::is_component;
 use crate::node::live::{self, Instances, Live, Made};
@@ -40,6 +41,8 @@ struct Inner {
     /// The network that guests may use. Set when the node has registered.
     network: OnceLock<Arc<dyn Network>>,
     shares: Shares,
+    /// The stores of the home, if guests may use them.
+    stores: Option<Stores>,
 }
 
 /// A caller: its live instances and its rights. Cheap to clone. The default is a user of this node, who may
@@ -90,7 +93,8 @@ impl Runner {
     /// Returns a runner with this engine, and the grants and limits of the node.
     pub fn new(engine: Engine, modules: Modules, grants: Grants, limits: Limits) -> Runner {
         let (network, shares) = Default::default();
-        Runner(Arc::new(Inner { engine, modules, grants, limits, network, shares }))
+        let stores = grants.keyvalue.then(|| Stores::new(modules.home().keyvalue()));
+        Runner(Arc::new(Inner { engine, modules, grants, limits, network, shares, stores }))
     }
 
     /// Sets the network that guests with the grant may use.
@@ -114,6 +118,20 @@ impl Runner {
         let deadline = limits.timeout.and_then(|most| began.unwrap_or_else(Instant::now).checked_add(most));
         let within = Within { above, output: stdio.output.clone(), deadline };
         Some(Box::new(NetworkAccess { network, within }))
+    }
+
+    /// Returns what a guest may keep. A store belongs to the name of a module, so only what this home has under the name may use it:
+    /// not a file, and not what another device has under the same name.
+    pub(super) fn keyvalue(&self, from: &ModuleRef, module: &Module) -> Keyvalue {
+        let Some(stores) = &self.0.stores else { return Keyvalue::Denied };
+        match from {
+            ModuleRef::Stored { name, .. } | ModuleRef::Pinned { name, .. }
+                if self.0.modules.version_of(name, module.hash()).is_some() =>
+            {
+                Keyvalue::Of(stores.clone(), name.clone())
+            }
+            _ => Keyvalue::Unnamed,
+        }
     }
 
     /// Returns what the node grants its guests.
@@ -345,7 +363,8 @@ impl Runner {
             let argv = [noun(&target.module)];
             let start = Call::new(target.clone(), Args::default());
             let reach = self.reach(&start, &stdio, &limits, Some(began));
-            let setup = Setup { limits, grants: &self.0.grants, stdio, argv: &argv, reach };
+            let keyvalue = self.keyvalue(&target.module, &module);
+            let setup = Setup { limits, grants: &self.0.grants, stdio, argv: &argv, reach, keyvalue };
             let mut making = pin!(self.0.engine.instantiate(module.clone(), setup));
             loop {
                 tokio::select! {
@@ -451,7 +470,8 @@ impl Runner {
         };
         let words: Option<Vec<&str>> = words.as_ref().map(|words| words.iter().map(String::as_str).collect());
         let argv = words.as_deref().unwrap_or(&noun);
-        let setup = Setup { limits, grants: &self.0.grants, stdio: stdio.take(), argv, reach };
+        let keyvalue = self.keyvalue(&call.target.module, module);
+        let setup = Setup { limits, grants: &self.0.grants, stdio: stdio.take(), argv, reach, keyvalue };
         self.0.engine.run(module.clone(), entry, values, setup).await
     }
 }

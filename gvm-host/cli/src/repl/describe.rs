@@ -28,7 +28,7 @@ pub struct Need {
 }
 
 /// The imports that need a grant: the flag, what it gives access to, and how the names of the imports begin.
-const GRANTS: [(&str, &str, &[&str]); 4] = [
+const GRANTS: [(&str, &str, &[&str]); 6] = [
     (
         "--dir",
         "folders",
@@ -45,8 +45,10 @@ const GRANTS: [(&str, &str, &[&str]); 4] = [
         "environment variables",
         &["wasi:cli/environment@", "wasi_snapshot_preview1.environ_", "wasi_unstable.environ_"],
     ),
-    ("--allow-net", "the network", &["wasi:sockets/"]),
+    ("--config", "configuration values", &["wasi:config/"]),
+    ("--allow-net", "the network", &["wasi:sockets/", "wasi:http/outgoing-handler@"]),
     ("--grant nodes", "the network of nodes", &["gvm:node/nodes@"]),
+    ("--grant keyvalue", "keys and values that last", &["wasi:keyvalue/"]),
 ];
 
 impl Description {
@@ -142,7 +144,15 @@ mod tests {
         };
         assert_eq!(flags(&component("gvm:node/nodes@0.1.0")), ["--grant nodes"]);
         assert_eq!(flags(&component("wasi:sockets/tcp@0.2.6")), ["--allow-net"]);
-        assert_eq!(component("wasi:sockets/tcp@0.2.6").unsatisfied(), [""; 0]);
+        for (import, flag) in [
+            ("wasi:sockets/tcp@0.2.6", "--allow-net"),
+            ("wasi:http/outgoing-handler@0.2.0", "--allow-net"),
+            ("wasi:config/store@0.2.0-rc.1", "--config"),
+            ("wasi:keyvalue/batch@0.2.0-draft", "--grant keyvalue"),
+        ] {
+            assert_eq!(flags(&component(import)), [flag]);
+            assert_eq!(component(import).unsatisfied(), [""; 0]);
+        }
         let foreign = component("ns:pkg/host@1.0.0");
         assert_eq!(foreign.unsatisfied(), ["ns:pkg/host@1.0.0"]);
         assert!(foreign.text().contains("cannot run here: no node offers\n  ns:pkg/host@1.0.0"));

@@ -6,20 +6,75 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use wasip2::exports::http::incoming_handler::Guest as Handler;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse,
-    ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 wit_bindgen::generate!({
     inline: "package tests:web;
     world web {
+        import wasi:config/store@0.2.0-rc.1;
+        import wasi:keyvalue/store@0.2.0-draft;
+        import wasi:keyvalue/atomics@0.2.0-draft;
+        import wasi:keyvalue/batch@0.2.0-draft;
+        /// Reads a configuration value.
+        export config: func(name: string) -> option<string>;
+        /// Reads all configuration values, sorted.
+        export configs: func() -> list<tuple<string, string>>;
+        export get: func(bucket: string, key: string) -> result<option<string>, string>;
+        export set: func(bucket: string, key: string, value: string) -> result<_, string>;
+        export delete: func(bucket: string, key: string) -> result<_, string>;
+        export increment: func(bucket: string, key: string, times: u32) -> result<u64, string>;
+        /// Sets the keys, deletes the first one, and returns what is then there.
+        export many: func(bucket: string, keys: list<string>) -> result<list<option<string>>, string>;
+        /// Returns all keys, in pages of the store.
+        export keys: func(bucket: string) -> result<list<string>, string>;
+        /// Sets values of this size until one fails; returns their number and the error.
+        export fill: func(bucket: string, size: u32) -> tuple<u32, string>;
         /// Sends a request, and returns its status and body, or its error.
         export fetch: func(scheme: string, authority: string, path: string) -> string;
         /// Sends a request with this body, which goes out while the response comes in.
         export post: func(authority: string, path: string, size: u32) -> string;
-    }"
+    }
+
+    package wasi:config@0.2.0-rc.1 {
+        interface store {
+            variant error { upstream(string), io(string) }
+            get: func(key: string) -> result<option<string>, error>;
+            get-all: func() -> result<list<tuple<string, string>>, error>;
+        }
+    }
+
+    package wasi:keyvalue@0.2.0-draft {
+        interface store {
+            variant error { no-such-store, access-denied, other(string) }
+            record key-response { keys: list<string>, cursor: option<u64> }
+            open: func(identifier: string) -> result<bucket, error>;
+            resource bucket {
+                get: func(key: string) -> result<option<list<u8>>, error>;
+                set: func(key: string, value: list<u8>) -> result<_, error>;
+                delete: func(key: string) -> result<_, error>;
+                exists: func(key: string) -> result<bool, error>;
+                list-keys: func(cursor: option<u64>) -> result<key-response, error>;
+            }
+        }
+        interface atomics {
+            use store.{bucket, error};
+            increment: func(bucket: borrow<bucket>, key: string, delta: u64) -> result<u64, error>;
+        }
+        interface batch {
+            use store.{bucket, error};
+            get-many: func(bucket: borrow<bucket>, keys: list<string>)
+                -> result<list<option<tuple<string, list<u8>>>>, error>;
+            set-many: func(bucket: borrow<bucket>, key-values: list<tuple<string, list<u8>>>) -> result<_, error>;
+            delete-many: func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>;
+        }
+    }",
+    generate_all,
 });
+
+use wasi::keyvalue::store;
 
 struct Web;
 
@@ -146,6 +201,13 @@ impl Handler for Web {
                 std::thread::sleep(std::time::Duration::from_millis(200));
                 eprintln!("after the response");
             }
+            ["increment", key] => {
+                let told = match <Web as Guest>::increment(String::new(), key.to_owned(), 1) {
+                    Ok(count) => count.to_string(),
+                    Err(error) => error,
+                };
+                respond(200, &[], told.as_bytes(), out);
+            }
             ["fetch", scheme, authority, ..] => {
                 let path = format!("/{}", parts[3..].join("/"));
                 respond(200, &[], send(scheme, authority, &path, None).as_bytes(), out);
@@ -196,7 +258,91 @@ fn send(scheme: &str, authority: &str, path: &str, posted: Option<u32>) -> Strin
     }
 }
 
+fn opened(bucket: &str) -> Result<store::Bucket, String> {
+    store::open(bucket).map_err(told)
+}
+
+fn told(error: store::Error) -> String {
+    match error {
+        store::Error::NoSuchStore => "no such store".to_owned(),
+        store::Error::AccessDenied => "access denied".to_owned(),
+        store::Error::Other(why) => why,
+    }
+}
+
+fn text(value: Vec<u8>) -> String {
+    String::from_utf8(value).unwrap()
+}
+
 impl Guest for Web {
+    fn config(name: String) -> Option<String> {
+        wasi::config::store::get(&name).unwrap()
+    }
+
+    fn configs() -> Vec<(String, String)> {
+        let mut all = wasi::config::store::get_all().unwrap();
+        all.sort();
+        all
+    }
+
+    fn get(bucket: String, key: String) -> Result<Option<String>, String> {
+        let bucket = opened(&bucket)?;
+        let value = bucket.get(&key).map_err(told)?;
+        assert_eq!(bucket.exists(&key).map_err(told)?, value.is_some());
+        Ok(value.map(text))
+    }
+
+    fn set(bucket: String, key: String, value: String) -> Result<(), String> {
+        opened(&bucket)?.set(&key, value.as_bytes()).map_err(told)
+    }
+
+    fn delete(bucket: String, key: String) -> Result<(), String> {
+        opened(&bucket)?.delete(&key).map_err(told)
+    }
+
+    fn increment(bucket: String, key: String, times: u32) -> Result<u64, String> {
+        let bucket = opened(&bucket)?;
+        let mut count = 0;
+        for _ in 0..times {
+            count = wasi::keyvalue::atomics::increment(&bucket, &key, 1).map_err(told)?;
+        }
+        Ok(count)
+    }
+
+    fn many(bucket: String, keys: Vec<String>) -> Result<Vec<Option<String>>, String> {
+        let bucket = opened(&bucket)?;
+        let entries: Vec<_> = keys.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect();
+        wasi::keyvalue::batch::set_many(&bucket, &entries).map_err(told)?;
+        wasi::keyvalue::batch::delete_many(&bucket, &keys[..1]).map_err(told)?;
+        let found = wasi::keyvalue::batch::get_many(&bucket, &keys).map_err(told)?;
+        Ok(found.into_iter().map(|entry| entry.map(|(_, value)| text(value))).collect())
+    }
+
+    fn keys(bucket: String) -> Result<Vec<String>, String> {
+        let bucket = opened(&bucket)?;
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = bucket.list_keys(cursor).map_err(told)?;
+            all.extend(page.keys);
+            match page.cursor {
+                None => return Ok(all),
+                next => cursor = next,
+            }
+        }
+    }
+
+    fn fill(bucket: String, size: u32) -> (u32, String) {
+        let bucket = opened(&bucket).unwrap();
+        let value = vec![b'v'; size as usize];
+        let mut count = 0;
+        loop {
+            if let Err(error) = bucket.set(&format!("v{count}"), &value) {
+                return (count, told(error));
+            }
+            count += 1;
+        }
+    }
+
     fn fetch(scheme: String, authority: String, path: String) -> String {
         send(&scheme, &authority, &path, None)
     }

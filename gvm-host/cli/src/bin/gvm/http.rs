@@ -12,7 +12,8 @@ use gvm_cli::repl::render::{self, Screen};
 use gvm_host::http::{Said, Server};
 use gvm_host::net::host_and_port;
 use gvm_host::{
-    Code, Error, Handle, ModuleBytes, ModuleFile, ModuleRef, Modules, Result, Runner, Stream, Target, limits, workers,
+    Code, Error, Handle, ModuleBytes, ModuleFile, ModuleRef, Modules, Result, Runner, Stream, Target, limits,
+    workers,
 };
 use tokio::sync::mpsc;
 
@@ -34,8 +35,10 @@ pub struct Served {
 /// Serves the module until Ctrl-C or SIGTERM.
 pub fn serve(options: &Options, screen: &mut Screen, served: &Served) -> Result<i32> {
     if options.node.is_some() {
-        return Err(usage("`gvm serve --http` serves a module on this device, and `--node` names another one")
-            .with_help("remove `--node`"));
+        return Err(usage(
+            "`gvm serve --http` serves a module on this device, and `--node` names another one",
+        )
+        .with_help("remove `--node`"));
     }
     let mut limits = options.limits()?;
     if options.timeout.as_deref().map(parse_time).transpose()? == Some(None) {
@@ -84,8 +87,12 @@ pub fn serve(options: &Options, screen: &mut Screen, served: &Served) -> Result<
             })),
             false => screen.line(&format!("Serving {name} at http://{at}/")),
         }
-        let stop = async { tokio::select! { () = interrupt() => {}, () = requests.asked() => {} } };
-        let hurry = async { tokio::select! { () = interrupt() => {}, () = requests.again() => {} } };
+        let stop = async {
+            tokio::select! { () = interrupt() => {}, () = requests.asked() => {} }
+        };
+        let hurry = async {
+            tokio::select! { () = interrupt() => {}, () = requests.again() => {} }
+        };
         server.serve(listener, stop, hurry).await?;
         if let Some(node) = node {
             node.shut_down().await;

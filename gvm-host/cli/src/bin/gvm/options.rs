@@ -14,8 +14,8 @@ use gvm_host::daemon::server::NODE_PORT;
 use gvm_host::net::{Address, host_and_port};
 use gvm_host::system::confine::{self, Needs};
 use gvm_host::{
-    Accept, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN, Limits, NodeName,
-    Result,
+    Accept, Authorities, Code, Compiler, Config, Dir, Engine, EngineConfig, Error, Grants, Home, LISTEN,
+    Limits, NodeName, Result,
 };
 
 const AFTER: &str = "\
@@ -239,7 +239,15 @@ pub struct Options {
     /// Let guests connect to this address over TCP and UDP, for example example.org:443. Can be repeated
     #[arg(long = "allow-net", global = true, value_name = "HOST:PORT", help_heading = GRANTS)]
     pub allow_net: Vec<String>,
-    /// Let guests use other nodes with the rights of this node (interface gvm:node/nodes)
+    /// Accept only servers with a certificate of the authorities in this PEM file, when guests send HTTPS requests
+    /// [default: the authorities of the system]
+    #[arg(long, global = true, value_name = "FILE", value_parser = path(), help_heading = GRANTS)]
+    pub tls_ca: Option<PathBuf>,
+    /// Set a configuration value for guests (interface wasi:config/store). Can be repeated
+    #[arg(long = "config", global = true, value_name = "NAME=VALUE", help_heading = GRANTS)]
+    pub config: Vec<String>,
+    /// Let guests use other nodes with the rights of this node (nodes: interface gvm:node/nodes), or keep keys and
+    /// values in the home (keyvalue: interfaces of wasi:keyvalue). Can be repeated
     #[arg(long = "grant", global = true, value_name = "WHAT", help_heading = GRANTS)]
     pub grants: Vec<SessionRights>,
     /// With run: connect to this node and make the call there
@@ -272,6 +280,8 @@ pub enum WhichModules {
 pub enum SessionRights {
     /// Other nodes
     Nodes,
+    /// Keys and values
+    Keyvalue,
 }
 
 /// Parses a number of at least 1.
@@ -336,20 +346,30 @@ impl Options {
             }
         }
         self.allow_net.iter().try_for_each(|text| grants.net.allow(text))?;
+        // Read once, as the names: a confined process cannot do it again.
+        match &self.tls_ca {
+            Some(file) => grants.authorities = Authorities::of_file(file)?,
+            None if !grants.net.is_empty() => grants.authorities = Authorities::of_system(),
+            None => {}
+        }
+        grants.config = self.config.iter().map(|text| parse_config(text)).collect::<Result<_>>()?;
+        grants.keyvalue = self.grants.contains(&SessionRights::Keyvalue);
         grants.nodes = self.grants.contains(&SessionRights::Nodes);
         Ok(self.read_grants.get_or_init(|| grants).clone())
     }
 
     /// Returns whether the options grant anything.
     pub fn grants_anything(&self) -> bool {
-        let lists = [self.dirs.is_empty(), self.env.is_empty(), self.allow_net.is_empty()];
+        let lists =
+            [self.dirs.is_empty(), self.env.is_empty(), self.config.is_empty(), self.allow_net.is_empty()];
         lists.contains(&false) || !self.grants.is_empty()
     }
 
     /// Refuses grants with `--node`: the node that runs the guest grants.
     pub fn no_grants_with_node(&self) -> Result<()> {
         if self.node.is_some() && self.granted_by_flags {
-            return Err(usage("`--dir`, `--env`, `--allow-net` and `--grant` have no effect with `--node`")
+            let flags = "`--dir`, `--env`, `--config`, `--allow-net` and `--grant`";
+            return Err(usage(format!("{flags} have no effect with `--node`"))
                 .with_help("start the other node with these flags"));
         }
         Ok(())
@@ -473,6 +493,14 @@ pub fn parse_size(text: &str) -> Result<u64> {
         }
         Err(error) => Err(usage(format!("{text:?} is not a size: {error}"))
             .with_help("write a number of bytes, or a number and a unit, such as 4096, 100kB or 64MiB")),
+    }
+}
+
+/// Parses `NAME=VALUE`.
+pub fn parse_config(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(usage(format!("`--config {text}` has no value")).with_help("write it as NAME=VALUE")),
     }
 }
 

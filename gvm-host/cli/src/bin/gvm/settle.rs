@@ -3,12 +3,16 @@
 //! In: options, settings. Out: the options, complete. Checks every value of the settings, so that its error
 //! has the file and the line. Must not know: what the commands do with the options.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use gvm_cli::settings::{Setting, Settings};
 use gvm_host::net::host_and_port;
 use gvm_host::{Accept, Error, Name, Result, Rule};
 
-use super::options::{Options, SessionRights, WhichModules, parse_dir, parse_size, parse_time, usage};
+use super::options::{
+    Options, SessionRights, WhichModules, parse_config, parse_dir, parse_size, parse_time, usage,
+};
 
 impl Options {
     /// Fills in the options that the command line does not set, from the settings of the home. Uses `name`
@@ -42,13 +46,26 @@ impl Options {
         })?;
         many(&mut self.dirs, "dir", settings.dir, |text| parse_dir(text).map(|_| text.to_owned()))?;
         many(&mut self.env, "env", settings.env, |text| Ok(text.to_owned()))?;
+        many(&mut self.config, "config", settings.config, |text| {
+            parse_config(text).map(|_| text.to_owned())
+        })?;
+        let tls_ca = settings.tls_ca.map(|Setting { value, file, line }| Setting {
+            value: PathBuf::from(value),
+            file,
+            line,
+        });
+        one(&mut self.tls_ca, "tls-ca", tls_ca, |path| match path.as_os_str().is_empty() {
+            true => Err(usage("the path is empty")),
+            false => Ok(()),
+        })?;
         many(&mut self.allow_net, "allow-net", settings.allow_net, |text| match text.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text.to_owned()),
             _ => Err(usage(format!("{text:?} is not HOST:PORT"))),
         })?;
         many(&mut self.grants, "grant", settings.grant, |text| {
-            SessionRights::from_str(text, false)
-                .map_err(|_| usage(format!("unknown grant {text:?}")).with_help("the only grant is `nodes`"))
+            SessionRights::from_str(text, false).map_err(|_| {
+                usage(format!("unknown grant {text:?}")).with_help("the grants are `nodes` and `keyvalue`")
+            })
         })
     }
 }
