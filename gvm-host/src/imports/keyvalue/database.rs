@@ -276,7 +276,9 @@ mod tests {
                 let path = folder.path().join("store");
                 std::thread::spawn(move || {
                     let own = Database::open(&path).unwrap();
-                    (0..50).for_each(|_| drop(own.increment("", "n", 2).unwrap()));
+                    for _ in 0..50 {
+                        own.increment("", "n", 2).unwrap();
+                    }
                 })
             })
             .collect();
