@@ -259,7 +259,7 @@ fn hostile_clients_harm_only_themselves() {
     refused("nonsense\r\n\r\n", &[400]);
     refused("GET / HTTP/1.1\r\nconnection: close\r\n\r\n", &[400]);
     refused("GET /hello HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n", &[400]);
-    refused(&format!("GET /hello HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(100 << 10)), &[431]);
+    refused(&format!("GET /hello HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(300 << 10)), &[431]);
     let many = (0..200).map(|at| format!("x{at}: 1\r\n")).collect::<String>();
     refused(&format!("GET /hello HTTP/1.1\r\nhost: a\r\n{many}\r\n"), &[431]);
     // Slow heads: each connection waits alone, and ends after a while.

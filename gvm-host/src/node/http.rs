@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -277,6 +277,7 @@ impl Inner {
             status: None,
             bytes: 0,
             whole: false,
+            cut: Arc::default(),
         };
         let refused = match has_authority(&request) {
             true => match self.run(request, &log).await {
@@ -301,7 +302,7 @@ impl Inner {
         });
         let turn = turn.await.map_err(|error| failed(number, &error, StatusCode::SERVICE_UNAVAILABLE))?;
         let (answering, answer) = answer();
-        let guest = self.clone().guest(request, number, began, answering, turn);
+        let guest = self.clone().guest(request, number, began, answering, turn, log.cut.clone());
         let guest = AbortOnDropHandle::new(self.guests.spawn(guest));
         match answer.head().await {
             Answered::Response(response) => Ok((response, guest)),
@@ -331,12 +332,16 @@ impl Inner {
         began: Instant,
         answering: Answering,
         _turn: OwnedSemaphorePermit,
+        cut: Arc<AtomicBool>,
     ) -> Result<(), StatusCode> {
         let mut stdio = Stdio::new(&self.limits);
         let output = stdio.output.clone();
         let serving = async {
             let mut used = self.instance(&mut stdio, began).await?;
+            // Dropped before the instance, also when this future is: the end of its body is then no end of the response.
+            let failing = Failing(Some(cut));
             used.instance.serve(request, answering, &self.limits).await?;
+            failing.passed();
             used.served += 1;
             Ok(used)
         };
@@ -436,6 +441,23 @@ fn has_authority(request: &Request<Incoming>) -> bool {
     request.uri().authority().is_some() || host()
 }
 
+/// Tells the body of a response that its guest failed, unless it passed.
+struct Failing(Option<Arc<AtomicBool>>);
+
+impl Failing {
+    fn passed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if let Some(cut) = &self.0 {
+            cut.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 /// A line of the log of requests. It is written when the request has ended, in whatever way.
 struct Line {
     request: u64,
@@ -447,6 +469,8 @@ struct Line {
     bytes: u64,
     /// Whether the client could have all of the response.
     whole: bool,
+    /// Whether the guest failed before the end of the response.
+    cut: Arc<AtomicBool>,
 }
 
 impl Drop for Line {
@@ -519,6 +543,10 @@ impl Body for Sent {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match &frame {
+            // wasmtime ends a body in the same way, whether the guest finished it or not.
+            None if this.log.cut.load(Ordering::SeqCst) => {
+                return Poll::Ready(Some(Err("the guest failed before the end of its response".into())));
+            }
             None => this.log.whole = true,
             Some(Ok(frame)) => {
                 this.log.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
