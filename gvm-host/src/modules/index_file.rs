@@ -105,7 +105,7 @@ impl Index {
     /// Reads the text of an index that has no log.
     ///
     /// # Errors
-    /// Those of [`Snapshot::from_json`].
+    /// `MODULE_CORRUPT` with line and column; `VERSION_MISMATCH` for a later format.
     pub fn from_json(text: &str) -> Result<Index> {
         Snapshot::from_json(text).map(|snapshot| snapshot.index)
     }
